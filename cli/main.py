@@ -1,0 +1,53 @@
+"""`crosscoop-tf`: the group of commands, and what all of them do about errors and start-up."""
+
+import sys
+from importlib.metadata import version
+
+import click
+from crosscoop_tf.evaluate import evaluate
+from crosscoop_tf.fit import fit
+from crosscoop_tf.info import info
+from crosscoop_tf.predict import predict
+
+BAD_INPUT = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("keras-crosscoop"), prog_name="crosscoop-tf")
+def commands() -> None:
+    """Semantic segmentation by two different networks that read each other's features.
+
+    \b
+    crosscoop-tf fit                                          train on the embedded data set, in minutes
+    crosscoop-tf fit --dataset folder --data-dir MY_DATA      train on your own images
+    crosscoop-tf evaluate saved_models/street_scenes-1        measure it
+    crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
+
+    Exit codes: 0 done; 2 bad input, explained in one line.
+    """
+
+
+for command in (fit, evaluate, predict, info):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line; what the user can mend is told in one line."""
+    try:
+        commands(standalone_mode=False)
+    except click.UsageError as error:
+        help_command = f"{error.ctx.command_path} --help" if error.ctx else "crosscoop-tf --help"
+        sys.exit(_complain(f"{error.format_message()} Try: {help_command}"))
+    except click.Abort:
+        sys.exit(_complain("interrupted."))
+    except ValueError as error:
+        from keras_crosscoop.errors import InputError  # loaded already, if it was raised
+
+        if not isinstance(error, InputError):
+            raise
+        sys.exit(_complain(str(error)))
+
+
+def _complain(message: str) -> int:
+    click.echo(f"crosscoop-tf: {' '.join(message.split())}", err=True)
+    return BAD_INPUT

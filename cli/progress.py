@@ -1,0 +1,67 @@
+"""Progress on the terminal: bars with the time left, and a line for each epoch that stays."""
+
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from keras_crosscoop.config import Settings
+
+
+def _bar() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=Console(stderr=True))
+
+
+class FitProgress(keras.callbacks.Callback):
+    """A bar over all steps of a training; when an epoch ends, its losses and what validation measured."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.epochs = settings.train.epochs
+        self.bar = _bar()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Shows the bar."""
+        self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"])
+        self.bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Moves the bar."""
+        self.bar.update(self.task, advance=1, description=f"Training, loss {float(logs['loss']):.3f}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Prints the epoch's line."""
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in logs.items() if not name.startswith("val_"))
+        ious = (
+            f"{name} {100 * logs[key]:.1f}"
+            for name in self.model.output_choices
+            if (key := f"val_{name}_mean_iou") in logs
+        )
+        measured = "  ".join(ious)
+        self.bar.console.print(
+            f"epoch {epoch + 1}/{self.epochs}  {losses}" + (f"  |  val mIoU: {measured}" if measured else "")
+        )
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Closes the bar."""
+        self.bar.stop()
+
+
+class EvaluateProgress(keras.callbacks.Callback):
+    """A bar over the images of an evaluation."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Shows the bar."""
+        self.bar = _bar()
+        self.task = self.bar.add_task("Evaluating", total=self.params["steps"])
+        self.bar.start()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Moves the bar."""
+        self.bar.update(self.task, advance=1)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Closes the bar."""
+        self.bar.stop()

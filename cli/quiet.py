@@ -1,0 +1,33 @@
+"""TensorFlow without its start-up messages, which say nothing that a user of this command can act on."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class TensorFlowCommand(click.Command):
+    """A command that loads TensorFlow, quietly, once its arguments are understood."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Loads, then runs."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with _native_stderr_closed():
+            import tensorflow  # noqa: F401
+        return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Its libraries write before their log level counts, past Python, to the file descriptor. Exceptions still show."""
+    stderr = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

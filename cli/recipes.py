@@ -1,0 +1,36 @@
+"""Recipes by name or path, and where runs go by default."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(
+        file.name.removesuffix(".yaml") for file in files("crosscoop_tf.configs").iterdir() if ".yaml" in file.name
+    )
+
+
+def read(name: str) -> dict[str, Any]:
+    """A recipe of the package by its name, or any YAML file by its path.
+
+    Raises:
+        InputError: it is neither, or no valid recipe.
+    """
+    from keras_crosscoop import config
+    from keras_crosscoop.errors import unknown
+
+    if name in names():
+        return config.read(Path(str(files("crosscoop_tf.configs") / f"{name}.yaml")))
+    if not Path(name).exists():
+        raise unknown("config", name, names())
+    return config.read(Path(name))
+
+
+def new_folder(name: str) -> Path:
+    """The first of `saved_models/{name}-1`, `-2`, ... that does not exist."""
+    number = 1
+    while Path("saved_models", f"{name}-{number}").exists():
+        number += 1
+    return Path("saved_models", f"{name}-{number}")

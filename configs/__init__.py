@@ -1,0 +1,1 @@
+"""Recipes: YAML files, named on the command line without path and ending."""

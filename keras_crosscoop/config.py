@@ -1,0 +1,177 @@
+"""A run, described: what to train on what, and how. YAML in, validated and frozen settings out."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from keras_crosscoop.errors import InputError, unknown
+
+Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
+Rate = Field(ge=0, lt=1)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Data(_Section):
+    """What is trained on, and how its samples are changed."""
+
+    name: str = "street_scenes"
+    dir: Path | None = None
+    crop_size: PositiveInt = 513  # pixels, height and width
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
+    flip: bool = True
+    photometric: bool = True
+
+
+class Model(_Section):
+    """What is trained: see `keras_crosscoop.CrossCoop`; without `bottom`, `keras_crosscoop.DeepLabV3Plus`."""
+
+    top: Backbone = "xception65"
+    bottom: Backbone | None = "resnet101"
+    topology: Literal["none", "one_way", "cross"] = "cross"
+    sites: tuple[Literal["backbone", "aspp", "aspp_output", "decoder"], ...] = (
+        "backbone",
+        "aspp",
+        "aspp_output",
+        "decoder",
+    )
+    fusion: Literal["concat", "add"] = "concat"
+    output_stride: Literal[8, 16, 32] = 16
+    width: PositiveInt = 256
+    dropout: tuple[float, float, float] = (0.5, 0.5, 0.1)
+    weights: str | dict[Literal["top", "bottom"], str | None] | None = "imagenet"
+
+    @field_validator("bottom", "weights", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        """Where YAML has null, the command line has "none"."""
+        return None if value == "none" else value
+
+
+class Train(_Section):
+    """How it is trained."""
+
+    batch_size: PositiveInt = 6
+    epochs: PositiveInt = 50
+    learning_rate: PositiveFloat = 0.007  # of the backbones, at the first step
+    head_multiplier: PositiveFloat = 10.0  # of the learning rate, for everything else
+    power: NonNegativeFloat = 0.9  # of the learning rate's polynomial decay to zero
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: NonNegativeFloat = 5e-4
+    validate_every: PositiveInt = 1  # epochs
+    seed: int = 0
+
+
+class Settings(_Section):
+    """Everything that a run depends on."""
+
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+
+    def with_weights(self, **of_sides: str | None) -> "Settings":
+        """The same settings with other pretrained weights for "top" or "bottom"; None leaves a side's as they are."""
+        given = {side: weights for side, weights in of_sides.items() if weights is not None}
+        if not given:
+            return self
+        weights = self.model.weights
+        both = weights if isinstance(weights, dict) else {"top": weights, "bottom": weights}
+        return settings(self.model_dump(), {"model": {"weights": {**both, **given}}})
+
+
+def settings(*layers: Mapping[str, Any]) -> Settings:
+    """Settings from nested mappings, each overriding the ones before it.
+
+    Raises:
+        InputError: a setting that does not exist, or a value that it cannot have.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise _input_error(error) from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file of settings, for `settings`.
+
+    Raises:
+        InputError: the file is missing or no YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The config cannot be read. Is the path right? Received: {path}") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"The config is no valid YAML ({reason}). Received: {path}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"A config must hold the sections data, model and train. Received: {path}")
+    return content
+
+
+def parse(assignment: str) -> dict[str, Any]:
+    """`train.epochs=3` as a nested mapping; the value is read as YAML.
+
+    Raises:
+        InputError: there is no `=`, or the value is no YAML.
+    """
+    key, equals, value = assignment.partition("=")
+    if not (key and equals):
+        raise InputError(f"A setting is given as section.key=value, such as train.epochs=3. Received: {assignment!r}")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"The value is no valid YAML; quote it. Received: {assignment!r}") from error
+    return nest(key, parsed)
+
+
+def nest(key: str, value: Any) -> dict[str, Any]:
+    """`{"train": {"epochs": 3}}` for "train.epochs" and 3."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def dump(settings: Settings) -> str:
+    """The settings as YAML that `read` takes back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _merge(below: Any, above: Any) -> Any:
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+
+
+def _input_error(error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    parents = first["loc"][:-1]
+    if first["type"] == "extra_forbidden":
+        section: Any = Settings
+        for parent in parents:
+            section = section.model_fields[parent].annotation
+        names = [".".join(map(str, (*parents, name))) for name in section.model_fields]
+        return unknown("setting", ".".join(map(str, first["loc"])), names)
+    subject = ".".join(map(str, first["loc"]))
+    if first["type"] == "literal_error":
+        choices = re.findall(r"\w+", first["ctx"]["expected"].replace(" or ", " "))
+        return unknown(f"choice for setting {subject}", first["input"], choices)
+    return InputError(f"Setting {subject}: {first['msg']}. Received: {first['input']!r}")

@@ -1,0 +1,43 @@
+"""What there is to compute on, and in which precisions."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Device(NamedTuple):
+    """A device that TensorFlow sees."""
+
+    name: str
+    description: str
+    precisions: tuple[str, ...]
+
+
+def devices() -> list[Device]:
+    """The devices, each with the precisions that its hardware multiplies in.
+
+    A GPU multiplies in float16 from compute capability 7.0 (tensor cores) and in bfloat16 from 8.0. Every CPU takes
+    `mixed_bfloat16` and `mixed_float16` as well, but without such instructions they are slower than float32.
+    """
+    found = []
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device)
+        if device.device_type == "GPU":
+            capability = details.get("compute_capability", (0, 0))
+            fast = [name for name, least in (("float16", (7, 0)), ("bfloat16", (8, 0))) if capability >= least]
+            description = f"{details.get('device_name', 'GPU')}, compute capability {'.'.join(map(str, capability))}"
+        else:
+            fast, description = _cpu_precisions(), f"{os.cpu_count()} cores"
+        found.append(Device(device.name.removeprefix("/physical_device:"), description, ("float32", *fast)))
+    return found
+
+
+def _cpu_precisions() -> list[str]:
+    """Those with instructions of their own, as Linux tells."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return []
+    return [name for name, flag in (("float16", "avx512_fp16"), ("bfloat16", "avx512_bf16")) if flag in flags]

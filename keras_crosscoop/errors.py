@@ -1,0 +1,19 @@
+"""The one kind of error that a user can mend: the command line prints it as a single line and exits with 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something given from outside cannot be used: a name, a setting, a file.
+
+    The message is one line: subject, constraint, remedy, "Received: ...".
+    """
+
+
+def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
+    """The error for a name that is none of `valid`, with the nearest valid one if any comes close."""
+    names = list(valid)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f'Did you mean "{near[0]}"?' if near else f"Valid: {', '.join(names)}."
+    return InputError(f"There is no {kind} of that name. {hint} Received: {name!r}.")

@@ -1,0 +1,76 @@
+"""Figures of a model on a split, from one integer confusion matrix an output."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_crosscoop.data import Dataset, load_dataset, readable_errors
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import written
+from keras_crosscoop.metrics import iou_per_class
+from keras_crosscoop.models import Segmenter
+
+
+def evaluate(
+    model: Segmenter, dataset: Dataset, split: str = "val", callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> dict[str, Any]:
+    """Runs a model over the whole images of a split.
+
+    Args:
+        model: compiled.
+        dataset: of the model's classes.
+        split: one of the data set's.
+        callbacks: for progress.
+
+    Returns:
+        `{"dataset", "split", "images", "outputs": {output: {"mean_iou", "pixel_accuracy", "per_class": {name: iou}}}}`,
+        fractions of 1. A class in neither labels nor predictions has IoU None and counts in no mean.
+
+    Raises:
+        InputError: there is no such split, or a file of it cannot be used.
+    """
+    samples = load_dataset(dataset, split, batch_size=1)
+    with readable_errors():
+        model.evaluate(samples, verbose=0, callbacks=list(callbacks))
+    return {
+        "dataset": dataset.name,
+        "split": split,
+        "images": int(samples.cardinality()),
+        "outputs": {name: _figures(matrix, dataset.classes) for name, matrix in model.confusions.items()},
+    }
+
+
+def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
+    """Refuses to measure a model on a data set of other classes than it knows.
+
+    Raises:
+        InputError: the names differ.
+    """
+    if tuple(classes) != tuple(dataset.classes):
+        raise InputError(
+            f'The run knows {len(classes)} classes ({", ".join(classes)}), but data set "{dataset.name}" has '
+            f"{len(dataset.classes)} ({', '.join(dataset.classes)}). Evaluate on a data set of the same classes. "
+            f"Received: {dataset.name}"
+        )
+
+
+def write_json(figures: dict[str, Any], path: Path) -> None:
+    """Writes figures to a file, whole or not at all."""
+    with written(path) as partial:
+        partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _figures(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    ious = iou_per_class(matrix)
+    present = ~np.isnan(ious)
+    return {
+        "mean_iou": float(ious[present].mean()) if present.any() else None,
+        "pixel_accuracy": float(np.trace(matrix) / max(matrix.sum(), 1)),
+        "per_class": {
+            name: float(iou) if there else None for name, iou, there in zip(classes, ious, present, strict=True)
+        },
+    }

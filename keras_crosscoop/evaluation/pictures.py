@@ -1,0 +1,121 @@
+"""Pictures of what a network sees: class ids as a palette PNG, and the image under its classes' colours."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import written
+from keras_crosscoop.images import RGB, image_size, read_image, write_label
+from keras_crosscoop.models import Segmenter
+
+OPACITY = 0.6  # of the classes' colours over the image
+
+
+def targets(images: Sequence[Path], folder: Path, *, force: bool = False) -> list[tuple[Path, Path]]:
+    """Where each image's class ids go: `(image, {folder}/{stem}.png)`; the folder is made.
+
+    Raises:
+        InputError: an image cannot be opened, two images have one stem, or a file is there already (without `force`).
+    """
+    pairs = [(image, folder / f"{image.stem}.png") for image in images]
+    first: dict[Path, Path] = {}
+    for image, target in pairs:
+        if first.setdefault(target, image) != image:
+            raise InputError(f"Two images would be written to {target}. Segment them apart. Received: {image}")
+        image_size(image)  # opens it
+        for file in (target, overlay_path(target)):
+            if file.exists() and not force:
+                raise InputError(f"The picture is there already. Write over it with --force. Received: {file}")
+            if file.exists() and file.samefile(image):
+                raise InputError(
+                    f"An image would be overwritten by its own prediction. Name another folder. Received: {image}"
+                )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}") from error
+    return pairs
+
+
+def overlay_path(target: Path) -> Path:
+    """Where the overlay goes that belongs to a palette PNG."""
+    return target.with_name(f"{target.stem}_overlay.png")
+
+
+def draw_prediction(
+    model: Segmenter,
+    image: Path,
+    target: Path,
+    classes: Sequence[str],
+    palette: Sequence[RGB],
+    output: str | None = None,
+) -> None:
+    """Segments an image file and writes `target`, a palette PNG of class ids, and beside it the overlay.
+
+    Raises:
+        InputError: the image cannot be read, or a picture cannot be written.
+    """
+    pixels = read_image(image)
+    ids = model.segment(pixels, output)
+    write_label(target, ids, palette)
+    _save(overlay(pixels, ids, classes, palette), overlay_path(target))
+
+
+def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
+    """Pictures of a few images spread over a split: image, truth and prediction, side by side, with a legend."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = dataset.pairs(split)
+    for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int):
+        image, truth = dataset.read(*pairs[index])
+        prediction = model.segment(image)
+        panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
+        shown = np.union1d(truth, prediction)
+        picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
+        _save(picture, folder / f"{pairs[index][0].stem}.png")
+
+
+def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
+    """The image, uint8 `(H, W, 3)`, under the colours of its class ids `(H, W)`, with a legend of those that occur."""
+    mixed = (1 - OPACITY) * image + OPACITY * colours(ids, palette)
+    return with_legend(mixed.round().astype(np.uint8), np.unique(ids), classes, palette)
+
+
+def colours(ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
+    """Class ids `(H, W)` as RGB, uint8 `(H, W, 3)`; void is black."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    return table[ids]
+
+
+def with_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
+    """The picture, uint8 `(H, W, 3)`, above a row of colours and names that wraps at its width."""
+    height, width, _ = picture.shape
+    size = int(np.clip(height / 20, 10, 24))
+    font = ImageFont.load_default(size)
+    gap, line = size // 2, size + size // 2
+    places, x, y = [], gap, height + gap
+    for index in (int(i) for i in ids if i < len(classes)):
+        wide = size + gap + font.getlength(classes[index]) + 2 * gap
+        if x > gap and x + wide > width:
+            x, y = gap, y + line
+        places.append((index, x, y))
+        x += wide
+    canvas = Image.new("RGB", (width, y + line), "white")
+    canvas.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(canvas)
+    for index, x, y in places:
+        draw.rectangle((x, y, x + size, y + size), fill=tuple(palette[index]), outline="black")
+        draw.text((x + size + gap, y + size / 2), classes[index], fill="black", font=font, anchor="lm")
+    return canvas
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    try:
+        with written(path) as partial:
+            picture.save(partial)
+    except OSError as error:
+        raise InputError(f"The picture cannot be written ({error.strerror or error}). Received: {path}") from error

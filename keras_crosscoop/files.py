@@ -1,0 +1,16 @@
+"""Files that appear whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; it takes the name `path` when the block ends, and goes if it fails."""
+    partial = path.with_name(f".partial-{path.name}")  # in front: some writers go by the ending
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

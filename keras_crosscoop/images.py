@@ -1,0 +1,178 @@
+"""Image and label files, read as a person sees them and written whole or not at all."""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.labels import VOID
+
+RGB = tuple[int, int, int]
+ImageLike = str | os.PathLike | Image.Image | np.ndarray
+
+VOID_COLOUR: RGB = (224, 224, 192)  # of pixels without a class, as PASCAL VOC draws them
+
+_ID_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")  # Pillow's modes with one whole number a pixel
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """The picture in an image file, uint8 `(H, W, 3)`: see `to_rgb`.
+
+    Raises:
+        InputError: the file is missing, no image, truncated, or larger than Pillow's guard against decompression bombs.
+    """
+    with _opened(path) as image:
+        return to_rgb(image)
+
+
+def as_rgb(image: ImageLike) -> np.ndarray:
+    """An image however it is given, as uint8 or float `(H, W, 3)` of RGB in [0, 255].
+
+    Args:
+        image: a file's path, a Pillow image, or such an array, which is handed back as it is.
+
+    Raises:
+        InputError: the file or image cannot be read, or the array is of another shape.
+    """
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        return read_image(image)
+    if image.ndim != 3 or image.shape[-1] != 3:
+        raise InputError(f"An image array must be (H, W, 3), RGB. Received: an array of shape {image.shape}")
+    return image
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """A Pillow image of any mode as a viewer shows it, uint8 `(H, W, 3)`.
+
+    Upright by its EXIF orientation; transparency over white, as on a page; 16 bits scaled to 8 rather than clipped;
+    of several frames the first.
+
+    Raises:
+        InputError: floating-point or 32-bit pixels, whose range nothing tells.
+    """
+    name = getattr(image, "filename", "") or f"an image of mode {image.mode}"
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise InputError(f"An image's values must lie in 0 to 65535. Convert it to 8 bit. Received: {name}")
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)  # 65535 / 255 = 257
+    if image.mode == "F":
+        raise InputError(f"An image must hold whole numbers, not floating point. Convert it to 8 bit. Received: {name}")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def read_label(path: str | os.PathLike) -> np.ndarray:
+    """The ids in a label file as stored, int32 `(H, W)`: grey values (8 or 16 bits), palette indices, or 0 and 1.
+
+    Raises:
+        InputError: the file cannot be read (see `read_image`), or it holds colours instead of ids.
+    """
+    with _opened(path) as image:
+        _check_ids(image, path)
+        return np.asarray(ImageOps.exif_transpose(image)).astype(np.int32)
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """`(H, W)` of what `read_image` will give, from the file's header alone.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    with _opened(path) as image:
+        return _upright_size(image)
+
+
+def label_size(path: str | os.PathLike) -> tuple[int, int]:
+    """`(H, W)` of what `read_label` will give, from the file's header alone.
+
+    Raises:
+        InputError: the file is missing, no image, or holds colours instead of ids.
+    """
+    with _opened(path) as image:
+        _check_ids(image, path)
+        return _upright_size(image)
+
+
+def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB]) -> None:
+    """Writes class ids, uint8 `(H, W)`, as a palette PNG that any viewer shows in the classes' colours.
+
+    The file appears complete or not at all. Id 255 is void and shown in `VOID_COLOUR`.
+
+    Args:
+        path: the PNG to write; its folder exists.
+        ids: class ids and 255, uint8 `(H, W)`.
+        palette: the colour of each class.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = palette
+    colours[VOID] = VOID_COLOUR
+    image = Image.fromarray(np.asarray(ids, np.uint8))
+    image.putpalette(colours.tobytes())
+    path = Path(path)
+    partial = path.with_name(
+        f".{path.name}.{os.getpid()}"
+    )  # beside it, as only within a file system is renaming atomic
+    try:
+        image.save(partial, format="PNG")
+        partial.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"The label cannot be written ({reason}). Is there room, and permission? Received: {path}"
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """The opened, not yet decoded image of a file. What goes wrong with it becomes an `InputError` that names it."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"There is no such image file. Is the path right? Received: {path}") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * Image.MAX_IMAGE_PIXELS
+        raise InputError(f"The image has over {limit:,} pixels. Cut or shrink it. Received: {path}") from error
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"The file holds no image that can be read. Replace or remove it. Received: {path}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
+        # Pillow's plugins raise all of these on broken files, with a first line worth passing on.
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"The image cannot be read ({reason}). Replace or remove it. Received: {path}") from error
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    # The base class's method: PNG's own decodes all pixels to look for an orientation behind them.
+    orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    if orientation in _TURNED and image.format != "TIFF":  # TIFF's size is upright from the start
+        return width, height
+    return height, width
+
+
+def _check_ids(image: Image.Image, path: str | os.PathLike) -> None:
+    if image.mode not in _ID_MODES:
+        raise InputError(
+            f"A label must hold one class id a pixel, as a grey or palette PNG, not {image.mode} colours. "
+            f"Replace each colour by its class id. Received: {path}"
+        )

@@ -1,0 +1,3 @@
+"""What label maps hold: class ids from 0 up, and void."""
+
+VOID = 255  # pixels that count nowhere: not in the loss, not in a metric

@@ -1,0 +1,119 @@
+"""The few operations that Keras lacks, as layers: everything else in the networks is Keras's own."""
+
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops
+
+Shape = tuple[int | None, ...]
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class AtrousConv2D(keras.layers.Conv2D):
+    """`Conv2D` whose dilation runs natively on TensorFlow: `(B, H, W, C) -> (B, H', W', filters)`.
+
+    Keras lowers a dilated convolution to space-to-batch there, which costs up to 27 times the convolution itself
+    (`benchmarks/atrous_convolution.py`). Same weights, same results, same configuration as `Conv2D`; inputs are
+    channels last and groups are 1, as everywhere in this package.
+    """
+
+    def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
+        """The convolution without bias and activation, see `keras.layers.Conv2D.convolution_op`."""
+        if keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`BatchNormalization` that trains with TensorFlow's fused kernel: `(B, H, W, C) -> (B, H, W, C)`.
+
+    Keras composes it of many operations there. Same weights, same results, same configuration, moving averages too.
+    """
+
+    def call(self, inputs: KerasTensor, training: bool | None = None, mask: KerasTensor | None = None) -> KerasTensor:
+        """See `keras.layers.BatchNormalization.call`."""
+        trains = training and self.trainable and self.scale and self.center and not self.synchronized and mask is None
+        if not trains or keras.backend.backend() != "tensorflow":
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon
+        )
+        count = tf.cast(tf.size(inputs) // self.gamma.shape[0], variance.dtype)
+        variance *= (count - 1) / count  # the kernel's is the unbiased one, Keras averages the biased one
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class PadToMultiple(keras.layers.Layer):
+    """Pads an image below and to the right: `(B, H, W, C) -> (B, H', W', C)`, H' and W' multiples of `multiple`.
+
+    Backbones round odd sizes differently (some up, some down), and networks can only be connected where their feature
+    maps agree in size. On multiples of the output stride all of them do.
+
+    Args:
+        multiple: what height and width become divisible by, in pixels.
+        value: fills the new pixels; the middle of [0, 255] by default, near zero after each backbone's normalisation.
+    """
+
+    def __init__(self, multiple: int, value: float = 127.5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.multiple = multiple
+        self.value = value
+
+    def call(self, image: KerasTensor) -> KerasTensor:
+        """See the class."""
+        _, height, width, _ = ops.shape(image)
+        edges = [[0, 0], [0, -height % self.multiple], [0, -width % self.multiple], [0, 0]]
+        return ops.pad(image, edges, constant_values=self.value)
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """The shape that `call` gives for `shape`."""
+        batch, *size, channels = shape
+        return (batch, *(None if n is None else n + -n % self.multiple for n in size), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"multiple": self.multiple, "value": self.value}
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class ResizeLike(keras.layers.Layer):
+    """Bilinear resizing to another tensor's size: `(B, h, w, C), (B, H, W, *) -> (B, H, W, C)`.
+
+    A layer, because `keras.ops.image.resize` cannot be traced on TensorFlow with a size known only at run time.
+    """
+
+    def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
+        """See the class."""
+        size = ops.shape(like)[1:3]
+        if keras.backend.backend() != "tensorflow":
+            return ops.image.resize(features, size, "bilinear", data_format="channels_last")
+        import tensorflow as tf
+
+        resized = tf.image.resize(features, size, "bilinear")  # in float32, whatever comes in
+        return tf.ensure_shape(tf.cast(resized, features.dtype), self.compute_output_shape(features.shape, like.shape))
+
+    def compute_output_shape(self, features_shape: Shape, like_shape: Shape) -> Shape:
+        """The shape that `call` gives for the two shapes."""
+        return (features_shape[0], *like_shape[1:3], features_shape[3])
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class CropLike(keras.layers.Layer):
+    """Cuts what `PadToMultiple` added off again: `(B, H', W', C), (B, H, W, *) -> (B, H, W, C)`."""
+
+    def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
+        """See the class."""
+        _, height, width, _ = ops.shape(like)
+        return features[:, :height, :width, :]
+
+    def compute_output_shape(self, features_shape: Shape, like_shape: Shape) -> Shape:
+        """The shape that `call` gives for the two shapes."""
+        return (features_shape[0], *like_shape[1:3], features_shape[3])

@@ -1,0 +1,61 @@
+"""What is measured, in the graph: one confusion matrix an output, from which every figure follows."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from keras_crosscoop.labels import VOID
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class Confusion(keras.metrics.Metric):
+    """An integer confusion matrix over all valid pixels: row the label, column the prediction.
+
+    `result()` gives `{name}_mean_iou` and `{name}_pixel_accuracy`, fractions of 1.
+
+    Args:
+        num_classes: C, of labels and predictions.
+        name: of the output that is measured.
+    """
+
+    def __init__(self, num_classes: int, *, name: str, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.num_classes = num_classes
+        self.matrix = self.add_variable((num_classes, num_classes), "zeros", dtype="int64", name="matrix")
+
+    def update_state(self, labels: KerasTensor, classes: KerasTensor, sample_weight: None = None) -> None:
+        """Counts pixels: labels and predicted classes, both `(B, H, W)` integers."""
+        labels, classes = ops.cast(labels, "int32"), ops.cast(classes, "int32")
+        # Void pixels are counted in one more row, which is cut off again: no gather of valid pixels is needed.
+        rows = ops.where(ops.equal(labels, VOID), self.num_classes, labels)
+        cells = ops.reshape(rows * self.num_classes + classes, (-1,))
+        counts = ops.bincount(cells, minlength=(self.num_classes + 1) * self.num_classes)
+        counts = ops.reshape(counts, (self.num_classes + 1, self.num_classes))[: self.num_classes]
+        self.matrix.assign_add(ops.cast(counts, self.matrix.dtype))
+
+    def result(self) -> dict[str, KerasTensor]:
+        """The two figures; 0 before anything was counted."""
+        matrix = ops.cast(self.matrix, "float32")
+        correct = ops.diagonal(matrix)
+        union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - correct
+        present = ops.sum(ops.cast(union > 0, "float32"))
+        mean_iou = ops.sum(correct / ops.maximum(union, 1.0)) / ops.maximum(present, 1.0)
+        accuracy = ops.sum(correct) / ops.maximum(ops.sum(matrix), 1.0)
+        return {f"{self.name}_mean_iou": mean_iou, f"{self.name}_pixel_accuracy": accuracy}
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"num_classes": self.num_classes}
+
+
+def iou_per_class(matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, float64 `(C,)`; NaN for a class in neither labels nor predictions.
+
+    Args:
+        matrix: a confusion matrix, `(C, C)` integers.
+    """
+    correct = np.diagonal(matrix).astype("float64")
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - correct
+    return np.divide(correct, union, out=np.full(len(matrix), np.nan), where=union > 0)

@@ -1,0 +1,105 @@
+"""Xception as DeepLab modified it: deeper, strided separable convolutions for pooling, batch normalisation throughout.
+
+References:
+    Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018,
+    section 3.2 and figure 4 (the network); its released checkpoint (names, epsilon, where activations stand).
+"""
+
+from dataclasses import dataclass
+
+from keras import KerasTensor, layers
+
+from keras_crosscoop.layers import AtrousConv2D, BatchNormalization
+from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM
+
+EPSILON = 1e-3  # of every batch normalisation in the released checkpoint
+
+
+@dataclass(frozen=True)
+class Block:
+    """A row of the network's table: `units` times three separable convolutions of these widths."""
+
+    name: str
+    widths: tuple[int, int, int]
+    skip: str | None  # "conv": a 1x1 convolution beside them; "sum": the input itself; None: nothing
+    stride: int = 1
+    units: int = 1
+    inner_activations: bool = False  # ReLU after each convolution rather than before each separable one
+    tap: bool = False  # its second separable convolution gives the decoder's low-level features
+
+
+XCEPTION_65 = (
+    Block("entry_flow_block1", (128, 128, 128), skip="conv", stride=2),
+    Block("entry_flow_block2", (256, 256, 256), skip="conv", stride=2, tap=True),
+    Block("entry_flow_block3", (728, 728, 728), skip="conv", stride=2),
+    Block("middle_flow_block1", (728, 728, 728), skip="sum", units=16),
+    Block("exit_flow_block1", (728, 1024, 1024), skip="conv", stride=2),
+    Block("exit_flow_block2", (1536, 1536, 2048), skip=None, inner_activations=True),
+)
+
+
+def xception(
+    image: KerasTensor, output_stride: int, *, blocks: tuple[Block, ...] = XCEPTION_65, stem: tuple[int, int] = (32, 64)
+) -> dict[str, KerasTensor]:
+    """Xception on RGB in [0, 255]: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
+
+    Args:
+        image: the input.
+        output_stride: s, in pixels; strides beyond it become dilations.
+        blocks: the network's table; the one with the tap takes stride 4 to 8.
+        stem: channels of the two convolutions before the first block.
+    """
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
+    x = _conv(x, stem[0], 3, stride=2, name="entry_flow_conv1_1")
+    x = layers.ReLU(name="entry_flow_conv1_1_relu")(x)
+    x = _conv(x, stem[1], 3, name="entry_flow_conv1_2")
+    x = layers.ReLU(name="entry_flow_conv1_2_relu")(x)
+    reached, rate = 2, 1
+    for block in blocks:
+        for number in range(1, block.units + 1):
+            keep = reached * block.stride <= output_stride
+            x, second = _unit(x, block, block.stride if keep else 1, rate, name=f"{block.name}_unit_{number}")
+            reached, rate = (reached * block.stride, rate) if keep else (reached, rate * block.stride)
+        if block.tap:
+            low = second
+    return {"low": low, "high": x}
+
+
+def _unit(x: KerasTensor, block: Block, stride: int, rate: int, *, name: str) -> tuple[KerasTensor, KerasTensor]:
+    """Three separable convolutions, the last one strided, and what runs beside them: its output, and the second's."""
+    residual, convolved = x, []
+    for i, width in enumerate(block.widths, 1):
+        conv = f"{name}_separable_conv{i}"
+        if not block.inner_activations:
+            residual = layers.ReLU(name=f"{conv}_relu")(residual)
+        residual = _depthwise(residual, stride if i == 3 else 1, rate, name=f"{conv}_depthwise")
+        if block.inner_activations:
+            residual = layers.ReLU(name=f"{conv}_depthwise_relu")(residual)
+        residual = _conv(residual, width, 1, name=f"{conv}_pointwise")
+        convolved.append(residual)
+        if block.inner_activations:
+            residual = layers.ReLU(name=f"{conv}_pointwise_relu")(residual)
+    if block.skip == "conv":
+        x = _conv(x, block.widths[-1], 1, stride=stride, name=f"{name}_shortcut")
+    if block.skip is not None:
+        residual = layers.Add(name=f"{name}_add")([residual, x])
+    return residual, convolved[1]
+
+
+def _conv(x: KerasTensor, filters: int, kernel_size: int, *, stride: int = 1, name: str) -> KerasTensor:
+    x, padding = _fixed_padding(x, kernel_size, stride, name=name)
+    x = AtrousConv2D(filters, kernel_size, stride, padding, use_bias=False, name=name)(x)
+    return BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=EPSILON, name=f"{name}_bn")(x)
+
+
+def _depthwise(x: KerasTensor, stride: int, rate: int, *, name: str) -> KerasTensor:
+    x, padding = _fixed_padding(x, 3, stride, name=name)
+    x = layers.DepthwiseConv2D(3, stride, padding, dilation_rate=rate, use_bias=False, name=name)(x)
+    return BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=EPSILON, name=f"{name}_bn")(x)
+
+
+def _fixed_padding(x: KerasTensor, kernel_size: int, stride: int, *, name: str) -> tuple[KerasTensor, str]:
+    """Pads both sides alike where a layer is strided ("same" would not, on even sizes), and the padding left to it."""
+    if stride == 1 or kernel_size == 1:
+        return x, "same"
+    return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"

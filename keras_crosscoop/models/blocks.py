@@ -1,0 +1,25 @@
+"""What networks are made of: a convolution with its normalisation and activation."""
+
+from keras import KerasTensor, layers
+
+from keras_crosscoop.layers import AtrousConv2D, BatchNormalization
+
+BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 and MobileNet's 0.999 need more steps than fine-tuning has
+
+
+def conv_bn_relu(
+    x: KerasTensor, filters: int, kernel_size: int, *, stride: int = 1, rate: int = 1, name: str
+) -> KerasTensor:
+    """`(B, H, W, C) -> (B, H/stride, W/stride, filters)`: convolution at a dilation rate, normalisation, ReLU."""
+    x = AtrousConv2D(
+        filters,
+        kernel_size,
+        stride,
+        padding="same",
+        dilation_rate=rate,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,51 @@
+"""Cooperative connections: what each of two networks reads from the other.
+
+Reference: Ikedo and Hotta, "Fusion of Different Features by Cross Cooperative Learning for Semantic Segmentation",
+VISAPP 2022, sections 3.2 and 3.3, figure 4.
+"""
+
+from typing import Literal, get_args
+
+from keras import KerasTensor, layers
+
+from keras_crosscoop.errors import unknown
+
+Topology = Literal["none", "one_way", "cross"]
+Site = Literal["backbone", "aspp", "aspp_output", "decoder"]
+Fusion = Literal["concat", "add"]
+Features = dict[str, KerasTensor]  # side -> features, all of one height and width
+
+SITES: tuple[Site, ...] = get_args(Site)
+
+_FUSIONS = {"concat": layers.Concatenate, "add": layers.Add}
+_RECEIVERS: dict[Topology, tuple[str, ...]] = {
+    "none": (),  # the paper's "w/o all path"
+    "one_way": ("bottom",),  # the conventional method: the top network sends, the bottom one receives
+    "cross": ("top", "bottom"),  # the paper's method
+}
+_PARTNER = {"top": "bottom", "bottom": "top"}
+
+
+def connect(features: Features, topology: Topology, fusion: Fusion = "concat", *, name: str) -> Features:
+    """What the next layer of each side reads: `(B, H, W, C)` each -> `(B, H, W, C)`, or `2 C` where "concat" receives.
+
+    A network's own features always come first, so that a trained partner can be cut off by channel.
+
+    Args:
+        features: what "top" and "bottom" have computed.
+        topology: who receives: nobody ("none"), the bottom network ("one_way"), both ("cross").
+        fusion: how the partner's features join a network's own: "concat" or "add" (which needs equal channels).
+        name: of the site, for the layers' names.
+
+    Raises:
+        InputError: there is no such topology or fusion, or "add" meets unequal channels.
+    """
+    if topology not in _RECEIVERS:
+        raise unknown("topology", topology, _RECEIVERS)
+    if fusion not in _FUSIONS:
+        raise unknown("fusion", fusion, _FUSIONS)
+    connected = dict(features)
+    for side in _RECEIVERS[topology]:
+        own, partner = features[side], features[_PARTNER[side]]
+        connected[side] = _FUSIONS[fusion](name=f"{side}_{name}_connection")([own, partner])
+    return connected

@@ -1,0 +1,56 @@
+"""The head of DeepLabV3+, one function a layer group: atrous spatial pyramid pooling (ASPP) and the decoder.
+
+A cooperative network stands between any two of these functions, so each takes what is read and returns what is sent.
+
+References:
+    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, section 3.3 (ASPP).
+    Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018,
+    section 3.1 (decoder).
+"""
+
+from collections.abc import Sequence
+
+from keras import KerasTensor, layers
+
+from keras_crosscoop.layers import ResizeLike
+from keras_crosscoop.models.blocks import conv_bn_relu
+
+LOW_LEVEL_WIDTH = 48  # channels the low-level features are reduced to (ECCV 2018, table 1)
+
+
+def aspp(x: KerasTensor, width: int, rates: Sequence[int], *, name: str) -> list[KerasTensor]:
+    """The five parallel branches of ASPP, 1x1, 3x3 at each rate, image pooling: `(B, h, w, C) -> (B, h, w, width)`."""
+    branches = [conv_bn_relu(x, width, 1, name=f"{name}_aspp_1x1")]
+    branches += [conv_bn_relu(x, width, 3, rate=rate, name=f"{name}_aspp_rate_{rate}") for rate in rates]
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_aspp_pool")(x)
+    pooled = conv_bn_relu(pooled, width, 1, name=f"{name}_aspp_pool")
+    return [*branches, ResizeLike(name=f"{name}_aspp_pool_resize")(pooled, x)]
+
+
+def aspp_output(branches: Sequence[KerasTensor], width: int, dropout: float, *, name: str) -> KerasTensor:
+    """What ASPP hands on: its branches, concatenated, projected to `(B, h, w, width)`, with dropout."""
+    x = layers.Concatenate(name=f"{name}_aspp_concat")(branches)
+    x = conv_bn_relu(x, width, 1, name=f"{name}_aspp_output")
+    return layers.Dropout(dropout, name=f"{name}_aspp_dropout")(x)
+
+
+def low_level(x: KerasTensor, *, name: str) -> KerasTensor:
+    """The decoder's first layer: low-level features `(B, H/4, W/4, C) -> (B, H/4, W/4, 48)`."""
+    return conv_bn_relu(x, LOW_LEVEL_WIDTH, 1, name=f"{name}_decoder_low")
+
+
+def merge(high: KerasTensor, low: KerasTensor, *, name: str) -> KerasTensor:
+    """ASPP's output, upsampled to the low-level features' size, before them: `(B, H/4, W/4, C_high + C_low)`."""
+    high = ResizeLike(name=f"{name}_decoder_upsample")(high, low)
+    return layers.Concatenate(name=f"{name}_decoder_concat")([high, low])
+
+
+def refine(x: KerasTensor, number: int, width: int, dropout: float, *, name: str) -> KerasTensor:
+    """The decoder's 3x3 layer of that number: `(B, H/4, W/4, C) -> (B, H/4, W/4, width)`, with dropout."""
+    x = conv_bn_relu(x, width, 3, name=f"{name}_decoder_{number}")
+    return layers.Dropout(dropout, name=f"{name}_decoder_{number}_dropout")(x)
+
+
+def classify(x: KerasTensor, num_classes: int, *, name: str) -> KerasTensor:
+    """Logits in float32 whatever the policy: `(B, H/4, W/4, C) -> (B, H/4, W/4, num_classes)`."""
+    return layers.Conv2D(num_classes, 1, dtype="float32", name=f"{name}_classifier")(x)

@@ -1,0 +1,153 @@
+"""What every network of this package is: a Keras model of one image, several outputs and one label map."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from keras_crosscoop.errors import unknown
+from keras_crosscoop.images import ImageLike, as_rgb
+from keras_crosscoop.losses import CrossEntropy
+from keras_crosscoop.metrics import Confusion
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True)  # no list or dict: Keras would save these figures among the weights
+class _Figures:
+    losses: tuple[keras.metrics.Mean, ...]
+    confusions: tuple[Confusion, ...]
+
+
+class Segmenter(keras.Model):
+    """A functional model from images to a dict of logits, trained by the sum of the outputs' losses.
+
+    `evaluate` gives `loss` and, for each output, `{output}_loss`, `{output}_mean_iou` and `{output}_pixel_accuracy`;
+    models of two outputs are also measured as an ensemble, the sum of their class probabilities.
+
+    Args:
+        image: the graph's input, `(B, H, W, 3)`.
+        logits: the graph's outputs, `(B, H, W, C)` each.
+        arguments: what the subclass was built from, less the backbones' weights: those of a file come with the file.
+        **kwargs: `name` and others of `keras.Model`.
+    """
+
+    def __init__(
+        self, image: KerasTensor, logits: dict[str, KerasTensor], arguments: dict[str, Any], **kwargs: Any
+    ) -> None:
+        super().__init__(inputs=image, outputs=logits, **kwargs)
+        self._arguments = MappingProxyType(arguments)
+        self.num_classes = next(iter(logits.values())).shape[-1]
+        self.sides = tuple(logits)
+        self._figures = _Figures(
+            tuple(keras.metrics.Mean(name=f"{side}_loss") for side in self.sides),
+            tuple(Confusion(self.num_classes, name=name) for name in self.output_choices),
+        )
+
+    @property
+    def output_choices(self) -> tuple[str, ...]:
+        """Every output that can be asked for and is measured: the networks', then their ensemble if there are two."""
+        return self.sides if len(self.sides) == 1 else (*self.sides, ENSEMBLE)
+
+    @property
+    def confusions(self) -> dict[str, np.ndarray]:
+        """The confusion matrix of each output over the last evaluation, `(C, C)` integers: row label, column class."""
+        return {figure.name: ops.convert_to_numpy(figure.matrix) for figure in self._figures.confusions}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Everything that `evaluate` reports."""
+        return [*([self._loss_tracker] if self.compiled else []), *self._figures.losses, *self._figures.confusions]
+
+    def compile(
+        self, optimizer: Any = "sgd", loss: keras.losses.Loss | None = None, *, jit_compile: bool = False, **kwargs: Any
+    ) -> None:
+        """As `keras.Model.compile`, but every output is trained by one `loss` of labels and logits, and all are summed.
+
+        Args:
+            optimizer: Keras's, or `keras_crosscoop.training.SGD`.
+            loss: of one output, a scalar; cross-entropy over valid pixels by default.
+            jit_compile: whether XLA compiles the steps.
+            **kwargs: as in `keras.Model.compile`; metrics are built in.
+        """
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.loss = CrossEntropy() if loss is None else loss
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {**self._arguments, "weights": None}
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was given, for a `.keras` file."""
+        return super().get_compile_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the model in a `.keras` file was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: KerasTensor | None = None,
+        y_pred: dict[str, KerasTensor] | None = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> KerasTensor:
+        """The paper's loss (section 3.3): the sum of both outputs' losses on the same labels `(B, H, W)`."""
+        losses = [self.loss(y, y_pred[side]) for side in self.sides]
+        for figure, loss in zip(self._figures.losses, losses, strict=True):
+            figure.update_state(loss, sample_weight=ops.shape(y)[0])
+        return sum([*losses, *self.losses])
+
+    def compute_metrics(
+        self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None
+    ) -> dict[str, KerasTensor]:
+        """Counts the pixels of a batch into every output's confusion matrix, and gives all figures so far."""
+        for confusion in self._figures.confusions:
+            confusion.update_state(y, ops.argmax(self.scores(y_pred, confusion.name), axis=-1))
+        return self.get_metrics_result()
+
+    def scores(self, logits: dict[str, KerasTensor], output: str) -> KerasTensor:
+        """What the class of an output is the largest of, `(B, H, W, C)`: logits, or the sum of both's probabilities."""
+        if output == ENSEMBLE:
+            return sum(ops.softmax(logits[side], axis=-1) for side in self.sides)
+        return logits[output]
+
+    if keras.backend.backend() == "tensorflow":
+
+        def train_step(self, data: Any) -> dict[str, KerasTensor]:
+            """One forward pass for both networks, one sum of losses, one backward pass.
+
+            Unlike Keras's own step it measures no classes: on augmented crops that tells little and takes time.
+            """
+            import tensorflow as tf
+
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            with tf.GradientTape() as tape:
+                y_pred = self(x, training=True)
+                loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+                scaled_loss = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled_loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self._loss_tracker.update_state(loss, sample_weight=tf.shape(y)[0])
+            return {figure.name: figure.result() for figure in (self._loss_tracker, *self._figures.losses)}
+
+    def segment(self, image: ImageLike, output: str | None = None) -> np.ndarray:
+        """Class ids of one image, uint8 `(H, W)` at the image's own size.
+
+        Args:
+            image: a file's path, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255].
+            output: one of `output_choices`; the last of them by default, so the ensemble where there is one.
+
+        Raises:
+            InputError: the image cannot be read, or there is no such output.
+        """
+        output = output or self.output_choices[-1]
+        if output not in self.output_choices:
+            raise unknown("output", output, self.output_choices)
+        logits = self.predict_on_batch(as_rgb(image)[None])
+        return ops.convert_to_numpy(ops.argmax(self.scores(logits, output)[0], axis=-1)).astype("uint8")

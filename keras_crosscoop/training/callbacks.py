@@ -1,0 +1,47 @@
+"""What happens at the end of an epoch: the best weights are kept, and the figures written down."""
+
+import csv
+import math
+
+import keras
+
+from keras_crosscoop.files import written
+from keras_crosscoop.runs import Run
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Saves the weights whenever the better of the outputs is better on the validation split than ever before.
+
+    Attributes:
+        best: that output's mean IoU, from 0 to 1; NaN before the first validation.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.best = math.nan
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Compares and saves, where this epoch was validated."""
+        score = max(logs.get(f"val_{side}_mean_iou", math.nan) for side in self.model.sides)
+        if not math.isnan(score) and not score <= self.best:
+            self.run.save_weights(self.model)
+            self.best = score
+
+
+class WriteHistory(keras.callbacks.Callback):
+    """Writes `history.csv`: a row an epoch, with empty cells for what it did not measure."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.path = run.folder / "history.csv"
+        self.rows: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Adds the epoch and writes the whole file anew."""
+        self.rows.append({"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs})
+        columns = dict.fromkeys(column for row in self.rows for column in row)
+        with written(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(columns))
+            table.writeheader()
+            table.writerows(self.rows)

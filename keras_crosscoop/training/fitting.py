@@ -1,0 +1,83 @@
+"""Training, from settings to a run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from keras_crosscoop.config import Settings
+from keras_crosscoop.data import Dataset, dataset, load_dataset, readable_errors
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.runs import Run, build
+from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
+from keras_crosscoop.training.optimizer import SGD
+
+
+def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Callback] = ()) -> tuple[Run, Segmenter]:
+    """Trains a network as the settings say, into a new run folder, and gives the run and the model at its best.
+
+    Raises:
+        InputError: the data set, the weights or the folder cannot be used. Nothing is written then, except where a file
+            of the data set turns out to be damaged when it is read.
+    """
+    keras.utils.set_random_seed(settings.train.seed)
+    data = dataset(settings.data.name, settings.data.dir)
+    training, validation = _pipelines(settings, data)
+    steps = max(1, round(len(data.pairs("train")) / settings.train.batch_size))  # an epoch; batches run across its end
+    model = build(settings.model, len(data.classes))
+    model.compile(_optimizer(settings, steps))
+    run = Run.create(folder, settings, data)
+    with readable_errors():
+        model.fit(
+            training,
+            epochs=settings.train.epochs,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            validation_freq=_validated_epochs(settings),
+            shuffle=False,  # the pipeline does
+            verbose=0,
+            callbacks=[
+                KeepBest(run),
+                WriteHistory(run),
+                keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
+                *callbacks,
+            ],
+        )
+    model.load_weights(run.weights)
+    return run, model
+
+
+def _pipelines(settings: Settings, data: Dataset) -> tuple:
+    options = settings.data
+    training = load_dataset(
+        data,
+        "train",
+        training=True,
+        crop_size=options.crop_size,
+        scale=options.scale,
+        flip=options.flip,
+        photometric=options.photometric,
+        batch_size=settings.train.batch_size,
+        repeat=True,
+        seed=settings.train.seed,
+    )
+    return training, load_dataset(data, "val", batch_size=1)
+
+
+def _optimizer(settings: Settings, steps: int) -> SGD:
+    options = settings.train
+    schedule = keras.optimizers.schedules.PolynomialDecay(
+        options.learning_rate, decay_steps=steps * options.epochs, end_learning_rate=0.0, power=options.power
+    )
+    return SGD(
+        schedule,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        head_multiplier=options.head_multiplier,
+    )
+
+
+def _validated_epochs(settings: Settings) -> list[int]:
+    """Every so many epochs, and the last one."""
+    last, every = settings.train.epochs, settings.train.validate_every
+    return sorted({*range(every, last + 1, every), last})
