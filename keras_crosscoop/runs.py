@@ -81,11 +81,21 @@ class Run:
 
     def save_weights(self, model: Segmenter) -> None:
         """Writes the model's weights, without optimizer, whole or not at all."""
-        graph = keras.Model(
-            model.inputs, model.outputs
-        )  # the same layers, but never compiled: no optimizer comes along
         with written(self.weights) as partial:
-            graph.save_weights(partial)
+            _graph(model).save_weights(partial)
+
+    def load_weights(self, model: Segmenter) -> None:
+        """Reads what `save_weights` wrote.
+
+        Raises:
+            InputError: there are no weights yet, or they do not fit the model.
+        """
+        if not self.weights.is_file():
+            raise InputError(f"The run has no weights: no epoch was validated. Train again. Received: {self.folder}")
+        try:
+            _graph(model).load_weights(self.weights)
+        except (ValueError, OSError, KeyError) as error:
+            raise InputError(f"The run's weights do not fit its config.yaml. Received: {self.weights}") from error
 
     def load(self) -> Segmenter:
         """The trained model.
@@ -93,16 +103,14 @@ class Run:
         Raises:
             InputError: the run has no weights yet, or they do not fit its config.
         """
-        if not self.weights.is_file():
-            raise InputError(
-                f"The run has no weights: it did not finish an epoch. Train again. Received: {self.folder}"
-            )
         model = build(self.settings.model, len(self.classes), pretrained=False)
-        try:
-            model.load_weights(self.weights)
-        except (ValueError, OSError, KeyError) as error:
-            raise InputError(f"The run's weights do not fit its config.yaml. Received: {self.weights}") from error
+        self.load_weights(model)
         return model
+
+
+def _graph(model: Segmenter) -> keras.Model:
+    """The same layers, but not compiled: an optimizer belongs to no weights file."""
+    return keras.Model(model.inputs, model.outputs)
 
 
 def build(model: config.Model, num_classes: int, *, pretrained: bool = True) -> Segmenter:

@@ -43,7 +43,7 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
                 *callbacks,
             ],
         )
-    model.load_weights(run.weights)
+    run.load_weights(model)
     return run, model
 
 

@@ -11,13 +11,13 @@ from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM, conv_bn_relu
 tiny_xception = partial(
     xception,
     blocks=(
-        Block("entry_flow_block1", (32, 32, 32), skip="conv", stride=2),
+        Block("entry_flow_block1", (24, 24, 24), skip="conv", stride=2),
         Block("entry_flow_block2", (48, 48, 48), skip="conv", stride=2, tap=True),
         Block("entry_flow_block3", (96, 96, 96), skip="conv", stride=2),
-        Block("middle_flow_block1", (96, 96, 96), skip="sum", units=2),
+        Block("middle_flow_block1", (96, 96, 96), skip="sum"),
         Block("exit_flow_block1", (96, 128, 128), skip="conv", stride=2),
     ),
-    stem=(16, 24),
+    stem=(16, 16),
 )
 
 

@@ -1,0 +1,9 @@
+"""Data sets: what they are, where they come from, and how they reach the network."""
+
+from keras_crosscoop.data.catalogue import CATALOGUE, dataset
+from keras_crosscoop.data.graph_calls import readable_errors
+from keras_crosscoop.data.pipeline import load_dataset
+from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.labels import VOID
+
+__all__ = ["CATALOGUE", "VOID", "Dataset", "dataset", "load_dataset", "readable_errors"]

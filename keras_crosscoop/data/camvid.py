@@ -1,0 +1,39 @@
+"""CamVid as the SegNet tutorial lays it out: 367, 101 and 233 street images of 480x360 in 11 classes.
+
+Source: Brostow et al., "Semantic object classes in video", 2009, in the classes, colours and splits of
+Badrinarayanan et al., "SegNet", 2017.
+"""
+
+from pathlib import Path
+
+from keras_crosscoop.data.pairing import pair_folders
+from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.labels import VOID
+
+LAYOUT = "train/ with trainannot/, val/ with valannot/ and test/ with testannot/"
+
+COLOURS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
+
+def open(data_dir: Path) -> Dataset:
+    """CamVid in `data_dir`, laid out as `LAYOUT` says; a split may be missing until it is asked for."""
+    return Dataset(
+        name="camvid",
+        classes=tuple(COLOURS),
+        palette=tuple(COLOURS.values()),
+        splits=("train", "val", "test"),
+        find=lambda split: pair_folders(data_dir / split, data_dir / f"{split}annot"),
+        label_ids=(*range(len(COLOURS)), VOID),  # value 11 is void
+    )

@@ -1,0 +1,67 @@
+"""Anybody's own data: `images/` and `masks/` by split, and `classes.txt`."""
+
+import re
+from pathlib import Path
+
+from keras_crosscoop.data.pairing import pair_folders
+from keras_crosscoop.data.palette import voc_palette
+from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.images import RGB
+from keras_crosscoop.labels import VOID
+
+LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids, 255 void) and classes.txt"
+
+_SPLITS = ("train", "val", "test")
+_LINE = re.compile(r"(?P<name>[^#\s].*?)(\s+#(?P<colour>\S*))?")
+
+
+def open(data_dir: Path) -> Dataset:
+    """The data set in `data_dir`, laid out as `LAYOUT` says; its splits are those that are there.
+
+    A line of `classes.txt` is a class's name and, if wanted, its colour: `traffic sign #dcdc00`. Without one, the class
+    gets its colour of the PASCAL VOC colour map.
+
+    Raises:
+        InputError: `classes.txt` is missing or cannot be understood, or there is no split.
+    """
+    classes, palette = _read_classes(data_dir / "classes.txt")
+    splits = tuple(
+        split for split in _SPLITS if any((data_dir / kind / split).is_dir() for kind in ("images", "masks"))
+    )
+    if not splits:
+        raise InputError(f"The folder holds no split. Lay it out as {LAYOUT}. Received: {data_dir}")
+    return Dataset(
+        name="folder",
+        classes=classes,
+        palette=palette,
+        splits=splits,
+        find=lambda split: pair_folders(data_dir / "images" / split, data_dir / "masks" / split),
+    )
+
+
+def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The list of classes cannot be read. Write one name a line, in UTF-8. Received: {path}"
+        ) from error
+    colours: dict[str, RGB] = {}
+    defaults = voc_palette(VOID)
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line:
+            continue
+        where = f"Received: {path}, line {number}: {line!r}"
+        parts = _LINE.fullmatch(line)
+        if not parts or (parts["colour"] is not None and not re.fullmatch("[0-9a-fA-F]{6}", parts["colour"])):
+            raise InputError(f"A class is a name, or a name and a colour as in `road #804080`. {where}")
+        if parts["name"] in colours:
+            raise InputError(f"Two classes have one name. Rename one of them. {where}")
+        if len(colours) == VOID:
+            raise InputError(f"There can be at most {VOID} classes, as {VOID} is void. Merge some. {where}")
+        red_green_blue = parts["colour"] and tuple(bytes.fromhex(parts["colour"]))
+        colours[parts["name"]] = red_green_blue or defaults[len(colours)]
+    if not colours:
+        raise InputError(f"The list of classes is empty. Write one name a line. Received: {path}")
+    return tuple(colours), tuple(colours.values())

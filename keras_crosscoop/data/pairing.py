@@ -1,0 +1,51 @@
+"""Which label belongs to which image: the one of the same relative path and stem."""
+
+import os
+from pathlib import Path
+
+from keras_crosscoop.data.spec import Pair
+from keras_crosscoop.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+LABEL_SUFFIXES = (".png",)  # anything lossy would not keep ids
+
+
+def pair_folders(images: Path, labels: Path) -> list[Pair]:
+    """The pairs of two folders, subfolders included, in the order of their relative paths.
+
+    Raises:
+        InputError: a folder is missing, a file has no partner, or two images compete for one label.
+    """
+    image_of, label_of = _files(images, IMAGE_SUFFIXES), _files(labels, LABEL_SUFFIXES)
+    alone = sorted(image_of.keys() ^ label_of.keys())
+    if alone:
+        key = alone[0]
+        more = f", and {len(alone) - 1} more" if len(alone) > 1 else ""
+        if key in image_of:
+            raise InputError(
+                f"An image has no label{more}: expected {labels / key}.png. Add the label or remove the image. "
+                f"Received: {image_of[key]}"
+            )
+        raise InputError(
+            f"A label has no image{more}: expected {images / key} with one of {', '.join(IMAGE_SUFFIXES)}. "
+            f"Add the image or remove the label. Received: {label_of[key]}"
+        )
+    return [(image_of[key], label_of[key]) for key in sorted(image_of)]
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Relative path without suffix -> file, hidden files left out."""
+    if not folder.is_dir():
+        raise InputError(f"A folder of the data set is missing. Is it fully extracted? Received: {folder}")
+    files: dict[str, Path] = {}
+    for where, _, names in os.walk(folder, followlinks=True):  # Path.rglob enters no linked folders before Python 3.13
+        for path in (Path(where, name) for name in names):
+            if path.suffix.lower() not in suffixes or path.name.startswith("."):
+                continue
+            key = path.relative_to(folder).with_suffix("").as_posix()
+            if key in files:
+                raise InputError(
+                    f"Two files have one name but for the suffix: {files[key]}. Remove one of them. Received: {path}"
+                )
+            files[key] = path
+    return files

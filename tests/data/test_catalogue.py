@@ -1,0 +1,76 @@
+"""Data sets by name, CamVid among them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_crosscoop.data.catalogue as catalogue_module
+from keras_crosscoop.data import CATALOGUE, dataset
+from keras_crosscoop.errors import InputError
+
+
+def test_unknown_name_gives_the_nearest():
+    with pytest.raises(
+        InputError, match=r"There is no data set of that name\. Did you mean \"camvid\"\? Received: 'camvd'"
+    ):
+        dataset("camvd")
+
+
+@pytest.mark.parametrize(("name", "part"), [("camvid", "trainannot/"), ("folder", "classes.txt")])
+def test_data_dir_is_needed(name, part, tmp_path):
+    with pytest.raises(
+        InputError, match=rf'^Data set "{name}" needs --data-dir, a folder with .*{part}.* Received: no'
+    ):
+        dataset(name)
+    with pytest.raises(InputError, match=rf"needs a folder with .*{part}.* Received: .*none, which is no folder"):
+        dataset(name, tmp_path / "none")
+
+
+def test_camvid_layout(tmp_path):
+    """PNG or JPEG by stem, twelfth value void; a split's folder may be missing until it is asked for."""
+    for split, suffix in (("train", "png"), ("val", "jpg")):
+        (tmp_path / split).mkdir()
+        (tmp_path / f"{split}annot").mkdir()
+        Image.new("RGB", (12, 1), (90, 90, 90)).save(tmp_path / split / f"a.{suffix}")
+        Image.fromarray(np.arange(12, dtype=np.uint8)[None]).save(tmp_path / f"{split}annot/a.png")
+    data = dataset("camvid", str(tmp_path))
+    assert data.splits == ("train", "val", "test")
+    for split in ("train", "val"):
+        image, label = data.read(*data.pairs(split)[0])
+        np.testing.assert_array_equal(label, [[*range(11), 255]])
+        np.testing.assert_allclose(image, 90, atol=2)
+    with pytest.raises(InputError, match=r"folder of the data set is missing\. .* Received: .*test$"):
+        data.pairs("test")
+
+
+def test_real_camvid(shared):
+    data = dataset("camvid", shared / "data" / "CamVid")
+    assert [len(data.pairs(split)) for split in ("train", "val")] == [367, 101]
+    assert [image.stem for image, _ in data.pairs("val")] == [label.stem for _, label in data.pairs("val")]
+    image, label = data.read(*data.pairs("val")[0])
+    assert image.shape == (360, 480, 3)
+    assert dict(zip(data.classes, data.palette, strict=True))["bicyclist"] == (0, 128, 192)
+    # The road lies at the bottom of the picture and the sky at its top.
+    assert data.classes[np.bincount(label[-60:].ravel()).argmax()] == "road"
+    assert data.classes[np.bincount(label[:60].ravel()).argmax()] in ("sky", "building", "tree")
+
+
+def test_street_scenes_are_drawn_once_where_keras_keeps_its_data(make_folder, monkeypatch, tmp_path):
+    drawn = []
+
+    def write(directory):
+        drawn.append(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_folder().rename(directory)
+
+    monkeypatch.setattr(catalogue_module.street_scenes, "write", write)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    data = dataset("street_scenes")
+    assert data.name == "street_scenes"
+    assert len(data.pairs("train")) == 4
+    dataset("street_scenes", tmp_path / "here")
+    assert drawn == [tmp_path / "home/datasets/keras_crosscoop/street_scenes-1", tmp_path / "here"]
+
+
+def test_every_data_set_has_an_opener():
+    assert set(CATALOGUE) == {"street_scenes", "camvid", "folder"}

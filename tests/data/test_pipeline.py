@@ -1,0 +1,194 @@
+"""The stream of samples: what is in it, in which order, and that it is the same on every run."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_crosscoop.data import dataset, load_dataset, readable_errors
+from keras_crosscoop.errors import InputError
+
+
+@pytest.fixture
+def root(make_folder):
+    return make_folder({"train": 7, "val": 3})
+
+
+def first(stream, count):
+    return [tuple(part.tobytes() for part in sample) for sample in itertools.islice(stream.as_numpy_iterator(), count)]
+
+
+def test_evaluation_gives_whole_images_in_order(root):
+    stream = load_dataset("folder", "val", data_dir=root)
+    data = dataset("folder", root)
+    samples = list(stream.as_numpy_iterator())
+    assert len(samples) == len(stream) == 3
+    for (image, label), pair in zip(samples, data.pairs("val"), strict=True):
+        for actual, expected in zip((image, label), data.read(*pair), strict=True):
+            np.testing.assert_array_equal(actual, expected)
+            assert actual.dtype == np.uint8
+    assert [spec.shape.as_list() for spec in stream.element_spec] == [[None, None, 3], [None, None]]
+
+
+def test_an_opened_data_set_serves_too(root):
+    by_name, opened = load_dataset("folder", "val", data_dir=root), load_dataset(dataset("folder", root), "val")
+    assert first(by_name, 3) == first(opened, 3)
+
+
+def test_evaluation_in_batches(root):
+    images = [image.shape for image, _ in load_dataset("folder", "val", data_dir=root, batch_size=2)]
+    assert images == [(2, 24, 32, 3), (1, 24, 32, 3)]
+
+
+def test_whole_images_of_different_sizes_share_no_batch(root):
+    Image.new("RGB", (40, 40)).save(root / "images/val/001.png")
+    Image.new("L", (40, 40)).save(root / "masks/val/001.png")
+    with pytest.raises(InputError, match=r"Use batch_size=1\. Received: .*val/000\.png, .*val/001\.png$"):
+        load_dataset("folder", "val", data_dir=root, batch_size=2)
+    shapes = [image.shape for image, _ in load_dataset("folder", "val", data_dir=root, batch_size=1)]
+    assert shapes == [(1, 24, 32, 3), (1, 40, 40, 3), (1, 24, 32, 3)]
+    cropped = load_dataset("folder", "val", data_dir=root, batch_size=3, training=True, crop_size=16)
+    assert next(iter(cropped))[0].shape == (3, 16, 16, 3)
+
+
+def test_static_shapes_for_training(root):
+    settings = {"data_dir": root, "training": True, "crop_size": 16}
+    image, label = load_dataset("folder", "train", batch_size=4, repeat=True, **settings).element_spec
+    assert image == tf.TensorSpec((4, 16, 16, 3), tf.uint8)
+    assert label == tf.TensorSpec((4, 16, 16), tf.uint8)
+    image, label = load_dataset("folder", "train", **settings).element_spec
+    assert (image.shape, label.shape) == ((16, 16, 3), (16, 16))
+
+
+def order(stream, count):
+    """Which file each of the first samples came from; file i is painted with colour i."""
+    return [int(image[0, 0, 0]) for image, _ in itertools.islice(stream.as_numpy_iterator(), count)]
+
+
+@pytest.fixture
+def painted(root):
+    for index in range(7):
+        Image.new("RGB", (32, 24), (index, 0, 0)).save(root / f"images/train/{index:03}.png")
+    return root
+
+
+def test_every_epoch_shuffles_anew(painted):
+    settings = {"training": True, "crop_size": 8, "scale": (2, 2), "photometric": False}
+    data = dataset("folder", painted)
+    drawn = order(load_dataset(data, "train", repeat=True, **settings), 700)
+    epochs = [tuple(drawn[n : n + 7]) for n in range(0, 700, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len(set(epochs)) > 90  # of 5,040 orders
+    assert np.abs(np.mean(epochs, axis=0) - 3).max() < 0.8  # every file comes at every place
+    other = order(load_dataset(data, "train", repeat=True, seed=1, **settings), 700)
+    assert sum(a == b for a, b in zip(drawn, other, strict=True)) < 200
+
+
+def test_a_sample_depends_on_seed_and_number_alone(root):
+    """Threads, batches, repetition and where the stream starts change nothing."""
+    settings = {"data_dir": root, "training": True, "crop_size": 20, "seed": 5}
+    stream = load_dataset("folder", "train", repeat=True, **settings)
+    samples = first(stream, 20)
+    assert len(set(samples)) == 20  # augmented anew in every epoch
+
+    assert first(load_dataset("folder", "train", **settings), 99) == samples[:7]
+    assert first(load_dataset("folder", "train", repeat=True, start=9, **settings), 11) == samples[9:]
+    assert first(load_dataset("folder", "train", start=9, **settings), 99) == samples[9:14]
+    assert first(load_dataset("folder", "train", repeat=True, batch_size=4, **settings).unbatch(), 20) == samples
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    options.autotune.enabled = False
+    assert first(stream.with_options(options), 20) == samples
+    assert first(load_dataset("folder", "train", repeat=True, **settings | {"seed": 6}), 20) != samples
+
+
+def test_the_seed_also_changes_the_crops(make_folder):
+    """Of a single file, where the order cannot tell."""
+    data = dataset("folder", make_folder({"train": 1}))
+    samples = [first(load_dataset(data, "train", training=True, crop_size=20, seed=seed), 2) for seed in range(9)]
+    assert {len(epoch) for epoch in samples} == {1}
+    assert len({epoch[0] for epoch in samples}) == 9
+
+
+def test_batches_run_on_across_epochs(root):
+    settings = {"data_dir": root, "training": True, "crop_size": 8, "batch_size": 4}
+    endless = load_dataset("folder", "train", repeat=True, **settings)
+    assert endless.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert [len(image) for image, _ in endless.take(5)] == [4] * 5
+    once = load_dataset("folder", "train", **settings)
+    assert [len(image) for image, _ in once] == [4, 3]
+    assert len(once) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"crop_size": 0}, r"`crop_size` must be at least 1 pixel\. Received: crop_size=0"),
+        ({"scale": (2, 0.5)}, r"`scale` must be two positive factors, .* Received: scale=\(2, 0\.5\)"),
+        ({"scale": (0, 1)}, r"`scale` must be two positive factors, .* Received: scale=\(0, 1\)"),
+        ({"batch_size": 0}, r"`batch_size` must be at least 1, .* Received: batch_size=0"),
+        ({"start": -1}, r"`start` must be a sample's number, .* Received: start=-1"),
+    ],
+)
+def test_settings_without_sense(root, setting, message):
+    with pytest.raises(InputError, match=message):
+        load_dataset("folder", "train", data_dir=root, training=True, **setting)
+
+
+def test_real_camvid_trains(shared):
+    stream = load_dataset(
+        "camvid", "train", data_dir=shared / "data/CamVid", training=True, crop_size=256, batch_size=8
+    )
+    image, label = next(iter(stream))
+    assert image.shape == (8, 256, 256, 3)
+    assert set(np.unique(label)) <= {*range(11), 255}
+    assert np.mean(label == 255) < 0.5
+
+
+@pytest.fixture
+def broken(root):
+    """Good headers, so that only decoding shows that one file in the middle breaks off; its name needs escaping."""
+    for kind, suffix in (("images", "png"), ("masks", "png")):
+        (root / kind / f"train/003.{suffix}").rename(root / kind / f"train/003 'ö' \\.{suffix}")
+    path = root / "images/train/003 'ö' \\.png"
+    image = Image.open(path)
+    image.load()
+    path.unlink()
+    path = path.with_suffix(".jpg")
+    image.save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    return path
+
+
+def test_a_truncated_file_in_the_middle_of_an_epoch_is_named(root, broken):
+    stream = iter(load_dataset("folder", "train", data_dir=root))
+    for _ in range(3):
+        next(stream)
+    with pytest.raises(InputError) as caught, readable_errors():
+        next(stream)
+    message = str(caught.value)
+    assert message.startswith("The image cannot be read (image file is truncated")
+    assert message.endswith(f"Replace or remove it. Received: {broken}")
+    assert "\n" not in message
+
+
+def test_fit_names_a_truncated_file(root, broken):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255))
+    stream = load_dataset("folder", "train", data_dir=root, training=True, crop_size=16, batch_size=2, repeat=True)
+    with pytest.raises(InputError) as caught, readable_errors():
+        model.fit(stream, steps_per_epoch=4, verbose=0, shuffle=False)
+    assert str(caught.value).endswith(f"Replace or remove it. Received: {broken}")
+
+
+def test_an_id_outside_the_classes_is_named_in_full(root):
+    Image.new("L", (32, 24), 9).save(root / "masks/val/001.png")
+    data = dataset("folder", root)
+    with pytest.raises(InputError) as direct:
+        data.read(*data.pairs("val")[1])
+    with pytest.raises(InputError) as through_the_graph, readable_errors():
+        list(load_dataset(data, "val"))
+    assert str(through_the_graph.value) == str(direct.value)

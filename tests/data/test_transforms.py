@@ -1,0 +1,183 @@
+"""Image and label are changed together, by as much as promised, and the label's pixels are never mixed."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_crosscoop.data.transforms import LUMA, augment
+
+PLAIN = {"flip": False, "photometric": False}
+RNG = np.random.default_rng(0)
+
+
+def ramps(height, width):
+    """A pair that tells of each pixel where it came from: red twice its row, green twice its column, label its row."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([2 * rows, 2 * columns, np.full_like(rows, 7)], -1), rows
+
+
+def crops(image, label, count, mapped=False, **settings):
+    """The pair `augment`ed with seeds 0, 1, ..., called eagerly or inside `Dataset.map`."""
+
+    def crop(seed):
+        return augment(tf.constant(image), tf.constant(label), tf.stack([0, seed]), **settings)
+
+    if not mapped:
+        return [tuple(part.numpy() for part in crop(seed)) for seed in range(count)]
+    stream = tf.data.Dataset.range(count, output_type=tf.int32).map(crop)
+    size = settings["crop_size"]
+    assert [spec.shape for spec in stream.element_spec] == [(size, size, 3), (size, size)]
+    return list(stream.as_numpy_iterator())
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_unit_scale_cuts_out_pixels_as_they_are(mapped):
+    image, label = RNG.integers(0, 256, (30, 40, 3), np.uint8), RNG.integers(0, 12, (30, 40), np.uint8)
+    corners = set()
+    for crop, crop_label in crops(image, label, 80, mapped, crop_size=28, scale=(1, 1), **PLAIN):
+        (corner,) = [(y, x) for y in range(3) for x in range(13) if np.array_equal(image[y : y + 28, x : x + 28], crop)]
+        y, x = corner
+        np.testing.assert_array_equal(crop_label, label[y : y + 28, x : x + 28])
+        corners.add(corner)
+    assert {y for y, _ in corners} == {0, 1, 2}
+    assert {x for _, x in corners} >= {0, 12}
+    assert len(corners) > 25  # of 39: rows and columns are drawn apart
+
+
+def test_image_and_label_stay_aligned_at_any_scale():
+    """The label's row differs from the image's by at most the half pixel of rounding, and not to one side."""
+    image, label = ramps(120, 120)
+    errors = []
+    for crop, crop_label in crops(image, label, 100, crop_size=40, **PLAIN):
+        error = crop[..., 0] / 2 - crop_label
+        assert np.abs(error).max() <= 0.75  # half a pixel, and a quarter for red's own rounding
+        errors.append(error.mean())
+    assert abs(np.mean(errors)) < 0.03
+
+
+def test_labels_are_never_mixed():
+    """Between ids 2 and 200 no third one appears, at any scale and position, flipped or not."""
+    label = np.where(RNG.random((50, 50)) < 0.5, 2, 200).astype(np.uint8)
+    image = np.zeros((50, 50, 3), np.uint8)
+    for _, crop_label in crops(image, label, 30, crop_size=64):
+        assert set(np.unique(crop_label)) <= {2, 200, 255}
+
+
+def test_scale_fills_its_range_uniformly():
+    image, label = ramps(120, 120)
+    scales = []
+    for crop, _ in crops(image, label, 400, mapped=True, crop_size=40, **PLAIN):
+        scales.append(2 * 30 / (crop[34, 20, 0] / 1.0 - crop[4, 20, 0]))  # 30 rows lie 30 / scale source rows apart
+        across = 2 * 30 / (crop[20, 34, 1] / 1.0 - crop[20, 4, 1])
+        assert across == pytest.approx(scales[-1], rel=0.05)  # the picture keeps its proportions
+    assert min(scales) == pytest.approx(0.5, abs=0.03)
+    assert max(scales) == pytest.approx(2.0, abs=0.1)
+    np.testing.assert_allclose(np.quantile(scales, [0.25, 0.5, 0.75]), [0.875, 1.25, 1.625], atol=0.12)
+
+
+@pytest.mark.parametrize("photometric", [False, True])
+def test_small_images_lie_anywhere_amid_grey_and_void(photometric):
+    """A 20x30 image halved in a crop of 40: 10x15 pixels of it, everything else 128 and 255."""
+    image, label = np.full((20, 30, 3), 10, np.uint8), np.full((20, 30), 3, np.uint8)
+    corners = []
+    settings = {"crop_size": 40, "scale": (0.5, 0.5), "flip": False, "photometric": photometric}
+    for crop, crop_label in crops(image, label, 60, **settings):
+        rows, columns = np.nonzero(crop_label != 255)
+        top, left = rows.min(), columns.min()
+        assert (rows.max() - top + 1, columns.max() - left + 1) == (10, 15)
+        inside = np.zeros((40, 40), bool)
+        inside[top : top + 10, left : left + 15] = True
+        assert set(crop_label[inside]) == {3}
+        assert set(crop_label[~inside]) == {255}
+        assert set(crop[~inside].ravel()) == {128}
+        assert photometric or set(crop[inside].ravel()) == {10}
+        corners.append((top, left))
+    tops, lefts = zip(*corners, strict=True)
+    assert min(tops) <= 2
+    assert max(tops) >= 28
+    assert min(lefts) <= 2
+    assert max(lefts) >= 23
+
+
+def test_one_side_may_be_padded_and_the_other_cut():
+    image, label = ramps(20, 100)
+    [(crop, crop_label)] = crops(image, label, 1, crop_size=50, scale=(1, 1), **PLAIN)
+    inside = crop_label != 255
+    assert inside.sum() == 20 * 50
+    np.testing.assert_array_equal(crop[inside][:, 0], 2 * crop_label[inside])
+    np.testing.assert_array_equal(np.diff(crop[inside][:50, 1]), 2)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_flip_mirrors_both_in_half_of_all_cases(mapped):
+    image, label = RNG.integers(0, 256, (40, 40, 3), np.uint8), RNG.integers(0, 12, (40, 40), np.uint8)
+    settings = {"crop_size": 32, "photometric": False}
+    pairs, straight_pairs = (crops(image, label, 100, mapped, flip=flip, **settings) for flip in (True, False))
+    flips = 0
+    for (crop, crop_label), (straight, straight_label) in zip(pairs, straight_pairs, strict=True):
+        if np.array_equal(crop, straight):
+            np.testing.assert_array_equal(crop_label, straight_label)
+        else:
+            flips += 1
+            np.testing.assert_array_equal(crop, straight[:, ::-1])
+            np.testing.assert_array_equal(crop_label, straight_label[:, ::-1])
+    assert 40 < flips < 60
+
+
+def test_bilinear_values_are_rounded():
+    """Doubled, the step from 0 to 3 passes through 0.75 and 2.25, which are 1 and 2 and not 0 and 2."""
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[:, 1] = 3
+    [(crop, _)] = crops(image, np.zeros((2, 2), np.uint8), 1, crop_size=4, scale=(2, 2), **PLAIN)
+    np.testing.assert_array_equal(crop[..., 0], [[0, 1, 2, 3]] * 4)
+
+
+def test_light_changes_the_image_moderately_and_not_the_label():
+    image, label = RNG.integers(60, 200, (32, 32, 3), np.uint8), RNG.integers(0, 12, (32, 32), np.uint8)
+    shifts = []
+    for lit, lit_label in crops(image, label, 100, mapped=True, crop_size=32, scale=(1, 1), flip=False):
+        np.testing.assert_array_equal(lit_label, label)
+        shifts.append(lit.mean() - image.mean())
+        slopes = np.polyfit(image.ravel(), lit.ravel(), 1)
+        assert 0.5 < slopes[0] < 1.6
+    assert -35 < min(shifts) < -20
+    assert 20 < max(shifts) < 35
+    assert abs(np.mean(shifts)) < 5
+
+
+@pytest.mark.parametrize(
+    ("draws", "expected"),
+    [
+        ((0.5, 0.5, 0.5), lambda x: x),
+        ((1.0, 0.5, 0.5), lambda x: x + 32),
+        ((0.5, 0.0, 0.5), lambda x: 128 + 0.75 * (x - 128)),
+        ((0.5, 0.5, 0.0), lambda x: 0.75 * x + 0.25 * (x @ np.array(LUMA))[..., None]),
+        ((0.25, 1.0, 1.0), lambda x: 128 + 1.25 * (1.25 * x - 0.25 * (x @ np.array(LUMA))[..., None] - 128) - 16),
+    ],
+)
+def test_light_follows_its_formula(monkeypatch, draws, expected):
+    """Brightness adds, contrast turns about mid-grey, saturation about each pixel's own grey; then clipped, rounded."""
+    fixed = tf.constant([0.0, 0.0, 0.0, 0.9, *draws])
+    monkeypatch.setattr(tf.random, "stateless_uniform", lambda shape, seed: fixed)
+    image = RNG.integers(0, 256, (6, 6, 3), np.uint8)
+    [(lit, _)] = crops(image, np.zeros((6, 6), np.uint8), 1, crop_size=6, scale=(1, 1))
+    np.testing.assert_allclose(lit, np.clip(expected(image.astype(float)), 0, 255), atol=0.51)
+
+
+def test_same_seed_same_bits():
+    image, label = RNG.integers(0, 256, (50, 60, 3), np.uint8), RNG.integers(0, 12, (50, 60), np.uint8)
+    eager, mapped = (
+        [(crop.tobytes(), crop_label.tobytes()) for crop, crop_label in crops(image, label, 20, mapped, crop_size=33)]
+        for mapped in (False, True)
+    )
+    assert eager == mapped
+    assert len(set(eager)) == 20
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 3)])
+def test_tiny_images(size):
+    image, label = np.full((*size, 3), 9, np.uint8), np.full(size, 4, np.uint8)
+    for crop, crop_label in crops(image, label, 20, crop_size=16, **PLAIN):
+        assert set(np.unique(crop_label)) <= {4, 255}
+        assert (crop[crop_label == 4] == 9).all()
+        assert (crop_label == 4).any()
