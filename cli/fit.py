@@ -62,6 +62,7 @@ def fit(
     """
     from crosscoop_tf.progress import FitProgress
     from crosscoop_tf.tables import print_evaluation
+    from rich.console import Console
 
     from keras_crosscoop import config, evaluation, training
     from keras_crosscoop.data import dataset
@@ -76,8 +77,9 @@ def fit(
         *(config.nest(key, value) for key, value in given.items()),
     ).with_weights(top=top_weights, bottom=bottom_weights)
 
+    with Console(stderr=True).status(f"Opening data set {settings.data.name}"):  # street_scenes is drawn the first time
+        data = dataset(settings.data.name, settings.data.dir)
     run, model = training.fit(settings, output or recipes.new_folder(settings.data.name), [FitProgress(settings)])
-    data = dataset(settings.data.name, settings.data.dir)
     figures = evaluation.evaluate(model, data, "val")
     evaluation.write_json(figures, run.folder / "metrics.json")
     evaluation.draw_examples(model, data, "val", run.folder / "pictures")

@@ -10,6 +10,7 @@ from crosscoop_tf.info import info
 from crosscoop_tf.predict import predict
 
 BAD_INPUT = 2
+INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,12 +35,13 @@ for command in (fit, evaluate, predict, info):
 def main() -> None:
     """Runs the command line; what the user can mend is told in one line."""
     try:
-        commands(standalone_mode=False)
+        commands(prog_name="crosscoop-tf", standalone_mode=False)
     except click.UsageError as error:
         help_command = f"{error.ctx.command_path} --help" if error.ctx else "crosscoop-tf --help"
         sys.exit(_complain(f"{error.format_message()} Try: {help_command}"))
     except click.Abort:
-        sys.exit(_complain("interrupted."))
+        click.echo("crosscoop-tf: interrupted.", err=True)
+        sys.exit(INTERRUPTED)
     except ValueError as error:
         from keras_crosscoop.errors import InputError  # loaded already, if it was raised
 

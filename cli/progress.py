@@ -32,17 +32,13 @@ class FitProgress(keras.callbacks.Callback):
         self.bar.update(self.task, advance=1, description=f"Training, loss {float(logs['loss']):.3f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Prints the epoch's line."""
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in logs.items() if not name.startswith("val_"))
-        ious = (
-            f"{name} {100 * logs[key]:.1f}"
-            for name in self.model.output_choices
-            if (key := f"val_{name}_mean_iou") in logs
-        )
-        measured = "  ".join(ious)
-        self.bar.console.print(
-            f"epoch {epoch + 1}/{self.epochs}  {losses}" + (f"  |  val mIoU: {measured}" if measured else "")
-        )
+        """Prints the epoch's line: the networks' losses, and mean IoU in percent where it was measured."""
+        losses = " + ".join(f"{logs[f'{side}_loss']:.3f}" for side in self.model.sides)
+        line = f"epoch {epoch + 1}/{self.epochs}  loss {losses}"
+        measured = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
+        if None not in measured.values():
+            line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in measured.items())
+        self.bar.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Closes the bar."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -20,7 +21,7 @@ from pydantic import (
 from keras_crosscoop.errors import InputError, unknown
 
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
-Rate = Field(ge=0, lt=1)
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Section(BaseModel):
@@ -36,6 +37,13 @@ class Data(_Section):
     scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
     flip: bool = True
     photometric: bool = True
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the least factor comes first")
+        return scale
 
 
 class Model(_Section):
@@ -53,13 +61,15 @@ class Model(_Section):
     fusion: Literal["concat", "add"] = "concat"
     output_stride: Literal[8, 16, 32] = 16
     width: PositiveInt = 256
-    dropout: tuple[float, float, float] = (0.5, 0.5, 0.1)
+    dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)
     weights: str | dict[Literal["top", "bottom"], str | None] | None = "imagenet"
 
     @field_validator("bottom", "weights", mode="before")
     @classmethod
     def _none(cls, value: Any) -> Any:
         """Where YAML has null, the command line has "none"."""
+        if isinstance(value, Mapping):
+            return {key: cls._none(item) for key, item in value.items()}
         return None if value == "none" else value
 
 
@@ -71,10 +81,10 @@ class Train(_Section):
     learning_rate: PositiveFloat = 0.007  # of the backbones, at the first step
     head_multiplier: PositiveFloat = 10.0  # of the learning rate, for everything else
     power: NonNegativeFloat = 0.9  # of the learning rate's polynomial decay to zero
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: Rate = 0.9
     weight_decay: NonNegativeFloat = 5e-4
     validate_every: PositiveInt = 1  # epochs
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 class Settings(_Section):

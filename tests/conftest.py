@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +39,18 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def pair() -> Callable[..., Any]:
+    """Builds the tiny pair, of three classes and any other `arguments`, with the same random weights each time."""
+    import keras
+
+    from keras_crosscoop import CrossCoop
+
+    def build(**arguments: Any) -> Any:
+        keras.utils.set_random_seed(0)
+        tiny = {"num_classes": 3, "top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+        return CrossCoop(**{**tiny, **arguments})
+
+    return build

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from keras import KerasTensor, layers
 
-from keras_crosscoop.errors import unknown
+from keras_crosscoop.errors import InputError, unknown
 
 Topology = Literal["none", "one_way", "cross"]
 Site = Literal["backbone", "aspp", "aspp_output", "decoder"]
@@ -47,5 +47,10 @@ def connect(features: Features, topology: Topology, fusion: Fusion = "concat", *
     connected = dict(features)
     for side in _RECEIVERS[topology]:
         own, partner = features[side], features[_PARTNER[side]]
+        if fusion == "add" and own.shape[-1] != partner.shape[-1]:
+            raise InputError(
+                f'Fusion "add" needs equal channels, but at {name} the {side} network has {own.shape[-1]} and its '
+                f'partner {partner.shape[-1]}. Use "concat", or leave that site out. Received: fusion={fusion!r}'
+            )
         connected[side] = _FUSIONS[fusion](name=f"{side}_{name}_connection")([own, partner])
     return connected

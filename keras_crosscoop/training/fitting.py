@@ -1,12 +1,15 @@
 """Training, from settings to a run folder."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, dataset, load_dataset, readable_errors
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
@@ -27,7 +30,7 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
     model = build(settings.model, len(data.classes))
     model.compile(_optimizer(settings, steps))
     run = Run.create(folder, settings, data)
-    with readable_errors():
+    with _discarded_if_useless(run), readable_errors():
         model.fit(
             training,
             epochs=settings.train.epochs,
@@ -45,6 +48,17 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
         )
     run.load_weights(model)
     return run, model
+
+
+@contextmanager
+def _discarded_if_useless(run: Run) -> Iterator[None]:
+    """Leaves no folder behind of a run that met bad input before it had any weights."""
+    try:
+        yield
+    except InputError:
+        if not run.weights.exists():
+            shutil.rmtree(run.folder)
+        raise
 
 
 def _pipelines(settings: Settings, data: Dataset) -> tuple:

@@ -19,7 +19,7 @@ from keras_crosscoop.data.street_scenes.roadside import place_roadside
 from keras_crosscoop.data.street_scenes.things import paint_things
 from keras_crosscoop.data.street_scenes.traffic import place_traffic
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.images import write_label
 
 CLASSES: tuple[str, ...] = (
     "road",
@@ -51,8 +51,6 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (0, 82, 178),
 )
 SPLITS: dict[str, int] = {"train": 400, "val": 80}  # images
-
-_VOID_COLOUR = (224, 224, 192)
 
 
 def draw_scene(seed: Sequence[int] | int, height: int = 192, width: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -104,18 +102,14 @@ def write(directory: Path) -> None:
 
 
 def _write_splits(directory: Path) -> None:
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(PALETTE)], colours[VOID] = PALETTE, _VOID_COLOUR
     for index, (split, count) in enumerate(SPLITS.items()):
         for kind in ("images", "masks"):
             (directory / kind / split).mkdir(parents=True)
         for number in range(count):
             image, label = draw_scene((index, number))
-            mask = Image.fromarray(label)
-            mask.putpalette(colours.tobytes())
             # noise does not compress: higher levels take three times as long for files of the same size
             Image.fromarray(image).save(directory / "images" / split / f"{number:04d}.png", compress_level=1)
-            mask.save(directory / "masks" / split / f"{number:04d}.png")
+            write_label(directory / "masks" / split / f"{number:04d}.png", label, PALETTE)
     (directory / "classes.txt").write_text(_class_list(), "utf-8")
 
 

@@ -1,0 +1,84 @@
+"""The command line, run in this process, and a run that it trained."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from crosscoop_tf.main import main
+from PIL import Image
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def crosscoop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., Result]:
+    """Runs `crosscoop-tf` with these arguments, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["crosscoop-tf", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set that a network learns at once: bright left or right halves are class "bright", the rest is "dark"."""
+    root = tmp_path_factory.mktemp("halves")
+    (root / "classes.txt").write_text("dark #102030\nbright #f0e0d0\n")
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 8, "val": 3}.items():
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True)
+        for number in range(count):
+            ids = np.zeros((32, 48), np.uint8)
+            ids[:, 24:] = 1
+            ids = ids[:, :: (-1) ** number]
+            image = np.where(ids[..., None] == 1, 210, 40) + rng.integers(-20, 20, (32, 48, 3))
+            Image.fromarray(image.astype(np.uint8)).save(root / "images" / split / f"{number}.png")
+            Image.fromarray(ids).save(root / "masks" / split / f"{number}.png")
+    return root
+
+
+TINY = [
+    "--dataset=folder",
+    "--top=tiny_xception",
+    "--bottom=tiny_resnet",
+    "--weights=none",
+    "--crop-size=32",
+    "--batch-size=4",
+    "--set=model.width=8",
+    "--set=model.dropout=[0,0,0]",
+    "--set=train.learning_rate=0.02",
+    "--set=data.scale=[1,1]",
+]
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, halves: Path) -> Path:
+    """The folder of a finished run on `halves`."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys, "argv", ["crosscoop-tf", "fit", *TINY, f"--data-dir={halves}", "--epochs=5", f"--output={folder}"]
+        )
+        main()
+    assert json.loads((folder / "metrics.json").read_text())["outputs"]
+    return folder

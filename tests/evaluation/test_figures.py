@@ -1,0 +1,40 @@
+"""Figures against NumPy, worked out from the same predictions one image at a time."""
+
+import numpy as np
+import pytest
+
+from keras_crosscoop import CrossCoop, dataset
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation import check_classes, evaluate
+
+
+def test_figures_equal_numpys(make_folder):
+    data = dataset("folder", make_folder({"train": 1, "val": 3}, size=(30, 41)))
+    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
+    model.compile()
+
+    figures = evaluate(model, data, "val")
+
+    assert (figures["dataset"], figures["split"], figures["images"]) == ("folder", "val", 3)
+    for output in ("top", "bottom", "ensemble"):
+        truths, predictions = [], []
+        for image_path, label_path in data.pairs("val"):
+            image, label = data.read(image_path, label_path)
+            truths.append(label[label != 255])
+            predictions.append(model.segment(image, output)[label != 255])
+        truth, prediction = np.concatenate(truths), np.concatenate(predictions)
+        ious = {
+            name: np.sum((truth == i) & (prediction == i)) / np.sum((truth == i) | (prediction == i))
+            for i, name in enumerate(data.classes)
+        }
+        measured = figures["outputs"][output]
+        assert measured["per_class"] == pytest.approx(ious, abs=1e-12)
+        assert measured["mean_iou"] == pytest.approx(np.mean(list(ious.values())), abs=1e-12)
+        assert measured["pixel_accuracy"] == pytest.approx(np.mean(truth == prediction), abs=1e-12)
+
+
+def test_other_classes_are_refused(make_folder):
+    data = dataset("folder", make_folder())
+    check_classes(["road", "sky", "car"], data)
+    with pytest.raises(InputError, match=r"knows 2 classes \(road, sky\).*has 3 \(road, sky, car\)"):
+        check_classes(["road", "sky"], data)

@@ -1,0 +1,50 @@
+"""Pictures, pixel by pixel."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation import overlay, targets
+from keras_crosscoop.evaluation.pictures import OPACITY, colours
+
+CLASSES = ("road", "sky", "car")
+PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
+
+
+def test_colours_follow_the_palette_and_void_is_black():
+    ids = np.array([[0, 1], [2, 255]], np.uint8)
+    np.testing.assert_array_equal(colours(ids, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], (0, 0, 0)]])
+
+
+def test_an_overlay_mixes_image_and_colours_above_a_legend_of_what_occurs():
+    image = np.full((100, 300, 3), 100, np.uint8)
+    ids = np.zeros((100, 300), np.uint8)
+    ids[:, 150:] = 2
+
+    picture = np.asarray(overlay(image, ids, CLASSES, PALETTE))
+
+    expected = np.round((1 - OPACITY) * 100 + OPACITY * np.array(PALETTE))
+    np.testing.assert_array_equal(picture[:100, :150], np.broadcast_to(expected[0], (100, 150, 3)))
+    np.testing.assert_array_equal(picture[:100, 150:], np.broadcast_to(expected[2], (100, 150, 3)))
+    legend = {tuple(pixel) for row in picture[100:] for pixel in row}
+    assert {PALETTE[0], PALETTE[2]} <= legend
+    assert PALETTE[1] not in legend
+
+
+def test_a_legend_wraps_rather_than_runs_out_of_the_picture():
+    ids = np.arange(12, dtype=np.uint8).reshape(1, 12).repeat(20, 0)
+    names = [f"a rather long class name {i}" for i in range(12)]
+    narrow = overlay(np.zeros((20, 12, 3), np.uint8), ids, names, PALETTE * 4)
+    wide = overlay(np.zeros((20, 12, 3), np.uint8), ids[:, :1].repeat(12, 1), names, PALETTE * 4)
+    assert narrow.height - 20 > 10 * (wide.height - 20) / 2
+
+
+def test_targets_refuse_two_images_of_one_name(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / folder / "x.png")
+    images = [tmp_path / "a/x.png", tmp_path / "b/x.png"]
+    with pytest.raises(InputError, match="Two images would be written"):
+        targets(images, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,251 @@
+"""Each backbone shows features where it says it does, and they are those of the network whose weights it loads."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_crosscoop import backbones
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.backbones.applications import APPLICATIONS
+
+apps = keras.applications
+STOCK = {  # the network, its own preprocessing, and the layers DeepLabV3+ taps
+    "resnet50": (apps.ResNet50, apps.resnet.preprocess_input, "conv2_block3_out", "conv5_block3_out"),
+    "resnet101": (apps.ResNet101, apps.resnet.preprocess_input, "conv2_block3_out", "conv5_block3_out"),
+    "mobilenet": (apps.MobileNet, apps.mobilenet.preprocess_input, "conv_pw_3_relu", "conv_pw_13_relu"),
+    "mobilenet_v2": (
+        apps.MobileNetV2,
+        apps.mobilenet_v2.preprocess_input,
+        "block_3_expand_relu",
+        "block_16_project_BN",
+    ),
+    "efficientnet_b0": (
+        apps.EfficientNetB0,
+        apps.efficientnet.preprocess_input,
+        "block3a_expand_activation",
+        "block7a_project_bn",
+    ),
+}
+FILES = [  # in shared/weights, with alpha
+    ("mobilenet", "mobilenet_v1_0.75_imagenet_no_top.weights.h5", 0.75),
+    ("mobilenet_v2", "mobilenet_v2_1.0_imagenet_no_top.weights.h5", 1.0),
+]
+
+# Where a strided network's features lie among those of the same network dilated: a strided layer that pads one side
+# more than the other looks one pixel further down and right; given up strides multiply that.
+ONE_SIDED = {"mobilenet", "mobilenet_v2", "efficientnet_b0"}
+
+
+def photograph(*size, seed=0):
+    """Something with structure at every scale, RGB in [0, 255]."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((1, *size, 3))
+    for step in (1, 4, 16, 64):
+        coarse = rng.normal(size=(1, -(-size[0] // step), -(-size[1] // step), 3))
+        image += coarse.repeat(step, 1).repeat(step, 2)[:, : size[0], : size[1]]
+    return np.clip(127 + 50 * image, 0, 255).astype("float32")
+
+
+def enliven(model, image):
+    """Gives every batch normalisation random weights and the statistics of `image`: contrast down to the last layer."""
+    rng = np.random.default_rng(1)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+            layer.momentum = 0.0
+        if layer.name.endswith("_se_expand"):  # attends to the whole map's mean, which dilation changes
+            layer.kernel.assign(np.zeros(layer.kernel.shape))
+            layer.bias.assign(rng.normal(0, 1, layer.bias.shape))
+        if isinstance(layer, keras.layers.Normalization):
+            layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.05, 0.04, 0.03]), np.array(1)])
+            layer.finalize_state()
+    model(image, training=True)
+
+
+@pytest.fixture(scope="module", params=backbones.NAMES)
+def network(request, tmp_path_factory):
+    """A name, its backbone at each output stride with the same weights, and the stock network if there is one."""
+    name, keras_model = request.param, None
+    file = tmp_path_factory.mktemp("weights") / f"{name}.weights.h5"
+    image = photograph(128, 160)
+    if name in STOCK:
+        keras_model = STOCK[name][0](include_top=False, weights=None, input_shape=(None, None, 3))
+        enliven(keras_model, STOCK[name][1](image.copy()))
+        keras_model.save_weights(file)
+    else:
+        random = backbones.build(name, weights=None, output_stride=32)
+        enliven(random, image)
+        random.save_weights(file)
+    dilated = {stride: backbones.build(name, weights=file, output_stride=stride) for stride in (32, 16, 8)}
+    return name, dilated, keras_model
+
+
+def features(model, image):
+    return {tap: np.asarray(values) for tap, values in model(image).items()}
+
+
+def assert_close(actual, expected):
+    """To a thousandth of the features' own contrast: what float32 keeps over a hundred normalised layers."""
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3 * expected.std())
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 33), (70, 111)])
+def test_features_have_the_declared_strides(network, size):
+    """To the pixel on multiples of the stride; elsewhere rounded up or down, as the network has it."""
+    name, dilated, _ = network
+    image = photograph(*size)
+    for output_stride, model in dilated.items():
+        assert model.name == name
+        shapes = {tap: values.shape for tap, values in features(model, image).items()}
+        for tap, stride in (("low", 4), ("high", output_stride)):
+            assert model.output[tap].shape == (None, None, None, shapes[tap][-1])
+            for pixels, found in zip(size, shapes[tap][1:3], strict=True):
+                assert pixels // stride <= found <= -(-pixels // stride)
+
+
+def test_features_are_those_of_keras_applications(network):
+    name, dilated, stock = network
+    if stock is None:
+        pytest.skip("built here")
+    _, preprocess, low, high = STOCK[name]
+    taps = keras.Model(stock.input, {"low": stock.get_layer(low).output, "high": stock.get_layer(high).output})
+    for size in ((96, 128), (75, 101)):
+        image = photograph(*size, seed=2)
+        expected = features(taps, preprocess(image.copy()))
+        ours = features(dilated[32], image)
+        for tap in ("low", "high"):
+            assert_close(ours[tap], expected[tap])
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_dilated_features_hold_the_strided_ones(network, output_stride):
+    """Every feature of stride 32 is there, `32 / output_stride` apart, and between them there are new ones."""
+    name, dilated, _ = network
+    step = 32 // output_stride
+    phase = step - 1 if name in ONE_SIDED else 0
+    for size in ((128, 160), (129, 161)):
+        image = photograph(*size, seed=3)
+        strided, dense = features(dilated[32], image), features(dilated[output_stride], image)
+        np.testing.assert_array_equal(dense["low"], strided["low"])
+        assert_close(dense["high"][:, phase::step, phase::step], strided["high"])
+        contrast = strided["high"].std()
+        others = [np.roll(dense["high"], shift, (1, 2))[:, phase::step, phase::step] for shift in ((1, 0), (0, 1))]
+        assert all(np.abs(other - strided["high"]).mean() > 0.1 * contrast for other in others)
+
+
+def test_every_dilated_convolution_is_native(network):
+    for model in network[1].values():
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Conv2D) and max(layer.dilation_rate) > 1:
+                assert type(layer).__name__ == "AtrousConv2D"
+
+
+@pytest.mark.parametrize(("name", "file", "alpha"), FILES)
+@pytest.mark.parametrize("output_stride", [32, 16])
+def test_files_of_weights_give_the_features_of_keras_applications(shared, name, file, alpha, output_stride):
+    file = shared / "weights" / file
+    network, preprocess, low, high = STOCK[name]
+    stock = network(include_top=False, weights=None, alpha=alpha, input_shape=(None, None, 3))
+    stock.load_weights(file)
+    taps = keras.Model(stock.input, {"low": stock.get_layer(low).output, "high": stock.get_layer(high).output})
+    image = photograph(128, 96)
+    expected = features(taps, preprocess(image.copy()))
+    ours = features(backbones.build(name, weights=file, alpha=alpha, output_stride=output_stride), image)
+    step = 32 // output_stride
+    assert_close(ours["low"], expected["low"])
+    assert_close(ours["high"][:, step - 1 :: step, step - 1 :: step], expected["high"])
+
+
+def test_xception_65_has_the_variables_of_its_checkpoint(shared):
+    """All 660 of them, of the same shapes and, but for punctuation, the same names."""
+    listed = json.loads((shared / "reference" / "xception_65_checkpoint_variables.json").read_text())
+    expected = {}
+    for name, shape in listed.items():
+        name = name.removeprefix("xception_65/").replace("xception_module/", "").replace("/BatchNorm/", "_bn/")
+        scope, variable = name.rsplit("/", 1)
+        variable = "kernel" if variable.endswith("weights") else variable
+        expected[scope.replace("/", "_"), variable] = shape
+    ours = backbones.build("xception65", weights=None).variables
+    found = {tuple(variable.path.split("/")[1:]): list(variable.shape) for variable in ours}
+    assert len(expected) == 660
+    assert found == expected
+
+
+def test_xception_65_is_built_as_its_checkpoint_was():
+    """Epsilon 1e-3; no one-sided padding; activations between a block's convolutions in its last block only."""
+    model = backbones.build("xception65", weights=None, output_stride=32)
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {layer.epsilon for layer in normalizations} == {1e-3}
+    for layer in model.layers:
+        if getattr(layer, "kernel_size", (1,)) == (3, 3):
+            assert layer.padding == ("same" if layer.strides == (1, 1) else "valid")
+    between = [layer.name for layer in model.layers if layer.name.endswith("_depthwise_relu")]
+    assert between == [f"exit_flow_block2_unit_1_separable_conv{i}_depthwise_relu" for i in (1, 2, 3)]
+    low = model.output["low"]._keras_history.operation.name
+    assert low == "entry_flow_block2_unit_1_separable_conv2_pointwise_bn"
+
+
+def test_variables_are_named_after_the_scope():
+    for model in (
+        backbones.build("tiny_xception", weights=None, scope="top"),
+        backbones.build("mobilenet", weights=None),
+    ):
+        assert {variable.path.split("/")[0] for variable in model.variables} == {model.name}
+
+
+def test_a_fixed_size_is_taken():
+    model = backbones.build("mobilenet", input_shape=(64, 96, 3), output_stride=16, weights=None, alpha=0.25)
+    assert {tap: values.shape for tap, values in model.output.items()} == {
+        "low": (None, 16, 24, 32),
+        "high": (None, 4, 6, 256),
+    }
+
+
+def test_names_are_those_of_the_issue():
+    assert set(backbones.NAMES) >= {"xception65", *STOCK}
+    assert set(STOCK) == set(APPLICATIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet-101"}, r'There is no backbone of that name\. Did you mean "resnet101"\? Received: '),
+        ({"name": "tiny_resnet", "output_stride": 12}, r"`output_stride` must be one of \(8, 16, 32\)\. Received: 12"),
+        ({"name": "tiny_resnet", "alpha": 0.5}, r'"tiny_resnet" takes no options\. Received: \{\'alpha\': 0\.5\}'),
+        ({"name": "mobilenet", "alfa": 0.5}, r"MobileNet could not be built .* options \{'alfa': 0\.5\}.*Received"),
+        ({"name": "xception65", "weights": "imagenet"}, r'"xception65" has no ImageNet weights to fetch.*Received'),
+        ({"name": "tiny_resnet", "weights": "nowhere.weights.h5"}, r"no such file of weights.*Received: nowhere"),
+        ({"name": "mobilenet", "weights": "nowhere.weights.h5"}, r"no such file of weights.*Received: nowhere"),
+    ],
+)
+def test_what_does_not_exist_is_refused_in_one_line(arguments, message):
+    with pytest.raises(InputError, match=message) as error:
+        backbones.build(**{"weights": None, **arguments})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet", "mobilenet"])
+@pytest.mark.parametrize("kind", ["text", "cut", "ending", "other"])
+def test_files_that_hold_no_fitting_weights_are_refused_in_one_line(name, kind, tmp_path):
+    """And in silence: no warning of Keras's comes before."""
+    file = tmp_path / "some.weights.h5"
+    right = backbones.build(name, weights=None)
+    match kind:
+        case "text":
+            file.write_text("hello\n")
+        case "cut":
+            right.save_weights(file)
+            file.write_bytes(file.read_bytes()[:10_000])
+        case "ending":
+            right.save_weights(file)
+            file = shutil.move(file, tmp_path / "weights.bin")
+        case "other":
+            backbones.build("tiny_xception", weights=None).save_weights(file)
+    with pytest.raises(InputError, match=rf'weights do not fit "{name}.*Received: .*{file.name}') as error:
+        backbones.build(name, weights=file)
+    assert "\n" not in str(error.value)
