@@ -1,8 +1,9 @@
-"""Settings: which layer wins, what is refused, and that every recipe is one."""
+"""Settings come from where they should, survive their file, and refuse what they cannot be in one line."""
 
 from pathlib import Path
 
 import pytest
+import yaml
 
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
@@ -10,95 +11,243 @@ from keras_crosscoop.errors import InputError
 RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
-def test_later_layers_win_setting_by_setting():
+def test_defaults_are_the_papers_recipe():
+    settings = config.settings()
+    assert settings.model.model_dump() == {
+        "top": "xception65",
+        "bottom": "resnet101",
+        "topology": "cross",
+        "sites": ("backbone", "aspp", "aspp_output", "decoder"),
+        "fusion": "concat",
+        "output_stride": 16,
+        "width": 256,
+        "dropout": (0.5, 0.5, 0.1),
+        "weights": "imagenet",
+    }
+    train = settings.train
+    assert (train.batch_size, train.learning_rate, train.epochs) == (6, 0.007, 50)
+    assert (train.head_multiplier, train.power, train.momentum, train.weight_decay) == (10, 0.9, 0.9, 5e-4)
+    assert (settings.data.crop_size, settings.data.scale) == (513, (0.5, 2.0))
+
+
+def test_later_settings_override_earlier_ones():
+    """Defaults < recipe < `--set` < options: each layer changes what it names and leaves the rest."""
+    recipe = {"data": {"crop_size": 256}, "train": {"epochs": 30, "batch_size": 8, "learning_rate": 0.01}}
     settings = config.settings(
-        {"train": {"epochs": 3, "seed": 1}, "model": {"bottom": {"name": "mobilenet", "alpha": 0.75}}},
-        config.parse("train.epochs=5"),
-        config.parse("model.bottom.alpha=0.5"),
-        config.nest("train.batch_size", 2),
+        recipe, config.parse("train.epochs=5"), config.parse("train.batch_size=2"), config.nest("train.epochs", 3)
     )
-    assert (settings.train.epochs, settings.train.seed, settings.train.batch_size) == (5, 1, 2)
-    assert settings.train.momentum == 0.9
+    train = settings.train
+    assert (train.epochs, train.batch_size, train.learning_rate, train.momentum) == (3, 2, 0.01, 0.9)
+    assert settings.data.crop_size == 256
+    assert recipe["train"] == {"epochs": 30, "batch_size": 8, "learning_rate": 0.01}  # nobody wrote into it
+
+
+def test_a_name_replaces_a_backbone_with_options():
+    recipe = {"model": {"bottom": {"name": "mobilenet", "alpha": 0.75}}}
+    assert config.settings(recipe, {"model": {"bottom": "resnet50"}}).model.bottom == "resnet50"
+    assert config.settings({"model": {"bottom": "resnet50"}}, recipe).model.bottom == {
+        "name": "mobilenet",
+        "alpha": 0.75,
+    }
+
+
+def test_an_option_of_a_backbone_can_be_changed_alone():
+    recipe = {"model": {"bottom": {"name": "mobilenet", "alpha": 0.75}}}
+    settings = config.settings(recipe, config.parse("model.bottom.alpha=0.5"))
     assert settings.model.bottom == {"name": "mobilenet", "alpha": 0.5}
-    assert config.settings(settings.model_dump(), {"model": {"bottom": "resnet50"}}).model.bottom == "resnet50"
 
 
 @pytest.mark.parametrize(
-    ("assignment", "value"),
-    [("data.scale=[0.5, 1]", (0.5, 1.0)), ("data.flip=no", False), ("data.dir=null", None), ("data.name=a=b", "a=b")],
-)
-def test_values_are_read_as_yaml(assignment, value):
-    name = assignment.partition("=")[0].removeprefix("data.")
-    assert getattr(config.settings(config.parse(assignment)).data, name) == value
-
-
-def test_none_is_a_word_for_null():
-    model = config.settings(config.parse("model.bottom=none"), config.parse("model.weights=none")).model
-    assert (model.bottom, model.weights) == (None, None)
-
-
-def test_weights_of_one_side_leave_the_other():
-    settings = config.settings({"model": {"weights": "imagenet"}})
-    assert settings.with_weights(top=None, bottom=None) == settings
-    assert settings.with_weights(top="a.h5").model.weights == {"top": "a.h5", "bottom": "imagenet"}
-    both = settings.with_weights(top="a.h5").with_weights(bottom="none").model.weights
-    assert both == {"top": "a.h5", "bottom": None}
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
+    ("assignment", "expected"),
     [
-        ({"train": {"epoch": 3}}, r'no setting.*Did you mean "train.epochs"\? Received: \'train.epoch\''),
-        ({"tarin": {}}, r'Did you mean "train"\?'),
-        ({"train": {"epochs": "many"}}, "Setting train.epochs: .*Received: 'many'"),
-        ({"train": {"momentum": 1}}, "Setting train.momentum: .*less than 1.*Received: 1"),
-        ({"train": {"seed": -1}}, "Setting train.seed: .*Received: -1"),
-        ({"train": 3}, "Setting train: .*Received: 3"),
-        ({"model": {"fusion": "sum"}}, r"choice for setting model.fusion.*concat, add.*Received: 'sum'"),
-        ({"model": {"topology": "one-way"}}, r'Did you mean "one_way"\?'),
-        ({"model": {"output_stride": 12}}, "model.output_stride.*8, 16, 32.*Received: 12"),
-        ({"model": {"dropout": [0.5, 0.5, 1.5]}}, "Setting model.dropout.2: .*Received: 1.5"),
-        ({"data": {"scale": [2.0, 0.5]}}, r"Setting data.scale: .*Received: .*2\.0, 0\.5"),
+        ("train.epochs=3", {"train": {"epochs": 3}}),
+        ("train.learning_rate=1.0e-3", {"train": {"learning_rate": 0.001}}),
+        ("model.sites=[aspp, decoder]", {"model": {"sites": ["aspp", "decoder"]}}),
+        ("model.bottom={name: mobilenet, alpha: 0.5}", {"model": {"bottom": {"name": "mobilenet", "alpha": 0.5}}}),
+        ("model.weights.top=a=b.weights.h5", {"model": {"weights": {"top": "a=b.weights.h5"}}}),
+        ("model.weights=null", {"model": {"weights": None}}),
+        ("data.flip=no", {"data": {"flip": False}}),
+        ("data.dir=null", {"data": {"dir": None}}),
+        ("data.name=a=b", {"data": {"name": "a=b"}}),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(layer, message):
-    with pytest.raises(InputError, match=message) as caught:
-        config.settings(layer)
-    assert "\n" not in str(caught.value)
+def test_assignments_are_yaml(assignment, expected):
+    assert config.parse(assignment) == expected
+    config.settings(expected)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\t"])
-def test_a_file_that_is_no_config_is_named(tmp_path, text):
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"config.*Received: .*mine\.yaml"):
-        config.read(path)
+@pytest.mark.parametrize("assignment", ["train.epochs", "=3", "", "train.epochs=[1,", "data.name=a: b: c"])
+def test_what_is_no_assignment_is_refused_in_one_line(assignment):
+    with pytest.raises(InputError, match=r"section\.key=value|no valid YAML") as error:
+        config.parse(assignment)
+    assert str(error.value).endswith(f"Received: {assignment!r}")
+    assert "\n" not in str(error.value)
 
 
-def test_what_is_written_is_read_back(tmp_path):
-    settings = config.settings({"data": {"dir": "somewhere"}, "model": {"weights": {"top": "a.h5", "bottom": None}}})
-    (tmp_path / "config.yaml").write_text(config.dump(settings))
-    assert config.settings(config.read(tmp_path / "config.yaml")) == settings
+def test_numbers_as_people_write_them():
+    """YAML reads 1e-3 as text."""
+    assert config.settings(config.parse("train.learning_rate=1e-3")).train.learning_rate == 0.001
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_valid_and_says_what_it_is(path):
-    settings = config.settings(config.read(path))
-    assert settings.data.name == path.stem
-    head = path.read_text().split("data:")[0]
-    for fact in ("Command:", "Cost:", "Score:"):
-        assert fact in head
+def test_none_is_null_on_the_command_line():
+    assert config.settings(config.parse("model.bottom=none")).model.bottom is None
+    assert config.settings(config.parse("model.weights=none")).model.weights is None
 
 
-def test_the_papers_recipes():
-    """Ikedo and Hotta, VISAPP 2022, section 4.1."""
-    voc, cityscapes = (
-        config.settings(config.read(path)) for path in RECIPES[::-1] if path.stem in ("voc2012", "cityscapes")
-    )
-    for settings, crop, rate in ((voc, 513, 0.007), (cityscapes, 768, 0.035)):
-        assert (settings.data.crop_size, settings.train.learning_rate, settings.train.batch_size) == (crop, rate, 6)
-        assert (settings.model.top, settings.model.bottom, settings.model.topology) == (
-            "xception65",
-            "resnet101",
-            "cross",
-        )
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"trian": {}}, "There is no setting of that name. Did you mean \"train\"? Received: 'trian'."),
+        (
+            {"train": {"epoch": 3}},
+            "There is no setting of that name. Did you mean \"train.epochs\"? Received: 'train.epoch'.",
+        ),
+        pytest.param(
+            {"data": {"xyz": 1}},
+            "There is no setting of that name. Valid: data.name, data.dir, data.crop_size, data.scale, data.flip, "
+            "data.photometric. Received: 'data.xyz'.",
+            marks=pytest.mark.xfail(strict=True, reason='the section\'s name makes "data.dir" come close'),
+        ),
+        ({"data": {"crop-size": 5}}, 'Did you mean "data.crop_size"?'),
+        (
+            {"model": {"topology": "crss"}},
+            "There is no choice for setting model.topology of that name. Did you mean \"cross\"? Received: 'crss'.",
+        ),
+        ({"model": {"sites": ["aspp", "decodr"]}}, 'Did you mean "decoder"?'),
+        ({"model": {"fusion": "sum"}}, "Valid: concat, add. Received: 'sum'."),
+        ({"model": {"output_stride": 12}}, "Valid: 8, 16, 32. Received: 12."),
+        ({"train": {"epochs": "many"}}, "Setting train.epochs: Input should be a valid integer"),
+        ({"train": {"epochs": 0}}, "Setting train.epochs: Input should be greater than 0. Received: 0"),
+        ({"train": {"epochs": None}}, "Setting train.epochs: Input should be a valid integer. Received: None"),
+        ({"train": {"momentum": 1}}, "Setting train.momentum: Input should be less than 1. Received: 1"),
+        ({"train": {"learning_rate": float("nan")}}, "Setting train.learning_rate: Input should be greater than 0"),
+        ({"train": 5}, "Setting train: Input should be a valid dictionary"),
+        ({"data": {"scale": [1]}}, "Setting data.scale.1: Field required. Received: [1]"),
+        ({"data": {"name": {"a": "b"}}}, "Setting data.name: Input should be a valid string. Received: {'a': 'b'}"),
+        ({"model": {"top": 5}}, "Setting model.top"),
+        ({"model": {"weights": {"left": "imagenet"}}}, "Setting model.weights"),
+        ({1: 2}, "Setting 1: Keys should be strings"),
+        ({"model": {"dropout": [0, 0, 1.5]}}, "Setting model.dropout.2: Input should be less than 1. Received: 1.5"),
+        ({"model": {"dropout": [0, 0]}}, "Setting model.dropout.2: Field required"),
+        ({"train": {"seed": -1}}, "Setting train.seed: Input should be greater than or equal to 0. Received: -1"),
+        ({"data": {"scale": [2.0, 0.5]}}, "Setting data.scale: "),
+        pytest.param(
+            {"model": {"top": {"alpha": 0.5}}},
+            "Setting model.top",
+            marks=pytest.mark.xfail(strict=True, reason="not checked; building it fails with a TypeError"),
+        ),
+    ],
+)
+def test_what_cannot_be_set_is_refused_in_one_line(given, message):
+    with pytest.raises(InputError) as error:
+        config.settings(given)
+    assert message in str(error.value)
+    assert "Received: " in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_are_frozen():
+    settings = config.settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.train.epochs = 3
+
+
+CHANGED = {
+    "data": {"name": "camvid", "dir": "/data/CamVid", "crop_size": 99, "scale": [0.75, 1.5], "flip": False},
+    "model": {
+        "top": {"name": "mobilenet", "alpha": 0.25},
+        "bottom": None,
+        "sites": ["aspp"],
+        "weights": {"top": "a.weights.h5", "bottom": None},
+    },
+    "train": {"learning_rate": 1e-7, "seed": 12},
+}
+
+
+@pytest.mark.parametrize("given", [{}, CHANGED])
+def test_what_is_written_is_read_back(given, tmp_path):
+    settings = config.settings(given)
+    file = tmp_path / "config.yaml"
+    file.write_text(config.dump(settings), encoding="utf-8")
+    assert config.settings(config.read(file)) == settings
+    assert list(yaml.safe_load(file.read_text())) == ["data", "model", "train"]
+    if given:
+        assert (settings.data.dir, settings.model.sites) == (Path("/data/CamVid"), ("aspp",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "The config cannot be read. Is the path right? Received: "),
+        (b"\xff\xfe\x00", "The config cannot be read."),
+        (b"train: [1,\n  2", "The config is no valid YAML ("),
+        (b"- train", "A config must hold the sections data, model and train. Received: "),
+        (b"\t", "The config is no valid YAML ("),
+        (b"", "A config must hold the sections data, model and train. Received: "),
+        (b"!!python/object/apply:os.system [ls]", "The config is no valid YAML ("),
+    ],
+)
+def test_files_that_hold_no_settings_are_refused_in_one_line(content, message, tmp_path):
+    file = tmp_path / "bad.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        config.read(file)
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith(f"Received: {file}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_config(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        config.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "after"),
+    [
+        ("imagenet", {"top": "a.h5"}, {"top": "a.h5", "bottom": "imagenet"}),
+        ("imagenet", {"bottom": "b.h5"}, {"top": "imagenet", "bottom": "b.h5"}),
+        (None, {"top": "a.h5", "bottom": "b.h5"}, {"top": "a.h5", "bottom": "b.h5"}),
+        ({"top": "a.h5", "bottom": None}, {"bottom": "b.h5"}, {"top": "a.h5", "bottom": "b.h5"}),
+        ("imagenet", {"top": None, "bottom": None}, "imagenet"),
+        ("imagenet", {}, "imagenet"),
+        ("imagenet", {"bottom": "none"}, {"top": "imagenet", "bottom": None}),
+        ({"top": "a.h5", "bottom": "b.h5"}, {"top": "none"}, {"top": None, "bottom": "b.h5"}),
+    ],
+)
+def test_weights_of_one_side_leave_the_other(before, given, after):
+    settings = config.settings({"model": {"weights": before}, "train": {"epochs": 7}})
+    changed = settings.with_weights(**given)
+    assert changed.model.weights == after
+    assert changed.train == settings.train
+    assert settings.model.weights == before
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_valid(recipe):
+    content = config.read(recipe)
+    settings = config.settings(content)
+    for section, given in content.items():
+        found = getattr(settings, section).model_dump(mode="json")
+        for key, value in given.items():
+            assert found[key] == value
+    assert settings.data.name == recipe.stem
+    opening = recipe.read_text().split("data:")[0]
+    assert all(fact in opening for fact in ("Command:", "Cost:", "Score:"))
+
+
+def test_recipes_are_there():
+    assert {recipe.stem for recipe in RECIPES} >= {"street_scenes", "camvid", "voc2012", "cityscapes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "rate", "epochs"), [("voc2012", 513, 0.007, 50), ("cityscapes", 768, 0.035, 200)]
+)
+def test_the_papers_recipes_are_the_papers(name, crop, rate, epochs):
+    """Ikedo and Hotta, VISAPP 2022, sections 4.1 and 4.2; epochs are this package's."""
+    settings = config.settings(config.read(next(recipe for recipe in RECIPES if recipe.stem == name)))
+    assert (settings.data.name, settings.data.crop_size) == (name, crop)
+    assert (settings.train.batch_size, settings.train.learning_rate, settings.train.epochs) == (6, rate, epochs)
+    assert (settings.model.top, settings.model.bottom, settings.model.topology) == ("xception65", "resnet101", "cross")
+    assert settings.model.weights == "imagenet"

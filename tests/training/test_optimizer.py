@@ -1,58 +1,98 @@
-"""The optimizer against NumPy: PyTorch's rule, written out."""
+"""Each step is PyTorch's, computed again in NumPy; and only backbones learn at the plain rate."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_crosscoop import CrossCoop
-from keras_crosscoop.training import SGD
-from keras_crosscoop.training.optimizer import in_backbone
+from keras_crosscoop import DeepLabV3Plus
+from keras_crosscoop.training.optimizer import SGD, in_backbone
+
+SCHEDULE = {"initial_learning_rate": 0.1, "decay_steps": 8, "end_learning_rate": 0.0, "power": 0.9}
 
 
-def weight(scope: str, value: np.ndarray) -> keras.Variable:
-    with keras.name_scope(scope):
-        return keras.Variable(value, name="kernel")
+def polynomial(step):
+    return 0.1 * (1 - min(step, 8) / 8) ** 0.9
 
 
-def test_ten_steps_equal_the_rule_written_out():
-    random = np.random.default_rng(0)
-    start = random.normal(size=(2, 3)).astype("float32")
-    inside, outside = weight("top_backbone", start), weight("top_classifier", start)
-    schedule = keras.optimizers.schedules.PolynomialDecay(0.1, decay_steps=10, end_learning_rate=0.0, power=0.9)
-    optimizer = SGD(schedule, momentum=0.9, weight_decay=0.01, head_multiplier=10.0)
-    expected = {1.0: start.astype("float64"), 10.0: start.astype("float64")}
-    velocity = dict.fromkeys(expected, 0.0)
-
-    for step in range(10):
-        gradient = random.normal(size=(2, 3)).astype("float32")
-        optimizer.apply([gradient, gradient], [inside, outside])
-        rate = 0.1 * (1 - step / 10) ** 0.9
-        for multiplier in expected:
-            velocity[multiplier] = 0.9 * velocity[multiplier] + gradient + 0.01 * expected[multiplier]
-            expected[multiplier] = expected[multiplier] - rate * multiplier * velocity[multiplier]
-
-    np.testing.assert_allclose(inside.numpy(), expected[1.0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(outside.numpy(), expected[10.0], rtol=1e-5, atol=1e-5)
+def variables():
+    """One in a backbone, one in a head."""
+    made = []
+    for scope, value in (("top_backbone", [1.0, -2.0]), ("top_aspp_1x1_conv", [0.5, 3.0, -1.0])):
+        with keras.name_scope(scope):
+            made.append(keras.Variable(value, dtype="float32", name="kernel"))
+    return made
 
 
-def test_the_backbones_variables_are_those_of_the_backbones():
-    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
-    backbones = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    assert {layer.name for layer in backbones} == {"top_backbone", "bottom_backbone"}
-    inside = {id(variable) for backbone in backbones for variable in backbone.trainable_variables}
-    assert {id(variable) for variable in model.trainable_variables if in_backbone(variable)} == inside
-    assert 0 < len(inside) < len(model.trainable_variables)
+def by_torch(values, gradients, rates, momentum, decay, multipliers):
+    """`torch.optim.SGD` with two parameter groups: the velocity holds no learning rate, decay is in the gradient."""
+    values = [np.array(value, "float64") for value in values]
+    velocities = [np.zeros_like(value) for value in values]
+    for step_gradients, rate in zip(gradients, rates, strict=True):
+        for i, gradient in enumerate(step_gradients):
+            velocities[i] = momentum * velocities[i] + gradient + decay * values[i]
+            values[i] = values[i] - multipliers[i] * rate * velocities[i]
+    return values, velocities
 
 
-def test_it_survives_serialisation():
-    optimizer = SGD(0.5, momentum=0.8, weight_decay=0.02, head_multiplier=3.0)
-    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
-    assert isinstance(copy, SGD)
-    assert copy.get_config() == optimizer.get_config()
-    assert (copy.momentum, copy.decay, copy.head_multiplier) == (0.8, 0.02, 3.0)
+@pytest.mark.parametrize(("momentum", "decay", "multiplier"), [(0.9, 5e-2, 10.0), (0.0, 5e-2, 3.0), (0.9, 0.0, 1.0)])
+def test_ten_steps_are_those_of_torch(momentum, decay, multiplier):
+    """While the rate decays along a polynomial to zero, reached at the eighth step."""
+    schedule = keras.optimizers.schedules.PolynomialDecay(**SCHEDULE)
+    optimizer = SGD(schedule, momentum=momentum, weight_decay=decay, head_multiplier=multiplier)
+    weights, rng = variables(), np.random.default_rng(0)
+    start = [w.numpy() for w in weights]
+    gradients = [[rng.normal(size=w.shape).astype("float32") for w in weights] for _ in range(10)]
+    for step_gradients in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in step_gradients], weights)
+    rates = [polynomial(step) for step in range(10)]
+    expected, velocities = by_torch(start, gradients, rates, momentum, decay, (1, multiplier))
+    for weight, value in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight.numpy(), value, rtol=1e-5, atol=1e-6)
+    for velocity, value in zip(optimizer.velocities, velocities, strict=True):
+        np.testing.assert_allclose(velocity.numpy(), value, rtol=1e-5, atol=1e-6)
+    assert int(optimizer.iterations) == 10
 
 
-def test_weight_decay_is_not_applied_twice():
-    variable = weight("head", np.ones((1,), "float32"))
-    SGD(0.1, momentum=0.0, weight_decay=0.5, head_multiplier=1.0).apply([np.zeros(1, "float32")], [variable])
-    assert variable.numpy()[0] == pytest.approx(1 - 0.1 * 0.5)
+def test_two_steps_by_hand():
+    """Weight 1, gradient 0, decay 1/2, momentum 1/2, rate 1/4: velocity 1/2, then 1/4 + 7/16."""
+    optimizer = SGD(0.25, momentum=0.5, weight_decay=0.5, head_multiplier=2)
+    weights = variables()
+    weights[0].assign([1, 0])
+    zeros = [keras.ops.zeros(w.shape) for w in weights]
+    optimizer.apply(zeros, weights)
+    assert weights[0].numpy().tolist() == [1 - 1 / 8, 0]
+    optimizer.apply(zeros, weights)
+    assert weights[0].numpy().tolist() == [7 / 8 - 1 / 4 * (1 / 4 + 7 / 16), 0]
+
+
+def test_comes_back_from_its_configuration():
+    optimizer = SGD(
+        keras.optimizers.schedules.PolynomialDecay(**SCHEDULE),
+        momentum=0.8,
+        weight_decay=1e-3,
+        head_multiplier=7.0,
+        clipnorm=2.0,
+        name="mine",
+    )
+    back = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert type(back) is SGD
+    assert (back.momentum, back.decay, back.head_multiplier, back.clipnorm, back.name) == (0.8, 1e-3, 7.0, 2.0, "mine")
+    assert back._learning_rate.get_config() == optimizer._learning_rate.get_config()
+    assert back.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize("topology", ["cross", None])
+def test_backbones_variables_are_told_by_their_path(pair, topology):
+    """Exactly those of the backbones, among all of a model's; also of a model that was made from a configuration."""
+    if topology:
+        model, scopes = pair(top={"name": "mobilenet", "alpha": 0.25}), ("top_backbone", "bottom_backbone")
+    else:
+        model, scopes = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, width=8), ("single_backbone",)
+    for network in (model, type(model).from_config(model.get_config())):
+        backbones = {id(w) for scope in scopes for w in network.get_layer(scope).variables}
+        assert {id(w) for w in network.variables if in_backbone(w)} == backbones
+        assert 0 < len(backbones) < len(network.variables)
+        optimizer = SGD(head_multiplier=10)
+        optimizer.build(network.trainable_variables)
+        expected = [1 if id(w) in backbones else 10 for w in network.trainable_variables]
+        assert optimizer.multipliers == expected
