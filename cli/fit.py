@@ -67,19 +67,18 @@ def fit(
     from keras_crosscoop import config, evaluation, training
     from keras_crosscoop.data import dataset
 
-    given = {_SETTINGS[name]: value for name, value in options.items() if value is not None}
-    if recipe is None:
-        recipe = given.get("data.name", "street_scenes")
-        recipe = recipe if recipe in recipes.names() else None
-    settings = config.settings(
-        recipes.read(recipe) if recipe else {},
+    changes = [
         *(config.parse(assignment) for assignment in assignments),
-        *(config.nest(key, value) for key, value in given.items()),
-    ).with_weights(top=top_weights, bottom=bottom_weights)
+        *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
+    ]
+    name = config.settings({"data": {"name": "street_scenes"}}, *changes).data.name
+    base = recipes.read(recipe or name) if recipe or name in recipes.names() else {}
+    settings = config.settings(base, *changes).with_weights(top=top_weights, bottom=bottom_weights)
 
-    with Console(stderr=True).status(f"Opening data set {settings.data.name}"):  # street_scenes is drawn the first time
+    with Console(stderr=True).status("Opening the data set"):  # street_scenes is drawn the first time
         data = dataset(settings.data.name, settings.data.dir)
-    run, model = training.fit(settings, output or recipes.new_folder(settings.data.name), [FitProgress(settings)])
+    with FitProgress(settings) as progress:
+        run, model = training.fit(settings, output or recipes.new_folder(settings.data.name), [progress])
     figures = evaluation.evaluate(model, data, "val")
     evaluation.write_json(figures, run.folder / "metrics.json")
     evaluation.draw_examples(model, data, "val", run.folder / "pictures")

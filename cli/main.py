@@ -13,9 +13,14 @@ BAD_INPUT = 2
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(version("keras-crosscoop"), prog_name="crosscoop-tf")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Semantic segmentation by two different networks that read each other's features.
 
     \b
@@ -26,6 +31,8 @@ def commands() -> None:
 
     Exit codes: 0 done; 2 bad input, explained in one line.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (fit, evaluate, predict, info):

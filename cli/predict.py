@@ -18,6 +18,7 @@ def predict(run: Path, images: tuple[Path, ...], output: Path, force: bool) -> N
     crosscoop-tf predict saved_models/street_scenes-1 photo.jpg --output pictures
     crosscoop-tf predict saved_models/street_scenes-1 holiday/*.jpg --output pictures --force
     """
+    from rich.console import Console
     from rich.progress import track
 
     from keras_crosscoop import evaluation
@@ -26,6 +27,6 @@ def predict(run: Path, images: tuple[Path, ...], output: Path, force: bool) -> N
     opened = Run.open(run)
     targets = evaluation.targets(images, output, force=force)
     model = opened.load()
-    for image, target in track(targets, description="Segmenting"):
+    for image, target in track(targets, description="Segmenting", console=Console(stderr=True)):
         evaluation.draw_prediction(model, image, target, opened.classes, opened.palette)
-    click.echo(f"{len(targets)} images segmented: {output}")
+    click.echo(f"Pictures: {output}")

@@ -22,6 +22,13 @@ class FitProgress(keras.callbacks.Callback):
         self.epochs = settings.train.epochs
         self.bar = _bar()
 
+    def __enter__(self) -> "FitProgress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the bar however the training ends: Keras tells callbacks nothing of errors."""
+        self.bar.stop()
+
     def on_train_begin(self, logs: Any = None) -> None:
         """Shows the bar."""
         self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"])
@@ -39,10 +46,6 @@ class FitProgress(keras.callbacks.Callback):
         if None not in measured.values():
             line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in measured.items())
         self.bar.console.print(line, highlight=False, soft_wrap=True)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Closes the bar."""
-        self.bar.stop()
 
 
 class EvaluateProgress(keras.callbacks.Callback):

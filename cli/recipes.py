@@ -8,7 +8,9 @@ from typing import Any
 def names() -> list[str]:
     """The recipes that come with the package."""
     return sorted(
-        file.name.removesuffix(".yaml") for file in files("crosscoop_tf.configs").iterdir() if ".yaml" in file.name
+        file.name.removesuffix(".yaml")
+        for file in files("crosscoop_tf.configs").iterdir()
+        if file.name.endswith(".yaml")
     )
 
 

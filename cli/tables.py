@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -14,7 +15,7 @@ def print_evaluation(figures: dict[str, Any]) -> None:
     for output in outputs:
         table.add_column(output, justify="right")
     for name in next(iter(outputs.values()))["per_class"]:
-        table.add_row(name, *(_percent(output["per_class"][name]) for output in outputs.values()))
+        table.add_row(escape(name), *(_percent(output["per_class"][name]) for output in outputs.values()))
     table.add_section()
     table.add_row("mean IoU", *(_percent(output["mean_iou"]) for output in outputs.values()), style="bold")
     table.add_row("pixel accuracy", *(_percent(output["pixel_accuracy"]) for output in outputs.values()))

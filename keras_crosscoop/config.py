@@ -11,7 +11,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -21,6 +20,7 @@ from pydantic import (
 from keras_crosscoop.errors import InputError, unknown
 
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
+Weights = str | None  # "imagenet", a file or nothing
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -37,6 +37,11 @@ class Data(_Section):
     scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
     flip: bool = True
     photometric: bool = True
+
+    @field_validator("dir")
+    @classmethod
+    def _found_from_anywhere(cls, folder: Path | None) -> Path | None:
+        return None if folder is None else folder.expanduser().absolute()
 
     @field_validator("scale")
     @classmethod
@@ -62,7 +67,14 @@ class Model(_Section):
     output_stride: Literal[8, 16, 32] = 16
     width: PositiveInt = 256
     dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)
-    weights: str | dict[Literal["top", "bottom"], str | None] | None = "imagenet"
+    weights: dict[str, Weights] | Weights = "imagenet"
+
+    @field_validator("top", "bottom")
+    @classmethod
+    def _named(cls, backbone: Backbone | None) -> Backbone | None:
+        if isinstance(backbone, dict) and "name" not in backbone:
+            raise ValueError("a backbone is a name, or a mapping of `name` and options")
+        return backbone
 
     @field_validator("bottom", "weights", mode="before")
     @classmethod
@@ -71,6 +83,15 @@ class Model(_Section):
         if isinstance(value, Mapping):
             return {key: cls._none(item) for key, item in value.items()}
         return None if value == "none" else value
+
+    @field_validator("weights")
+    @classmethod
+    def _found_from_anywhere(cls, weights: Weights | dict[str, Weights]) -> Weights | dict[str, Weights]:
+        if isinstance(weights, dict):
+            if set(weights) != {"top", "bottom"}:
+                raise ValueError("it must name top and bottom, or be one for both")
+            return {side: cls._found_from_anywhere(of_side) for side, of_side in weights.items()}
+        return weights if weights in (None, "imagenet") else str(Path(weights).expanduser().absolute())
 
 
 class Train(_Section):
@@ -84,7 +105,7 @@ class Train(_Section):
     momentum: Rate = 0.9
     weight_decay: NonNegativeFloat = 5e-4
     validate_every: PositiveInt = 1  # epochs
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class Settings(_Section):
@@ -99,6 +120,8 @@ class Settings(_Section):
         given = {side: weights for side, weights in of_sides.items() if weights is not None}
         if not given:
             return self
+        if self.model.bottom is None and "bottom" in given:
+            raise InputError(f"There is no bottom network to have weights. Received: {given['bottom']!r}")
         weights = self.model.weights
         both = weights if isinstance(weights, dict) else {"top": weights, "bottom": weights}
         return settings(self.model_dump(), {"model": {"weights": {**both, **given}}})
@@ -180,7 +203,9 @@ def _input_error(error: ValidationError) -> InputError:
             section = section.model_fields[parent].annotation
         names = [".".join(map(str, (*parents, name))) for name in section.model_fields]
         return unknown("setting", ".".join(map(str, first["loc"])), names)
-    subject = ".".join(map(str, first["loc"]))
+    subject = ".".join(
+        str(part) for part in first["loc"] if part not in ("str", "dict[str,any]", "dict[str,nullable[str]]")
+    )
     if first["type"] == "literal_error":
         choices = re.findall(r"\w+", first["ctx"]["expected"].replace(" or ", " "))
         return unknown(f"choice for setting {subject}", first["input"], choices)

@@ -12,8 +12,12 @@ class InputError(ValueError):
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
-    """The error for a name that is none of `valid`, with the nearest valid one if any comes close."""
-    names = list(valid)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f'Did you mean "{near[0]}"?' if near else f"Valid: {', '.join(names)}."
+    """The error for a name that is none of `valid`, with the nearest valid one if any comes close.
+
+    Of dotted names, such as "train.epochs", the last parts are compared.
+    """
+    names = list(map(str, valid))
+    of_last_part = {name.rpartition(".")[2]: name for name in names}
+    near = difflib.get_close_matches(str(name).rpartition(".")[2], of_last_part, n=1)
+    hint = f'Did you mean "{of_last_part[near[0]]}"?' if near else f"Valid: {', '.join(names)}."
     return InputError(f"There is no {kind} of that name. {hint} Received: {name!r}.")

@@ -3,13 +3,14 @@
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import written
 from keras_crosscoop.labels import VOID
 
 RGB = tuple[int, int, int]
@@ -118,26 +119,24 @@ def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB]
     Raises:
         InputError: the file cannot be written.
     """
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
-    colours[VOID] = VOID_COLOUR
     image = Image.fromarray(np.asarray(ids, np.uint8))
-    image.putpalette(colours.tobytes())
-    path = Path(path)
-    partial = path.with_name(
-        f".{path.name}.{os.getpid()}"
-    )  # beside it, as only within a file system is renaming atomic
+    image.putpalette(palette_table(palette).tobytes())
     try:
-        image.save(partial, format="PNG")
-        partial.replace(path)
+        with written(Path(path)) as partial:
+            image.save(partial, format="PNG")
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
             f"The label cannot be written ({reason}). Is there room, and permission? Received: {path}"
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+
+
+def palette_table(palette: Sequence[RGB]) -> np.ndarray:
+    """The colour of every id that a label can hold, uint8 `(256, 3)`: the classes', black, and `VOID_COLOUR` at 255."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    table[VOID] = VOID_COLOUR
+    return table
 
 
 @contextmanager

@@ -13,13 +13,14 @@ class AtrousConv2D(keras.layers.Conv2D):
     """`Conv2D` whose dilation runs natively on TensorFlow: `(B, H, W, C) -> (B, H', W', filters)`.
 
     Keras lowers a dilated convolution to space-to-batch there, which costs up to 27 times the convolution itself
-    (`benchmarks/atrous_convolution.py`). Same weights, same results, same configuration as `Conv2D`; inputs are
-    channels last and groups are 1, as everywhere in this package.
+    (`benchmarks/atrous_convolution.py`). Same weights, same results, same configuration as `Conv2D`. Dilated depthwise
+    convolutions have no native kernel there and stay Keras's.
     """
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """The convolution without bias and activation, see `keras.layers.Conv2D.convolution_op`."""
-        if keras.backend.backend() != "tensorflow":
+        plain = self.data_format == "channels_last" and self.groups == 1
+        if not plain or keras.backend.backend() != "tensorflow":
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 
@@ -35,8 +36,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: KerasTensor, training: bool | None = None, mask: KerasTensor | None = None) -> KerasTensor:
         """See `keras.layers.BatchNormalization.call`."""
-        trains = training and self.trainable and self.scale and self.center and not self.synchronized and mask is None
-        if not trains or keras.backend.backend() != "tensorflow":
+        plain = self.scale and self.center and not self.synchronized and not getattr(self, "renorm", False)
+        images = len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
+        if not (training and self.trainable and plain and images) or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 

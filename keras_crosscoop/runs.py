@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 
@@ -13,6 +14,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
+from keras_crosscoop.models.backbones import load_weights
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Run:
         if not self.weights.is_file():
             raise InputError(f"The run has no weights: no epoch was validated. Train again. Received: {self.folder}")
         try:
-            _graph(model).load_weights(self.weights)
-        except (ValueError, OSError, KeyError) as error:
+            load_weights(_graph(model), self.weights)
+        except InputError as error:
             raise InputError(f"The run's weights do not fit its config.yaml. Received: {self.weights}") from error
 
     def load(self) -> Segmenter:
@@ -127,6 +129,8 @@ def build(model: config.Model, num_classes: int, *, pretrained: bool = True) -> 
     else:
         for of_pairs in ("bottom", "topology", "sites", "fusion"):
             del arguments[of_pairs]
+        if isinstance(arguments["weights"], dict):
+            arguments["weights"] = arguments["weights"].get("top")
         network = DeepLabV3Plus(num_classes, backbone=arguments.pop("top"), **arguments)
     network.compile()
     return network
@@ -145,7 +149,7 @@ def load(source: str | os.PathLike) -> Segmenter:
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
     try:
         model = keras.saving.load_model(source)
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, KeyError, BadZipFile) as error:
         raise InputError(f"The file holds no Keras model that can be loaded. Received: {source}") from error
     if not isinstance(model, Segmenter):
         raise InputError(

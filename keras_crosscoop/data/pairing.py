@@ -34,11 +34,12 @@ def pair_folders(images: Path, labels: Path) -> list[Pair]:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Relative path without suffix -> file, hidden files left out."""
+    """Relative path without suffix -> file, hidden files and folders left out."""
     if not folder.is_dir():
         raise InputError(f"A folder of the data set is missing. Is it fully extracted? Received: {folder}")
     files: dict[str, Path] = {}
-    for where, _, names in os.walk(folder, followlinks=True):  # Path.rglob enters no linked folders before Python 3.13
+    for where, folders, names in os.walk(folder, followlinks=True):  # Path.rglob enters linked ones from 3.13 on
+        folders[:] = (name for name in folders if not name.startswith("."))
         for path in (Path(where, name) for name in names):
             if path.suffix.lower() not in suffixes or path.name.startswith("."):
                 continue

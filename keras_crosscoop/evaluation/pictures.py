@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
-from keras_crosscoop.images import RGB, image_size, read_image, write_label
+from keras_crosscoop.images import RGB, image_size, palette_table, read_image, write_label
 from keras_crosscoop.models import Segmenter
 
 OPACITY = 0.6  # of the classes' colours over the image
@@ -75,7 +75,7 @@ def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, 
         panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
         picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
-        _save(picture, folder / f"{pairs[index][0].stem}.png")
+        _save(picture, folder / f"{index:04d}_{pairs[index][0].stem}.png")
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
@@ -85,10 +85,8 @@ def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette:
 
 
 def colours(ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
-    """Class ids `(H, W)` as RGB, uint8 `(H, W, 3)`; void is black."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = palette
-    return table[ids]
+    """Class ids `(H, W)` as RGB, uint8 `(H, W, 3)`."""
+    return palette_table(palette)[ids]
 
 
 def with_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:

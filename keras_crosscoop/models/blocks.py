@@ -11,11 +11,12 @@ def conv_bn_relu(
     x: KerasTensor, filters: int, kernel_size: int, *, stride: int = 1, rate: int = 1, name: str
 ) -> KerasTensor:
     """`(B, H, W, C) -> (B, H/stride, W/stride, filters)`: convolution at a dilation rate, normalisation, ReLU."""
+    x, padding = fixed_padding(x, kernel_size, stride, name=name)
     x = AtrousConv2D(
         filters,
         kernel_size,
         stride,
-        padding="same",
+        padding,
         dilation_rate=rate,
         use_bias=False,
         kernel_initializer="he_normal",
@@ -23,3 +24,10 @@ def conv_bn_relu(
     )(x)
     x = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def fixed_padding(x: KerasTensor, kernel_size: int, stride: int, *, name: str) -> tuple[KerasTensor, str]:
+    """Pads both sides alike where a layer is strided ("same" would not, on even sizes), and the padding left to it."""
+    if stride == 1 or kernel_size == 1:
+        return x, "same"
+    return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"

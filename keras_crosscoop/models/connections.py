@@ -4,6 +4,7 @@ Reference: Ikedo and Hotta, "Fusion of Different Features by Cross Cooperative L
 VISAPP 2022, sections 3.2 and 3.3, figure 4.
 """
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 from keras import KerasTensor, layers
@@ -40,10 +41,7 @@ def connect(features: Features, topology: Topology, fusion: Fusion = "concat", *
     Raises:
         InputError: there is no such topology or fusion, or "add" meets unequal channels.
     """
-    if topology not in _RECEIVERS:
-        raise unknown("topology", topology, _RECEIVERS)
-    if fusion not in _FUSIONS:
-        raise unknown("fusion", fusion, _FUSIONS)
+    check_choices(topology, (), fusion)
     connected = dict(features)
     for side in _RECEIVERS[topology]:
         own, partner = features[side], features[_PARTNER[side]]
@@ -54,3 +52,14 @@ def connect(features: Features, topology: Topology, fusion: Fusion = "concat", *
             )
         connected[side] = _FUSIONS[fusion](name=f"{side}_{name}_connection")([own, partner])
     return connected
+
+
+def check_choices(topology: str, sites: Iterable[str], fusion: str) -> None:
+    """Raises an `InputError` that names the nearest valid choice where there is no such topology, site or fusion."""
+    if topology not in _RECEIVERS:
+        raise unknown("topology", topology, _RECEIVERS)
+    if fusion not in _FUSIONS:
+        raise unknown("fusion", fusion, _FUSIONS)
+    for site in sites:
+        if site not in SITES:
+            raise unknown("site", site, SITES)

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.models import backbones
 from keras_crosscoop.models.backbones import Weights
-from keras_crosscoop.models.connections import SITES, Features, Fusion, Site, Topology, connect
+from keras_crosscoop.models.connections import SITES, Features, Fusion, Site, Topology, check_choices, connect
 from keras_crosscoop.models.graph import side_by_side
 from keras_crosscoop.models.segmenter import Segmenter
 
@@ -62,9 +62,7 @@ class CrossCoop(Segmenter):
         name: str = "cross_coop",
         **kwargs: Any,
     ) -> None:
-        for site in sites:
-            if site not in SITES:
-                raise unknown("site", site, SITES)
+        check_choices(topology, sites, fusion)
 
         def connect_at(site: Site, features: Features, name: str) -> Features:
             return connect(features, topology if site in sites else "none", fusion, name=name)
@@ -157,4 +155,9 @@ class DeepLabV3Plus(Segmenter):
 
 def _backbone(backbone: Backbone, output_stride: int, weights: Weights, scope: str) -> keras.Model:
     options = dict(backbone) if isinstance(backbone, Mapping) else {"name": backbone}
+    if "name" not in options:
+        raise InputError(f'A backbone is a name, or a mapping of "name" and options. Received: {options}')
+    reserved = options.keys() & {"input_shape", "output_stride", "scope", "weights"}
+    if reserved:
+        raise InputError(f"The network decides {', '.join(sorted(reserved))} of its backbones. Received: {options}")
     return backbones.build(**options, output_stride=output_stride, weights=weights, scope=scope)

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.labels import VOID
 from keras_crosscoop.layers import CropLike, PadToMultiple, ResizeLike
 from keras_crosscoop.models import head
 from keras_crosscoop.models.connections import Features, Site
@@ -38,7 +40,14 @@ def side_by_side(
         output_stride: of the backbones' high-level features, in pixels.
         width: channels of every ASPP and decoder layer.
         dropout: rates after ASPP and after each of the decoder's two 3x3 layers.
+
+    Raises:
+        InputError: `num_classes` or `dropout` cannot be.
     """
+    if not 1 <= num_classes <= VOID:
+        raise InputError(f"`num_classes` must lie in 1 to {VOID}, where {VOID} is void. Received: {num_classes!r}")
+    if len(dropout) != 3:
+        raise InputError(f"`dropout` must be three rates, after ASPP and two decoder layers. Received: {dropout!r}")
     rates = [rate * 16 // output_stride for rate in ASPP_RATES]
     after_aspp, *after_decoder = dropout
 

@@ -74,6 +74,7 @@ class Segmenter(keras.Model):
             **kwargs: as in `keras.Model.compile`; metrics are built in.
         """
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
         self.loss = CrossEntropy() if loss is None else loss
 
     def get_config(self) -> dict[str, Any]:
@@ -87,7 +88,6 @@ class Segmenter(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model in a `.keras` file was."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def compute_loss(
         self,

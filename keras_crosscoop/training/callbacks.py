@@ -23,7 +23,8 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Compares and saves, where this epoch was validated."""
-        score = max(logs.get(f"val_{side}_mean_iou", math.nan) for side in self.model.sides)
+        scores = [logs.get(f"val_{side}_mean_iou", math.nan) for side in self.model.sides]
+        score = max((score for score in scores if not math.isnan(score)), default=math.nan)
         if not math.isnan(score) and not score <= self.best:
             self.run.save_weights(self.model)
             self.best = score

@@ -40,10 +40,6 @@ FILES = [  # in shared/weights, with alpha
 # more than the other looks one pixel further down and right; given up strides multiply that.
 ONE_SIDED = {"mobilenet", "mobilenet_v2", "efficientnet_b0"}
 
-NORMALIZES_WRONG = pytest.mark.xfail(
-    strict=True, reason="EfficientNet's own normalisation is lost in cloning, and half of it when built without weights"
-)
-
 
 def photograph(*size, seed=0):
     """Something with structure at every scale, RGB in [0, 255]."""
@@ -106,7 +102,9 @@ def network(request, tmp_path_factory):
         enliven(random, image)
         random.save_weights(file)
     strides = (32, 16) if name == "resnet101" else (32, 16, 8)  # its layers are those of resnet50
-    dilated = {stride: backbones.build(name, weights=file, output_stride=stride) for stride in strides}
+    with served(file):
+        weights = "imagenet" if name == "efficientnet_b0" else file
+        dilated = {stride: backbones.build(name, weights=weights, output_stride=stride) for stride in strides}
     return name, dilated, keras_model
 
 
@@ -138,8 +136,6 @@ def test_features_are_those_of_keras_applications(request, network):
     name, dilated, stock = network
     if stock is None:
         pytest.skip("built here")
-    if name == "efficientnet_b0":
-        request.applymarker(NORMALIZES_WRONG)
     taps = tapped(name, stock)
     for size in ((96, 128), (75, 101)):
         image = photograph(*size, seed=2)
@@ -154,8 +150,6 @@ def test_dilated_features_hold_the_strided_ones(request, network, output_stride)
     name, dilated, _ = network
     if output_stride not in dilated:
         pytest.skip("as resnet50")
-    if name == "tiny_resnet":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="its dilations and shortcuts do not line up"))
     step = 32 // output_stride
     phase = step - 1 if name in ONE_SIDED else 0
     for size in ((128, 160), (129, 161)):
@@ -189,7 +183,7 @@ def test_files_of_weights_give_the_features_of_keras_applications(shared, name, 
     assert_close(ours["high"][:, step - 1 :: step, step - 1 :: step], expected["high"])
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", pytest.param("efficientnet_b0", marks=NORMALIZES_WRONG)])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
 def test_imagenet_weights_stay_what_they_were_in_a_file(name, tmp_path):
     """A model that was built with them gives the same outputs when it is built without and loads its own."""
     network, preprocess, *_ = STOCK[name]
@@ -282,8 +276,8 @@ def test_what_does_not_exist_is_refused_in_one_line(arguments, message):
         "text",
         "cut",
         "ending",
-        pytest.param("other", marks=pytest.mark.xfail(strict=True, reason="Keras warns of every layer before")),
-        pytest.param("damaged", marks=pytest.mark.xfail(strict=True, reason="HDF5 raises RuntimeError")),
+        pytest.param("other"),
+        pytest.param("damaged"),
     ],
 )
 def test_files_that_hold_no_fitting_weights_are_refused_in_one_line(name, kind, tmp_path):

@@ -99,15 +99,3 @@ def test_new_input_comes_first():
     dilated = dilate(model, k.Rescaling(2, offset=1)(raw), 8)
     tapped = keras.Model(raw, dilated.get_layer("last").output)
     np.testing.assert_allclose(tapped(image), model(2 * image + 1), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.xfail(strict=True, reason="`set_weights` does not finalize the state of `Normalization`")
-def test_adapted_normalisation_stays_adapted():
-    """Keras's layer computes with constants made of its weights, which setting weights alone does not renew."""
-    image = keras.Input((None, None, 3))
-    normalization = k.Normalization()
-    model = keras.Model(image, k.Conv2D(2, 3, strides=2, padding="same")(normalization(image)))
-    normalization.adapt(RNG.normal(5, 3, size=(2, 8, 8, 3)))
-    array = RNG.normal(size=(1, 8, 8, 3)).astype("float32")
-    dilated = dilate(model, keras.Input((None, None, 3)), 2)
-    np.testing.assert_allclose(dilated(array), model(array), rtol=1e-5)

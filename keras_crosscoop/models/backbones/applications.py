@@ -23,9 +23,12 @@ def _caffe(image: KerasTensor) -> KerasTensor:
     return layers.Rescaling(1.0, offset=(-103.939, -116.779, -123.68), name="subtract_mean")(ops.flip(image, axis=-1))
 
 
-def _inside(image: KerasTensor) -> KerasTensor:
-    """Nothing: the network normalises for itself."""
-    return image
+def _imagenet(image: KerasTensor) -> KerasTensor:
+    """Less ImageNet's mean colour, over its standard deviation, both of [0, 1]."""
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    scale = [1 / (255 * channel) for channel in deviation]
+    offset = [-a / b for a, b in zip(mean, deviation, strict=True)]
+    return layers.Rescaling(scale, offset, name="normalise")(image)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Application:
     normalise: Callable[[KerasTensor], KerasTensor]
     low: str  # the layer whose output is tapped at stride 4
     high: str
+    first: str | None = None  # of the layers that remain: EfficientNet's own normalisation depends on how it was built
 
     def __call__(
         self, image: KerasTensor, output_stride: int, weights: Weights, **options: Any
@@ -48,6 +52,8 @@ class Application:
         original = self._original(weights, **options)
         if weights not in (None, "imagenet"):
             load_weights(original, weights)
+        if self.first is not None:
+            original = keras.Model(original.get_layer(self.first).input, original.output)
         dilated = dilate(original, self.normalise(image), output_stride)
         return {"low": dilated.get_layer(self.low).output, "high": dilated.get_layer(self.high).output}
 
@@ -73,6 +79,10 @@ APPLICATIONS = {
         keras.applications.MobileNetV2, _unit_range, "block_3_expand_relu", "block_16_project_BN"
     ),
     "efficientnet_b0": Application(
-        keras.applications.EfficientNetB0, _inside, "block3a_expand_activation", "block7a_project_bn"
+        keras.applications.EfficientNetB0,
+        _imagenet,
+        "block3a_expand_activation",
+        "block7a_project_bn",
+        first="stem_conv_pad",
     ),
 }

@@ -56,7 +56,7 @@ def _changes(model: keras.Model, output_stride: int) -> dict[str, dict[str, Any]
         if isinstance(layer, keras.layers.InputLayer):
             grids[layer.name] = _Grid()
             continue
-        grid = max(grids[producer.name] for producer in producers)
+        grid = max(grids.get(producer.name, _Grid()) for producer in producers)  # none: where a network was cut off
         step = max(getattr(layer, "strides", (1,)))
         kernel = max(getattr(layer, "kernel_size", (1,)))
         keep = grid.stride * step <= output_stride

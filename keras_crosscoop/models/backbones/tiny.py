@@ -29,14 +29,15 @@ def tiny_resnet(image: KerasTensor, output_stride: int) -> dict[str, KerasTensor
     reached, rate = 4, 1
     for number, width in enumerate((64, 128, 128), 2):
         stride = 2 if reached * 2 <= output_stride else 1
-        x = _residual(x, width, stride, rate, name=f"block{number}")
-        reached, rate = reached * stride, rate * (2 // stride)
+        before, rate = rate, rate * (2 // stride)
+        x = _residual(x, width, stride, (before, rate), name=f"block{number}")
+        reached *= stride
     return {"low": low, "high": x}
 
 
-def _residual(x: KerasTensor, width: int, stride: int, rate: int = 1, *, name: str) -> KerasTensor:
-    residual = conv_bn_relu(x, width, 3, stride=stride, rate=rate, name=f"{name}_conv1")
-    residual = conv_bn_relu(residual, width, 3, rate=rate, name=f"{name}_conv2")
+def _residual(x: KerasTensor, width: int, stride: int, rates: tuple[int, int] = (1, 1), *, name: str) -> KerasTensor:
+    residual = conv_bn_relu(x, width, 3, stride=stride, rate=rates[0], name=f"{name}_conv1")
+    residual = conv_bn_relu(residual, width, 3, rate=rates[1], name=f"{name}_conv2")
     shortcut = layers.Conv2D(width, 1, stride, use_bias=False, name=f"{name}_shortcut")(x)
     shortcut = BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_shortcut_bn")(shortcut)
     return layers.Add(name=f"{name}_add")([residual, shortcut])

@@ -1,6 +1,7 @@
 """Weights of backbones, from files."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,10 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
     if not Path(path).is_file():
         raise InputError(f'There is no such file of weights. Give a ".weights.h5" file. Received: {path}')
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of every single layer that does not fit; the error says it once
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, RuntimeError) as error:  # HDF5 raises the last of damaged files
         raise InputError(
             f'The weights do not fit "{model.name}": give a file that `save_weights` wrote of the same network, with '
             f"the same options. Received: {path} ({' '.join(str(error).split())[:200]})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from keras import KerasTensor, layers
 
 from keras_crosscoop.layers import AtrousConv2D, BatchNormalization
-from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM
+from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM, fixed_padding
 
 EPSILON = 1e-3  # of every batch normalisation in the released checkpoint
 
@@ -87,19 +87,12 @@ def _unit(x: KerasTensor, block: Block, stride: int, rate: int, *, name: str) ->
 
 
 def _conv(x: KerasTensor, filters: int, kernel_size: int, *, stride: int = 1, name: str) -> KerasTensor:
-    x, padding = _fixed_padding(x, kernel_size, stride, name=name)
+    x, padding = fixed_padding(x, kernel_size, stride, name=name)
     x = AtrousConv2D(filters, kernel_size, stride, padding, use_bias=False, name=name)(x)
     return BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=EPSILON, name=f"{name}_bn")(x)
 
 
 def _depthwise(x: KerasTensor, stride: int, rate: int, *, name: str) -> KerasTensor:
-    x, padding = _fixed_padding(x, 3, stride, name=name)
+    x, padding = fixed_padding(x, 3, stride, name=name)
     x = layers.DepthwiseConv2D(3, stride, padding, dilation_rate=rate, use_bias=False, name=name)(x)
     return BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=EPSILON, name=f"{name}_bn")(x)
-
-
-def _fixed_padding(x: KerasTensor, kernel_size: int, stride: int, *, name: str) -> tuple[KerasTensor, str]:
-    """Pads both sides alike where a layer is strided ("same" would not, on even sizes), and the padding left to it."""
-    if stride == 1 or kernel_size == 1:
-        return x, "same"
-    return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
