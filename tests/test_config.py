@@ -64,7 +64,7 @@ def test_an_option_of_a_backbone_can_be_changed_alone():
         ("train.learning_rate=1.0e-3", {"train": {"learning_rate": 0.001}}),
         ("model.sites=[aspp, decoder]", {"model": {"sites": ["aspp", "decoder"]}}),
         ("model.bottom={name: mobilenet, alpha: 0.5}", {"model": {"bottom": {"name": "mobilenet", "alpha": 0.5}}}),
-        ("model.weights.top=a=b.weights.h5", {"model": {"weights": {"top": "a=b.weights.h5"}}}),
+        ("model.weights=a=b.weights.h5", {"model": {"weights": "a=b.weights.h5"}}),
         ("model.weights=null", {"model": {"weights": None}}),
         ("data.flip=no", {"data": {"flip": False}}),
         ("data.dir=null", {"data": {"dir": None}}),
@@ -201,14 +201,14 @@ def test_a_folder_is_no_config(tmp_path):
 @pytest.mark.parametrize(
     ("before", "given", "after"),
     [
-        ("imagenet", {"top": "a.h5"}, {"top": "a.h5", "bottom": "imagenet"}),
-        ("imagenet", {"bottom": "b.h5"}, {"top": "imagenet", "bottom": "b.h5"}),
-        (None, {"top": "a.h5", "bottom": "b.h5"}, {"top": "a.h5", "bottom": "b.h5"}),
-        ({"top": "a.h5", "bottom": None}, {"bottom": "b.h5"}, {"top": "a.h5", "bottom": "b.h5"}),
+        ("imagenet", {"top": "/w/a.h5"}, {"top": "/w/a.h5", "bottom": "imagenet"}),
+        ("imagenet", {"bottom": "/w/b.h5"}, {"top": "imagenet", "bottom": "/w/b.h5"}),
+        (None, {"top": "/w/a.h5", "bottom": "/w/b.h5"}, {"top": "/w/a.h5", "bottom": "/w/b.h5"}),
+        ({"top": "/w/a.h5", "bottom": None}, {"bottom": "/w/b.h5"}, {"top": "/w/a.h5", "bottom": "/w/b.h5"}),
         ("imagenet", {"top": None, "bottom": None}, "imagenet"),
         ("imagenet", {}, "imagenet"),
         ("imagenet", {"bottom": "none"}, {"top": "imagenet", "bottom": None}),
-        ({"top": "a.h5", "bottom": "b.h5"}, {"top": "none"}, {"top": None, "bottom": "b.h5"}),
+        ({"top": "/w/a.h5", "bottom": "/w/b.h5"}, {"top": "none"}, {"top": None, "bottom": "/w/b.h5"}),
     ],
 )
 def test_weights_of_one_side_leave_the_other(before, given, after):

@@ -151,5 +151,6 @@ def test_weights_that_do_not_fit_are_named_before_anything_is_written(crosscoop,
     for option, value in (("--top-weights", "missing.weights.h5"), ("--bottom-weights", "other.weights.h5")):
         code, _, err = crosscoop("fit", *TINY, f"--data-dir={halves}", option, value, "--output=run")
         assert code == 2
-        assert f"Received: {value}" in err.splitlines()[-1]
+        assert err.splitlines()[-1].startswith("crosscoop-tf: ")
+        assert value in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()

@@ -36,7 +36,7 @@ def test_every_command_is_listed_and_shows_examples(crosscoop, command):
         (["fitt"], "No such command 'fitt'."),
         (["fit", "--dataset", "camvd"], 'no data set of that name. Did you mean "camvid"?'),
         (["fit", "--dataset", "camvid"], "needs --data-dir"),
-        (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "Received: nowhere, which is no folder."),
+        (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "nowhere, which is no folder."),
         (["fit", "--config", "camvit"], 'no config of that name. Did you mean "camvid"?'),
         (["fit", "--topology", "crss"], 'setting model.topology of that name. Did you mean "cross"?'),
         (["fit", "--set", "model.sites=[asp]"], 'Did you mean "aspp"?'),

@@ -7,14 +7,15 @@ from PIL import Image
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import overlay, targets
 from keras_crosscoop.evaluation.pictures import OPACITY, colours
+from keras_crosscoop.images import VOID_COLOUR
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
 
 
-def test_colours_follow_the_palette_and_void_is_black():
+def test_colours_follow_the_palette_and_void_is_as_in_label_files():
     ids = np.array([[0, 1], [2, 255]], np.uint8)
-    np.testing.assert_array_equal(colours(ids, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], (0, 0, 0)]])
+    np.testing.assert_array_equal(colours(ids, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], VOID_COLOUR]])
 
 
 def test_an_overlay_mixes_image_and_colours_above_a_legend_of_what_occurs():
