@@ -83,7 +83,8 @@ class Segmenter(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for a `.keras` file."""
-        return super().get_compile_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
+        config = super().get_compile_config()  # empty before `compile`
+        return config and config | {"loss": keras.saving.serialize_keras_object(self.loss)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model in a `.keras` file was."""
