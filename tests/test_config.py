@@ -124,13 +124,21 @@ def test_none_is_null_on_the_command_line():
         ({"data": {"scale": [1]}}, "Setting data.scale.1: Field required. Received: [1]"),
         ({"data": {"name": {"a": "b"}}}, "Setting data.name: Input should be a valid string. Received: {'a': 'b'}"),
         ({"model": {"top": 5}}, "Setting model.top"),
-        ({"model": {"weights": {"left": "imagenet"}}}, "Setting model.weights"),
+        (
+            {"model": {"weights": {"left": "imagenet"}}},
+            "Setting model.weights: Value error, it must name top and bottom",
+        ),
+        (
+            {"model": {"weights": {"top": "imagenet"}}},
+            "Setting model.weights: Value error, it must name top and bottom",
+        ),
+        ({"model": {"weights": 5}}, "Setting model.weights: "),
         ({1: 2}, "Setting 1: Keys should be strings"),
         ({"model": {"dropout": [0, 0, 1.5]}}, "Setting model.dropout.2: Input should be less than 1. Received: 1.5"),
         ({"model": {"dropout": [0, 0]}}, "Setting model.dropout.2: Field required"),
         ({"train": {"seed": -1}}, "Setting train.seed: Input should be greater than or equal to 0. Received: -1"),
         ({"data": {"scale": [2.0, 0.5]}}, "Setting data.scale: "),
-        pytest.param({"model": {"top": {"alpha": 0.5}}}, "Setting model.top"),
+        ({"model": {"top": {"alpha": 0.5}}}, "Setting model.top: Value error, a backbone is a name, or a mapping of"),
     ],
 )
 def test_what_cannot_be_set_is_refused_in_one_line(given, message):
@@ -217,6 +225,26 @@ def test_weights_of_one_side_leave_the_other(before, given, after):
     assert changed.model.weights == after
     assert changed.train == settings.train
     assert settings.model.weights == before
+
+
+def test_there_are_no_weights_for_a_network_that_is_not_there():
+    single = config.settings({"model": {"bottom": None}})
+    assert single.with_weights(top="/a.h5").model.weights["top"] == "/a.h5"
+    with pytest.raises(InputError, match=r"no bottom network.*Received: '/b\.h5'"):
+        single.with_weights(bottom="/b.h5")
+
+
+def test_paths_are_found_from_anywhere(tmp_path, monkeypatch):
+    """A run is used from other folders than the one it was started in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    settings = config.settings({"data": {"dir": "CamVid"}, "model": {"weights": "a.weights.h5"}})
+    assert settings.data.dir == tmp_path / "CamVid"
+    assert settings.model.weights == str(tmp_path / "a.weights.h5")
+    assert settings.with_weights(top="~/b.weights.h5").model.weights == {
+        "top": "/home/somebody/b.weights.h5",
+        "bottom": str(tmp_path / "a.weights.h5"),
+    }
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -258,8 +258,11 @@ def test_training_in_mixed_precision_stays_finite(pair, mixed_bfloat16):
         ({"output_stride": 4}, "`output_stride` must be one of (8, 16, 32). Received: 4"),
         ({"weights": {"top": None}}, '`weights` must name "top" and "bottom", or be one for both. Received:'),
         ({"weights": "imagenet"}, 'Backbone "tiny_xception" has no ImageNet weights'),
-        pytest.param({"topology": "crss", "sites": ()}, 'Did you mean "cross"?'),
-        pytest.param({"top": {"alpha": 0.25}}, "Received: {'alpha': 0.25}"),
+        ({"topology": "crss", "sites": ()}, 'Did you mean "cross"?'),
+        ({"top": {"alpha": 0.25}}, "Received: {'alpha': 0.25}"),
+        ({"top": {"name": "mobilenet", "weights": None}}, "Received: {'name': 'mobilenet', 'weights': None}"),
+        ({"dropout": (0.5, 0.1)}, "`dropout` must be three rates"),
+        ({"num_classes": 256}, "`num_classes` must lie in 1 to 255"),
     ],
 )
 def test_what_does_not_exist_is_refused_in_one_line(pair, arguments, message):
