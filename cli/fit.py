@@ -71,7 +71,8 @@ def fit(
         *(config.parse(assignment) for assignment in assignments),
         *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
     ]
-    name = config.settings({"data": {"name": "street_scenes"}}, *changes).data.name
+    data_changes = (change["data"] for change in changes if isinstance(change.get("data"), dict))
+    name = ["street_scenes", *(data["name"] for data in data_changes if "name" in data)][-1]  # the last one counts
     base = recipes.read(recipe or name) if recipe or name in recipes.names() else {}
     settings = config.settings(base, *changes).with_weights(top=top_weights, bottom=bottom_weights)
 
