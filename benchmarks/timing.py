@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def print_ratios(title: str, contenders: Mapping[str, Callable[[], object]], rounds: int) -> None:
-    """Prints the median time of each contender and how many times that of the last one it takes.
+def medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median time of each contender, in seconds.
 
     Args:
-        title: of what is compared.
         contenders: name -> something that does the work once and waits for its end.
         rounds: how often each of them is timed, after one round of warming up.
     """
@@ -20,8 +19,13 @@ def print_ratios(title: str, contenders: Mapping[str, Callable[[], object]], rou
             work()
             if turn > 0:
                 seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    base = list(medians.values())[-1]
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def print_ratios(title: str, contenders: Mapping[str, Callable[[], object]], rounds: int) -> None:
+    """Prints the median time of each contender and how many times that of the last one it takes, see `medians`."""
+    times = medians(contenders, rounds)
+    base = list(times.values())[-1]
     print(title)
-    for name, median in medians.items():
-        print(f"  {name:<40} {1000 * median:10.1f} ms {median / base:8.2f} x", flush=True)
+    for name, median in times.items():
+        print(f"  {name:<48} {1000 * median:10.1f} ms {median / base:8.2f} x", flush=True)

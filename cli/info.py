@@ -1,4 +1,6 @@
-"""`crosscoop-tf info`: what one pastes into a bug report."""
+"""`crosscoop-tf info`: what one pastes into a bug report, and which backbones there are."""
+
+import json
 
 import click
 from crosscoop_tf.quiet import TensorFlowCommand
@@ -7,12 +9,39 @@ _PACKAGES = ("keras-crosscoop", "tensorflow", "keras", "keras-cv", "tensorflow-d
 
 
 @click.command(cls=TensorFlowCommand)
-def info() -> None:
-    """Show versions, devices and supported precisions: paste it into a bug report.
+@click.option("--backbones", is_flag=True, help="List the backbones: parameters, taps, strides, origin of the weights.")
+@click.option("--json", "as_json", is_flag=True, help="Print the backbones as one JSON list and nothing else.")
+def info(backbones: bool, as_json: bool) -> None:
+    """Show versions, devices and supported precisions: paste it into a bug report. Or list the backbones.
 
     \b
     crosscoop-tf info
+    crosscoop-tf info --backbones
     """
+    if as_json and not backbones:
+        raise click.UsageError("Only the backbones are printed as JSON: add --backbones.")
+    if backbones:
+        _print_backbones(as_json)
+    else:
+        _print_versions()
+
+
+def _print_backbones(as_json: bool) -> None:
+    from crosscoop_tf.tables import print_backbones
+    from rich.console import Console
+    from rich.progress import track
+
+    from keras_crosscoop.models.backbones import NAMES, describe
+
+    progress = track(NAMES, description="Building each once", console=Console(stderr=True), transient=True)
+    described = [describe(name) for name in progress]
+    if as_json:
+        click.echo(json.dumps([backbone._asdict() for backbone in described]))
+    else:
+        print_backbones(described)
+
+
+def _print_versions() -> None:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

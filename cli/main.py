@@ -8,6 +8,7 @@ from crosscoop_tf.evaluate import evaluate
 from crosscoop_tf.fit import fit
 from crosscoop_tf.info import info
 from crosscoop_tf.predict import predict
+from crosscoop_tf.summary import summary
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # as shells have it for Ctrl-C
@@ -28,6 +29,7 @@ def commands(context: click.Context) -> None:
     crosscoop-tf fit --dataset folder --data-dir MY_DATA      train on your own images
     crosscoop-tf evaluate saved_models/street_scenes-1        measure it
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
+    crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
 
     Exit codes: 0 done; 2 bad input, explained in one line.
     """
@@ -35,7 +37,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (fit, evaluate, predict, info):
+for command in (fit, evaluate, predict, summary, info):
     commands.add_command(command)
 
 

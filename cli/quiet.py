@@ -1,6 +1,7 @@
 """TensorFlow without its start-up messages, which say nothing that a user of this command can act on."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,17 @@ class TensorFlowCommand(click.Command):
     """A command that loads TensorFlow, quietly, once its arguments are understood."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Loads, then runs."""
+        """Loads, then runs; what the library reports on the way goes to stderr."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with _native_stderr_closed():
             import tensorflow  # noqa: F401
-        return super().invoke(ctx)
+        library = logging.getLogger("keras_crosscoop")
+        library.setLevel(logging.INFO)
+        library.addHandler(handler := logging.StreamHandler())
+        try:
+            return super().invoke(ctx)
+        finally:
+            library.removeHandler(handler)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,15 @@
 """Figures as tables."""
 
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from keras_crosscoop.models.backbones import Description
+from keras_crosscoop.models.costs import Cost, Part
 
 
 def print_evaluation(figures: dict[str, Any]) -> None:
@@ -19,6 +24,41 @@ def print_evaluation(figures: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("mean IoU", *(_percent(output["mean_iou"]) for output in outputs.values()), style="bold")
     table.add_row("pixel accuracy", *(_percent(output["pixel_accuracy"]) for output in outputs.values()))
+    Console().print(table)
+
+
+def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) -> None:
+    """Prints what each part hands on and costs, the sum, and how much of it is for the connections at each site."""
+    table = Table(title=title)
+    for column in ("network", "part", "hands on"):
+        table.add_column(column)
+    for column in ("parameters", "GFLOPs", "activations"):
+        table.add_column(column, justify="right")
+    for side, of_side in groupby(parts, key=lambda part: part.side):
+        for part in of_side:
+            output = "x".join(map(str, part.output))
+            table.add_row(side, part.name, output, *_cost(part.cost), end_section=part.name == "decoder")
+    table.add_row("total", "", "", *_cost(sum((part.cost for part in parts), Cost())), style="bold", end_section=True)
+    for site, cost in sites.items():
+        table.add_row("connections", site, "", *_cost(cost))
+    Console().print(table)
+
+
+def _cost(cost: Cost) -> tuple[str, str, str]:
+    return f"{cost.parameters / 1e6:.2f} M", f"{cost.flops / 1e9:.2f}", f"{cost.activations / 2**20:.1f} MiB"
+
+
+def print_backbones(backbones: Sequence[Description]) -> None:
+    """Prints each backbone in two lines, one a tap: low-level features and high-level ones."""
+    table = Table(title="Backbones, and which layers the decoder (low) and ASPP (high) tap", box=None, padding=(0, 1))
+    for column, side in {"name": "left", "parameters": "right", "weights": "left", "channels": "right"}.items():
+        table.add_column(column, justify=side, no_wrap=True)
+    table.add_column("stride", no_wrap=True)
+    table.add_column("layer", overflow="fold")
+    for backbone in backbones:
+        first = backbone.name, f"{backbone.parameters / 1e6:.2f} M", backbone.origin or "none"
+        for tap, columns in ((backbone.low, first), (backbone.high, ("", "", ""))):
+            table.add_row(*columns, str(tap.channels), ", ".join(map(str, tap.strides)), tap.layer)
     Console().print(table)
 
 

@@ -24,6 +24,11 @@ Weights = str | None  # "imagenet", a file or nothing
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _absolute(path: Path | None) -> Path | None:
+    """The same place, wherever a later command is started."""
+    return None if path is None else path.expanduser().absolute()
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
@@ -38,10 +43,7 @@ class Data(_Section):
     flip: bool = True
     photometric: bool = True
 
-    @field_validator("dir")
-    @classmethod
-    def _found_from_anywhere(cls, folder: Path | None) -> Path | None:
-        return None if folder is None else folder.expanduser().absolute()
+    _found_from_anywhere = field_validator("dir")(_absolute)
 
     @field_validator("scale")
     @classmethod
@@ -97,6 +99,7 @@ class Model(_Section):
 class Train(_Section):
     """How it is trained."""
 
+    init: Path | None = None  # an earlier run or file of weights to start from, as far as it fits
     batch_size: PositiveInt = 6
     epochs: PositiveInt = 50
     learning_rate: PositiveFloat = 0.007  # of the backbones, at the first step
@@ -106,6 +109,8 @@ class Train(_Section):
     weight_decay: NonNegativeFloat = 5e-4
     validate_every: PositiveInt = 1  # epochs
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    _found_from_anywhere = field_validator("init")(_absolute)
 
 
 class Settings(_Section):

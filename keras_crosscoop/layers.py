@@ -1,9 +1,18 @@
-"""The few operations that Keras lacks, as layers: everything else in the networks is Keras's own."""
+"""The few operations that Keras lacks, as layers: everything else in the networks is Keras's own.
 
+TensorFlow has kernels of its own for some of them. Other backends run Keras's operations, to the same results.
+"""
+
+from functools import cache
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
 
 Shape = tuple[int | None, ...]
 
@@ -13,18 +22,67 @@ class AtrousConv2D(keras.layers.Conv2D):
     """`Conv2D` whose dilation runs natively on TensorFlow: `(B, H, W, C) -> (B, H', W', filters)`.
 
     Keras lowers a dilated convolution to space-to-batch there, which costs up to 27 times the convolution itself
-    (`benchmarks/atrous_convolution.py`). Same weights, same results, same configuration as `Conv2D`. Dilated depthwise
-    convolutions have no native kernel there and stay Keras's.
+    (`benchmarks/paper_pair.py`). Same weights, same results, same configuration as `Conv2D`. Dilated depthwise
+    convolutions have no native kernel there and stay Keras's, and so does all on CPUs without oneDNN (Apple's).
     """
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """The convolution without bias and activation, see `keras.layers.Conv2D.convolution_op`."""
         plain = self.data_format == "channels_last" and self.groups == 1
-        if not plain or keras.backend.backend() != "tensorflow":
+        if tf is None or not plain or not _has_atrous_gradient(inputs.dtype):
             return super().convolution_op(inputs, kernel)
-        import tensorflow as tf
-
         return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+
+
+@cache
+def _has_atrous_gradient(dtype: Any) -> bool:
+    """Whether TensorFlow can train a native atrous convolution here: on CPUs only oneDNN can, and not in float64."""
+    with tf.init_scope():  # at once, also while a graph is traced
+        image, kernel = tf.zeros((1, 3, 3, 1), dtype), tf.zeros((3, 3, 1, 1), dtype)
+        try:
+            tf.nn.conv2d_transpose(image, kernel, image.shape, 1, "SAME", dilations=2)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class AtrousMaxPooling2D(keras.layers.Layer):
+    """The maximum of k x k pixels, r apart, from each pixel down and right: `(B, H, W, C) -> (B, H, W, C)`.
+
+    What `MaxPooling2D(k, strides, "same")` takes on even sizes, where TensorFlow pads below and to the right alone,
+    stands here at every pixel; as there, nothing counts beyond the edge. Keras has no dilated pooling.
+
+    Args:
+        pool_size: k, in pixels.
+        dilation_rate: r, in pixels.
+    """
+
+    def __init__(self, pool_size: int, dilation_rate: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pool_size = pool_size
+        self.dilation_rate = dilation_rate
+
+    def call(self, features: KerasTensor) -> KerasTensor:
+        """See the class."""
+        shifts = [step * self.dilation_rate for step in range(1, self.pool_size)]
+        # Where a shift leads beyond the edge each pixel stands in for itself: no padding with the lowest of numbers,
+        # which quantisation to integers would have to span.
+        rows = features
+        for shift in shifts:
+            rows = ops.maximum(rows, ops.concatenate([features[:, shift:], features[:, -shift:]], axis=1))
+        pooled = rows
+        for shift in shifts:
+            pooled = ops.maximum(pooled, ops.concatenate([rows[:, :, shift:], rows[:, :, -shift:]], axis=2))
+        return pooled
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """The shape that `call` gives for `shape`."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"pool_size": self.pool_size, "dilation_rate": self.dilation_rate}
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
@@ -38,10 +96,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """See `keras.layers.BatchNormalization.call`."""
         plain = self.scale and self.center and not self.synchronized and not getattr(self, "renorm", False)
         images = len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
-        if not (training and self.trainable and plain and images) or keras.backend.backend() != "tensorflow":
+        fused = training and self.trainable and plain and images and self.variable_dtype == "float32"
+        if tf is None or not fused:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon
         )
@@ -95,12 +152,12 @@ class ResizeLike(keras.layers.Layer):
     def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
         """See the class."""
         size = ops.shape(like)[1:3]
-        if keras.backend.backend() != "tensorflow":
-            return ops.image.resize(features, size, "bilinear", data_format="channels_last")
-        import tensorflow as tf
-
-        resized = tf.image.resize(features, size, "bilinear")  # in float32, whatever comes in
-        return tf.ensure_shape(tf.cast(resized, features.dtype), self.compute_output_shape(features.shape, like.shape))
+        exact = ops.cast(features, "float32")  # half the precision would move what lies between the pixels
+        if tf is None:
+            resized = ops.image.resize(exact, size, "bilinear", data_format="channels_last")
+            return ops.cast(resized, features.dtype)
+        resized = ops.cast(tf.image.resize(exact, size, "bilinear"), features.dtype)
+        return tf.ensure_shape(resized, self.compute_output_shape(features.shape, like.shape))
 
     def compute_output_shape(self, features_shape: Shape, like_shape: Shape) -> Shape:
         """The shape that `call` gives for the two shapes."""

@@ -8,6 +8,9 @@ from keras import KerasTensor, ops
 
 from keras_crosscoop.labels import VOID
 
+# JAX compiles nothing whose shape depends on values, and has no integers of 64 bits unless told to.
+_ON_JAX = keras.backend.backend() == "jax"
+
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Confusion(keras.metrics.Metric):
@@ -23,7 +26,8 @@ class Confusion(keras.metrics.Metric):
     def __init__(self, num_classes: int, *, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.num_classes = num_classes
-        self.matrix = self.add_variable((num_classes, num_classes), "zeros", dtype="int64", name="matrix")
+        dtype = "uint32" if _ON_JAX else "int64"  # counts up to 4.3 billion pixels of a kind: Cityscapes has 6 in all
+        self.matrix = self.add_variable((num_classes, num_classes), "zeros", dtype=dtype, name="matrix")
 
     def update_state(self, labels: KerasTensor, classes: KerasTensor, sample_weight: None = None) -> None:
         """Counts pixels: labels and predicted classes, both `(B, H, W)` integers."""
@@ -31,7 +35,11 @@ class Confusion(keras.metrics.Metric):
         # Void pixels are counted in one more row, which is cut off again: no gather of valid pixels is needed.
         rows = ops.where(ops.equal(labels, VOID), self.num_classes, labels)
         cells = ops.reshape(rows * self.num_classes + classes, (-1,))
-        counts = ops.bincount(cells, minlength=(self.num_classes + 1) * self.num_classes)
+        length = (self.num_classes + 1) * self.num_classes
+        if _ON_JAX:
+            counts = ops.segment_sum(ops.ones_like(cells), cells, length)
+        else:  # which fails on a label that is no class, where the above would pass over it
+            counts = ops.bincount(cells, minlength=length)
         counts = ops.reshape(counts, (self.num_classes + 1, self.num_classes))[: self.num_classes]
         self.matrix.assign_add(ops.cast(counts, self.matrix.dtype))
 

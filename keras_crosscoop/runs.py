@@ -14,7 +14,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
-from keras_crosscoop.models.backbones import load_weights
+from keras_crosscoop.models.weights import Report, load_hdf5
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Run:
     Attributes:
         folder: holds `config.yaml` (the resolved settings), `classes.json` (names and colours), `best.weights.h5` (of
             the epoch whose better output was best on the validation split), `history.csv` (every epoch's figures),
-            `metrics.json` (the best weights' figures), `pictures/` (predictions) and `tensorboard/`.
+            `metrics.json` (the best weights' figures), `pictures/` (predictions), `tensorboard/` and, of a run that
+            started from an earlier one, `init.csv` (what became of every variable).
         settings: what the run was told.
         classes: the name of each class id.
         palette: the colour of each class id.
@@ -39,6 +40,11 @@ class Run:
     def weights(self) -> Path:
         """The best weights, without optimizer."""
         return self.folder / "best.weights.h5"
+
+    @property
+    def history(self) -> Path:
+        """The figures of every epoch so far."""
+        return self.folder / "history.csv"
 
     @classmethod
     def create(cls, folder: Path, settings: config.Settings, dataset: Dataset) -> "Run":
@@ -86,18 +92,15 @@ class Run:
         with written(self.weights) as partial:
             _graph(model).save_weights(partial)
 
-    def load_weights(self, model: Segmenter) -> None:
-        """Reads what `save_weights` wrote.
+    def load_weights(self, model: Segmenter, *, partial: bool = False) -> Report:
+        """Reads what `save_weights` wrote; `partial` lets variables that do not fit keep their values.
 
         Raises:
-            InputError: there are no weights yet, or they do not fit the model.
+            InputError: there are no weights yet, they do not fit the model, or cannot be read.
         """
         if not self.weights.is_file():
             raise InputError(f"The run has no weights: no epoch was validated. Train again. Received: {self.folder}")
-        try:
-            load_weights(_graph(model), self.weights)
-        except InputError as error:
-            raise InputError(f"The run's weights do not fit its config.yaml. Received: {self.weights}") from error
+        return load_hdf5(model, self.weights, partial=partial)
 
     def load(self) -> Segmenter:
         """The trained model.
@@ -115,13 +118,19 @@ def _graph(model: Segmenter) -> keras.Model:
     return keras.Model(model.inputs, model.outputs)
 
 
-def build(model: config.Model, num_classes: int, *, pretrained: bool = True) -> Segmenter:
+def build(
+    model: config.Model,
+    num_classes: int,
+    *,
+    pretrained: bool = True,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+) -> Segmenter:
     """The compiled network that settings describe, with its backbones' pretrained weights or with random ones.
 
     Raises:
         InputError: a backbone or option does not exist, or weights cannot be had or do not fit.
     """
-    arguments = model.model_dump()
+    arguments = {**model.model_dump(), "input_shape": input_shape}
     if not pretrained:
         arguments["weights"] = None
     if model.bottom is not None:
@@ -156,3 +165,41 @@ def load(source: str | os.PathLike) -> Segmenter:
             f"The file holds another model than this package's. Received: {source} ({type(model).__name__})"
         )
     return model
+
+
+def warm_start(model: Segmenter, source: str | os.PathLike) -> Report:
+    """Gives a model the weights of an earlier one, as far as names and shapes agree; the others stay as they are.
+
+    So that training can go on with other classes (all but the classifiers are loaded), another topology (all but the
+    layers that read more or fewer channels) or another partner (all but its backbone and what reads that).
+
+    Args:
+        model: the new one.
+        source: a run folder, or a `.keras`, `.weights.h5` or `.h5` file.
+
+    Returns:
+        What was `loaded`, and what was `skipped` and why.
+
+    Raises:
+        InputError: there is no such run or file, it cannot be read, or nothing in it fits.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return Run.open(source).load_weights(model, partial=True)
+    return load_hdf5(model, source, partial=True)
+
+
+def build_warm(model: config.Model, num_classes: int, source: Path) -> tuple[Segmenter, Report]:
+    """As `build` and then `warm_start`; pretrained weights are had only for backbones that the source does not fill."""
+    network = build(model, num_classes, pretrained=False)
+    report = warm_start(network, source)
+    unfilled = {entry.name.split("/")[0] for entry in report.missing}
+    weights = model.weights if isinstance(model.weights, dict) else dict.fromkeys(("top", "bottom"), model.weights)
+    needed = {
+        side: of_side if {f"{side}_backbone", "single_backbone"} & unfilled else None
+        for side, of_side in weights.items()
+    }
+    if any(needed.values()):
+        network = build(model.model_copy(update={"weights": needed}), num_classes)
+        report = warm_start(network, source)
+    return network, report

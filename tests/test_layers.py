@@ -100,6 +100,55 @@ def test_atrous_convolution_from_a_file(tmp_path):
     np.testing.assert_array_equal(loaded(image), saved(image))
 
 
+def maxima(image, size, rate):
+    """Over the pixels p, p + rate, ... of rows and columns, `size` of them or as many as there are."""
+    pooled = np.empty_like(image)
+    for row in range(image.shape[1]):
+        for column in range(image.shape[2]):
+            window = image[:, row : row + (size - 1) * rate + 1 : rate, column : column + (size - 1) * rate + 1 : rate]
+            pooled[:, row, column] = window.max((1, 2))
+    return pooled
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("rate", [1, 2, 5])
+@pytest.mark.parametrize("shape", [(2, 12, 9, 3), (1, 4, 1, 2)])
+@pytest.mark.parametrize("known", [False, True])
+def test_atrous_pooling_takes_maxima_down_and_to_the_right(size, rate, shape, known):
+    """Of negative numbers too, and where windows reach beyond the edge or the whole image."""
+    image = noise(*shape) - 3
+    inputs = keras.Input(shape[1:] if known else (None, None, shape[3]))
+    model = keras.Model(inputs, layers.AtrousMaxPooling2D(size, rate)(inputs))
+    assert model.output.shape == inputs.shape
+    np.testing.assert_array_equal(model(image), maxima(image, size, rate))
+    traced = tf.function(model, input_signature=[tf.TensorSpec(inputs.shape)])
+    np.testing.assert_array_equal(traced(image), maxima(image, size, rate))
+
+
+@pytest.mark.parametrize("strides", [2, 3])
+def test_atrous_pooling_holds_the_strided_one(strides):
+    """That of TensorFlow on multiples of the stride, where "same" pads below and to the right alone."""
+    image = noise(1, 12, 18, 4)
+    strided = keras.layers.MaxPooling2D(strides + 1, strides, "same")(image)
+    pooled = layers.AtrousMaxPooling2D(strides + 1)(image)
+    np.testing.assert_array_equal(pooled[:, ::strides, ::strides], strided)
+
+
+def test_atrous_pooling_in_bfloat16():
+    image = noise(1, 6, 6, 2)
+    pooled = layers.AtrousMaxPooling2D(3, 2, dtype="mixed_bfloat16")(image)
+    assert pooled.dtype == "bfloat16"
+    np.testing.assert_array_equal(pooled, tf.cast(maxima(image, 3, 2), "bfloat16"))
+
+
+def test_atrous_pooling_from_a_file(tmp_path):
+    image = noise(1, 9, 9, 3)
+    saved, loaded = reloaded(layers.AtrousMaxPooling2D(3, 2), image, tmp_path / "model.keras")
+    assert type(loaded.layers[1]) is layers.AtrousMaxPooling2D
+    np.testing.assert_array_equal(saved(image), maxima(image, 3, 2))
+    np.testing.assert_array_equal(loaded(image), saved(image))
+
+
 def normalizations(shape, **options):
     """Ours and Keras's, with equal random weights and statistics."""
     ours, reference = layers.BatchNormalization(**options), keras.layers.BatchNormalization(**options)

@@ -4,7 +4,7 @@ Reference: Ikedo and Hotta, "Fusion of Different Features by Cross Cooperative L
 VISAPP 2022, sections 3.2 and 3.3, figure 4.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from typing import Literal, get_args
 
 from keras import KerasTensor, layers
@@ -15,6 +15,7 @@ Topology = Literal["none", "one_way", "cross"]
 Site = Literal["backbone", "aspp", "aspp_output", "decoder"]
 Fusion = Literal["concat", "add"]
 Features = dict[str, KerasTensor]  # side -> features, all of one height and width
+Connect = Callable[[Site, Features, str], Features]  # (where, what each side has, name) -> what its next layer reads
 
 SITES: tuple[Site, ...] = get_args(Site)
 
@@ -41,7 +42,7 @@ def connect(features: Features, topology: Topology, fusion: Fusion = "concat", *
     Raises:
         InputError: there is no such topology or fusion, or "add" meets unequal channels.
     """
-    check_choices(topology, (), fusion)
+    _check(topology, (), fusion)
     connected = dict(features)
     for side in _RECEIVERS[topology]:
         own, partner = features[side], features[_PARTNER[side]]
@@ -54,8 +55,21 @@ def connect(features: Features, topology: Topology, fusion: Fusion = "concat", *
     return connected
 
 
-def check_choices(topology: str, sites: Iterable[str], fusion: str) -> None:
-    """Raises an `InputError` that names the nearest valid choice where there is no such topology, site or fusion."""
+def cooperation(topology: Topology, sites: Collection[Site] = SITES, fusion: Fusion = "concat") -> Connect:
+    """Who reads what everywhere: connections of that topology at the sites, and none elsewhere.
+
+    Raises:
+        InputError: there is no such topology, site or fusion; the nearest valid one is named.
+    """
+    _check(topology, sites, fusion)
+
+    def connect_at(site: Site, features: Features, name: str) -> Features:
+        return connect(features, topology if site in sites else "none", fusion, name=name)
+
+    return connect_at
+
+
+def _check(topology: str, sites: Collection[str], fusion: str) -> None:
     if topology not in _RECEIVERS:
         raise unknown("topology", topology, _RECEIVERS)
     if fusion not in _FUSIONS:

@@ -5,12 +5,14 @@ from typing import Any
 
 import keras
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.layers import PadToMultiple
 from keras_crosscoop.models import backbones
-from keras_crosscoop.models.backbones import Weights
-from keras_crosscoop.models.connections import SITES, Features, Fusion, Site, Topology, check_choices, connect
+from keras_crosscoop.models.connections import SITES, Fusion, Site, Topology, cooperation
 from keras_crosscoop.models.graph import side_by_side
+from keras_crosscoop.models.presets import PRESETS
 from keras_crosscoop.models.segmenter import Segmenter
+from keras_crosscoop.models.weights import Weights
 
 Backbone = str | Mapping[str, Any]  # a name, or {"name": ..., **options}
 
@@ -36,14 +38,35 @@ class CrossCoop(Segmenter):
         fusion: how features join: "concat", or "add" where channels are equal.
         output_stride: image pixels between two features that ASPP reads: 8, 16 or 32.
         input_shape: `(H, W, 3)`, where a fixed size is wanted.
-        weights: of the backbones: "imagenet", a ".weights.h5" file or None, or `{"top": ..., "bottom": ...}` of these.
+        weights: of the backbones: "imagenet", a file (see `backbones.build`) or None, or `{"top": ..., "bottom": ...}`.
         width: channels of every ASPP and decoder layer.
         dropout: rates after ASPP and after each of the decoder's two 3x3 layers.
         name: of the model.
 
+    Attributes:
+        presets: for `from_preset`: pairs that go together, by name, as the arguments they stand for.
+
     Raises:
         InputError: a name that does not exist, or weights that cannot be had or do not fit.
     """
+
+    presets = PRESETS
+
+    @classmethod
+    def from_preset(cls, name: str, num_classes: int, **arguments: Any) -> "CrossCoop":
+        """The pair that `presets` lists under that name, with its backbones' pretrained weights.
+
+        Args:
+            name: a key of `presets`.
+            num_classes: channels of the logits; void is no class.
+            **arguments: of `CrossCoop`, instead of the preset's.
+
+        Raises:
+            InputError: there is no such preset, or weights cannot be had.
+        """
+        if name not in cls.presets:
+            raise unknown("preset", name, cls.presets)
+        return cls(num_classes, **{**cls.presets[name], **arguments})
 
     def __init__(
         self,
@@ -62,11 +85,7 @@ class CrossCoop(Segmenter):
         name: str = "cross_coop",
         **kwargs: Any,
     ) -> None:
-        check_choices(topology, sites, fusion)
-
-        def connect_at(site: Site, features: Features, name: str) -> Features:
-            return connect(features, topology if site in sites else "none", fusion, name=name)
-
+        connect = cooperation(topology, sites, fusion)
         weights = weights if isinstance(weights, Mapping) else {"top": weights, "bottom": weights}
         if set(weights) != {"top", "bottom"}:
             raise InputError(f'`weights` must name "top" and "bottom", or be one for both. Received: {dict(weights)}')
@@ -74,10 +93,10 @@ class CrossCoop(Segmenter):
         logits = side_by_side(
             image,
             {
-                "top": _backbone(top, output_stride, weights["top"], "top_backbone"),
-                "bottom": _backbone(bottom, output_stride, weights["bottom"], "bottom_backbone"),
+                "top": _backbone(top, input_shape, output_stride, weights["top"], "top_backbone"),
+                "bottom": _backbone(bottom, input_shape, output_stride, weights["bottom"], "bottom_backbone"),
             },
-            connect_at,
+            connect,
             num_classes=num_classes,
             output_stride=output_stride,
             width=width,
@@ -110,7 +129,7 @@ class DeepLabV3Plus(Segmenter):
         backbone: a name of `backbones.NAMES`, or `{"name": ..., **options}`.
         output_stride: image pixels between two features that ASPP reads: 8, 16 or 32.
         input_shape: `(H, W, 3)`, where a fixed size is wanted.
-        weights: of the backbone: "imagenet", a ".weights.h5" file or None.
+        weights: of the backbone: "imagenet", a file (see `backbones.build`) or None.
         width: channels of every ASPP and decoder layer.
         dropout: rates after ASPP and after each of the decoder's two 3x3 layers.
         name: of the model.
@@ -135,7 +154,7 @@ class DeepLabV3Plus(Segmenter):
         image = keras.Input(input_shape, name="image")
         logits = side_by_side(
             image,
-            {"single": _backbone(backbone, output_stride, weights, "single_backbone")},
+            {"single": _backbone(backbone, input_shape, output_stride, weights, "single_backbone")},
             lambda site, features, name: features,  # nobody to connect to
             num_classes=num_classes,
             output_stride=output_stride,
@@ -153,11 +172,16 @@ class DeepLabV3Plus(Segmenter):
         super().__init__(image, logits, arguments, name=name, **kwargs)
 
 
-def _backbone(backbone: Backbone, output_stride: int, weights: Weights, scope: str) -> keras.Model:
+def _backbone(
+    backbone: Backbone, input_shape: Sequence[int | None], output_stride: int, weights: Weights, scope: str
+) -> keras.Model:
     options = dict(backbone) if isinstance(backbone, Mapping) else {"name": backbone}
     if "name" not in options:
         raise InputError(f'A backbone is a name, or a mapping of "name" and options. Received: {options}')
     reserved = options.keys() & {"input_shape", "output_stride", "scope", "weights"}
     if reserved:
         raise InputError(f"The network decides {', '.join(sorted(reserved))} of its backbones. Received: {options}")
-    return backbones.build(**options, output_stride=output_stride, weights=weights, scope=scope)
+    _, *padded_shape = PadToMultiple(output_stride).compute_output_shape((None, *input_shape))
+    return backbones.build(
+        **options, input_shape=tuple(padded_shape), output_stride=output_stride, weights=weights, scope=scope
+    )

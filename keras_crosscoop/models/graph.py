@@ -13,9 +13,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.layers import CropLike, PadToMultiple, ResizeLike
 from keras_crosscoop.models import head
-from keras_crosscoop.models.connections import Features, Site
-
-Connect = Callable[[Site, Features, str], Features]
+from keras_crosscoop.models.connections import Connect, Features
 
 ASPP_RATES = (6, 12, 18)  # at output stride 16 (Chen et al. 2017, section 4.1); they grow as the stride shrinks
 

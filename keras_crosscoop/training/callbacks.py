@@ -35,7 +35,7 @@ class WriteHistory(keras.callbacks.Callback):
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        self.path = run.folder / "history.csv"
+        self.path = run.history
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:

@@ -1,5 +1,6 @@
 """Training, from settings to a run folder."""
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,8 @@ import keras
 
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, dataset, load_dataset, readable_errors
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.runs import Run, build
+from keras_crosscoop.runs import Run, build, build_warm
 from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
 from keras_crosscoop.training.optimizer import SGD
 
@@ -20,17 +20,17 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
     """Trains a network as the settings say, into a new run folder, and gives the run and the model at its best.
 
     Raises:
-        InputError: the data set, the weights or the folder cannot be used. Nothing is written then, except where a file
-            of the data set turns out to be damaged when it is read.
+        InputError: the data set, the weights or the folder cannot be used. The folder goes again then, unless an epoch
+            was done before a file of the data set turned out to be damaged.
     """
     keras.utils.set_random_seed(settings.train.seed)
     data = dataset(settings.data.name, settings.data.dir)
     training, validation = _pipelines(settings, data)
     steps = max(1, round(len(data.pairs("train")) / settings.train.batch_size))  # an epoch; batches run across its end
-    model = build(settings.model, len(data.classes))
-    model.compile(_optimizer(settings, steps))
     run = Run.create(folder, settings, data)
     with _discarded_if_useless(run), readable_errors():
+        model = _network(settings, run)
+        model.compile(_optimizer(settings, steps))
         model.fit(
             training,
             epochs=settings.train.epochs,
@@ -50,13 +50,22 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
     return run, model
 
 
+def _network(settings: Settings, run: Run) -> Segmenter:
+    if settings.train.init is None:
+        return build(settings.model, len(run.classes))
+    model, report = build_warm(settings.model, len(run.classes), settings.train.init)
+    logging.getLogger(__name__).info(report)
+    report.write(run.folder / "init.csv")
+    return model
+
+
 @contextmanager
 def _discarded_if_useless(run: Run) -> Iterator[None]:
-    """Leaves no folder behind of a run that met bad input before it had any weights."""
+    """Leaves no folder behind of a run that ended before its first epoch did."""
     try:
         yield
-    except InputError:
-        if not run.weights.exists():
+    except BaseException:  # bad input, and also Ctrl-C while weights are fetched
+        if not (run.weights.exists() or run.history.exists()):
             shutil.rmtree(run.folder)
         raise
 

@@ -23,7 +23,7 @@ sys.exit(f"loaded {slow}" if slow else 0)
     assert "crosscoop-tf, version 0." in result.stdout
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "summary", "info"])
 def test_every_command_is_listed_and_shows_examples(crosscoop, command):
     assert f"  {command}  " in crosscoop("--help").out
     assert f"\n  crosscoop-tf {command}" in crosscoop(command, "--help").out

@@ -1,18 +1,24 @@
 """A classification network, dilated, computes every feature it had before, where it should, and new ones between."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from keras import layers as k
 
-from keras_crosscoop import layers
-from keras_crosscoop.models.backbones.dilation import dilate
+from keras_crosscoop import DeepLabV3Plus, backbones, layers
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
 
 RNG = np.random.default_rng(0)
 
 
 def toy(pad):
-    """Strides 2, 4 and 8: a convolution, a depthwise one behind its own padding, a 1x1 in both of two branches."""
+    """Strides 2, 4 and 8: a convolution, a depthwise one behind its own padding, a 1x1 in both of two branches.
+
+    Then arithmetic that makes no layers, and a last convolution.
+    """
     image = x = keras.Input((None, None, 3))
     x = k.Conv2D(4, 3, strides=2, padding="same", name="first")(x)
     x = k.Conv2D(4, 3, padding="same", activation="relu", name="at_2")(x)
@@ -23,7 +29,8 @@ def toy(pad):
     left = k.Conv2D(4, 1, strides=2, name="to_8")(x)
     left = k.Conv2D(4, 3, padding="same", name="at_8")(left)
     right = k.Conv2D(4, 1, strides=2, name="beside")(x)
-    x = k.Add(name="add")([left, right])
+    x = k.Add(name="sum")([left, right])
+    x = (x + 3.0) * 0.5
     x = k.DepthwiseConv2D(3, padding="same", name="last")(x)
     model = keras.Model(image, x)
     for w in model.weights:
@@ -71,6 +78,73 @@ def test_every_original_feature_is_still_there(pad, phase, output_stride, size):
     np.testing.assert_allclose(there, strided, rtol=1e-4, atol=1e-4 * strided.std())
 
 
+def pooled():
+    """Strides 2 to 16 as in Xception: three times a pooling beside a 1x1 convolution, separable convolutions around."""
+    image = x = keras.Input((None, None, 3))
+    x = k.Conv2D(4, 3, strides=2, padding="same")(x)
+    for stage in (4, 8, 16):
+        left = k.SeparableConv2D(4, 3, padding="same", name=f"before_{stage}")(x)
+        left = k.MaxPooling2D(3, 2, "same", name=f"pool_{stage}")(left)
+        x = k.Add()([left, k.Conv2D(4, 1, 2, "same")(x)])
+    x = k.SeparableConv2D(4, 3, padding="same", name="last")(x)
+    model = keras.Model(image, x)
+    for w in model.weights:
+        w.assign(RNG.normal(size=w.shape))
+    return model
+
+
+@pytest.mark.parametrize("output_stride", [16, 8, 4, 2])
+def test_poolings_stay_beside_their_shortcuts(output_stride):
+    """Every original feature is still there, and in its place, although "same" pads poolings on one side."""
+    model, image = pooled(), RNG.normal(size=(1, 64, 96, 3)).astype("float32")
+    strided = np.asarray(model(image))
+    dense = np.asarray(dilate(model, keras.Input((None, None, 3)), output_stride)(image))
+    step = 16 // output_stride
+    np.testing.assert_allclose(dense[:, ::step, ::step], strided, rtol=1e-4, atol=1e-4 * strided.std())
+
+
+def test_poolings_are_dilated_by_what_came_before():
+    dilated = dilate(pooled(), keras.Input((None, None, 3)), 4)
+    kept, beyond, last = (dilated.get_layer(f"pool_{stage}") for stage in (4, 8, 16))
+    assert type(kept) is k.MaxPooling2D
+    assert (kept.strides, kept.padding) == ((2, 2), "same")
+    assert [(type(pool), pool.pool_size, pool.dilation_rate) for pool in (beyond, last)] == [
+        (layers.AtrousMaxPooling2D, 3, 1),
+        (layers.AtrousMaxPooling2D, 3, 2),
+    ]
+    assert [dilated.get_layer(name).dilation_rate for name in ("before_16", "last")] == [(2, 2), (4, 4)]
+
+
+def test_factors_multiply_the_dilation_of_single_layers():
+    """Of those, and not of what follows; where all strides are kept too."""
+    for output_stride, rates in ((8, {"at_4": 2, "at_8": 3, "last": 1}), (4, {"at_4": 2, "at_8": 6, "last": 2})):
+        dilated = dilate(toy(1), keras.Input((None, None, 3)), output_stride, {"at_4": 2, "at_8": 3})
+        expected = TABLE[output_stride] | {name: (1, rate) for name, rate in rates.items()}
+        assert steps(dilated) == expected
+
+
+def test_names_that_keras_makes_up_are_the_same_in_every_build():
+    """It numbers layers through the whole process; a network's variables shall not depend on what was built before."""
+    first, second = (dilate(pooled(), keras.Input((None, None, 3)), 4) for _ in range(2))
+    assert [layer.name for layer in second.layers[1:]] == [layer.name for layer in first.layers[1:]]
+    assert [w.path for w in second.weights] == [w.path for w in first.weights]
+    assert [layer.name for layer in first.layers if layer.name.startswith(("conv2d", "add"))] == [
+        *("conv2d", "conv2d_1", "add", "conv2d_2", "add_1", "conv2d_3", "add_2"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [(1, 2), (1, 2, 0), (1, 2, 4, 8), (1, 2, 4.0), (True, 2, 4), "124", 2, None])
+def test_a_grid_of_anything_but_three_rates_is_refused(wrong):
+    with pytest.raises(InputError, match=r"`multi_grid` must be three positive integers, .*\. Received: ") as error:
+        check_multi_grid(wrong)
+    assert str(error.value).endswith(f"Received: {wrong!r}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_grid_may_be_a_list():
+    assert check_multi_grid([1, 2, 4]) == (1, 2, 4)
+
+
 def test_weights_and_names_stay_and_the_original_too():
     model = toy(1)
     before, config = model.get_weights(), str(model.get_config())
@@ -99,3 +173,40 @@ def test_new_input_comes_first():
     dilated = dilate(model, k.Rescaling(2, offset=1)(raw), 8)
     tapped = keras.Model(raw, dilated.get_layer("last").output)
     np.testing.assert_allclose(tapped(image), model(2 * image + 1), rtol=1e-4, atol=1e-4)
+
+
+def dilated_units(model):
+    """The dilation of each convolution that has any."""
+    return {name: rate for name, (_, rate) in steps(model).items() if rate > 1}
+
+
+@pytest.mark.parametrize("name", ["resnet101", "resnet152"])
+def test_multi_grid_multiplies_the_rates_of_the_last_units(name):
+    """Where all strides are kept, there is no other dilation."""
+    model = backbones.build(name, weights=None, output_stride=32, multi_grid=(1, 2, 4))
+    assert dilated_units(model) == {"conv5_block2_2_conv": 2, "conv5_block3_2_conv": 4}
+
+
+def test_multi_grid_is_part_of_a_model():
+    """And of its configuration, as lists, which is what YAML and JSON have."""
+    model = DeepLabV3Plus(3, backbone={"name": "resnet50", "multi_grid": [1, 2, 4]}, weights=None, width=8)
+    again = DeepLabV3Plus.from_config(json.loads(json.dumps(model.get_config())))
+    for network in (model, again):
+        units = dilated_units(network.get_layer("single_backbone"))
+        assert units == {"conv5_block1_2_conv": 2, "conv5_block2_2_conv": 4, "conv5_block3_2_conv": 8}
+
+
+def test_multi_grid_reaches_as_far_as_its_rates_add_up_to():
+    """An impulse before Xception-65's last three convolutions comes out at every sum of one tap of each."""
+    backbone = backbones.build("xception65", weights=None, multi_grid=(1, 3, 9))
+    before = backbone.get_layer("exit_flow_block1_unit_1_add").output
+    last = keras.Model(before, backbone.output["high"])
+    for weight in last.weights:
+        if weight.path.endswith("kernel"):  # a sum over nine taps, or the mean of the channels
+            weight.assign(np.full(weight.shape, 1 if "depthwise" in weight.path else 1 / weight.shape[2]))
+    image = np.zeros((1, 59, 59, before.shape[-1]), "float32")
+    image[0, 29, 29] = 1
+    reached = np.asarray(last(image))[0, :, :, 0] > 0.5
+    expected = np.zeros((59, 59), bool)
+    expected[3:-3:2, 3:-3:2] = True  # 2 (a + 3 b + 9 c), of a, b and c in -1, 0, 1: every even number up to 26
+    np.testing.assert_array_equal(reached, expected)

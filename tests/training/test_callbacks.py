@@ -26,7 +26,7 @@ class Run:
 
     def __init__(self, folder=None):
         self.saved = []
-        self.folder = folder
+        self.history = folder and folder / "history.csv"
 
     def save_weights(self, model):
         self.saved.append(model.weight)

@@ -1,19 +1,60 @@
 """Backbones: what looks at the image first, and shows the two feature maps that DeepLabV3+ taps."""
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
+from keras import KerasTensor
 
 from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.models.backbones import deeplab
 from keras_crosscoop.models.backbones.applications import APPLICATIONS
 from keras_crosscoop.models.backbones.tiny import tiny_resnet, tiny_xception
-from keras_crosscoop.models.backbones.weights import Weights, load_weights
 from keras_crosscoop.models.backbones.xception import xception
+from keras_crosscoop.models.weights import Report, Weights, load_hdf5
 
 OUTPUT_STRIDES = (8, 16, 32)
 
-_OURS = {"xception65": xception, "tiny_xception": tiny_xception, "tiny_resnet": tiny_resnet}
-NAMES = (*_OURS, *APPLICATIONS)
+
+@dataclass(frozen=True)
+class _Own:
+    """A backbone that is built here, and how its weights are loaded: from files, and as published if they are."""
+
+    graph: Callable[..., dict[str, KerasTensor]]
+    options: tuple[str, ...] = ()
+    load: Callable[[keras.Model, Path], Report] = load_hdf5
+    load_imagenet: Callable[[keras.Model], Report] | None = None
+    origin: str | None = None
+
+
+_OWN = {
+    "xception65": _Own(xception, ("multi_grid",), deeplab.load, deeplab.load_imagenet, "DeepLab"),
+    "tiny_xception": _Own(tiny_xception),
+    "tiny_resnet": _Own(tiny_resnet),
+}
+NAMES = (*_OWN, *APPLICATIONS)
+
+
+class Tap(NamedTuple):
+    """Where a feature map is taken from a backbone."""
+
+    layer: str
+    channels: int
+    strides: tuple[int, ...]  # image pixels between two features, one of these
+
+
+class Description(NamedTuple):
+    """What one chooses a backbone by."""
+
+    name: str
+    parameters: int  # that are trained
+    low: Tap
+    high: Tap
+    origin: str | None  # of the ImageNet weights: Keras Applications, or DeepLab's model zoo
 
 
 def build(
@@ -31,10 +72,10 @@ def build(
         name: one of `NAMES`.
         input_shape: `(H, W, 3)`.
         output_stride: s: image pixels between two features of "high": 8, 16 or 32.
-        weights: "imagenet", a ".weights.h5" file (of the Keras Applications model without its top, or of this very
-            model for the backbones built here), or None for random ones.
+        weights: "imagenet", a file, or None for random ones. A file is `.h5`, `.weights.h5` or `.keras`, of the Keras
+            Applications model without its top, or of this very model; for "xception65" also a DeepLab checkpoint.
         scope: names the model and begins its variables' paths; the name by default.
-        **options: of the network, as `alpha` of the MobileNets.
+        **options: of the network, as `alpha` of the MobileNets and `multi_grid` of the ResNets and "xception65".
 
     Raises:
         InputError: a name, stride or option that does not exist, or weights that cannot be had or do not fit.
@@ -48,14 +89,37 @@ def build(
         image = keras.Input(input_shape, name="image")
         if name in APPLICATIONS:
             return keras.Model(image, APPLICATIONS[name](image, output_stride, weights, **options), name=scope)
-        if options:
-            raise InputError(f'Backbone "{name}" takes no options. Received: {options}')
-        if weights == "imagenet":
+        own = _OWN[name]
+        if not set(options) <= set(own.options):
+            which = f"no options but {', '.join(own.options)}" if own.options else "no options"
+            raise InputError(f'Backbone "{name}" takes {which}. Received: {options}')
+        if weights == "imagenet" and own.load_imagenet is None:
             raise InputError(
                 f'Backbone "{name}" has no ImageNet weights to fetch. Give a ".weights.h5" file, or None (on the '
                 f'command line "none") to start from random weights. Received: weights={weights!r}'
             )
-        model = keras.Model(image, _OURS[name](image, output_stride), name=scope)
+        model = keras.Model(image, own.graph(image, output_stride, **options), name=scope)
     if weights is not None:
-        load_weights(model, weights)
+        report = own.load_imagenet(model) if weights == "imagenet" else own.load(model, Path(weights))
+        logging.getLogger(__name__).info("%s: %s", scope, report)
     return model
+
+
+def describe(name: str) -> Description:
+    """A backbone's parameters, taps and where its ImageNet weights come from.
+
+    Raises:
+        InputError: there is no such backbone.
+    """
+    model = build(name, weights=None, output_stride=32)
+
+    def tap(features: KerasTensor, *strides: int) -> Tap:
+        return Tap(features._keras_history.operation.name, features.shape[-1], strides)
+
+    return Description(
+        name,
+        sum(prod(weight.shape) for weight in model.trainable_weights),
+        tap(model.output["low"], 4),
+        tap(model.output["high"], *OUTPUT_STRIDES),
+        "Keras" if name in APPLICATIONS else _OWN[name].origin,
+    )

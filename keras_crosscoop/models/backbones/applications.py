@@ -1,21 +1,32 @@
 """Backbones from Keras Applications: one table, strides turned into dilations."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import KerasTensor, layers, ops
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.models.backbones.dilation import dilate
-from keras_crosscoop.models.backbones.weights import Weights, load_weights
+from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
+from keras_crosscoop.models.weights import Weights, load_hdf5
 
 
 def _unit_range(image: KerasTensor) -> KerasTensor:
     """To [-1, 1], as TensorFlow's own checkpoints have it."""
     return layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
+
+
+def _unit_range_padded(image: KerasTensor) -> KerasTensor:
+    """To [-1, 1], with a border of zeros: `(B, H, W, 3) -> (B, H + 5, W + 5, 3)`.
+
+    Xception begins with two convolutions that pad nothing. Taking this from them, they give H/2 by W/2 features, and
+    feature i is centred on pixel 2i.
+    """
+    return layers.ZeroPadding2D(((3, 2), (3, 2)), name="stem_pad")(_unit_range(image))
 
 
 def _caffe(image: KerasTensor) -> KerasTensor:
@@ -39,7 +50,9 @@ class Application:
     normalise: Callable[[KerasTensor], KerasTensor]
     low: str  # the layer whose output is tapped at stride 4
     high: str
-    first: str | None = None  # of the layers that remain: EfficientNet's own normalisation depends on how it was built
+    activated: bool = False  # taps what comes after these two: activations that Keras leaves without names of their own
+    first: str | None = None  # of the layers that remain: those before are a normalisation of the network's own
+    last_units: tuple[str, ...] = ()  # the convolutions whose rates `multi_grid` multiplies, where that is an option
 
     def __call__(
         self, image: KerasTensor, output_stride: int, weights: Weights, **options: Any
@@ -49,13 +62,24 @@ class Application:
         Raises:
             InputError: the network has no such option, or the weights cannot be had or do not fit.
         """
+        factors = {}
+        if self.last_units:
+            grid = check_multi_grid(options.pop("multi_grid", (1, 1, 1)))
+            factors = dict(zip(self.last_units, grid, strict=True))
         original = self._original(weights, **options)
-        if weights not in (None, "imagenet"):
-            load_weights(original, weights)
         if self.first is not None:
             original = keras.Model(original.get_layer(self.first).input, original.output)
-        dilated = dilate(original, self.normalise(image), output_stride)
-        return {"low": dilated.get_layer(self.low).output, "high": dilated.get_layer(self.high).output}
+        if weights not in (None, "imagenet"):
+            report = load_hdf5(original, Path(weights))
+            logging.getLogger(__name__).info("%s: %s", original.name, report)
+        dilated = dilate(original, self.normalise(image), output_stride, factors)
+        return {"low": self._tap(dilated, self.low), "high": self._tap(dilated, self.high)}
+
+    def _tap(self, network: keras.Model, name: str) -> KerasTensor:
+        features = network.get_layer(name).output
+        if self.activated:
+            return next(layer.output for layer in network.layers if layer.input is features)
+        return features
 
     def _original(self, weights: Weights, **options: Any) -> keras.Model:
         try:
@@ -70,19 +94,41 @@ class Application:
             ) from error
 
 
+_APPS = keras.applications
+_RESNETS = {"resnet50": _APPS.ResNet50, "resnet101": _APPS.ResNet101, "resnet152": _APPS.ResNet152}
+_EFFICIENTNETS = {  # each with its last block's output: where the last stage has more than one, that adds its input
+    "efficientnet_b0": (_APPS.EfficientNetB0, "block7a_project_bn"),
+    "efficientnet_b1": (_APPS.EfficientNetB1, "block7b_add"),
+    "efficientnet_b2": (_APPS.EfficientNetB2, "block7b_add"),
+    "efficientnet_b3": (_APPS.EfficientNetB3, "block7b_add"),
+    "efficientnet_b4": (_APPS.EfficientNetB4, "block7b_add"),
+    "efficientnet_b5": (_APPS.EfficientNetB5, "block7c_add"),
+    "efficientnet_b6": (_APPS.EfficientNetB6, "block7c_add"),
+    "efficientnet_b7": (_APPS.EfficientNetB7, "block7d_add"),
+}
+
+# "low" is what the layers read that take stride 4 to 8. "high" comes before the classifier's own layers: the 1280
+# channels and more that MobileNetV2 and EfficientNet end with are among these, as DeepLab has it, but the 960 of
+# MobileNetV3 are not, as torchvision's DeepLabV3 has it.
 APPLICATIONS = {
-    "resnet50": Application(keras.applications.ResNet50, _caffe, "conv2_block3_out", "conv5_block3_out"),
-    "resnet101": Application(keras.applications.ResNet101, _caffe, "conv2_block3_out", "conv5_block3_out"),
-    "mobilenet": Application(keras.applications.MobileNet, _unit_range, "conv_pw_3_relu", "conv_pw_13_relu"),
-    # The 1280 channels that MobileNetV2 and EfficientNet end with belong to the classifier: DeepLab leaves them out.
-    "mobilenet_v2": Application(
-        keras.applications.MobileNetV2, _unit_range, "block_3_expand_relu", "block_16_project_BN"
+    **{
+        name: Application(
+            network,
+            _caffe,
+            "conv2_block3_out",
+            "conv5_block3_out",
+            last_units=("conv5_block1_2_conv", "conv5_block2_2_conv", "conv5_block3_2_conv"),
+        )
+        for name, network in _RESNETS.items()
+    },
+    "mobilenet": Application(_APPS.MobileNet, _unit_range, "conv_pw_3_relu", "conv_pw_13_relu"),
+    "mobilenet_v2": Application(_APPS.MobileNetV2, _unit_range, "block_3_expand_relu", "block_16_project_BN"),
+    "mobilenet_v3_large": Application(
+        _APPS.MobileNetV3Large, _unit_range, "expanded_conv_3_expand_bn", "conv_1_bn", activated=True, first="conv"
     ),
-    "efficientnet_b0": Application(
-        keras.applications.EfficientNetB0,
-        _imagenet,
-        "block3a_expand_activation",
-        "block7a_project_bn",
-        first="stem_conv_pad",
-    ),
+    **{
+        name: Application(network, _imagenet, "block3a_expand_activation", high, first="stem_conv_pad")
+        for name, (network, high) in _EFFICIENTNETS.items()
+    },
+    "xception": Application(_APPS.Xception, _unit_range_padded, "block3_sepconv2_bn", "block14_sepconv2_act"),
 }

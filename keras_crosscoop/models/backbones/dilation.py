@@ -1,15 +1,22 @@
 """Strides into dilations: any classification network as a dense feature extractor.
 
-Reference: Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and
-Fully Connected CRFs", TPAMI 2018, section 3.1.
+References:
+    Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully
+    Connected CRFs", TPAMI 2018, section 3.1.
+    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, section 4.2.1 (`multi_grid`).
 """
 
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
 from keras import KerasTensor
 
-from keras_crosscoop.layers import AtrousConv2D, BatchNormalization
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.layers import AtrousConv2D, AtrousMaxPooling2D, BatchNormalization
 from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM
 
 _FASTER = {keras.layers.Conv2D: AtrousConv2D, keras.layers.BatchNormalization: BatchNormalization}
@@ -22,53 +29,96 @@ class _Grid(NamedTuple):
     rate: int = 1  # how many of them lie where the original network had one step
 
 
-def dilate(model: keras.Model, image: KerasTensor, output_stride: int) -> keras.Model:
+def dilate(
+    model: keras.Model, image: KerasTensor, output_stride: int, factors: Mapping[str, int] = MappingProxyType({})
+) -> keras.Model:
     """The same network on `image`, with no stride beyond `output_stride`; weights keep shapes and values.
 
     A layer whose stride would lead beyond gives it up, and every kernel after it is dilated by as much, so that each
-    original feature is computed as before, with new ones in between. Only where the original padded a strided layer on
-    one side does the padding become symmetric.
+    original feature is computed as before, with new ones in between. Only where the original padded a strided
+    convolution on one side does the padding become symmetric. Layers keep the names that they were given; those that
+    Keras numbers through the whole process are numbered within the network, as alike from build to build.
 
     Args:
-        model: a functional model of one input, with a stride of at least `output_stride`.
+        model: a functional model of one input, with a stride of at least `output_stride`. Poolings that give up theirs
+            take maxima and pad "same".
         image: the new input, `(B, H, W, C)`.
         output_stride: image pixels between two features.
+        factors: multiplies the dilation of single layers, by name.
     """
-    changes = _changes(model, output_stride)
+    changes, names = _changes(model, output_stride, factors), _names(model)
 
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config() | changes.get(layer.name, {})
-        if isinstance(layer, keras.layers.BatchNormalization):
+    def clone(operation: keras.Operation) -> keras.Operation:
+        name, change = names[operation.name], changes.get(operation.name, {})
+        if change and isinstance(operation, keras.layers.MaxPooling2D):
+            return AtrousMaxPooling2D(max(operation.pool_size), name=name, **change)
+        config = operation.get_config() | change
+        if "name" in config:  # which not every bare operation can be given
+            config["name"] = name
+        if isinstance(operation, keras.layers.BatchNormalization):
             config["momentum"] = BATCH_NORM_MOMENTUM
-        return _FASTER.get(type(layer), type(layer)).from_config(config)
+        return _FASTER.get(type(operation), type(operation)).from_config(config)
 
     dilated = keras.models.clone_model(model, input_tensors=image, clone_function=clone)
-    dilated.set_weights(model.get_weights())
+    for copy, original in zip(dilated.weights, model.weights, strict=True):
+        copy.assign(original)
     return dilated
 
 
-def _changes(model: keras.Model, output_stride: int) -> dict[str, dict[str, Any]]:
+def check_multi_grid(multi_grid: Sequence[int]) -> tuple[int, ...]:
+    """What multiplies the rates of a last stage's three units, as a tuple.
+
+    Raises:
+        InputError: it is something else.
+    """
+    grid = tuple(multi_grid) if isinstance(multi_grid, Sequence) else ()
+    if len(grid) != 3 or not all(type(factor) is int and factor > 0 for factor in grid):
+        raise InputError(
+            "`multi_grid` must be three positive integers, one for each unit of the last stage: (1, 1, 1) for equal "
+            f"rates, or (1, 2, 4) as in DeepLabV3. Received: {multi_grid!r}"
+        )
+    return grid
+
+
+def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """What changes in the layers' configurations, by layer name."""
-    grids: dict[str, _Grid] = {}  # of each layer's output
+    grids: dict[str, _Grid] = {}  # of each operation's output
     changes: dict[str, dict[str, Any]] = {}
-    for layer in model.layers:  # in topological order
-        producers = [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
-        if isinstance(layer, keras.layers.InputLayer):
-            grids[layer.name] = _Grid()
+    for operation in model.operations:  # in topological order; some, as the `+` of `x + 3`, are no layers
+        producers = [tensor._keras_history.operation for tensor in keras.tree.flatten(operation.input)]
+        if isinstance(operation, keras.layers.InputLayer):
+            grids[operation.name] = _Grid()
             continue
         grid = max(grids.get(producer.name, _Grid()) for producer in producers)  # none: where a network was cut off
-        step = max(getattr(layer, "strides", (1,)))
-        kernel = max(getattr(layer, "kernel_size", (1,)))
+        step = max(getattr(operation, "strides", (1,)))
         keep = grid.stride * step <= output_stride
-        dilated = kernel > 1 and grid.rate > 1
-        grids[layer.name] = _Grid(grid.stride * step, grid.rate) if keep else _Grid(grid.stride, grid.rate * step)
+        grids[operation.name] = _Grid(grid.stride * step, grid.rate) if keep else _Grid(grid.stride, grid.rate * step)
+        if isinstance(operation, keras.layers.MaxPooling2D):
+            if not keep:
+                changes[operation.name] = {"dilation_rate": grid.rate}
+            continue
+        rate = grid.rate * factors.get(operation.name, 1)
+        dilated = rate > 1 and max(getattr(operation, "kernel_size", (1,))) > 1
         if keep and not dilated:
             continue
         change: dict[str, Any] = {"strides": (1, 1)}
         if dilated:
-            change["dilation_rate"] = (grid.rate, grid.rate)
+            change["dilation_rate"] = (rate, rate)
         if isinstance(producers[0], keras.layers.ZeroPadding2D):  # padding of its own does not fit the new reach
             changes[producers[0].name] = {"padding": 0}
             change["padding"] = "same"
-        changes[layer.name] = change
+        changes[operation.name] = change
     return changes
+
+
+def _names(model: keras.Model) -> dict[str, str]:
+    """What each operation is called in the copy: those that Keras named "conv2d_7" count from the network's first."""
+    counts: Counter[str] = Counter()
+    names = {}
+    for operation in model.operations:
+        kind = re.sub(r"_\d+$", "", operation.name)
+        names[operation.name] = operation.name
+        if kind.replace("_", "") == type(operation).__name__.lower():
+            names[operation.name] = f"{kind}_{counts[kind]}" if counts[kind] else kind
+            counts[kind] += 1
+    return names

@@ -5,11 +5,13 @@ References:
     section 3.2 and figure 4 (the network); its released checkpoint (names, epsilon, where activations stand).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keras import KerasTensor, layers
 
 from keras_crosscoop.layers import AtrousConv2D, BatchNormalization
+from keras_crosscoop.models.backbones.dilation import check_multi_grid
 from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM, fixed_padding
 
 EPSILON = 1e-3  # of every batch normalisation in the released checkpoint
@@ -39,7 +41,12 @@ XCEPTION_65 = (
 
 
 def xception(
-    image: KerasTensor, output_stride: int, *, blocks: tuple[Block, ...] = XCEPTION_65, stem: tuple[int, int] = (32, 64)
+    image: KerasTensor,
+    output_stride: int,
+    *,
+    blocks: tuple[Block, ...] = XCEPTION_65,
+    stem: tuple[int, int] = (32, 64),
+    multi_grid: Sequence[int] = (1, 1, 1),
 ) -> dict[str, KerasTensor]:
     """Xception on RGB in [0, 255]: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
 
@@ -48,7 +55,12 @@ def xception(
         output_stride: s, in pixels; strides beyond it become dilations.
         blocks: the network's table; the one with the tap takes stride 4 to 8.
         stem: channels of the two convolutions before the first block.
+        multi_grid: multiplies the rates of the last block's three separable convolutions.
+
+    Raises:
+        InputError: `multi_grid` is not three positive integers.
     """
+    grid = check_multi_grid(multi_grid)
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     x = _conv(x, stem[0], 3, stride=2, name="entry_flow_conv1_1")
     x = layers.ReLU(name="entry_flow_conv1_1_relu")(x)
@@ -58,17 +70,20 @@ def xception(
     for block in blocks:
         for number in range(1, block.units + 1):
             keep = reached * block.stride <= output_stride
-            x, second = _unit(x, block, block.stride if keep else 1, rate, name=f"{block.name}_unit_{number}")
+            rates = [rate * factor for factor in (grid if block is blocks[-1] else (1, 1, 1))]
+            x, second = _unit(x, block, block.stride if keep else 1, rates, name=f"{block.name}_unit_{number}")
             reached, rate = (reached * block.stride, rate) if keep else (reached, rate * block.stride)
         if block.tap:
             low = second
     return {"low": low, "high": x}
 
 
-def _unit(x: KerasTensor, block: Block, stride: int, rate: int, *, name: str) -> tuple[KerasTensor, KerasTensor]:
+def _unit(
+    x: KerasTensor, block: Block, stride: int, rates: Sequence[int], *, name: str
+) -> tuple[KerasTensor, KerasTensor]:
     """Three separable convolutions, the last one strided, and what runs beside them: its output, and the second's."""
     residual, convolved = x, []
-    for i, width in enumerate(block.widths, 1):
+    for i, (width, rate) in enumerate(zip(block.widths, rates, strict=True), 1):
         conv = f"{name}_separable_conv{i}"
         if not block.inner_activations:
             residual = layers.ReLU(name=f"{conv}_relu")(residual)

@@ -1,0 +1,60 @@
+"""From options to settings: what the commands that describe a run have in common."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from crosscoop_tf import recipes
+
+if TYPE_CHECKING:
+    from keras_crosscoop.config import Settings
+
+# Which setting each option stands for.
+_SETTINGS = {
+    "dataset": "data.name",
+    "data_dir": "data.dir",
+    "crop_size": "data.crop_size",
+    "top": "model.top",
+    "bottom": "model.bottom",
+    "topology": "model.topology",
+    "weights": "model.weights",
+    "init": "train.init",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "seed": "train.seed",
+}
+
+_MODEL_OPTIONS = (
+    click.option("--config", "recipe", help="A recipe by name or a YAML file; by default the data set's own recipe."),
+    click.option(
+        "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, as train.learning_rate=0.01."
+    ),
+    click.option("--top", help="The first network's backbone; `crosscoop-tf info --backbones` lists them."),
+    click.option("--bottom", help='The second network\'s backbone; "none" makes it a single network.'),
+    click.option("--topology", help="Who reads the other's features: cross (both), one_way (bottom) or none."),
+)
+
+
+def model_options(command: Callable) -> Callable:
+    """Adds the options that say which network is meant, for `resolve`."""
+    for option in reversed(_MODEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def resolve(recipe: str | None, assignments: tuple[str, ...], **options: Any) -> "Settings":
+    """The settings of a recipe, changed by --set, and those by the other options: None where one was not given.
+
+    Raises:
+        InputError: there is no such recipe or setting, or a value that cannot be.
+    """
+    from keras_crosscoop import config
+
+    changes = [
+        *(config.parse(assignment) for assignment in assignments),
+        *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
+    ]
+    data_changes = (change["data"] for change in changes if isinstance(change.get("data"), dict))
+    name = ["street_scenes", *(data["name"] for data in data_changes if "name" in data)][-1]  # the last one counts
+    base = recipes.read(recipe or name) if recipe or name in recipes.names() else {}
+    return config.settings(base, *changes)

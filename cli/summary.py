@@ -1,0 +1,84 @@
+"""`crosscoop-tf summary`: what a network is made of and what it costs, before it is trained."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.settings import model_options, resolve
+
+if TYPE_CHECKING:
+    from keras_crosscoop.config import Model
+
+
+@click.command(cls=TensorFlowCommand)
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@model_options
+@click.option("--dataset", help="Take the recipe of this data set.")
+@click.option("--size", metavar="HxW", help="Of the image, in pixels; the size of training crops by default.")
+@click.option("--classes", type=int, help="Channels of the logits; the run's by default, or else 21, as VOC has.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def summary(
+    run: Path | None,
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    size: str | None,
+    classes: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show parameters, operations and memory of a network by its parts, and what each connection site adds.
+
+    Of a run, or of what `fit` would train with the same options. For one image: FLOPs are those of the forward pass,
+    two for a multiplication with its addition (training takes three times as many); activations are the outputs of
+    all layers, which training keeps.
+
+    \b
+    crosscoop-tf summary saved_models/street_scenes-1
+    crosscoop-tf summary --config cityscapes --size 1024x2048 --classes 19
+    crosscoop-tf summary --config voc2012 --topology none
+    crosscoop-tf summary --top resnet50 --bottom mobilenet_v2 --set model.width=128 --json
+    """
+    from crosscoop_tf.tables import print_summary
+    from rich.console import Console
+
+    from keras_crosscoop.errors import InputError
+    from keras_crosscoop.models import costs
+    from keras_crosscoop.runs import Run, build
+
+    if run is not None:
+        if recipe or assignments or any(options.values()):
+            raise click.UsageError("A run has its settings: give either a run or options that describe a network.")
+        opened = Run.open(run)
+        settings, default = opened.settings, len(opened.classes)
+    else:
+        settings, default = resolve(recipe, assignments, **options), 21
+    num_classes = default if classes is None else classes
+    found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", size or str(settings.data.crop_size))
+    if not found:
+        raise InputError(f"--size is HEIGHTxWIDTH, as 512x1024, or one number for both. Received: {size!r}")
+    height, width = int(found[1]), int(found[2] or found[1])
+    with Console(stderr=True).status("Building the network"):
+        model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))
+        parts = costs.parts(model)
+        sites = costs.site_costs(model) if settings.model.bottom is not None else {}
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "input_shape": [height, width, 3],
+                    "parts": [{**part._asdict(), "cost": dataclasses.asdict(part.cost)} for part in parts],
+                    "sites": {site: dataclasses.asdict(cost) for site, cost in sites.items()},
+                }
+            )
+        )
+    else:
+        print_summary(f"{_title(settings.model)}, one image of {height}x{width}", parts, sites)
+
+
+def _title(model: "Model") -> str:
+    backbones = " + ".join(str(of_side) for of_side in (model.top, model.bottom) if of_side is not None)
+    return f"{backbones}, output stride {model.output_stride}" + (f", {model.topology}" if model.bottom else "")

@@ -1,0 +1,68 @@
+"""Xception-65's weights as DeepLab released them: a TensorFlow checkpoint of the network trained on ImageNet."""
+
+import re
+from pathlib import Path
+
+import keras
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.weights import NoRoomError, Report, fetched, load_hdf5, opened_checkpoint, transfer
+
+URL = "http://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz"
+
+_UNIT = re.compile(r"(?P<flow>\w+_flow)_(?P<block>block\d+)_(?P<unit>unit_\d+)_(?P<layer>\w+)")
+
+
+def checkpoint_names(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of Xception-65 by their names in DeepLab's checkpoints."""
+    return {_checkpoint_name(*variable.path.split("/")[-2:]): variable for variable in model.variables}
+
+
+def _checkpoint_name(layer: str, variable: str) -> str:
+    """`entry_flow_block1_unit_1_shortcut_bn`, `gamma`: `xception_65/entry_flow/block1/unit_1/xception_module/...`."""
+    scope = layer.removesuffix("_bn")
+    if unit := _UNIT.fullmatch(scope):
+        path = "{flow}/{block}/{unit}/xception_module/{layer}".format(**unit.groupdict())
+    else:
+        path = scope.replace("entry_flow_", "entry_flow/")
+    if scope != layer:
+        return f"xception_65/{path}/BatchNorm/{variable}"
+    return f"xception_65/{path}/{'depthwise_weights' if layer.endswith('_depthwise') else 'weights'}"
+
+
+def load_checkpoint(model: keras.Model, path: Path) -> Report:
+    """Loads Xception-65 from a DeepLab checkpoint, of the backbone or of a whole network: `report.unused` has the rest.
+
+    Args:
+        model: `backbones.build("xception65", weights=None)`.
+        path: an archive as it was released (`.tar.gz`), a folder, or a checkpoint's prefix (`model.ckpt`).
+
+    Raises:
+        InputError: there is no checkpoint, it cannot be read, or is of another network.
+    """
+    with opened_checkpoint(path) as source:
+        return transfer(source, checkpoint_names(model), model=model.name)
+
+
+def load(model: keras.Model, path: Path) -> Report:
+    """Loads Xception-65 from any file of it: HDF5 by its ending, or else a DeepLab checkpoint."""
+    return (load_hdf5 if path.suffix in (".h5", ".keras") else load_checkpoint)(model, path)
+
+
+def load_imagenet(model: keras.Model) -> Report:
+    """Loads Xception-65 as published, and fetches it where it is not in Keras's cache.
+
+    Raises:
+        InputError: the archive cannot be fetched, or not be used. It is removed then, so that the next call fetches it
+            anew.
+    """
+    archive = fetched(URL)
+    try:
+        return load_checkpoint(model, archive)
+    except NoRoomError:
+        raise
+    except InputError as error:
+        archive.unlink()
+        raise InputError(
+            f"What was fetched is of no use and was removed: try again to fetch it anew. {error}"
+        ) from error

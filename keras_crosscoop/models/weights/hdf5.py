@@ -1,0 +1,119 @@
+"""HDF5 files of weights: `.weights.h5` and `.keras` as Keras 3 writes them, `.h5` as its predecessors did.
+
+Keras's own loader goes by the order of layers and gives up at the first that differs. This one goes by their names, so
+that weights also move between networks that share only some layers.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.weights.transfer import Report, Source, transfer, unreadable
+
+# What HDF5 and zip raise, and what follows where they give something of another kind than Keras wrote.
+_DAMAGED = (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, AttributeError, TypeError)
+
+
+def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False) -> Report:
+    """Loads a `.h5` or `.keras` file into a model, layer by layer of the same name.
+
+    Args:
+        model: any functional model.
+        path: a file that `save_weights` or `save` wrote, of this model or one that shares layers with it.
+        partial: whether variables may keep the values they have; all of them must be in the file otherwise.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, nothing in it fits, or not `partial` and something does
+            not.
+    """
+    with opened_hdf5(path) as source:
+        return transfer(source, saved_names(model), model=model.name, partial=partial)
+
+
+def saved_names(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]:
+    """The model's variables by the names that files have for them: layer after layer, then the variable's number."""
+    names = {}
+    for layer in model.layers:
+        path = f"{prefix}{layer.name}"
+        if isinstance(layer, keras.Model):
+            names |= saved_names(layer, f"{path}/")
+        else:
+            names |= {f"{path}/{number}": variable for number, variable in enumerate(layer.weights)}
+    return names
+
+
+@contextmanager
+def opened_hdf5(path: Path) -> Iterator[Source]:
+    """Opens a `.h5` or `.keras` file.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or does not name its layers.
+    """
+    if not path.is_file():
+        raise InputError(f'There is no such file of weights. Give a ".weights.h5" file. Received: {path}')
+    with _opened(path) as file:
+        try:
+            legacy = "layer_names" in file.attrs or "model_weights" in file
+            arrays = dict(_legacy_arrays(file) if legacy else _arrays(file))
+            shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+        except _DAMAGED as error:
+            raise _damaged(path, error) from error
+
+        def read(name: str) -> np.ndarray:
+            try:
+                array = arrays[name][()]
+            except _DAMAGED as error:
+                raise _damaged(path, error) from error
+            return array.view("bfloat16") if arrays[name].attrs.get("dtype") == "bfloat16" else array
+
+        yield Source(path, shapes, read)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The HDF5 file, which a `.keras` archive holds among others."""
+    with ExitStack() as stack:
+        try:
+            file: Any = path
+            if path.suffix == ".keras":
+                file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open("model.weights.h5"))
+            opened = stack.enter_context(h5py.File(file))
+        except _DAMAGED as error:
+            raise _damaged(path, error) from error
+        yield opened
+
+
+def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """Keras 3: each layer has its own arrays under `vars`, where also its name stands, and beside them its layers'."""
+    for key in group:
+        item = group[key]  # raises where `items` would give None
+        if isinstance(item, h5py.Dataset):
+            yield f"{prefix}{key}", item
+        elif key in ("vars", "layers"):
+            yield from _arrays(item, prefix)
+        elif key != "optimizer":
+            name = item["vars"].attrs["name"] if "vars" in item else key  # of a layer, or of a list of layers
+            yield from _arrays(item, f"{prefix}{name}/")
+
+
+def _legacy_arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Before Keras 3: a group a layer, which lists its arrays in order."""
+    group = file.get("model_weights", file)
+    for layer in group:
+        for number, name in enumerate(group[layer].attrs.get("weight_names", ())):
+            yield f"{layer}/{number}", group[layer][name]
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    subject = (
+        "The file of weights cannot be read: it is damaged, cut short, or not written by Keras 3.6 or later, nor a "
+        '".h5" file of Keras 2'
+    )
+    return unreadable(subject, path, error)

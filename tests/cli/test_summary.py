@@ -1,0 +1,89 @@
+"""What a network costs, and which backbones there are, as tables and as JSON."""
+
+import json
+
+import pytest
+
+from keras_crosscoop.models import backbones
+
+
+def test_summary_of_a_run_is_that_of_its_settings(crosscoop, run_folder):
+    """At the size of its crops and with its classes."""
+    result = crosscoop("summary", run_folder, "--json")
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out)
+    assert found["input_shape"] == [32, 32, 3]
+    assert [part["output"][-1] for part in found["parts"] if part["name"] == "decoder"] == [2, 2]
+    assert list(found["sites"]) == ["backbone", "aspp", "aspp_output", "decoder"]
+
+
+def test_summary_of_options_is_of_what_fit_would_train(crosscoop):
+    """The recipe of street_scenes: 32 channels wide; three kernels of ASPP more than 128 channels, 1x1 and pooling."""
+    arguments = "--top=tiny_resnet", "--topology=none", "--size=64x96", "--classes=5", "--set=model.output_stride=8"
+    found = json.loads(crosscoop("summary", *arguments, "--json").out)
+    parts = {(part["side"], part["name"]): part for part in found["parts"]}
+    assert parts["top", "aspp"]["cost"]["parameters"] == 128 * 32 * (1 + 3 * 9 + 1) + 5 * 32 * 32 + 6 * 2 * 32
+    assert parts["top", "decoder"]["output"] == [64, 96, 5]
+    assert parts["top", "backbone"]["output"] == [8, 12, 128]
+    assert parts["top", "backbone"]["cost"] == parts["bottom", "backbone"]["cost"]
+    assert {cost["parameters"] for cost in found["sites"].values()} == {0}
+
+
+def test_summary_prints_the_same_as_a_table(crosscoop, run_folder):
+    found = json.loads(crosscoop("summary", run_folder, "--json").out)
+    lines = crosscoop("summary", run_folder).out.splitlines()
+    assert "tiny_xception + tiny_resnet, output stride 16, cross, one image of 32x32" in lines[0]
+    [total] = [line for line in lines if line.startswith("│ total")]
+    assert f"{sum(part['cost']['parameters'] for part in found['parts']) / 1e6:.2f} M" in total
+    assert f"{sum(part['cost']['flops'] for part in found['parts']) / 1e9:.2f}" in total
+    assert f"{sum(part['cost']['activations'] for part in found['parts']) / 2**20:.1f} MiB" in total
+    assert sum("connections" in line for line in lines) == 4
+
+
+def test_summary_of_a_single_network_has_no_connections(crosscoop):
+    result = crosscoop("summary", "--bottom=none", "--size=64")
+    assert "tiny_xception, output stride 16, one image of 64x64" in result.out
+    assert "connections" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size=64x"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both. Received: '64x'"),
+        (["--size=0"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both. Received: '0'"),
+        (["--classes=0", "--size=32"], "`num_classes` must lie in 1 to 255, where 255 is void. Received: 0"),
+        (["nowhere"], "This is no run"),
+        (["nowhere", "--top=resnet50"], "give either a run or options that describe a network"),
+        (["--config=cityscape"], 'Did you mean "cityscapes"?'),
+    ],
+)
+def test_what_cannot_be_summed_up_is_refused_in_one_line(crosscoop, arguments, message):
+    result = crosscoop("summary", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err.splitlines()[-1]
+    assert "Traceback" not in result.err
+
+
+def test_backbones_are_listed(crosscoop, monkeypatch):
+    monkeypatch.setattr(backbones, "NAMES", ("tiny_resnet", "mobilenet"))
+    tiny, mobilenet = json.loads(crosscoop("info", "--backbones", "--json").out)
+    assert tiny["low"] == ["block1_add", 32, [4]]
+    assert tiny["origin"] is None
+    assert mobilenet == {
+        "name": "mobilenet",
+        "parameters": 3_206_976,  # as published: 4.2 M with the classifier's 1,025,000, less those not trained
+        "low": ["conv_pw_3_relu", 128, [4]],
+        "high": ["conv_pw_13_relu", 1024, [8, 16, 32]],
+        "origin": "Keras",
+    }
+    lines = crosscoop("info", "--backbones").out.splitlines()
+    [line] = [line for line in lines if "mobilenet" in line]
+    assert line.split() == ["mobilenet", "3.21", "M", "Keras", "128", "4", "conv_pw_3_relu"]
+    [line] = [line for line in lines if "conv_pw_13_relu" in line]
+    assert line.split() == ["1024", "8,", "16,", "32", "conv_pw_13_relu"]
+
+
+def test_only_backbones_are_printed_as_json(crosscoop):
+    result = crosscoop("info", "--json")
+    assert result.code == 2
+    assert "add --backbones" in result.err

@@ -1,0 +1,154 @@
+"""Costs are those that TensorFlow's profiler counts, that paper and pencil give, and that arrays really have."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_crosscoop import CrossCoop, DeepLabV3Plus
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.models import costs
+from keras_crosscoop.models.connections import SITES
+from keras_crosscoop.models.costs import Cost
+
+PROFILED = ("Conv2D", "DepthwiseConv2dNative")
+
+
+def total(model):
+    return sum((part.cost for part in costs.parts(model)), Cost())
+
+
+def profiled_flops(model):
+    """What TensorFlow's own profiler counts for convolutions, of one image."""
+    specification = tf.TensorSpec((1, *model.input_shape[1:]))
+    graph = tf.function(model).get_concrete_function(specification).graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    with graph.as_default():
+        profile = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
+    found = {}
+    children = list(profile.children)
+    while children:
+        node = children.pop()
+        children += node.children
+        found[node.name] = node.float_ops
+    assert all(found[name] > 0 for name in PROFILED)
+    return sum(found[name] for name in PROFILED)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"input_shape": (64, 96, 3)},
+        {"input_shape": (70, 33, 3), "topology": "one_way"},
+        {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "width": 16},
+    ],
+)
+def test_operations_are_those_that_tensorflow_counts(pair, arguments):
+    """At stride 32: a depthwise convolution that is dilated is counted there on its padded batches."""
+    model = pair(output_stride=32, **arguments)
+    assert total(model).flops == profiled_flops(model)
+
+
+@pytest.mark.parametrize("topology", ["cross", "none"])
+def test_parameters_are_those_that_are_trained(pair, topology):
+    model = pair(input_shape=(64, 64, 3), topology=topology)
+    assert total(model).parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_activations_are_the_bytes_of_what_every_layer_gives(pair):
+    model = pair(input_shape=(66, 95, 3))
+    image = np.zeros((1, 66, 95, 3), "float32")
+
+    def given(network, image):
+        nothing = keras.Model | keras.layers.InputLayer
+        outputs = [layer.output for layer in network.layers if not isinstance(layer, nothing)]
+        return [np.asarray(array) for array in keras.Model(network.input, outputs)(image)]
+
+    arrays = given(model, image)
+    padded = model.get_layer("pad")(image)
+    of_pad = np.asarray(padded)
+    for side in model.sides:
+        arrays += given(model.get_layer(f"{side}_backbone"), padded)
+    assert total(model).activations == sum(array.nbytes for array in arrays) - of_pad.nbytes
+
+
+def test_parts_hand_on_what_the_next_part_reads(pair):
+    """With `cross` both networks' channels; in pixels of the padded image over the stride, and in the end its own."""
+    model = pair(input_shape=(65, 96, 3), output_stride=8)
+    parts = costs.parts(model)
+    assert [(part.side, part.name) for part in parts] == [
+        (side, name) for side in ("top", "bottom") for name in ("backbone", "aspp", "decoder")
+    ]
+    assert [part.output for part in parts if part.side == "top"] == [(9, 12, 256), (9, 12, 16), (65, 96, 3)]
+    alone = costs.parts(pair(input_shape=(65, 96, 3), topology="none"))
+    assert [part.output for part in alone if part.side == "top"] == [(5, 6, 128), (5, 6, 8), (65, 96, 3)]
+
+
+def test_single_networks_have_one_side():
+    model = DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None, input_shape=(64, 64, 3))
+    assert {part.side for part in costs.parts(model)} == {"single"}
+
+
+@pytest.mark.parametrize("topology", ["cross", "one_way"])
+def test_sites_cost_what_reading_the_partner_takes(pair, topology):
+    """By hand: every kernel that reads a connection has the partner's channels on top of its own."""
+    width, size, receivers = 8, (64, 96), 2 if topology == "cross" else 1
+    model = pair(input_shape=(*size, 3), topology=topology)
+    high = size[0] // 16 * (size[1] // 16)
+    low = size[0] // 4 * (size[1] // 4)
+    partner = 128  # channels of both backbones
+    expected = {  # (parameters, multiplications) of one receiver
+        "backbone": [(partner * width, high)] + 3 * [(9 * partner * width, high)] + [(partner * width, 1)],
+        "aspp": [(5 * width * width, high)],
+        "aspp_output": [(9 * width * width, low)],
+        "decoder": [(9 * 48 * width, low), (9 * width * width, low), (width * 3, low)],
+    }
+    found = costs.site_costs(model)
+    assert tuple(found) == SITES
+    for site, reads in expected.items():
+        assert found[site].parameters == receivers * sum(parameters for parameters, _ in reads), site
+        assert found[site].flops == receivers * 2 * sum(parameters * pixels for parameters, pixels in reads), site
+    four = np.dtype("float32").itemsize
+    # the concatenation, and what image pooling makes of the partner's share
+    assert found["backbone"].activations == receivers * four * (high * 2 * partner + partner)
+    # the concatenation of each branch, and five times the partner's width in that of all branches; pooling is resized
+    assert found["aspp"].activations == receivers * four * high * (5 * 2 * width + 5 * width)
+
+
+def test_sites_without_connections_cost_nothing(pair):
+    model = pair(input_shape=(64, 64, 3), sites=["aspp", "decoder"])
+    assert tuple(costs.site_costs(model)) == ("aspp", "decoder")
+    assert set(costs.site_costs(pair(input_shape=(64, 64, 3), topology="none")).values()) == {Cost()}
+
+
+def test_half_precision_halves_the_activations():
+    def activations(policy):
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = CrossCoop(
+                3, top="tiny_resnet", bottom="tiny_resnet", width=8, weights=None, input_shape=(64, 64, 3)
+            )
+        finally:
+            keras.config.set_dtype_policy("float32")
+        return {(part.side, part.name): part.cost.activations for part in costs.parts(model)}
+
+    full, half = activations("float32"), activations("mixed_bfloat16")
+    assert half["top", "backbone"] * 2 == full["top", "backbone"]
+    assert half["top", "decoder"] * 2 > full["top", "decoder"]  # whose logits stay float32
+
+
+def test_the_papers_pair_costs_what_the_design_says():
+    """37.87 M and 42.50 M (and the biases of Keras's ResNet), 147.7 M in all; Connection 1 is by far the dearest."""
+    model = CrossCoop(21, weights=None, input_shape=(513, 513, 3))
+    parts = {(part.side, part.name): part for part in costs.parts(model)}
+    assert f"{parts['top', 'backbone'].cost.parameters / 1e6:.2f}" == "37.87"
+    assert f"{parts['bottom', 'backbone'].cost.parameters / 1e6:.2f}" == "42.55"
+    assert f"{total(model).parameters / 1e6:.1f}" == "147.8"
+    assert parts["top", "backbone"].output == (33, 33, 4096)
+
+
+def test_a_size_must_be_known(pair):
+    for count in (costs.parts, costs.site_costs):
+        with pytest.raises(InputError, match=r"at a fixed size only.*input_shape.*Received: \(None, None, 3\)"):
+            count(pair())

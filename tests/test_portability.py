@@ -1,0 +1,273 @@
+"""JAX and PyTorch compute what TensorFlow does, where TensorFlow is not even installed.
+
+This file is also what runs there: `KERAS_BACKEND=jax python tests/test_portability.py FOLDER`, all in one process for
+each backend, since it takes long to start and to compile. Everything runs on the CPU, whose arithmetic has 24 bits.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import warnings
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ELSEWHERE = [
+    pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"no {name} here"))
+    for name in ("jax", "torch")
+]
+NETWORKS = {
+    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8},
+    "applications": {"top": {"name": "mobilenet_v2", "alpha": 0.35}, "bottom": "resnet50", "width": 8},
+}
+FIGURES = ("loss", "top_loss", "bottom_loss", "top_mean_iou", "bottom_pixel_accuracy", "ensemble_mean_iou")
+
+
+class WithoutTensorFlow(PathFinder):
+    """Finds every module but TensorFlow's."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] == "tensorflow" else super().find_spec(name, path, target)
+
+
+def hide_tensorflow():
+    sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTensorFlow
+
+
+def photos():
+    """Four images, dark and bright by turns, of an odd size, so that padding, resizing and cropping all have to act."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 65, 83, 3)) / np.reshape([3, 1, 2, 1], (4, 1, 1, 1))
+    labels = rng.integers(0, 3, (4, 65, 83))
+    labels[:, :9] = 255
+    return images.astype("uint8"), labels.astype("uint8")
+
+
+def settle(model, images):
+    """Gives each normalisation about the statistics of what it gets, as training does: else random networks explode."""
+    import keras
+
+    layers = [layer for part in (model, *model.layers) for layer in getattr(part, "layers", ())]
+    normalizations = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for momentum in (0.5, 0.5, 0.5, 0.9):  # the last one is the networks' own
+        for layer in normalizations:
+            layer.momentum = momentum
+        if momentum == 0.5:
+            model(images.astype("float32"), training=True)
+
+
+def results(folder):
+    """All that is compared, by name. TensorFlow runs first and leaves its weights and its model in the folder."""
+    import keras
+
+    from keras_crosscoop import CrossCoop
+
+    backend, found = keras.backend.backend(), {}
+    images, labels = photos()
+    for name, arguments in reversed(NETWORKS.items()):
+        keras.utils.set_random_seed(0)
+        model = CrossCoop(3, **arguments, weights=None, dropout=(0, 0, 0))
+        weights = folder / f"{name}.weights.h5"
+        if backend == "tensorflow":
+            settle(model, images)
+            model.save_weights(weights)
+        else:
+            model.load_weights(weights)
+        found |= {f"logits/{name}/{side}": values for side, values in model.predict(images[:2], verbose=0).items()}
+
+    before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights}
+    model.compile(keras.optimizers.SGD(0.1))
+    history = model.fit(images[:2], labels[:2], verbose=0).history
+    found |= {f"fit/{name}": value for name, (value,) in history.items()}
+    for weight in model.trainable_weights:
+        found[f"update/{weight.path}"] = keras.ops.convert_to_numpy(weight) - before[weight.path]
+    for weight in model.non_trainable_weights:
+        if weight.path.endswith(("moving_mean", "moving_variance")):
+            found[f"moving/{weight.path}"] = keras.ops.convert_to_numpy(weight)
+
+    evaluated = model.evaluate(images, labels, batch_size=3, verbose=0, return_dict=True)
+    found |= {f"evaluate/{name}": value for name, value in evaluated.items()}
+    found |= {f"confusion/{name}": matrix for name, matrix in model.confusions.items()}
+
+    model.save(folder / f"{backend}.keras")
+    found["segment/here"] = model.segment(images[1])
+    for origin in {"tensorflow", backend}:
+        loaded = keras.saving.load_model(folder / f"{origin}.keras")
+        found[f"segment/{origin}.keras"] = loaded.segment(images[1])
+        found[f"jit/{origin}.keras"] = loaded.jit_compile
+    return found
+
+
+def run(backend, *command, **environment):
+    on_the_cpu = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    soon = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # of XLA: compiling takes most of the time
+    environment = {**os.environ, **on_the_cpu, **soon, "KERAS_BACKEND": backend, **environment}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def found_by(backend, folder):
+    run(backend, __file__, str(folder))
+    with np.load(folder / f"{backend}.npz") as file:
+        return dict(file)
+
+
+def part(found, kind):
+    return {name: value for name, value in found.items() if name.startswith(f"{kind}/")}
+
+
+def numbers(found, kind):
+    return {name: value.item() for name, value in part(found, kind).items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("portability")
+
+
+@pytest.fixture(scope="module")
+def here(folder):
+    return found_by("tensorflow", folder)
+
+
+@pytest.fixture(scope="module", params=ELSEWHERE)
+def there(request, folder, here):
+    return {**found_by(request.param, folder), "backend": request.param}
+
+
+def test_the_same_weights_give_the_same_logits(here, there):
+    """To 1e-4 of the largest logit, at every pixel of both outputs."""
+    expected, found = part(here, "logits"), part(there, "logits")
+    assert set(found) == set(expected) == {f"logits/{name}/{side}" for name in NETWORKS for side in ("top", "bottom")}
+    for name, logits in expected.items():
+        assert logits.std() > 0.1, "or there is nothing to see"
+        assert logits.shape == found[name].shape == (2, 65, 83, 3)
+        assert np.abs(found[name] - logits).max() <= 1e-4 * np.abs(logits).max(), name
+
+
+def test_a_training_step_moves_the_weights_alike(here, there):
+    """Each weight's change to 1 %, but for the noise of 24 bits, and the moving averages to 1e-4."""
+    expected, found = part(here, "update"), part(there, "update")
+    assert set(found) == set(expected)
+    for name, update in expected.items():
+        assert np.linalg.norm(found[name] - update) <= 0.01 * np.linalg.norm(update) + 1e-6, name
+    assert np.sqrt(sum(np.sum(update**2) for update in expected.values())) > 0.1
+    for name, average in part(here, "moving").items():
+        np.testing.assert_allclose(there[name], average, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_training_reports_the_same_losses_and_nothing_else(here, there):
+    expected, found = numbers(here, "fit"), numbers(there, "fit")
+    assert set(found) == {"fit/loss", "fit/top_loss", "fit/bottom_loss"}
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found["fit/loss"] == pytest.approx(found["fit/top_loss"] + found["fit/bottom_loss"], rel=1e-6)
+
+
+def test_evaluation_reports_the_same_figures(here, there):
+    """Over batches of three images and of one, but for pixels on the border between two classes."""
+    expected, found = numbers(here, "evaluate"), numbers(there, "evaluate")
+    assert set(found) >= {f"evaluate/{figure}" for figure in FIGURES}
+    assert found == pytest.approx(expected, abs=1e-3)
+    for name, matrix in part(here, "confusion").items():
+        assert there[name].dtype == "int64"
+        assert there[name].sum() == matrix.sum() == 4 * 56 * 83, "void is not counted"
+        assert np.abs(there[name] - matrix).sum() <= 20, name
+
+
+def test_files_move_between_backends(here, there):
+    """With the optimizer, and as fast as each can: only JAX compiles its steps unless it is told otherwise."""
+    backend = there["backend"]
+    assert np.mean(there["segment/here"] != here["segment/here"]) < 1e-3
+    assert np.mean(there["segment/tensorflow.keras"] != here["segment/here"]) < 1e-3
+    np.testing.assert_array_equal(there[f"segment/{backend}.keras"], there["segment/here"])
+    assert there["jit/tensorflow.keras"] == there[f"jit/{backend}.keras"] == (backend == "jax")
+    assert not here["jit/tensorflow.keras"]
+
+
+@pytest.mark.parametrize("backend", ELSEWHERE)
+def test_without_tensorflow_only_the_names_that_need_it_are_missing(backend):
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_portability import hide_tensorflow; hide_tensorflow()\n"
+        "import keras_crosscoop\n"
+        "from keras_crosscoop import training\n"
+        "for place, names in ((keras_crosscoop, keras_crosscoop.__all__), (training, ['SGD', 'fit', 'fiit'])):\n"
+        "    for name in names:\n"
+        "        try:\n            print(name, getattr(place, name) is not None)\n"
+        "        except (AttributeError, ModuleNotFoundError) as error:\n            print(name, error)\n"
+    )
+    lines = dict(line.split(" ", 1) for line in run(backend, "-c", script).splitlines())
+    missing = {name for name, told in lines.items() if told == "No module named 'tensorflow'"}
+    assert missing == {"dataset", "evaluation", "fit", "load", "load_dataset"}
+    assert lines.pop("fiit") == "module 'keras_crosscoop.training' has no attribute 'fiit'"
+    assert {name for name, told in lines.items() if told == "True"} == lines.keys() - missing
+
+
+def test_names_are_imported_when_they_are_asked_for():
+    """And all are listed before."""
+    script = (
+        "import sys, keras_crosscoop\n"
+        "print(sorted(set(keras_crosscoop.__all__) - set(dir(keras_crosscoop))))\n"
+        "print('keras_crosscoop.data' in sys.modules)\n"
+        "print(keras_crosscoop.evaluation.evaluate.__module__, keras_crosscoop.load.__module__)\n"
+        "from keras_crosscoop import *\n"
+        "print(dataset.__module__, load_dataset.__module__, training.fit.__module__)\n"
+        "print(hasattr(keras_crosscoop, 'datasets'))\n"
+    )
+    assert run("tensorflow", "-c", script).splitlines() == [
+        "[]",
+        "False",
+        "keras_crosscoop.evaluation.figures keras_crosscoop.runs",
+        "keras_crosscoop.data.catalogue keras_crosscoop.data.pipeline keras_crosscoop.training.fitting",
+        "False",
+    ]
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_layers_train_where_tensorflow_has_no_kernels_for_them(onednn):
+    """It has none for a dilated convolution's gradient on CPUs without oneDNN, as Apple's, and few for float64."""
+    script = (
+        "import keras, numpy as np, tensorflow as tf\n"
+        "from keras_crosscoop import layers\n"
+        "atrous = {'filters': 3, 'kernel_size': 3, 'dilation_rate': 2, 'kernel_initializer': 'ones'}\n"
+        "for ours, kerass, options in (\n"
+        "    (layers.AtrousConv2D, keras.layers.Conv2D, atrous),\n"
+        "    (layers.BatchNormalization, keras.layers.BatchNormalization, {}),\n"
+        "):\n"
+        "    for dtype in ('float32', 'float64'):\n"
+        "        image, gradients = tf.constant(np.random.default_rng(0).normal(size=(1, 9, 8, 2)), dtype), []\n"
+        "        for layer in (ours(**options, dtype=dtype), kerass(**options, dtype=dtype)):\n"
+        "            with tf.GradientTape() as tape:\n"
+        "                loss = tf.reduce_sum(layer(image, training=True) ** 4)\n"
+        "            gradients.append(tape.gradient(loss, layer.trainable_variables[0].value))\n"
+        "        print(np.allclose(*gradients, rtol=1e-4))\n"
+    )
+    assert run("tensorflow", "-c", script, TF_ENABLE_ONEDNN_OPTS=onednn).split() == ["True"] * 4
+
+
+def test_resizing_needs_a_layer_of_its_own():
+    """Where Keras's own can be traced with a size known only at run time, `ResizeLike` needs no TensorFlow."""
+    import keras
+    import tensorflow as tf
+
+    def resize(features, like):
+        return keras.ops.image.resize(features, keras.ops.shape(like)[1:3], data_format="channels_last")
+
+    spec = tf.TensorSpec((None, None, None, 3))
+    with pytest.raises(Exception, match="symbolic"):
+        tf.function(resize, input_signature=[spec, spec])(np.zeros((1, 2, 2, 3), "f"), np.zeros((1, 4, 4, 3), "f"))
+
+
+if __name__ == "__main__":
+    if os.environ["KERAS_BACKEND"] != "tensorflow":
+        hide_tensorflow()
+    import keras
+
+    warnings.simplefilter("error")  # after the backend's own import, which is not ours to judge
+    warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
+    np.savez(Path(sys.argv[1]) / f"{keras.backend.backend()}.npz", **results(Path(sys.argv[1])))
