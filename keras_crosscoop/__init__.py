@@ -5,13 +5,23 @@ from typing import Any
 
 from keras_crosscoop import training
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, backbones
+from keras_crosscoop.runs import load, warm_start
 
 __version__ = "0.1.0"
 
 # Each in its module, which is imported when it is first asked for: the networks also run where there is no TensorFlow.
-_NEED_TENSORFLOW = {"dataset": "data", "evaluation": "evaluation", "load": "runs", "load_dataset": "data"}
+_NEED_TENSORFLOW = {"dataset": "data", "evaluation": "evaluation", "load_dataset": "data"}
 
-__all__ = ["CrossCoop", "DeepLabV3Plus", "__version__", "backbones", "training", *_NEED_TENSORFLOW]
+__all__ = [
+    "CrossCoop",
+    "DeepLabV3Plus",
+    "__version__",
+    "backbones",
+    "load",
+    "training",
+    "warm_start",
+    *_NEED_TENSORFLOW,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ class AtrousConv2D(keras.layers.Conv2D):
 
     Keras lowers a dilated convolution to space-to-batch there, which costs up to 27 times the convolution itself
     (`benchmarks/paper_pair.py`). Same weights, same results, same configuration as `Conv2D`. Dilated depthwise
-    convolutions have no native kernel there and stay Keras's, and so does all on CPUs without oneDNN (Apple's).
+    convolutions have no native kernel there and stay Keras's, and so does all on CPUs without oneDNN.
     """
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
@@ -146,13 +146,14 @@ class PadToMultiple(keras.layers.Layer):
 class ResizeLike(keras.layers.Layer):
     """Bilinear resizing to another tensor's size: `(B, h, w, C), (B, H, W, *) -> (B, H, W, C)`.
 
-    A layer, because `keras.ops.image.resize` cannot be traced on TensorFlow with a size known only at run time.
+    A layer, because `keras.ops.image.resize` cannot be traced on TensorFlow with a size known only at run time: Keras
+    3.13 could, 3.14 and 3.15 compare that size with 0.
     """
 
     def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
         """See the class."""
         size = ops.shape(like)[1:3]
-        exact = ops.cast(features, "float32")  # half the precision would move what lies between the pixels
+        exact = ops.cast(features, "float32")  # as TensorFlow does of itself, and so that all backends agree
         if tf is None:
             resized = ops.image.resize(exact, size, "bilinear", data_format="channels_last")
             return ops.cast(resized, features.dtype)

@@ -4,17 +4,20 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import keras
 
 from keras_crosscoop import config
-from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.weights import Report, load_hdf5
+
+if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
+    from keras_crosscoop.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Run:
         return self.folder / "history.csv"
 
     @classmethod
-    def create(cls, folder: Path, settings: config.Settings, dataset: Dataset) -> "Run":
+    def create(cls, folder: Path, settings: config.Settings, dataset: "Dataset") -> "Run":
         """Makes the folder of a new run.
 
         Raises:

@@ -19,9 +19,9 @@ ELSEWHERE = [
     pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"no {name} here"))
     for name in ("jax", "torch")
 ]
-NETWORKS = {
-    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8},
+NETWORKS = {  # the last one is trained, too
     "applications": {"top": {"name": "mobilenet_v2", "alpha": 0.35}, "bottom": "resnet50", "width": 8},
+    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8},
 }
 FIGURES = ("loss", "top_loss", "bottom_loss", "top_mean_iou", "bottom_pixel_accuracy", "ensemble_mean_iou")
 
@@ -68,7 +68,7 @@ def results(folder):
 
     backend, found = keras.backend.backend(), {}
     images, labels = photos()
-    for name, arguments in reversed(NETWORKS.items()):
+    for name, arguments in NETWORKS.items():
         keras.utils.set_random_seed(0)
         model = CrossCoop(3, **arguments, weights=None, dropout=(0, 0, 0))
         weights = folder / f"{name}.weights.h5"
@@ -89,17 +89,30 @@ def results(folder):
         if weight.path.endswith(("moving_mean", "moving_variance")):
             found[f"moving/{weight.path}"] = keras.ops.convert_to_numpy(weight)
 
-    evaluated = model.evaluate(images, labels, batch_size=3, verbose=0, return_dict=True)
+    evaluated = model.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True)
     found |= {f"evaluate/{name}": value for name, value in evaluated.items()}
     found |= {f"confusion/{name}": matrix for name, matrix in model.confusions.items()}
 
     model.save(folder / f"{backend}.keras")
-    found["segment/here"] = model.segment(images[1])
     for origin in {"tensorflow", backend}:
         loaded = keras.saving.load_model(folder / f"{origin}.keras")
         found[f"segment/{origin}.keras"] = loaded.segment(images[1])
         found[f"jit/{origin}.keras"] = loaded.jit_compile
-    return found
+    return found | {"missing": missing()}
+
+
+def missing():
+    """What the package cannot give, and why."""
+    import keras_crosscoop
+
+    failed = []
+    for place in (keras_crosscoop, keras_crosscoop.training):
+        for name in place.__all__:
+            try:
+                getattr(place, name)
+            except ImportError as error:
+                failed.append(f"{name}: {error}")
+    return failed
 
 
 def run(backend, *command, **environment):
@@ -161,15 +174,16 @@ def test_a_training_step_moves_the_weights_alike(here, there):
         np.testing.assert_allclose(there[name], average, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_training_reports_the_same_losses_and_nothing_else(here, there):
+def test_training_reports_the_same_losses(here, there):
+    """Our step on TensorFlow reports nothing else; Keras's own measures classes, too."""
     expected, found = numbers(here, "fit"), numbers(there, "fit")
-    assert set(found) == {"fit/loss", "fit/top_loss", "fit/bottom_loss"}
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert set(expected) == {"fit/loss", "fit/top_loss", "fit/bottom_loss"}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert found["fit/loss"] == pytest.approx(found["fit/top_loss"] + found["fit/bottom_loss"], rel=1e-6)
 
 
 def test_evaluation_reports_the_same_figures(here, there):
-    """Over batches of three images and of one, but for pixels on the border between two classes."""
+    """But for pixels on the border between two classes."""
     expected, found = numbers(here, "evaluate"), numbers(there, "evaluate")
     assert set(found) >= {f"evaluate/{figure}" for figure in FIGURES}
     assert found == pytest.approx(expected, abs=1e-3)
@@ -181,31 +195,18 @@ def test_evaluation_reports_the_same_figures(here, there):
 
 def test_files_move_between_backends(here, there):
     """With the optimizer, and as fast as each can: only JAX compiles its steps unless it is told otherwise."""
-    backend = there["backend"]
-    assert np.mean(there["segment/here"] != here["segment/here"]) < 1e-3
-    assert np.mean(there["segment/tensorflow.keras"] != here["segment/here"]) < 1e-3
-    np.testing.assert_array_equal(there[f"segment/{backend}.keras"], there["segment/here"])
-    assert there["jit/tensorflow.keras"] == there[f"jit/{backend}.keras"] == (backend == "jax")
+    classes = here["segment/tensorflow.keras"]
+    for origin in ("tensorflow", there["backend"]):
+        assert np.mean(there[f"segment/{origin}.keras"] != classes) < 1e-3
+        assert there[f"jit/{origin}.keras"] == (there["backend"] == "jax")
+    assert len(np.unique(classes)) == 3
     assert not here["jit/tensorflow.keras"]
 
 
-@pytest.mark.parametrize("backend", ELSEWHERE)
-def test_without_tensorflow_only_the_names_that_need_it_are_missing(backend):
-    script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_portability import hide_tensorflow; hide_tensorflow()\n"
-        "import keras_crosscoop\n"
-        "from keras_crosscoop import training\n"
-        "for place, names in ((keras_crosscoop, keras_crosscoop.__all__), (training, ['SGD', 'fit', 'fiit'])):\n"
-        "    for name in names:\n"
-        "        try:\n            print(name, getattr(place, name) is not None)\n"
-        "        except (AttributeError, ModuleNotFoundError) as error:\n            print(name, error)\n"
-    )
-    lines = dict(line.split(" ", 1) for line in run(backend, "-c", script).splitlines())
-    missing = {name for name, told in lines.items() if told == "No module named 'tensorflow'"}
-    assert missing == {"dataset", "evaluation", "fit", "load", "load_dataset"}
-    assert lines.pop("fiit") == "module 'keras_crosscoop.training' has no attribute 'fiit'"
-    assert {name for name, told in lines.items() if told == "True"} == lines.keys() - missing
+def test_only_what_reads_data_needs_tensorflow(here, there):
+    names = ("dataset", "evaluation", "fit", "load_dataset")
+    assert sorted(there["missing"]) == [f"{name}: No module named 'tensorflow'" for name in names]
+    assert here["missing"].size == 0
 
 
 def test_names_are_imported_when_they_are_asked_for():
@@ -217,19 +218,18 @@ def test_names_are_imported_when_they_are_asked_for():
         "print(keras_crosscoop.evaluation.evaluate.__module__, keras_crosscoop.load.__module__)\n"
         "from keras_crosscoop import *\n"
         "print(dataset.__module__, load_dataset.__module__, training.fit.__module__)\n"
-        "print(hasattr(keras_crosscoop, 'datasets'))\n"
+        "print(hasattr(keras_crosscoop, 'datasets'), hasattr(training, 'fitt'))\n"
     )
     assert run("tensorflow", "-c", script).splitlines() == [
         "[]",
         "False",
         "keras_crosscoop.evaluation.figures keras_crosscoop.runs",
         "keras_crosscoop.data.catalogue keras_crosscoop.data.pipeline keras_crosscoop.training.fitting",
-        "False",
+        "False False",
     ]
 
 
-@pytest.mark.parametrize("onednn", ["0", "1"])
-def test_layers_train_where_tensorflow_has_no_kernels_for_them(onednn):
+def test_layers_train_where_tensorflow_has_no_kernels_for_them():
     """It has none for a dilated convolution's gradient on CPUs without oneDNN, as Apple's, and few for float64."""
     script = (
         "import keras, numpy as np, tensorflow as tf\n"
@@ -247,20 +247,7 @@ def test_layers_train_where_tensorflow_has_no_kernels_for_them(onednn):
         "            gradients.append(tape.gradient(loss, layer.trainable_variables[0].value))\n"
         "        print(np.allclose(*gradients, rtol=1e-4))\n"
     )
-    assert run("tensorflow", "-c", script, TF_ENABLE_ONEDNN_OPTS=onednn).split() == ["True"] * 4
-
-
-def test_resizing_needs_a_layer_of_its_own():
-    """Where Keras's own can be traced with a size known only at run time, `ResizeLike` needs no TensorFlow."""
-    import keras
-    import tensorflow as tf
-
-    def resize(features, like):
-        return keras.ops.image.resize(features, keras.ops.shape(like)[1:3], data_format="channels_last")
-
-    spec = tf.TensorSpec((None, None, None, 3))
-    with pytest.raises(Exception, match="symbolic"):
-        tf.function(resize, input_signature=[spec, spec])(np.zeros((1, 2, 2, 3), "f"), np.zeros((1, 4, 4, 3), "f"))
+    assert run("tensorflow", "-c", script, TF_ENABLE_ONEDNN_OPTS="0").split() == ["True"] * 4
 
 
 if __name__ == "__main__":

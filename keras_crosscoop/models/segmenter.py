@@ -15,6 +15,9 @@ from keras_crosscoop.metrics import Confusion
 
 ENSEMBLE = "ensemble"
 
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+_JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
+
 
 @dataclass(frozen=True)  # no list or dict: Keras would save these figures among the weights
 class _Figures:
@@ -26,8 +29,7 @@ class Segmenter(keras.Model):
     """A functional model from images to a dict of logits, trained by the sum of the outputs' losses.
 
     `evaluate` gives `loss` and, for each output, `{output}_loss`, `{output}_mean_iou` and `{output}_pixel_accuracy`;
-    models of two outputs are also measured as an ensemble, the sum of their class probabilities. `fit` trains by
-    Keras's own step on every backend, and gives the losses alone: classes on augmented crops tell little and take time.
+    models of two outputs are also measured as an ensemble, the sum of their class probabilities.
 
     Args:
         image: the graph's input, `(B, H, W, 3)`.
@@ -47,8 +49,6 @@ class Segmenter(keras.Model):
             tuple(keras.metrics.Mean(name=f"{side}_loss") for side in self.sides),
             tuple(Confusion(self.num_classes, name=name) for name in self.output_choices),
         )
-        self._trains = False
-        self._jit_compile_asked: bool | None = None
 
     @property
     def output_choices(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class Segmenter(keras.Model):
         optimizer: Any = "sgd",
         loss: keras.losses.Loss | None = None,
         *,
-        jit_compile: bool | None = None,
+        jit_compile: bool | str = _JIT_COMPILE,
         **kwargs: Any,
     ) -> None:
         """As `keras.Model.compile`, but every output is trained by one `loss` of labels and logits, and all are summed.
@@ -81,9 +81,6 @@ class Segmenter(keras.Model):
             jit_compile: whether XLA compiles the steps; by default on JAX alone, where they crawl without it.
             **kwargs: as in `keras.Model.compile`; metrics are built in.
         """
-        self._jit_compile_asked = jit_compile
-        if jit_compile is None:
-            jit_compile = "auto" if keras.backend.backend() != "tensorflow" else False
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
         self.loss = CrossEntropy() if loss is None else loss
@@ -95,8 +92,8 @@ class Segmenter(keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for a `.keras` file."""
         config = super().get_compile_config()  # empty before `compile`
-        ours = {"loss": keras.saving.serialize_keras_object(self.loss), "jit_compile": self._jit_compile_asked}
-        return config and config | ours  # not what the default came to here: a file may move to another backend
+        config.pop("jit_compile", None)  # of this machine and backend: the file may be opened on another
+        return config and config | {"loss": keras.saving.serialize_keras_object(self.loss)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model in a `.keras` file was."""
@@ -111,7 +108,6 @@ class Segmenter(keras.Model):
         training: bool = True,
     ) -> KerasTensor:
         """The paper's loss (section 3.3): the sum of both outputs' losses on the same labels `(B, H, W)`."""
-        self._trains = training  # Keras tells this method alone
         losses = [self.loss(y, y_pred[side]) for side in self.sides]
         for figure, loss in zip(self._figures.losses, losses, strict=True):
             figure.update_state(loss, sample_weight=ops.shape(y)[0])
@@ -120,9 +116,7 @@ class Segmenter(keras.Model):
     def compute_metrics(
         self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None
     ) -> dict[str, KerasTensor]:
-        """All figures so far: the losses, and outside of training those of the classes, which it counts here."""
-        if self._trains:
-            return {figure.name: figure.result() for figure in (self._loss_tracker, *self._figures.losses)}
+        """Counts the pixels of a batch into every output's confusion matrix, and gives all figures so far."""
         for confusion in self._figures.confusions:
             confusion.update_state(y, ops.argmax(self.scores(y_pred, confusion.name), axis=-1))
         return self.get_metrics_result()
@@ -132,6 +126,26 @@ class Segmenter(keras.Model):
         if output == ENSEMBLE:
             return sum(ops.softmax(logits[side], axis=-1) for side in self.sides)
         return logits[output]
+
+    if _ON_TENSORFLOW:
+
+        def train_step(self, data: Any) -> dict[str, KerasTensor]:
+            """One forward pass for both networks, one sum of losses, one backward pass.
+
+            Unlike Keras's own step, which other backends take, it measures no classes: on augmented crops that tells
+            little and takes time.
+            """
+            import tensorflow as tf
+
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            with tf.GradientTape() as tape:
+                y_pred = self(x, training=True)
+                loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+                scaled_loss = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled_loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self._loss_tracker.update_state(loss, sample_weight=tf.shape(y)[0])
+            return {figure.name: figure.result() for figure in (self._loss_tracker, *self._figures.losses)}
 
     def segment(self, image: ImageLike, output: str | None = None) -> np.ndarray:
         """Class ids of one image, uint8 `(H, W)` at the image's own size.

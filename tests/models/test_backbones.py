@@ -68,7 +68,7 @@ ONE_SIDED = {name for name in STOCK if name.startswith(("mobilenet", "efficientn
 STRIDES = {"resnet101": (32, 16), "resnet152": (16,), **{f"efficientnet_b{i}": (8,) for i in range(1, 8)}}
 
 # Whose weights come as ImageNet's would: EfficientNet has a layer more then. The others' come from a file.
-FETCHED = {"xception", *(f"efficientnet_b{i}" for i in range(1, 8))}
+FETCHED = {f"efficientnet_b{i}" for i in range(1, 8)}
 
 LAST_UNITS = {  # whose rates `multi_grid` multiplies
     "resnet50": [f"conv5_block{i}_2_conv" for i in (1, 2, 3)],

@@ -1,6 +1,7 @@
 """Checkpoints are read from whatever holds them; what is damaged or unsafe is refused, and leaves nothing behind."""
 
 import errno
+import gzip
 import io
 import tempfile
 import zipfile
@@ -134,10 +135,16 @@ def zipped(members):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["zip", "page", "noise"])
-def test_what_is_no_archive_is_refused(tmp_path, files, kind):
+@pytest.mark.parametrize("kind", ["zip", "page", "noise", "wrong checksum"])
+def test_what_is_no_sound_archive_is_refused(tmp_path, files, packed, kind):
     path = tmp_path / "archive.tar.gz"
-    contents = {"zip": zipped(files), "page": b"<html>Not found</html>", "noise": bytes(range(256)) * 9}
+    whole = gzip.compress(packed(files, "w").rstrip(b"\0"))
+    contents = {
+        "zip": zipped(files),
+        "page": b"<html>Not found</html>",
+        "noise": bytes(range(256)) * 9,
+        "wrong checksum": whole[:-8] + bytes(4) + whole[-4:],
+    }
     path.write_bytes(contents[kind])
     message = refused(read, path)
     assert message.startswith("The archive is damaged, cut short or none: ")

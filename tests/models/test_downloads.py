@@ -5,6 +5,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import urlretrieve
 
 import numpy as np
 import pytest
@@ -126,6 +127,20 @@ def test_the_released_archive_is_fetched_once(forgotten, wanted, server, release
 
 def full_disk(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_archive_has_no_name_before_it_is_whole(forgotten, server, released, cache, monkeypatch):
+    """Not even where the process is killed before it can clear up."""
+    server.content, seen = released, []
+
+    def retrieve(url, file, *arguments):
+        found = urlretrieve(url, file, *arguments)
+        seen.extend((cache / NAME).exists() for _ in cache.iterdir())
+        return found
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", retrieve)
+    deeplab.load_imagenet(forgotten)
+    assert seen == [False]
 
 
 def half_then(failure):

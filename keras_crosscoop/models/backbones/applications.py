@@ -23,8 +23,8 @@ def _unit_range(image: KerasTensor) -> KerasTensor:
 def _unit_range_padded(image: KerasTensor) -> KerasTensor:
     """To [-1, 1], with a border of zeros: `(B, H, W, 3) -> (B, H + 5, W + 5, 3)`.
 
-    Xception begins with two convolutions that pad nothing. Taking this from them, they give H/2 by W/2 features, and
-    feature i is centred on pixel 2i.
+    Xception begins with two convolutions that pad nothing. With this border they give H/2 by W/2 features, and centre
+    feature i on pixel 2i, as strides do elsewhere; the network stays as it was trained.
     """
     return layers.ZeroPadding2D(((3, 2), (3, 2)), name="stem_pad")(_unit_range(image))
 

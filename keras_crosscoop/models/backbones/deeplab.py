@@ -8,7 +8,7 @@ import keras
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.weights import NoRoomError, Report, fetched, load_hdf5, opened_checkpoint, transfer
 
-URL = "http://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz"
+URL = "https://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz"
 
 _UNIT = re.compile(r"(?P<flow>\w+_flow)_(?P<block>block\d+)_(?P<unit>unit_\d+)_(?P<layer>\w+)")
 
@@ -62,7 +62,7 @@ def load_imagenet(model: keras.Model) -> Report:
     except NoRoomError:
         raise
     except InputError as error:
-        archive.unlink()
+        archive.unlink(missing_ok=True)
         raise InputError(
             f"What was fetched is of no use and was removed: try again to fetch it anew. {error}"
         ) from error

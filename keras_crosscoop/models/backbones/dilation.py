@@ -6,8 +6,6 @@ References:
     Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, section 4.2.1 (`multi_grid`).
 """
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from keras import KerasTensor
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.layers import AtrousConv2D, AtrousMaxPooling2D, BatchNormalization
 from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM
+from keras_crosscoop.models.naming import renumbered
 
 _FASTER = {keras.layers.Conv2D: AtrousConv2D, keras.layers.BatchNormalization: BatchNormalization}
 
@@ -46,7 +45,9 @@ def dilate(
         output_stride: image pixels between two features.
         factors: multiplies the dilation of single layers, by name.
     """
-    changes, names = _changes(model, output_stride, factors), _names(model)
+    changes = _changes(model, output_stride, factors)
+    given = [operation.name for operation in model.operations]
+    names = dict(zip(given, renumbered(given), strict=True))
 
     def clone(operation: keras.Operation) -> keras.Operation:
         name, change = names[operation.name], changes.get(operation.name, {})
@@ -109,16 +110,3 @@ def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int])
             change["padding"] = "same"
         changes[operation.name] = change
     return changes
-
-
-def _names(model: keras.Model) -> dict[str, str]:
-    """What each operation is called in the copy: those that Keras named "conv2d_7" count from the network's first."""
-    counts: Counter[str] = Counter()
-    names = {}
-    for operation in model.operations:
-        kind = re.sub(r"_\d+$", "", operation.name)
-        names[operation.name] = operation.name
-        if kind.replace("_", "") == type(operation).__name__.lower():
-            names[operation.name] = f"{kind}_{counts[kind]}" if counts[kind] else kind
-            counts[kind] += 1
-    return names

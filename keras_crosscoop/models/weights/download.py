@@ -26,7 +26,7 @@ def fetched(url: str) -> Path:
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` where a download fails
         raise InputError(
-            f"{name} cannot be fetched into {file.parent} ({error}). Try again, or fetch it yourself and give its path "
-            f"for weights. Received: {url}"
+            f"{name} cannot be fetched into {file.parent} ({error}). Try again, where need be with another place in "
+            f"KERAS_HOME, or fetch it yourself and give its path for weights. Received: {url}"
         ) from error
     return file

@@ -15,10 +15,13 @@ import keras
 import numpy as np
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.naming import renumbered
 from keras_crosscoop.models.weights.transfer import Report, Source, transfer, unreadable
 
 # What HDF5 and zip raise, and what follows where they give something of another kind than Keras wrote.
 _DAMAGED = (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, AttributeError, TypeError)
+
+_NO_LAYERS = ("optimizer", "seed_generator")  # what else a model and its layers keep beside their weights
 
 
 def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False) -> Report:
@@ -40,8 +43,8 @@ def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False) -> Repor
 def saved_names(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]:
     """The model's variables by the names that files have for them: layer after layer, then the variable's number."""
     names = {}
-    for layer in model.layers:
-        path = f"{prefix}{layer.name}"
+    for layer, name in zip(model.layers, renumbered(layer.name for layer in model.layers), strict=True):
+        path = f"{prefix}{name}"
         if isinstance(layer, keras.Model):
             names |= saved_names(layer, f"{path}/")
         else:
@@ -92,23 +95,28 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
     """Keras 3: each layer has its own arrays under `vars`, where also its name stands, and beside them its layers'."""
-    for key in group:
-        item = group[key]  # raises where `items` would give None
-        if isinstance(item, h5py.Dataset):
-            yield f"{prefix}{key}", item
-        elif key in ("vars", "layers"):
-            yield from _arrays(item, prefix)
-        elif key != "optimizer":
-            name = item["vars"].attrs["name"] if "vars" in item else key  # of a layer, or of a list of layers
-            yield from _arrays(item, f"{prefix}{name}/")
+    for number in group.get("vars", ()):
+        yield f"{prefix}{number}", group["vars"][number]  # which raises where `items` would give None
+    inner = [group["layers"][key] for key in sorted(group.get("layers", ()), key=_position)]
+    inner += [group[key] for key in group if key not in ("vars", "layers", *_NO_LAYERS)]
+    names = [item["vars"].attrs["name"] if "vars" in item else Path(item.name).name for item in inner]
+    for item, name in zip(inner, renumbered(names), strict=True):
+        yield from _arrays(item, f"{prefix}{name}/")
+
+
+def _position(key: str) -> tuple[str, int]:
+    """Where a layer stands among those of its kind: "conv2d_10" comes after "conv2d_9"."""
+    kind, _, number = key.rpartition("_")
+    return (kind, int(number)) if number.isdecimal() else (key, 0)
 
 
 def _legacy_arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Before Keras 3: a group a layer, which lists its arrays in order."""
     group = file.get("model_weights", file)
-    for layer in group:
+    layers = [layer.decode() if isinstance(layer, bytes) else layer for layer in group.attrs["layer_names"]]
+    for layer, stable in zip(layers, renumbered(layers), strict=True):
         for number, name in enumerate(group[layer].attrs.get("weight_names", ())):
-            yield f"{layer}/{number}", group[layer][name]
+            yield f"{stable}/{number}", group[layer][name]
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

@@ -1,0 +1,205 @@
+"""A new model starts from an earlier one: what fits is loaded, the rest stays as it was, and all of it is told."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from keras_crosscoop import CrossCoop, backbones, config
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.runs import Run, build, build_warm, warm_start
+
+TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+DATASET = Dataset("drawn", ("road", "sky", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ("train",), lambda split: [])
+
+SIDES = ["top", "bottom"]
+READ_FROM_THE_PARTNER = {  # by the layers of one side of a cross pair, at all four sites
+    *(f"aspp_{branch}_conv/kernel" for branch in ("1x1", "rate_6", "rate_12", "rate_18", "pool", "output")),
+    *("decoder_1_conv/kernel", "decoder_2_conv/kernel", "classifier/kernel"),
+}
+
+
+def of_sides(sides, names):
+    return {f"{side}_{name}" for side in sides for name in names}
+
+
+def randomised(model, seed):
+    """No two models' values are alike."""
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.normal(size=array.shape) for array in model.get_weights()])
+    return model
+
+
+def values(model):
+    """Of every weight, by its path."""
+    return {weight.path: weight.numpy() for weight in model.weights}
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for path, array in expected.items():
+        np.testing.assert_array_equal(found[path], array, err_msg=path)
+
+
+def refused(call, *arguments):
+    with pytest.raises(InputError, match=r"Received: ") as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """The values of an earlier pair, and where it was saved: a run, a `.keras` file and a `.weights.h5` file."""
+    model = randomised(build(config.Model(**TINY), 3), 1)
+    run = Run.create(tmp_path_factory.mktemp("runs"), config.settings({"model": TINY}), DATASET)
+    run.save_weights(model)
+    files = tmp_path_factory.mktemp("files")
+    model.save(files / "pair.keras")
+    model.save_weights(files / "pair.weights.h5")
+    return values(model), {"run": run.folder, "keras": files / "pair.keras", "weights": files / "pair.weights.h5"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A new pair of the same kind, with other values."""
+    return build(config.Model(**TINY), 3)
+
+
+@pytest.mark.parametrize("form", ["run", "keras", "weights"])
+def test_the_same_network_is_loaded_whole(earlier, model, form):
+    theirs, places = earlier
+    randomised(model, 2)
+    report = warm_start(model, str(places[form]))
+    assert report.skipped == []
+    assert {entry.name for entry in report.loaded} == theirs.keys()
+    assert_equal(values(model), theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "of_another_shape"),
+    [
+        ({"num_classes": 5}, {f"{side}_classifier/{name}" for side in SIDES for name in ("kernel", "bias")}),
+        ({"topology": "none"}, of_sides(SIDES, READ_FROM_THE_PARTNER)),
+        ({"topology": "one_way"}, of_sides(["top"], READ_FROM_THE_PARTNER)),
+        ({"sites": ["backbone", "aspp", "decoder"]}, of_sides(SIDES, ["decoder_1_conv/kernel"])),
+        ({"bottom": "tiny_xception"}, {"bottom_decoder_low_conv/kernel"}),
+    ],
+    ids=["other classes", "no paths", "one way", "one site less", "another partner"],
+)
+def test_what_fits_is_loaded_and_the_rest_keeps_its_values(earlier, tmp_path, change, of_another_shape):
+    """And each weight of the model and each array of the file is told of once."""
+    theirs, places = earlier
+    model = randomised(CrossCoop(**{"num_classes": 3, **TINY, **change}), 2)
+    before = values(model)
+    report = warm_start(model, places["run"])
+
+    absent = {path for path in before if path.startswith("bottom_backbone/")} if "bottom" in change else set()
+    fits = before.keys() - of_another_shape - absent
+    assert fits < theirs.keys()
+    assert_equal(values(model), before | {path: theirs[path] for path in fits})
+    of_model = {entry.name: entry for entry in report.entries if entry.in_model is not None}
+    assert {name: entry.in_model for name, entry in of_model.items()} == {w.path: tuple(w.shape) for w in model.weights}
+    assert {name for name, entry in of_model.items() if entry.outcome == "loaded"} == fits
+    assert {name for name, entry in of_model.items() if entry.outcome == "of another shape"} == of_another_shape
+    assert {name for name, entry in of_model.items() if entry.outcome == "not in the file"} == absent
+    assert len(report.entries) == len(report.loaded) + len(report.skipped) == len(of_model) + len(report.unused)
+    shapes = sorted(entry.in_file for entry in report.entries if entry.in_file is not None)
+    assert shapes == sorted(array.shape for array in theirs.values())
+
+    report.write(tmp_path / "init.csv")
+    rows = list(csv.DictReader((tmp_path / "init.csv").read_text().splitlines()))
+    for row, entry in zip(rows, report.entries, strict=True):
+        shapes = ["" if shape is None else str(shape) for shape in (entry.in_file, entry.in_model)]
+        assert list(row.values()) == [entry.name, entry.outcome, *shapes]
+    summary, *lines = str(report).splitlines()
+    assert summary.startswith(f"{len(fits)} variables loaded from best.weights.h5; skipped: ")
+    assert len(lines) == min(len(report.skipped), 21)
+    if change == {"num_classes": 5}:
+        assert summary.endswith("skipped: 4 of another shape")
+        assert sorted(lines) == sorted(
+            f"  {side}_classifier/{line}"
+            for side in SIDES
+            for line in (
+                "kernel: (1, 1, 16, 3) in the file, (1, 1, 16, 5) in the model",
+                "bias: (3,) in the file, (5,) in the model",
+            )
+        )
+
+
+def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
+    before = values(model)
+    path = tmp_path / "backbone.weights.h5"
+    backbones.build("tiny_resnet", weights=None).save_weights(path)
+    message = refused(warm_start, model, path)
+    assert message.startswith(
+        'Nothing in the file fits "cross_coop": it names none of the model\'s variables (it has stem_'
+    )
+    assert message.endswith(f"Give weights of a network that shares layers with it. Received: {path}")
+    assert "no such file" in refused(warm_start, model, tmp_path / "nowhere.keras")
+    assert "This is no run" in refused(warm_start, model, tmp_path)
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "cut short" in refused(warm_start, model, path)
+    run = Run.create(tmp_path / "run", config.settings({"model": TINY}), DATASET)
+    assert "The run has no weights" in refused(warm_start, model, run.folder)
+    assert_equal(values(model), before)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Which backbones ask for "imagenet" weights, and what they are given: the tiny ones have none of their own."""
+    asked, given, original = set(), {}, backbones.build
+
+    def fetching(name, *, weights, scope, **options):
+        if weights == "imagenet":
+            asked.add(scope)
+            network = randomised(original(name, weights=None), 9)
+            given[name] = {path.partition("/")[2]: array for path, array in values(network).items()}
+            network.save_weights(weights := tmp_path / f"{name}.weights.h5")
+        return original(name, weights=weights, scope=scope, **options)
+
+    monkeypatch.setattr(backbones, "build", fetching)
+    return asked, given
+
+
+@pytest.mark.parametrize(
+    ("change", "weights", "fetched"),
+    [
+        ({}, "imagenet", []),  # the source has both
+        ({"bottom": "tiny_xception"}, "imagenet", ["bottom"]),
+        ({"bottom": "tiny_xception"}, {"top": "imagenet", "bottom": None}, []),
+        ({"top": "tiny_resnet", "bottom": "tiny_xception"}, "imagenet", ["top", "bottom"]),
+    ],
+)
+def test_pretrained_weights_are_had_for_what_the_source_lacks(earlier, published, change, weights, fetched):
+    theirs, places = earlier
+    asked, imagenet = published
+    model, report = build_warm(config.Model(**{**TINY, **change, "weights": weights}), 5, places["weights"])
+    assert asked == of_sides(fetched, ["backbone"])
+    assert model.compiled
+    loaded = {entry.name for entry in report.loaded}
+    found = values(model)
+    assert_equal({path: found[path] for path in loaded}, {path: theirs[path] for path in loaded})
+    for side in SIDES:
+        backbone = {path.partition("/")[2]: found[path] for path in found if path.startswith(f"{side}_backbone/")}
+        if side in fetched:
+            assert_equal(backbone, imagenet[change[side]])
+        else:
+            assert side in change or {f"{side}_backbone/{name}" for name in backbone} < loaded
+    assert {f"{side}_classifier/kernel" for side in SIDES} < {entry.name for entry in report.missing}
+
+
+def test_a_single_network_starts_from_another(published, tmp_path):
+    settings = {"top": "tiny_xception", "bottom": None, "width": 8}
+    source = randomised(build(config.Model(**settings, weights=None), 3), 1)
+    source.save_weights(path := tmp_path / "single.weights.h5")
+    asked, imagenet = published
+    model, report = build_warm(config.Model(**settings, weights="imagenet"), 5, path)
+    assert asked == set()
+    assert {entry.name for entry in report.skipped} == of_sides(["single"], ["classifier/kernel", "classifier/bias"])
+    assert_equal(values(model.get_layer("single_backbone")), values(source.get_layer("single_backbone")))
+    model, _ = build_warm(config.Model(**{**settings, "top": "tiny_resnet"}, weights="imagenet"), 5, path)
+    assert asked == {"single_backbone"}
+    found = values(model.get_layer("single_backbone"))
+    assert_equal({path.partition("/")[2]: array for path, array in found.items()}, imagenet["tiny_resnet"])
