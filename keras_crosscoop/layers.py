@@ -11,6 +11,8 @@ from keras import KerasTensor, ops
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
+
+    from keras_crosscoop import atrous
 else:
     tf = None
 
@@ -23,27 +25,33 @@ class AtrousConv2D(keras.layers.Conv2D):
 
     Keras lowers a dilated convolution to space-to-batch there, which costs up to 27 times the convolution itself
     (`benchmarks/paper_pair.py`). Same weights, same results, same configuration as `Conv2D`. Dilated depthwise
-    convolutions have no native kernel there and stay Keras's, and so does all on CPUs without oneDNN.
+    convolutions have no native kernel there and stay Keras's. On CPUs it is trained by a gradient of its own.
     """
+
+    def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """See `keras.layers.Conv2D.call`."""
+        self._trains = bool(training)  # which Keras does not tell the convolution
+        return super().call(inputs)
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """The convolution without bias and activation, see `keras.layers.Conv2D.convolution_op`."""
         plain = self.data_format == "channels_last" and self.groups == 1
-        if tf is None or not plain or not _has_atrous_gradient(inputs.dtype):
+        if tf is None or not plain:
             return super().convolution_op(inputs, kernel)
+        if self._trains and self._gains_by_products and inputs.dtype != "bfloat16" and not _gpus():
+            return atrous.convolve(inputs, kernel, self.dilation_rate)
         return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+
+    @property
+    def _gains_by_products(self) -> bool:
+        """Whether `atrous.convolve` is for it, and faster: kernels that lie apart, or have one pixel."""
+        centred = self.strides == (1, 1) and self.padding == "same" and all(size % 2 for size in self.kernel_size)
+        return centred and (max(self.dilation_rate) > 1 or max(self.kernel_size) == 1)
 
 
 @cache
-def _has_atrous_gradient(dtype: Any) -> bool:
-    """Whether TensorFlow can train a native atrous convolution here: on CPUs only oneDNN can, and not in float64."""
-    with tf.init_scope():  # at once, also while a graph is traced
-        image, kernel = tf.zeros((1, 3, 3, 1), dtype), tf.zeros((3, 3, 1, 1), dtype)
-        try:
-            tf.nn.conv2d_transpose(image, kernel, image.shape, 1, "SAME", dilations=2)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-            return False
-    return True
+def _gpus() -> list:
+    return tf.config.list_logical_devices("GPU")
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
-LEAVES = {"errors", "labels", "images", "files", "layers", "losses", "metrics"}
+LEAVES = {"errors", "labels", "images", "files", "atrous", "layers", "losses", "metrics"}
 BELOW = LEAVES | {"models", "data"}
 MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     **dict.fromkeys(LEAVES, LEAVES),

@@ -60,9 +60,9 @@ def side_by_side(
 
     high = connect("backbone", high, "backbone")
     branches = each(head.aspp, high, width=width, rates=rates)
-    names = ["1x1", *(f"rate_{rate}" for rate in rates), "pool"]
     connected = [
-        connect("aspp", {side: branches[side][i] for side in backbones}, f"aspp_{name}") for i, name in enumerate(names)
+        connect("aspp", {side: branches[side][i] for side in backbones}, f"aspp_{branch}")
+        for i, branch in enumerate(head.BRANCHES)
     ]
     branches = {side: [branch[side] for branch in connected] for side in backbones}
     x = each(head.aspp_output, branches, width=width, dropout=after_aspp)

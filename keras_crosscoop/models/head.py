@@ -15,13 +15,19 @@ from keras import KerasTensor, layers
 from keras_crosscoop.layers import ResizeLike
 from keras_crosscoop.models.blocks import conv_bn_relu
 
+# Of ASPP. Those between are named after their rates at output stride 16, which grow as the stride shrinks: the weights
+# of one stride are those to start from at another.
+BRANCHES = ("1x1", "rate_6", "rate_12", "rate_18", "pool")
 LOW_LEVEL_WIDTH = 48  # channels the low-level features are reduced to (ECCV 2018, table 1)
 
 
 def aspp(x: KerasTensor, width: int, rates: Sequence[int], *, name: str) -> list[KerasTensor]:
     """The five parallel branches of ASPP, 1x1, 3x3 at each rate, image pooling: `(B, h, w, C) -> (B, h, w, width)`."""
     branches = [conv_bn_relu(x, width, 1, name=f"{name}_aspp_1x1")]
-    branches += [conv_bn_relu(x, width, 3, rate=rate, name=f"{name}_aspp_rate_{rate}") for rate in rates]
+    branches += [
+        conv_bn_relu(x, width, 3, rate=rate, name=f"{name}_aspp_{branch}")
+        for branch, rate in zip(BRANCHES[1:-1], rates, strict=True)
+    ]
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_aspp_pool")(x)
     pooled = conv_bn_relu(pooled, width, 1, name=f"{name}_aspp_pool")
     return [*branches, ResizeLike(name=f"{name}_aspp_pool_resize")(pooled, x)]
