@@ -143,8 +143,8 @@ def main() -> None:
     times = medians({"step": train, "product": multiply}, rounds)
     step_rate, product_rate = step_flops / times["step"], product_flops / times["product"]
     print(
-        f"Arithmetic at batch {PAPER_BATCH}, GFLOP/s: training step {step_rate / 1e9:.0f}, matrix product {product_rate / 1e9:.0f}, ratio "
-        f"{step_rate / product_rate:.2f}"
+        f"Arithmetic at batch {PAPER_BATCH}, GFLOP/s: training step {step_rate / 1e9:.0f}, matrix product "
+        f"{product_rate / 1e9:.0f}, ratio {step_rate / product_rate:.2f}"
     )
 
 

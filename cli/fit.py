@@ -16,7 +16,7 @@ from crosscoop_tf.settings import model_options, resolve
 @click.option("--epochs", type=int, help="How often to go through the data.")
 @click.option("--batch-size", type=int, help="Images a step.")
 @click.option("--crop-size", type=int, help="Height and width of training crops, in pixels.")
-@click.option("--weights", help='Of both backbones: "imagenet", a .weights.h5 file, or "none".')
+@click.option("--weights", help='Of both backbones: "imagenet", a file (see docs/weights.md), or "none".')
 @click.option("--top-weights", help="The same, of the first backbone.")
 @click.option("--bottom-weights", help="The same, of the second backbone.")
 @click.option("--init", type=click.Path(), help="A run or file of weights to start from, as far as it fits.")

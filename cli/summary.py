@@ -64,12 +64,15 @@ def summary(
     with Console(stderr=True).status("Building the network"):
         model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))
         parts = costs.parts(model)
-        sites = costs.site_costs(model) if settings.model.bottom is not None else {}
+        cooperate = settings.model.bottom is not None and settings.model.topology != "none"
+        sites = costs.site_costs(model) if cooperate else {}
     if as_json:
         click.echo(
             json.dumps(
                 {
+                    "model": settings.model.model_dump(mode="json"),
                     "input_shape": [height, width, 3],
+                    "total": dataclasses.asdict(sum((part.cost for part in parts), costs.Cost())),
                     "parts": [{**part._asdict(), "cost": dataclasses.asdict(part.cost)} for part in parts],
                     "sites": {site: dataclasses.asdict(cost) for site, cost in sites.items()},
                 }
@@ -81,4 +84,5 @@ def summary(
 
 def _title(model: "Model") -> str:
     backbones = " + ".join(str(of_side) for of_side in (model.top, model.bottom) if of_side is not None)
-    return f"{backbones}, output stride {model.output_stride}" + (f", {model.topology}" if model.bottom else "")
+    connected = f", topology {model.topology}" if model.bottom is not None else ""
+    return f"{backbones}, output stride {model.output_stride}{connected}"

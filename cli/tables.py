@@ -30,9 +30,9 @@ def print_evaluation(figures: dict[str, Any]) -> None:
 def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) -> None:
     """Prints what each part hands on and costs, the sum, and how much of it is for the connections at each site."""
     table = Table(title=title)
-    for column in ("network", "part", "hands on"):
+    for column in ("network", "part", "next reads"):
         table.add_column(column)
-    for column in ("parameters", "GFLOPs", "activations"):
+    for column in ("trained", "GFLOPs", "activations"):
         table.add_column(column, justify="right")
     for side, of_side in groupby(parts, key=lambda part: part.side):
         for part in of_side:
@@ -40,7 +40,7 @@ def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) 
             table.add_row(side, part.name, output, *_cost(part.cost), end_section=part.name == "decoder")
     table.add_row("total", "", "", *_cost(sum((part.cost for part in parts), Cost())), style="bold", end_section=True)
     for site, cost in sites.items():
-        table.add_row("connections", site, "", *_cost(cost))
+        table.add_row("of it, for", f"{site} connections", "", *_cost(cost))
     Console().print(table)
 
 
@@ -50,16 +50,22 @@ def _cost(cost: Cost) -> tuple[str, str, str]:
 
 def print_backbones(backbones: Sequence[Description]) -> None:
     """Prints each backbone in two lines, one a tap: low-level features and high-level ones."""
-    table = Table(title="Backbones, and which layers the decoder (low) and ASPP (high) tap", box=None, padding=(0, 1))
-    for column, side in {"name": "left", "parameters": "right", "weights": "left", "channels": "right"}.items():
+    table = Table(title="Backbones, and the layers whose features the decoder (low) and ASPP (high) read", box=None)
+    sides = {
+        "name": "left",
+        "trained": "right",
+        "weights": "left",
+        "tap": "left",
+        "channels": "right",
+        "stride": "left",
+    }
+    for column, side in {**sides, "layer": "left"}.items():
         table.add_column(column, justify=side, no_wrap=True)
-    table.add_column("stride", no_wrap=True)
-    table.add_column("layer", overflow="fold")
     for backbone in backbones:
         first = backbone.name, f"{backbone.parameters / 1e6:.2f} M", backbone.origin or "none"
-        for tap, columns in ((backbone.low, first), (backbone.high, ("", "", ""))):
-            table.add_row(*columns, str(tap.channels), ", ".join(map(str, tap.strides)), tap.layer)
-    Console().print(table)
+        for name, tap, columns in (("low", backbone.low, first), ("high", backbone.high, ("", "", ""))):
+            table.add_row(*columns, name, str(tap.channels), ", ".join(map(str, tap.strides)), tap.layer)
+    Console(width=max(120, Console().width)).print(table)  # names that one copies stay in one piece
 
 
 def _percent(value: float | None) -> str:

@@ -58,4 +58,4 @@ def _placed(overlap: tf.Tensor, height: tf.Tensor, width: tf.Tensor, down: int, 
 
 def _span(size: tf.Tensor, offset: int) -> tuple[tf.Tensor, tf.Tensor]:
     """From which pixel of an axis to before which; both the same where the axis ends before the offset does."""
-    return tf.minimum(max(offset, 0), size), size + tf.maximum(min(offset, 0), -size)
+    return tf.minimum(max(offset, 0), size), tf.maximum(size + min(offset, 0), 0)

@@ -28,9 +28,11 @@ class AtrousConv2D(keras.layers.Conv2D):
     convolutions have no native kernel there and stay Keras's. On CPUs it is trained by a gradient of its own.
     """
 
+    _trains = False
+
     def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
         """See `keras.layers.Conv2D.call`."""
-        self._trains = bool(training)  # which Keras does not tell the convolution
+        self._trains = training is True  # which Keras does not tell the convolution
         return super().call(inputs)
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:

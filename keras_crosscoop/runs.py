@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +33,14 @@ class Run:
         settings: what the run was told.
         classes: the name of each class id.
         palette: the colour of each class id.
+        own_folder: whether `create` made the folder, rather than found it empty.
     """
 
     folder: Path
     settings: config.Settings
     classes: tuple[str, ...]
     palette: tuple[RGB, ...]
+    own_folder: bool = False
 
     @property
     def weights(self) -> Path:
@@ -57,6 +60,7 @@ class Run:
             InputError: the folder exists and is not empty, or cannot be made.
         """
         try:
+            found = folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise InputError(f"A run needs a new or empty folder. Name another with --output. Received: {folder}")
@@ -67,7 +71,7 @@ class Run:
             (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"The run's folder cannot be written ({error.strerror}). Received: {folder}") from error
-        return cls(folder, settings, dataset.classes, dataset.palette)
+        return cls(folder, settings, dataset.classes, dataset.palette, own_folder=not found)
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -89,6 +93,13 @@ class Run:
                 f"The run's classes cannot be read ({error}). Received: {folder / 'classes.json'}"
             ) from error
         return cls(folder, settings, tuple(colours), palette)
+
+    def discard(self) -> None:
+        """Removes all that the run has written: the folder too, but not one that the user had made for it."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if self.own_folder:
+            self.folder.rmdir()
 
     def save_weights(self, model: Segmenter) -> None:
         """Writes the model's weights, without optimizer, whole or not at all."""
@@ -187,6 +198,10 @@ def warm_start(model: Segmenter, source: str | os.PathLike) -> Report:
         InputError: there is no such run or file, it cannot be read, or nothing in it fits.
     """
     source = Path(source)
+    if not source.exists():
+        raise InputError(
+            f"There is no such run or file of weights to start from. Is the path right? Received: {source}"
+        )
     if source.is_dir():
         return Run.open(source).load_weights(model, partial=True)
     return load_hdf5(model, source, partial=True)

@@ -234,7 +234,8 @@ def test_layers_train_where_tensorflow_has_no_kernels_for_them():
     script = (
         "import keras, numpy as np, tensorflow as tf\n"
         "from keras_crosscoop import layers\n"
-        "atrous = {'filters': 3, 'kernel_size': 3, 'dilation_rate': 2, 'padding': 'same'} | {'kernel_initializer': 'ones'}\n"
+        "atrous = {'filters': 3, 'kernel_size': 3, 'dilation_rate': 2, 'padding': 'same'}\n"
+        "atrous['kernel_initializer'] = 'ones'\n"
         "for ours, kerass, options in (\n"
         "    (layers.AtrousConv2D, keras.layers.Conv2D, atrous),\n"
         "    (layers.BatchNormalization, keras.layers.BatchNormalization, {}),\n"

@@ -26,7 +26,7 @@ class Cost:
         flops: floating-point operations of the forward pass: two for each multiplication and addition of a convolution.
             Normalisations, activations and resizing, together about a hundredth, are not counted. Training takes three
             times as many.
-        activations: bytes of all layers' outputs, which training keeps for the backward pass.
+        activations: bytes of all layers' outputs: the most that training keeps of an image for the backward pass.
     """
 
     parameters: int = 0
@@ -80,7 +80,13 @@ def site_costs(model: CrossCoop) -> dict[Site, Cost]:
     def without(site: Site) -> keras.Model:
         others = [other for other in sites if other != site]
         connect = cooperation(arguments["topology"], others, arguments["fusion"])
-        return keras.Model(image, side_by_side(image, backbones, connect, **{name: arguments[name] for name in names}))
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(model.dtype_policy)
+        try:
+            logits = side_by_side(image, backbones, connect, **{name: arguments[name] for name in names})
+        finally:
+            keras.config.set_dtype_policy(policy)
+        return keras.Model(image, logits)
 
     return {site: _sum(_operations(model)) - _sum(_operations(without(site))) for site in sites}
 
@@ -104,11 +110,11 @@ def _cost(operation: keras.Operation) -> Cost:
     if isinstance(operation, keras.layers.InputLayer):
         return Cost()
     outputs = keras.tree.flatten(operation.output)
-    weights = operation.trainable_weights if isinstance(operation, keras.layers.Layer) else []
-    kernels = [prod(weight.shape) for weight in weights if len(weight.shape) == 4]  # every one of its numbers meets
-    _, height, width, *_ = outputs[0].shape  # every pixel of the output, depthwise or not
+    layer = isinstance(operation, keras.layers.Layer)
+    kernels = [prod(weight.shape) for weight in (operation.weights if layer else []) if len(weight.shape) == 4]
+    _, height, width, *_ = outputs[0].shape  # each number of a kernel meets every pixel of the output, once
     return Cost(
-        sum(prod(weight.shape) for weight in weights),
+        sum(prod(weight.shape) for weight in (operation.trainable_weights if layer else [])),
         2 * height * width * sum(kernels),
         sum(prod(output.shape[1:]) * _bytes(output.dtype) for output in outputs),
     )

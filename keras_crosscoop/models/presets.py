@@ -7,16 +7,20 @@ from typing import Any
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # The paper's pair (section 4.2): the best results, for GPUs.
-        "xception65_resnet101": {"top": "xception65", "bottom": "resnet101"},
+        "xception65_resnet101": MappingProxyType({"top": "xception65", "bottom": "resnet101"}),
         # A light pair with ImageNet weights, for fine-tuning on a laptop.
-        "mobilenet_v2_efficientnet_b0": {"top": "mobilenet_v2", "bottom": "efficientnet_b0", "width": 128},
+        "mobilenet_v2_efficientnet_b0": MappingProxyType(
+            {"top": "mobilenet_v2", "bottom": "efficientnet_b0", "width": 128}
+        ),
         # For trying things out, trained from scratch in minutes.
-        "tiny": {
-            "top": "tiny_xception",
-            "bottom": "tiny_resnet",
-            "width": 32,
-            "dropout": (0.0, 0.0, 0.0),
-            "weights": None,
-        },
+        "tiny": MappingProxyType(
+            {
+                "top": "tiny_xception",
+                "bottom": "tiny_resnet",
+                "width": 32,
+                "dropout": (0.0, 0.0, 0.0),
+                "weights": None,
+            }
+        ),
     }
 )

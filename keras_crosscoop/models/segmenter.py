@@ -1,5 +1,6 @@
 """What every network of this package is: a Keras model of one image, several outputs and one label map."""
 
+import inspect
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -36,11 +37,16 @@ class Segmenter(keras.Model):
         logits: the graph's outputs, `(B, H, W, C)` each.
         arguments: what the subclass was built from, less the backbones' weights: those of a file come with the file.
         **kwargs: `name` and others of `keras.Model`.
+
+    Raises:
+        InputError: an argument does not exist.
     """
 
     def __init__(
         self, image: KerasTensor, logits: dict[str, KerasTensor], arguments: dict[str, Any], **kwargs: Any
     ) -> None:
+        if unexpected := kwargs.keys() - {"name", "trainable", "dtype"}:  # which Keras would pass over in silence
+            raise unknown("argument", min(unexpected), inspect.signature(type(self)).parameters)
         super().__init__(inputs=image, outputs=logits, **kwargs)
         self._arguments = MappingProxyType(arguments)
         self.num_classes = next(iter(logits.values())).shape[-1]

@@ -1,7 +1,6 @@
 """Training, from settings to a run folder."""
 
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +60,12 @@ def _network(settings: Settings, run: Run) -> Segmenter:
 
 @contextmanager
 def _discarded_if_useless(run: Run) -> Iterator[None]:
-    """Leaves no folder behind of a run that ended before its first epoch did."""
+    """Leaves nothing behind of a run that ended before its first epoch did, and no folder that was not there before."""
     try:
         yield
     except BaseException:  # bad input, and also Ctrl-C while weights are fetched
         if not (run.weights.exists() or run.history.exists()):
-            shutil.rmtree(run.folder)
+            run.discard()
         raise
 
 

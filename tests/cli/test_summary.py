@@ -26,18 +26,23 @@ def test_summary_of_options_is_of_what_fit_would_train(crosscoop):
     assert parts["top", "decoder"]["output"] == [64, 96, 5]
     assert parts["top", "backbone"]["output"] == [8, 12, 128]
     assert parts["top", "backbone"]["cost"] == parts["bottom", "backbone"]["cost"]
-    assert {cost["parameters"] for cost in found["sites"].values()} == {0}
+    assert found["sites"] == {}
+    for figure, value in found["total"].items():
+        assert value == sum(part["cost"][figure] for part in found["parts"])
 
 
 def test_summary_prints_the_same_as_a_table(crosscoop, run_folder):
     found = json.loads(crosscoop("summary", run_folder, "--json").out)
     lines = crosscoop("summary", run_folder).out.splitlines()
-    assert "tiny_xception + tiny_resnet, output stride 16, cross, one image of 32x32" in lines[0]
+    assert "tiny_xception + tiny_resnet, output stride 16, topology cross, one image of 32x32" in lines[0]
     [total] = [line for line in lines if line.startswith("│ total")]
     assert f"{sum(part['cost']['parameters'] for part in found['parts']) / 1e6:.2f} M" in total
     assert f"{sum(part['cost']['flops'] for part in found['parts']) / 1e9:.2f}" in total
     assert f"{sum(part['cost']['activations'] for part in found['parts']) / 2**20:.1f} MiB" in total
     assert sum("connections" in line for line in lines) == 4
+    assert f"{found['sites']['backbone']['parameters'] / 1e6:.2f} M" in next(
+        line for line in lines if "backbone co" in line
+    )
 
 
 def test_summary_of_a_single_network_has_no_connections(crosscoop):
@@ -78,9 +83,9 @@ def test_backbones_are_listed(crosscoop, monkeypatch):
     }
     lines = crosscoop("info", "--backbones").out.splitlines()
     [line] = [line for line in lines if "mobilenet" in line]
-    assert line.split() == ["mobilenet", "3.21", "M", "Keras", "128", "4", "conv_pw_3_relu"]
+    assert line.split() == ["mobilenet", "3.21", "M", "Keras", "low", "128", "4", "conv_pw_3_relu"]
     [line] = [line for line in lines if "conv_pw_13_relu" in line]
-    assert line.split() == ["1024", "8,", "16,", "32", "conv_pw_13_relu"]
+    assert line.split() == ["high", "1024", "8,", "16,", "32", "conv_pw_13_relu"]
 
 
 def test_only_backbones_are_printed_as_json(crosscoop):

@@ -86,11 +86,15 @@ class Application:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "`input_shape` is undefined")  # and so it shall be
                 return self.network(include_top=False, weights="imagenet" if weights == "imagenet" else None, **options)
-        except Exception as error:  # Keras raises bare `Exception` where a download fails
-            remedy = "Check the options, or give a file of weights."
+        except (TypeError, ValueError) as error:
             raise InputError(
-                f"{self.network.__name__} could not be built with weights {weights!r} and options {options}. {remedy} "
+                f"{self.network.__name__} could not be built with options {options}: has it such options? "
                 f"Received: {error}"
+            ) from error
+        except Exception as error:  # Keras raises bare `Exception` where a download fails
+            raise InputError(
+                f"{self.network.__name__}'s ImageNet weights cannot be fetched. Try again, or fetch them yourself and "
+                f"give their path for weights, or None for random ones. Received: {error}"
             ) from error
 
 

@@ -86,7 +86,7 @@ def _unpacked(archive: Path, stack: ExitStack) -> Path:
                     with members.extractfile(member) as packed, target.open("wb") as unpacked:
                         shutil.copyfileobj(packed, unpacked)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not gzip's
+        if isinstance(error, OSError) and error.errno is not None and error.filename != str(archive):  # not gzip's
             place = tempfile.tempdir or "any folder for temporary files"
             raise NoRoomError(
                 f"The archive cannot be unpacked in {place} ({error}). Make room there, or name another place with "

@@ -23,6 +23,7 @@ def fetched(url: str) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with written(file) as partial:
+            partial.unlink(missing_ok=True)  # of a process that had this one's number and was killed
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` where a download fails
         raise InputError(

@@ -121,7 +121,7 @@ def _legacy_arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     subject = (
-        "The file of weights cannot be read: it is damaged, cut short, or not written by Keras 3.6 or later, nor a "
-        '".h5" file of Keras 2'
+        'The file of weights cannot be read. It must be a ".weights.h5" or ".keras" file of Keras 3.6 or later, or a '
+        '".h5" file of Keras 2, and whole'
     )
     return unreadable(subject, path, error)
