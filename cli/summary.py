@@ -83,6 +83,7 @@ def summary(
 
 
 def _title(model: "Model") -> str:
-    backbones = " + ".join(str(of_side) for of_side in (model.top, model.bottom) if of_side is not None)
-    connected = f", topology {model.topology}" if model.bottom is not None else ""
-    return f"{backbones}, output stride {model.output_stride}{connected}"
+    if model.bottom is None:
+        return f"{model.top}, output stride {model.output_stride}"
+    connected = "not connected" if model.topology == "none" else model.topology
+    return f"{model.top} + {model.bottom}, output stride {model.output_stride}, {connected}"

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -40,7 +40,7 @@ class Run:
     settings: config.Settings
     classes: tuple[str, ...]
     palette: tuple[RGB, ...]
-    own_folder: bool = False
+    own_folder: bool = field(default=False, compare=False)
 
     @property
     def weights(self) -> Path:

@@ -80,6 +80,18 @@ def test_a_run_takes_an_empty_folder(tmp_path):
     assert Run.open(create(tmp_path).folder).classes == DATASET.classes
 
 
+def test_a_discarded_run_leaves_what_was_there_before(tmp_path):
+    """A folder that the user had made stays, empty again; also where it is reached through a link."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    for name in ("mine", "link", "new"):
+        run = create(tmp_path / name)
+        (run.folder / "tensorboard").mkdir()
+        (run.folder / "tensorboard" / "events").touch()
+        run.discard()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "mine"]
+
+
 def test_a_run_takes_no_folder_in_use(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     assert "new or empty folder" in refused(create, tmp_path)

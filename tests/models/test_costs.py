@@ -122,6 +122,28 @@ def test_sites_without_connections_cost_nothing(pair):
     assert set(costs.site_costs(pair(input_shape=(64, 64, 3), topology="none")).values()) == {Cost()}
 
 
+def test_frozen_layers_are_computed_all_the_same(pair):
+    model = pair(input_shape=(64, 64, 3))
+    before = total(model)
+    backbone = model.get_layer("top_backbone")
+    frozen = sum(int(np.prod(weight.shape)) for weight in backbone.trainable_weights)
+    backbone.trainable = False
+    assert total(model).flops == before.flops
+    assert total(model).parameters == before.parameters - frozen
+
+
+def test_sites_cost_what_they_do_in_the_models_own_precision(pair):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = pair(input_shape=(64, 64, 3))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    expected = costs.site_costs(pair(input_shape=(64, 64, 3)))
+    for site, cost in costs.site_costs(half).items():
+        assert 2 * cost.activations == expected[site].activations
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_half_precision_halves_the_activations():
     def activations(policy):
         keras.config.set_dtype_policy(policy)

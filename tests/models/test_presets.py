@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_crosscoop import CrossCoop, backbones
+from keras_crosscoop import CrossCoop, DeepLabV3Plus, backbones
 from keras_crosscoop.errors import InputError
 
 
@@ -54,7 +54,7 @@ def test_arguments_replace_those_of_a_preset(built):
 def test_presets_are_listed_and_hold_nothing_but_data():
     assert list(CrossCoop.presets) == ["xception65_resnet101", "mobilenet_v2_efficientnet_b0", "tiny"]
     for arguments in CrossCoop.presets.values():
-        json.dumps(arguments)
+        json.dumps(dict(arguments))
         assert {arguments["top"], arguments["bottom"]} <= set(backbones.NAMES)
     with pytest.raises(TypeError):
         CrossCoop.presets["mine"] = {}
@@ -65,3 +65,15 @@ def test_a_preset_that_does_not_exist_is_refused():
         InputError, match=r'There is no preset of that name\. Did you mean "tiny"\? Received: \'tinny\''
     ):
         CrossCoop.from_preset("tinny", 3)
+
+
+def test_presets_cannot_be_changed():
+    with pytest.raises(TypeError):
+        CrossCoop.presets["tiny"]["width"] = 64
+
+
+@pytest.mark.parametrize(("kind", "backbone"), [(CrossCoop, "top"), (DeepLabV3Plus, "backbone")])
+def test_misspelt_arguments_are_refused(built, kind, backbone):
+    """Keras would pass over them."""
+    with pytest.raises(InputError, match=r'no argument of that name\. Did you mean "width"\? Received: \'wdith\''):
+        kind(3, wdith=16, weights=None, **{backbone: "tiny_resnet"})
