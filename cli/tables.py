@@ -32,7 +32,7 @@ def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) 
     table = Table(title=title)
     for column in ("network", "part", "next reads"):
         table.add_column(column)
-    for column in ("trained", "GFLOPs", "activations"):
+    for column in ("parameters", "GFLOPs", "activations"):
         table.add_column(column, justify="right")
     for side, of_side in groupby(parts, key=lambda part: part.side):
         for part in of_side:
@@ -40,7 +40,9 @@ def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) 
             table.add_row(side, part.name, output, *_cost(part.cost), end_section=part.name == "decoder")
     table.add_row("total", "", "", *_cost(sum((part.cost for part in parts), Cost())), style="bold", end_section=True)
     for site, cost in sites.items():
-        table.add_row("of it, for", f"{site} connections", "", *_cost(cost))
+        table.add_row("of which", site, "", *_cost(cost))
+    if sites:
+        table.caption = "of which: what the connections at each site take"
     Console().print(table)
 
 
