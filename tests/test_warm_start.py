@@ -137,7 +137,7 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
         'Nothing in the file fits "cross_coop": it names none of the model\'s variables (it has stem_'
     )
     assert message.endswith(f"Give weights of a network that shares layers with it. Received: {path}")
-    assert "no such file" in refused(warm_start, model, tmp_path / "nowhere.keras")
+    assert "no such run or file of weights" in refused(warm_start, model, tmp_path / "nowhere.keras")
     assert "This is no run" in refused(warm_start, model, tmp_path)
     path.write_bytes(path.read_bytes()[:5000])
     assert "cut short" in refused(warm_start, model, path)
