@@ -140,7 +140,7 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
     assert "no such run or file of weights" in refused(warm_start, model, tmp_path / "nowhere.keras")
     assert "This is no run" in refused(warm_start, model, tmp_path)
     path.write_bytes(path.read_bytes()[:5000])
-    assert "cut short" in refused(warm_start, model, path)
+    assert "file of weights cannot be read" in refused(warm_start, model, path)
     run = Run.create(tmp_path / "run", config.settings({"model": TINY}), DATASET)
     assert "The run has no weights" in refused(warm_start, model, run.folder)
     assert_equal(values(model), before)
