@@ -95,6 +95,11 @@ class Model(_Section):
             return {side: cls._found_from_anywhere(of_side) for side, of_side in weights.items()}
         return weights if weights in (None, "imagenet") else str(Path(weights).expanduser().absolute())
 
+    @property
+    def weights_of_sides(self) -> dict[str, Weights]:
+        """The pretrained weights of "top" and "bottom", also where one setting stands for both."""
+        return self.weights if isinstance(self.weights, dict) else dict.fromkeys(("top", "bottom"), self.weights)
+
 
 class Train(_Section):
     """How it is trained."""
@@ -127,9 +132,7 @@ class Settings(_Section):
             return self
         if self.model.bottom is None and "bottom" in given:
             raise InputError(f"There is no bottom network to have weights. Received: {given['bottom']!r}")
-        weights = self.model.weights
-        both = weights if isinstance(weights, dict) else {"top": weights, "bottom": weights}
-        return settings(self.model_dump(), {"model": {"weights": {**both, **given}}})
+        return settings(self.model_dump(), {"model": {"weights": {**self.model.weights_of_sides, **given}}})
 
 
 def settings(*layers: Mapping[str, Any]) -> Settings:

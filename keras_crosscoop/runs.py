@@ -212,10 +212,9 @@ def build_warm(model: config.Model, num_classes: int, source: Path) -> tuple[Seg
     network = build(model, num_classes, pretrained=False)
     report = warm_start(network, source)
     unfilled = {entry.name.split("/")[0] for entry in report.missing}
-    weights = model.weights if isinstance(model.weights, dict) else dict.fromkeys(("top", "bottom"), model.weights)
     needed = {
         side: of_side if {f"{side}_backbone", "single_backbone"} & unfilled else None
-        for side, of_side in weights.items()
+        for side, of_side in model.weights_of_sides.items()
     }
     if any(needed.values()):
         network = build(model.model_copy(update={"weights": needed}), num_classes)

@@ -8,11 +8,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from helpers import refused
 
 import keras_crosscoop
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import SGD
 
@@ -52,13 +52,6 @@ def damaged(finished, tmp_path):
     for file in run.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
-
-
-def refused(call, *arguments, **options):
-    with pytest.raises(InputError, match="Received: ") as error:
-        call(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_a_run_is_opened_as_it_was_created(tmp_path):

@@ -4,10 +4,10 @@ import csv
 
 import numpy as np
 import pytest
+from helpers import assert_equal, refused
 
 from keras_crosscoop import CrossCoop, backbones, config
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.runs import Run, build, build_warm, warm_start
 
 TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
@@ -34,19 +34,6 @@ def randomised(model, seed):
 def values(model):
     """Of every weight, by its path."""
     return {weight.path: weight.numpy() for weight in model.weights}
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for path, array in expected.items():
-        np.testing.assert_array_equal(found[path], array, err_msg=path)
-
-
-def refused(call, *arguments):
-    with pytest.raises(InputError, match=r"Received: ") as error:
-        call(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(scope="module")

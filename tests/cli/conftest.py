@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from crosscoop_tf.main import main
+from helpers import TINY_FIT
 from PIL import Image
 
 
@@ -58,11 +59,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 TINY = [
-    "--dataset=folder",
-    "--top=tiny_xception",
-    "--bottom=tiny_resnet",
-    "--weights=none",
-    "--crop-size=32",
+    *TINY_FIT,
     "--batch-size=4",
     "--set=model.width=8",
     "--set=model.dropout=[0,0,0]",

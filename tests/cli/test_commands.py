@@ -6,19 +6,13 @@ import json
 import numpy as np
 import pytest
 import yaml
+from helpers import TINY_FIT
 from PIL import Image
 
 from keras_crosscoop import load
 from keras_crosscoop.images import read_label
 
-TINY = (
-    "--dataset=folder",
-    "--top=tiny_xception",
-    "--bottom=tiny_resnet",
-    "--weights=none",
-    "--crop-size=32",
-    "--epochs=1",
-)
+TINY = (*TINY_FIT, "--epochs=1")
 
 
 def test_fit_learns_and_leaves_a_whole_run(run_folder):

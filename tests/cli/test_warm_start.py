@@ -5,18 +5,11 @@ import csv
 import keras
 import numpy as np
 import yaml
+from helpers import TINY_FIT
 
 import keras_crosscoop
 
-TINY = (
-    "--dataset=folder",
-    "--top=tiny_xception",
-    "--bottom=tiny_resnet",
-    "--weights=none",
-    "--crop-size=32",
-    "--epochs=1",
-    "--set=model.width=8",
-)
+TINY = (*TINY_FIT, "--epochs=1", "--set=model.width=8")
 
 
 def test_a_run_starts_from_one_of_other_classes(crosscoop, run_folder, make_folder, tmp_path):

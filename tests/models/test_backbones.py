@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 import pytest
+from helpers import photograph
 
 from keras_crosscoop import DeepLabV3Plus, backbones
 from keras_crosscoop.errors import InputError
@@ -74,16 +75,6 @@ LAST_UNITS = {  # whose rates `multi_grid` multiplies
     "resnet50": [f"conv5_block{i}_2_conv" for i in (1, 2, 3)],
     "xception65": [f"exit_flow_block2_unit_1_separable_conv{i}_depthwise" for i in (1, 2, 3)],
 }
-
-
-def photograph(*size, seed=0):
-    """Something with structure at every scale, RGB in [0, 255]."""
-    rng = np.random.default_rng(seed)
-    image = np.zeros((1, *size, 3))
-    for step in (1, 4, 16, 64):
-        coarse = rng.normal(size=(1, -(-size[0] // step), -(-size[1] // step), 3))
-        image += coarse.repeat(step, 1).repeat(step, 2)[:, : size[0], : size[1]]
-    return np.clip(127 + 50 * image, 0, 255).astype("float32")
 
 
 def enliven(model, image, attention=True):

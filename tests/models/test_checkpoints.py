@@ -8,8 +8,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import assert_equal, refused
 
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.weights import opened_checkpoint
 
 ARRAYS = {
@@ -33,19 +33,6 @@ def read(path):
     with opened_checkpoint(path) as source:
         assert source.shapes == {name: np.shape(source.read(name)) for name in source.shapes}
         return {name: source.read(name) for name in source.shapes}
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
-def refused(call, *arguments):
-    with pytest.raises(InputError, match=r"Received: ") as error:
-        call(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w", "w:xz"])

@@ -9,21 +9,14 @@ from urllib.request import urlretrieve
 
 import numpy as np
 import pytest
+from helpers import refused
 
 from keras_crosscoop import backbones
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.backbones import deeplab
 
 NAME = "deeplabv3_xception_2018_01_04.tar.gz"
 
 pytestmark = pytest.mark.usefixtures("unpacked_in")
-
-
-def refused(call, *arguments):
-    with pytest.raises(InputError, match=r"Received: ") as error:
-        call(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(scope="module")

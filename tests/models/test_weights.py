@@ -8,10 +8,10 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from helpers import refused
 from keras import layers
 from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5, save_weights_to_hdf5_group
 
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.weights import load_hdf5
 from keras_crosscoop.models.weights.transfer import Entry, Report
 
@@ -42,13 +42,6 @@ def assert_equal(found, expected):
     assert found.keys() == expected.keys()
     for path, array in expected.items():
         np.testing.assert_array_equal(found[path], array, err_msg=path)
-
-
-def refused(call, *arguments, **options):
-    with pytest.raises(InputError, match=r"Received: ") as error:
-        call(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def write(model, folder, form):

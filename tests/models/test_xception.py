@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers import photograph
 
 from keras_crosscoop import backbones
 from keras_crosscoop.errors import InputError
@@ -132,16 +133,6 @@ class Calibrated(Reference):
         self.arrays[f"{scope}/BatchNorm/moving_mean"] = x.mean(axis=(0, 1, 2))
         self.arrays[f"{scope}/BatchNorm/moving_variance"] = x.var(axis=(0, 1, 2))
         return super().normalised(x, scope)
-
-
-def photograph(*size, seed=0):
-    """Something with structure at every scale, RGB in [0, 255]."""
-    rng = np.random.default_rng(seed)
-    image = np.zeros((1, *size, 3))
-    for step in (1, 4, 16, 64):
-        coarse = rng.normal(size=(1, -(-size[0] // step), -(-size[1] // step), 3))
-        image += coarse.repeat(step, 1).repeat(step, 2)[:, : size[0], : size[1]]
-    return np.clip(127 + 50 * image, 0, 255).astype("float32")
 
 
 def random_arrays():

@@ -1,0 +1,39 @@
+"""What tests of several modules do alike."""
+
+import numpy as np
+import pytest
+
+from keras_crosscoop.errors import InputError
+
+TINY_FIT = (  # a pair for `crosscoop-tf fit` that is trained at once
+    "--dataset=folder",
+    "--top=tiny_xception",
+    "--bottom=tiny_resnet",
+    "--weights=none",
+    "--crop-size=32",
+)
+
+
+def refused(call, *arguments, **options):
+    """The message of the `InputError` that the call raises, in one line."""
+    with pytest.raises(InputError, match=r"Received: ") as error:
+        call(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def assert_equal(found, expected):
+    """The same arrays under the same names."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def photograph(*size, seed=0):
+    """Something with structure at every scale, RGB in [0, 255]."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((1, *size, 3))
+    for step in (1, 4, 16, 64):
+        coarse = rng.normal(size=(1, -(-size[0] // step), -(-size[1] // step), 3))
+        image += coarse.repeat(step, 1).repeat(step, 2)[:, : size[0], : size[1]]
+    return np.clip(127 + 50 * image, 0, 255).astype("float32")
