@@ -1,9 +1,27 @@
-"""Files that appear whole or not at all."""
+"""Files: what reading one takes, wherever it lies, and how one appears whole or not at all."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+class Stored(Protocol):
+    """What a `Path` has of a file that can be read, also of one in an archive or a record: its bytes, and its name."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+
+    def open(self, mode: str) -> BinaryIO:
+        """Its content as a stream, for "rb"."""
+
+    def read_bytes(self) -> bytes:
+        """All of its content."""
+
+    def __str__(self) -> str:
+        """Where it is, for a person to find it."""
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.files import Stored, written
 from keras_crosscoop.labels import VOID
 
 RGB = tuple[int, int, int]
@@ -28,7 +29,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Raises:
         InputError: the file is missing, no image, truncated, or larger than Pillow's guard against decompression bombs.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return to_rgb(image)
 
 
@@ -80,30 +81,36 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
     Raises:
         InputError: the file cannot be read (see `read_image`), or it holds colours instead of ids.
     """
-    with _opened(path) as image:
-        _check_ids(image, path)
+    with opened(path) as image:
+        check_ids(image, path)
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.int32)
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
+def pnm(array: np.ndarray) -> bytes:
+    """A picture, uint8 `(H, W, 3)`, or ids, uint8 `(H, W)`, as a PPM or PGM file: the same bytes behind a header."""
+    height, width, *colours = array.shape
+    return b"P%d\n%d %d\n255\n" % (6 if colours else 5, width, height) + array.tobytes()
+
+
+def image_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
     """`(H, W)` of what `read_image` will give, from the file's header alone.
 
     Raises:
         InputError: the file is missing or no image.
     """
-    with _opened(path) as image:
-        return _upright_size(image)
+    with opened(path) as image:
+        return upright_size(image)
 
 
-def label_size(path: str | os.PathLike) -> tuple[int, int]:
+def label_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
     """`(H, W)` of what `read_label` will give, from the file's header alone.
 
     Raises:
         InputError: the file is missing, no image, or holds colours instead of ids.
     """
-    with _opened(path) as image:
-        _check_ids(image, path)
-        return _upright_size(image)
+    with opened(path) as image:
+        check_ids(image, path)
+        return upright_size(image)
 
 
 def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB]) -> None:
@@ -140,11 +147,17 @@ def palette_table(palette: Sequence[RGB]) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """The opened, not yet decoded image of a file. What goes wrong with it becomes an `InputError` that names it."""
+def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) -> Iterator[Image.Image]:
+    """The opened, not yet decoded image of a file, or of its `content`, if that was read already.
+
+    Raises:
+        InputError: whatever goes wrong with it, inside this block too; it names the file.
+    """
     try:
-        with Image.open(path) as image:
-            yield image
+        with ExitStack() as stack:
+            if content is None and not isinstance(path, str | os.PathLike):
+                content = stack.enter_context(path.open("rb"))
+            yield stack.enter_context(Image.open(path if content is None else content))
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -160,7 +173,8 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
         raise InputError(f"The image cannot be read ({reason}). Replace or remove it. Received: {path}") from error
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """`(H, W)` of an opened image once it is turned as its header says."""
     width, height = image.size
     # The base class's method: PNG's own decodes all pixels to look for an orientation behind them.
     orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -169,9 +183,14 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return height, width
 
 
-def _check_ids(image: Image.Image, path: str | os.PathLike) -> None:
+def check_ids(image: Image.Image, path: str | os.PathLike | Stored) -> None:
+    """Refuses an opened label that holds colours.
+
+    Raises:
+        InputError: it does.
+    """
     if image.mode not in _ID_MODES:
         raise InputError(
             f"A label must hold one class id a pixel, as a grey or palette PNG, not {image.mode} colours. "
-            f"Replace each colour by its class id. Received: {path}"
+            f"Take the file as it was distributed, or replace each colour by its class id. Received: {path}"
         )

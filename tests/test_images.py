@@ -132,7 +132,7 @@ def test_coloured_labels_are_refused(tmp_path, mode):
         with pytest.raises(
             InputError,
             match=rf"one class id a pixel, as a grey or palette PNG, not {mode} colours\. "
-            r"Replace each colour by its class id\. Received: .*a\.png$",
+            r"Take the file as it was distributed, or replace each colour by its class id\. Received: .*a\.png$",
         ):
             function(tmp_path / "a.png")
 

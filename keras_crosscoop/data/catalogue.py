@@ -1,12 +1,11 @@
 """Every data set by name."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from keras_crosscoop.data import camvid, folder, street_scenes
-from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError, unknown
 
 
@@ -23,20 +22,17 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """
     if name not in CATALOGUE:
         raise unknown("data set", name, CATALOGUE)
-    return CATALOGUE[name](None if data_dir is None else Path(data_dir))
-
-
-def _from_disk(name: str, layout: str, open_: Callable[[Path], Dataset]) -> Callable[[Path | None], Dataset]:
-    def opener(data_dir: Path | None) -> Dataset:
-        if data_dir is None:
-            raise InputError(f'Data set "{name}" needs --data-dir, a folder with {layout}. Received: no folder.')
-        if not data_dir.is_dir():
-            raise InputError(
-                f'Data set "{name}" needs a folder with {layout}. Received: {data_dir}, which is no folder.'
-            )
-        return open_(data_dir)
-
-    return opener
+    entry = CATALOGUE[name]
+    if data_dir is None:
+        if entry.needs_folder:
+            raise InputError(f'Data set "{name}" needs --data-dir, a folder with {entry.layout}. Received: no folder.')
+        return entry.open(None)
+    data_dir = Path(data_dir)
+    if entry.needs_folder and not data_dir.is_dir():
+        raise InputError(
+            f'Data set "{name}" needs a folder with {entry.layout}. Received: {data_dir}, which is no folder.'
+        )
+    return entry.open(data_dir)
 
 
 def _street_scenes(data_dir: Path | None) -> Dataset:
@@ -54,8 +50,16 @@ def _keras_home() -> Path:
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
 
 
-CATALOGUE: dict[str, Callable[[Path | None], Dataset]] = {
-    "street_scenes": _street_scenes,
-    "camvid": _from_disk("camvid", camvid.LAYOUT, camvid.open),
-    "folder": _from_disk("folder", folder.LAYOUT, folder.open),
+CATALOGUE: dict[str, Entry] = {
+    "street_scenes": Entry(
+        _street_scenes,
+        classes=len(street_scenes.CLASSES),
+        splits=street_scenes.SPLITS,
+        layout="nothing, or what was drawn there before",
+        source="drawn on first use",
+        licence="that of this package, Apache-2.0",
+        needs_folder=False,
+    ),
+    "camvid": camvid.ENTRY,
+    "folder": folder.ENTRY,
 }

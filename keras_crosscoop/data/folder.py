@@ -5,19 +5,19 @@ from pathlib import Path
 
 from keras_crosscoop.data.pairing import pair_folders
 from keras_crosscoop.data.palette import voc_palette
-from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
 
-LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids, 255 void) and classes.txt"
+_LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids, 255 void) and classes.txt"
 
 _SPLITS = ("train", "val", "test")
 _LINE = re.compile(r"(?P<name>[^#\s].*?)(\s+#(?P<colour>\S*))?")
 
 
 def open(data_dir: Path) -> Dataset:
-    """The data set in `data_dir`, laid out as `LAYOUT` says; its splits are those that are there.
+    """The data set in `data_dir`, laid out as `ENTRY` says; its splits are those that are there.
 
     A line of `classes.txt` is a class's name and, if wanted, its colour: `traffic sign #dcdc00`. Without one, the class
     gets its colour of the PASCAL VOC colour map.
@@ -30,7 +30,7 @@ def open(data_dir: Path) -> Dataset:
         split for split in _SPLITS if any((data_dir / kind / split).is_dir() for kind in ("images", "masks"))
     )
     if not splits:
-        raise InputError(f"The folder holds no split. Lay it out as {LAYOUT}. Received: {data_dir}")
+        raise InputError(f"The folder holds no split. Lay it out as {_LAYOUT}. Received: {data_dir}")
     return Dataset(
         name="folder",
         classes=classes,
@@ -65,3 +65,13 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
     if not colours:
         raise InputError(f"The list of classes is empty. Write one name a line. Received: {path}")
     return tuple(colours), tuple(colours.values())
+
+
+ENTRY = Entry(
+    open,
+    classes=None,
+    splits=dict.fromkeys(_SPLITS),
+    layout=_LAYOUT,
+    source="your own images",
+    licence="yours",
+)

@@ -1,10 +1,12 @@
 """Which label belongs to which image: the one of the same relative path and stem."""
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import Stored
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png",)  # anything lossy would not keep ids
@@ -16,21 +18,46 @@ def pair_folders(images: Path, labels: Path) -> list[Pair]:
     Raises:
         InputError: a folder is missing, a file has no partner, or two images compete for one label.
     """
-    image_of, label_of = _files(images, IMAGE_SUFFIXES), _files(labels, LABEL_SUFFIXES)
-    alone = sorted(image_of.keys() ^ label_of.keys())
+    return pair_files(
+        _files(images, IMAGE_SUFFIXES),
+        _files(labels, LABEL_SUFFIXES),
+        image_at=lambda key: f"{images / key} with one of {', '.join(IMAGE_SUFFIXES)}",
+        label_at=lambda key: f"{labels / key}.png",
+    )
+
+
+def pair_files(
+    images: Mapping[str, Stored],
+    labels: Mapping[str, Stored],
+    *,
+    image_at: Callable[[str], str],
+    label_at: Callable[[str], str],
+) -> list[Pair]:
+    """The pairs of images and labels of one key, in the keys' order.
+
+    Args:
+        images: key -> image.
+        labels: key -> label.
+        image_at: where the image of a key is expected, for the error that misses it.
+        label_at: the same of a label.
+
+    Raises:
+        InputError: a file has no partner.
+    """
+    alone = sorted(images.keys() ^ labels.keys())
     if alone:
         key = alone[0]
         more = f", and {len(alone) - 1} more" if len(alone) > 1 else ""
-        if key in image_of:
+        if key in images:
             raise InputError(
-                f"An image has no label{more}: expected {labels / key}.png. Add the label or remove the image. "
-                f"Received: {image_of[key]}"
+                f"An image has no label{more}: expected {label_at(key)}. Add the label or remove the image. "
+                f"Received: {images[key]}"
             )
         raise InputError(
-            f"A label has no image{more}: expected {images / key} with one of {', '.join(IMAGE_SUFFIXES)}. "
-            f"Add the image or remove the label. Received: {label_of[key]}"
+            f"A label has no image{more}: expected {image_at(key)}. Add the image or remove the label. "
+            f"Received: {labels[key]}"
         )
-    return [(image_of[key], label_of[key]) for key in sorted(image_of)]
+    return [(images[key], labels[key]) for key in sorted(images)]
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

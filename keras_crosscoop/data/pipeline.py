@@ -1,16 +1,20 @@
 """From files to tensors: the `tf.data` pipeline of every data set."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
-from keras_crosscoop.data.spec import Dataset
-from keras_crosscoop.data.transforms import augment
+from keras_crosscoop.data.spec import Dataset, OpenPair, Pair
+from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import image_size
+from keras_crosscoop.labels import VOID
+
+OnError = Callable[[InputError], None]
 
 
 def load_dataset(
@@ -23,16 +27,18 @@ def load_dataset(
     scale: tuple[float, float] = (0.5, 2.0),
     flip: bool = True,
     photometric: bool = True,
+    center_crop: int | None = None,
     batch_size: int | None = None,
     repeat: bool = False,
     seed: int = 0,
     start: int = 0,
+    on_error: OnError | None = None,
 ) -> tf.data.Dataset:
     """The samples of a split, `(image, label)`: RGB, uint8 `(H, W, 3)`, and class ids, 255 void, uint8 `(H, W)`.
 
-    For training, every epoch shuffles the split anew and changes each sample at random (`transforms.augment`). Sample n
+    For training, every epoch shuffles the split anew and changes each sample at random (see `transforms`). Sample n
     of this stream depends on `seed` and n alone, so it is the same bits on every run, with any number of threads, and
-    wherever the stream starts. Otherwise samples come whole, unchanged and in order.
+    wherever the stream starts. Otherwise samples come whole or as their centre crops, unchanged and in order.
 
     Args:
         name: a data set of the catalogue, or an opened one.
@@ -40,47 +46,65 @@ def load_dataset(
         data_dir: the folder of the data set; see `dataset`.
         training: shuffle and augment.
         crop_size: height and width of training samples, pixels.
-        scale: see `augment`.
-        flip: see `augment`.
-        photometric: see `augment`.
+        scale: of training samples, the least and the greatest factor of the image's size; drawn uniformly.
+        flip: mirror left and right in half of all training samples.
+        photometric: vary brightness, contrast and saturation of training images.
+        center_crop: height and width of samples not for training, pixels: the middle of larger images, and smaller
+            ones amid mid-grey and void. None for whole images.
         batch_size: samples a batch, `(B, H, W, 3), (B, H, W)`; None for single samples.
         repeat: go on without end, batches running across epochs and all full. Otherwise the stream ends with the epoch,
             and the last batch may be smaller.
         seed: of shuffling and augmentation.
         start: the sample to start at, counted over all epochs.
+        on_error: called with the error of each file that cannot be used. If it returns, the next sample of the split
+            takes the place of the bad one, with nothing but void in its label where not for training. None raises.
 
     Raises:
         InputError: the data set cannot be opened, its files do not pair (`Dataset.pairs`), a setting makes no sense, or
             whole images of different sizes would share a batch. A file that turns out broken only when it is read
             raises then: this error inside `readable_errors()`, a `tf.errors.OpError` outside.
     """
-    _check_settings(crop_size, scale, batch_size, start)
+    _check_settings(crop_size, scale, center_crop, batch_size, start)
     source = name if isinstance(name, Dataset) else dataset(name, data_dir)
     pairs = source.pairs(split)
-    if not training and batch_size not in (None, 1):
-        _check_equal_sizes([image for image, _ in pairs])
+    crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
+    if crop_size is None and batch_size not in (None, 1):
+        _check_equal_sizes(pairs)
 
-    def read(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return source.read(*pairs[index])
+    def window(opened: OpenPair, draws: np.ndarray) -> tuple[np.ndarray, ...]:
+        height, width = opened.size
+        if crop_size is None:
+            return *opened.window(slice(0, height), slice(0, width)), *_NOWHERE
+        rows, columns = place(opened.size, draws, crop_size=crop_size, scale=scale)
+        return *opened.window(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
+
+    def read(index: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
+        for distance in range(len(pairs)):
+            try:
+                image, label, *target = window(source.open(*pairs[(index + distance) % len(pairs)]), draws)
+            except InputError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+            else:
+                return image, label if training or not distance else np.full_like(label, VOID), *target
+        raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
 
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        index = number % len(pairs)
+        index, draws, mirror, light = number % len(pairs), tf.constant(CENTRE), False, None
         if training:
-            epoch_seed = tf.stack([seed, number // len(pairs)])
-            index = tf.random.experimental.index_shuffle(index, epoch_seed, len(pairs) - 1)
-        image, label = numpy_function(read, [index], [tf.uint8, tf.uint8])
-        image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
-        if not training:
-            return image, label
-        return augment(
-            image,
-            label,
-            tf.stack([seed, number]),
-            crop_size=crop_size,
-            scale=scale,
-            flip=flip,
-            photometric=photometric,
+            index = tf.random.experimental.index_shuffle(index, tf.stack([seed, number // len(pairs)]), len(pairs) - 1)
+            draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
+            mirror = flip and draws[3] < 0.5
+            light = tf.unstack(draws[4:]) if photometric else None
+        image, label, rows, columns = numpy_function(
+            read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32]
         )
+        image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
+        if crop_size is None:
+            return image, label
+        rows, columns = tf.ensure_shape(rows, [3]), tf.ensure_shape(columns, [3])
+        return render(image, label, rows, columns, crop_size=crop_size, mirror=mirror, light=light)
 
     numbers = tf.data.Dataset.counter(start)
     if not repeat:
@@ -91,21 +115,28 @@ def load_dataset(
     return samples.prefetch(tf.data.AUTOTUNE)
 
 
-def _check_settings(crop_size: int, scale: tuple[float, float], batch_size: int | None, start: int) -> None:
+_NOWHERE = (np.zeros(3, np.int32),) * 2  # where a whole image goes
+
+
+def _check_settings(
+    crop_size: int, scale: tuple[float, float], center_crop: int | None, batch_size: int | None, start: int
+) -> None:
     if crop_size < 1:
         raise InputError(f"`crop_size` must be at least 1 pixel. Received: crop_size={crop_size}.")
     if not 0 < scale[0] <= scale[1]:
         raise InputError(f"`scale` must be two positive factors, the smaller one first. Received: scale={scale}.")
+    if center_crop is not None and center_crop < 1:
+        raise InputError(f"`center_crop` must be at least 1 pixel, or None for whole images. Received: {center_crop=}.")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, or None for single samples. Received: {batch_size=}.")
     if start < 0:
         raise InputError(f"`start` must be a sample's number, from 0 up. Received: {start=}.")
 
 
-def _check_equal_sizes(images: list[os.PathLike]) -> None:
-    first = image_size(images[0])
-    for path in images:
-        if image_size(path) != first:
+def _check_equal_sizes(pairs: list[Pair]) -> None:
+    first, _ = pairs[0]
+    for image, _ in pairs:
+        if image_size(image) != image_size(first):
             raise InputError(
-                f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {images[0]}, {path}"
+                f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {first}, {image}"
             )
