@@ -4,6 +4,7 @@ import sys
 from importlib.metadata import version
 
 import click
+from crosscoop_tf.data import data
 from crosscoop_tf.evaluate import evaluate
 from crosscoop_tf.fit import fit
 from crosscoop_tf.info import info
@@ -30,14 +31,15 @@ def commands(context: click.Context) -> None:
     crosscoop-tf evaluate saved_models/street_scenes-1        measure it
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
     crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
+    crosscoop-tf data check cityscapes --data-dir DIR         find out now what would end a night of training
 
-    Exit codes: 0 done; 2 bad input, explained in one line.
+    Exit codes: 0 done; 1 the work found failures, and lists them; 2 bad input, explained in one line.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-for command in (fit, evaluate, predict, summary, info):
+for command in (fit, evaluate, predict, summary, data, info):
     commands.add_command(command)
 
 

@@ -1,0 +1,23 @@
+"""`crosscoop-tf data`: what data sets there are, whether one is whole, what the network sees of it, and as records."""
+
+import click
+from crosscoop_tf.data.check import check
+from crosscoop_tf.data.list import list_
+from crosscoop_tf.data.prepare import prepare
+from crosscoop_tf.data.show import show
+
+
+@click.group()
+def data() -> None:
+    """List data sets, check one before a night of training, see what the network sees, write records.
+
+    \b
+    crosscoop-tf data list
+    crosscoop-tf data check cityscapes --data-dir DIR
+    crosscoop-tf data show voc2012 --data-dir DIR --output sheet.png
+    crosscoop-tf data prepare cityscapes --data-dir DIR --records RECORDS
+    """
+
+
+for command in (list_, check, show, prepare):
+    data.add_command(command)
