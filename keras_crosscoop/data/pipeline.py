@@ -91,11 +91,11 @@ def load_dataset(
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
 
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        index, draws, mirror, light = number % len(pairs), tf.constant(CENTRE), False, None
+        index, draws, mirror, light = number % len(pairs), tf.constant(CENTRE), None, None
         if training:
             index = tf.random.experimental.index_shuffle(index, tf.stack([seed, number // len(pairs)]), len(pairs) - 1)
             draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
-            mirror = flip and draws[3] < 0.5
+            mirror = draws[3] < 0.5 if flip else None
             light = tf.unstack(draws[4:]) if photometric else None
         image, label, rows, columns = numpy_function(
             read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32]

@@ -77,7 +77,7 @@ def render(
     columns: tf.Tensor,
     *,
     crop_size: int,
-    mirror: tf.Tensor | bool = False,
+    mirror: tf.Tensor | None = None,
     light: Sequence[tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The crop that shows a window: `(h, w, 3), (h, w) -> (crop, crop, 3), (crop, crop)`, all uint8.
@@ -90,7 +90,7 @@ def render(
         rows: the height that the window is resized to, and the padding above and below.
         columns: the width that it is resized to, and the padding to the left and the right.
         crop_size: height and width of the crop, pixels.
-        mirror: whether left and right are swapped.
+        mirror: whether left and right are swapped; None never does.
         light: three draws from [0, 1), one half for no change: brightness, contrast and saturation of the image.
     """
     (height, above, below), (width, left, right) = tf.unstack(rows), tf.unstack(columns)
@@ -107,6 +107,8 @@ def render(
     image = tf.pad(image, [[above, below], [3 * left, 3 * right]], constant_values=tf.constant(MID_GREY, tf.uint8))
     label = tf.pad(label, [[above, below], [left, right]], constant_values=tf.constant(VOID, tf.uint8))
     image, label = tf.reshape(image, [crop_size, crop_size, 3]), tf.reshape(label, [crop_size, crop_size])
+    if mirror is None:
+        return image, label
     return tf.cond(mirror, lambda: (tf.reverse(image, [1]), tf.reverse(label, [1])), lambda: (image, label))
 
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_crosscoop.data.transforms import LUMA, augment
+from keras_crosscoop.data import Dataset, load_dataset
+from keras_crosscoop.data.transforms import LUMA, place, render
+from keras_crosscoop.files import Stored
+from keras_crosscoop.images import pnm
 
 PLAIN = {"flip": False, "photometric": False}
 RNG = np.random.default_rng(0)
@@ -16,18 +19,42 @@ def ramps(height, width):
     return np.stack([2 * rows, 2 * columns, np.full_like(rows, 7)], -1), rows
 
 
-def crops(image, label, count, mapped=False, **settings):
-    """The pair `augment`ed with seeds 0, 1, ..., called eagerly or inside `Dataset.map`."""
+class InMemory(Stored):
+    """A file that is none."""
 
-    def crop(seed):
-        return augment(tf.constant(image), tf.constant(label), tf.stack([0, seed]), **settings)
+    name = "image.ppm"
 
-    if not mapped:
-        return [tuple(part.numpy() for part in crop(seed)) for seed in range(count)]
-    stream = tf.data.Dataset.range(count, output_type=tf.int32).map(crop)
-    size = settings["crop_size"]
-    assert [spec.shape for spec in stream.element_spec] == [(size, size, 3), (size, size)]
-    return list(stream.as_numpy_iterator())
+    def __init__(self, array):
+        self.array = array
+
+    def read_bytes(self):
+        return pnm(self.array)
+
+
+def crops(image, label, count, mapped=False, *, crop_size, scale=(0.5, 2.0), flip=True, photometric=True):
+    """The pair as the first samples of a training stream show it, or rendered eagerly from the same draws."""
+    if mapped:
+        pair = InMemory(image), InMemory(label)
+        data = Dataset("x", ("a",) * 255, ((0, 0, 0),) * 255, ("train",), lambda _: [pair], check_headers=False)
+        settings = {"crop_size": crop_size, "scale": scale, "flip": flip, "photometric": photometric}
+        stream = load_dataset(data, "train", training=True, repeat=True, **settings)
+        assert [spec.shape for spec in stream.element_spec] == [(crop_size, crop_size, 3), (crop_size, crop_size)]
+        return list(stream.take(count).as_numpy_iterator())
+    samples = []
+    for number in range(count):
+        draws = tf.random.stateless_uniform([7], [0, number])
+        rows, columns = place(label.shape, draws[:3].numpy(), crop_size=crop_size, scale=scale)
+        crop = render(
+            tf.constant(image[rows.source, columns.source]),
+            tf.constant(label[rows.source, columns.source]),
+            tf.constant(rows.target),
+            tf.constant(columns.target),
+            crop_size=crop_size,
+            mirror=draws[3] < 0.5 if flip else None,
+            light=tf.unstack(draws[4:]) if photometric else None,
+        )
+        samples.append(tuple(part.numpy() for part in crop))
+    return samples
 
 
 @pytest.mark.parametrize("mapped", [False, True])
