@@ -11,9 +11,14 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--dataset", "name", help="Another data set of the same classes; the run's own by default.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder that holds it; the run's own by default.")
-@click.option("--split", default="val", show_default=True, help="What to measure on.")
+@click.option("--split", help="What to measure on; the run's validation split by default.")
+@click.option(
+    "--crop", type=int, help="Measure on the middle of each image, so many pixels; by default as the run did."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def evaluate(run: Path, name: str | None, data_dir: Path | None, split: str, as_json: bool) -> None:
+def evaluate(
+    run: Path, name: str | None, data_dir: Path | None, split: str | None, crop: int | None, as_json: bool
+) -> None:
     """Measure a run: IoU of each class, for each output and their ensemble.
 
     \b
@@ -32,7 +37,14 @@ def evaluate(run: Path, name: str | None, data_dir: Path | None, split: str, as_
     own = opened.settings.data
     data = dataset(name or own.name, data_dir or (own.dir if name in (None, own.name) else None))
     evaluation.check_classes(opened.classes, data)
-    figures = evaluation.evaluate(opened.load(), data, split, callbacks=[] if as_json else [EvaluateProgress()])
+    figures = evaluation.evaluate(
+        opened.load(),
+        data,
+        split or own.val_split,
+        center_crop=opened.settings.evaluation.crop if crop is None else crop or None,
+        on_error=own.on_error,
+        callbacks=[] if as_json else [EvaluateProgress()],
+    )
     if as_json:
         click.echo(json.dumps(figures))
     else:

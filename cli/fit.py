@@ -10,7 +10,9 @@ from crosscoop_tf.settings import model_options, resolve
 
 
 @click.command(cls=TensorFlowCommand)
-@click.option("--dataset", help="What to train on: street_scenes (drawn here, the default), camvid or folder.")
+@click.option(
+    "--dataset", help="What to train on: street_scenes (drawn here) by default; `crosscoop-tf data list` lists all."
+)
 @click.option("--data-dir", type=click.Path(), help="The folder that holds the data set.")
 @model_options
 @click.option("--epochs", type=int, help="How often to go through the data.")
@@ -38,7 +40,7 @@ def fit(
     \b
     crosscoop-tf fit
     crosscoop-tf fit --epochs 3 --output saved_models/quick
-    crosscoop-tf fit --dataset camvid --data-dir CamVid
+    crosscoop-tf fit --dataset cityscapes --data-dir DIR
     crosscoop-tf fit --dataset folder --data-dir MY_DATA --top resnet50 --bottom mobilenet_v2
     crosscoop-tf fit --dataset folder --data-dir MY_DATA --init saved_models/cityscapes-1
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.width=128
@@ -56,8 +58,11 @@ def fit(
         data = dataset(settings.data.name, settings.data.dir)
     with FitProgress(settings) as progress:
         run, model = training.fit(settings, output or recipes.new_folder(settings.data.name), [progress])
-    figures = evaluation.evaluate(model, data, "val")
+    split = settings.data.val_split
+    figures = evaluation.evaluate(
+        model, data, split, center_crop=settings.evaluation.crop, on_error=settings.data.on_error
+    )
     evaluation.write_json(figures, run.folder / "metrics.json")
-    evaluation.draw_examples(model, data, "val", run.folder / "pictures")
+    evaluation.draw_examples(model, data, split, run.folder / "pictures")
     print_evaluation(figures)
     click.echo(f"Run: {run.folder}   Pictures: {run.folder / 'pictures'}")

@@ -45,6 +45,8 @@ class FitProgress(keras.callbacks.Callback):
         measured = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
         if None not in measured.values():
             line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in measured.items())
+        if skipped := logs.get("skipped_files"):
+            line += f"  files skipped so far: {skipped} (see skipped.txt)"
         self.bar.console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -38,6 +38,9 @@ class Data(_Section):
 
     name: str = "street_scenes"
     dir: Path | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    on_error: Literal["fail", "skip"] = "fail"  # at a file that cannot be used: end the run, or go on without it
     crop_size: PositiveInt = 513  # pixels, height and width
     scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
     flip: bool = True
@@ -118,12 +121,26 @@ class Train(_Section):
     _found_from_anywhere = field_validator("init")(_absolute)
 
 
+class Loss(_Section):
+    """What is minimised: the sum of this loss over both outputs."""
+
+    class_weights: dict[str, NonNegativeFloat] | None = None  # by class name, 1 for those not named
+
+
+class Evaluation(_Section):
+    """How it is measured."""
+
+    crop: PositiveInt | None = None  # the middle of each image, pixels; None for whole images
+
+
 class Settings(_Section):
     """Everything that a run depends on."""
 
     data: Data = Data()
     model: Model = Model()
     train: Train = Train()
+    loss: Loss = Loss()
+    evaluation: Evaluation = Evaluation()
 
     def with_weights(self, **of_sides: str | None) -> "Settings":
         """The same settings with other pretrained weights for "top" or "bottom"; None leaves a side's as they are."""
@@ -164,7 +181,7 @@ def read(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise InputError(f"The config is no valid YAML ({reason}). Received: {path}") from error
     if not isinstance(content, dict):
-        raise InputError(f"A config must hold the sections data, model and train. Received: {path}")
+        raise InputError(f"A config must hold sections such as data, model and train. Received: {path}")
     return content
 
 

@@ -104,7 +104,7 @@ def test_none_is_null_on_the_command_line():
         ),
         pytest.param(
             {"data": {"xyz": 1}},
-            "There is no setting of that name. Valid: data.name, data.dir, data.crop_size, data.scale, data.flip, "
+            "There is no setting of that name. Valid: data.name, data.dir, data.train_split, data.val_split, data.on_error, data.crop_size, data.scale, data.flip, "
             "data.photometric. Received: 'data.xyz'.",
         ),
         ({"data": {"crop-size": 5}}, 'Did you mean "data.crop_size"?'),
@@ -164,6 +164,8 @@ CHANGED = {
         "weights": {"top": "a.weights.h5", "bottom": None},
     },
     "train": {"learning_rate": 1e-7, "seed": 12},
+    "loss": {"class_weights": {"road": 0.25, "sky": 0}},
+    "evaluation": {"crop": 513},
 }
 
 
@@ -173,7 +175,7 @@ def test_what_is_written_is_read_back(given, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(config.dump(settings), encoding="utf-8")
     assert config.settings(config.read(file)) == settings
-    assert list(yaml.safe_load(file.read_text())) == ["data", "model", "train"]
+    assert list(yaml.safe_load(file.read_text())) == ["data", "model", "train", "loss", "evaluation"]
     if given:
         assert (settings.data.dir, settings.model.sites) == (Path("/data/CamVid"), ("aspp",))
 
@@ -184,9 +186,9 @@ def test_what_is_written_is_read_back(given, tmp_path):
         (None, "The config cannot be read. Is the path right? Received: "),
         (b"\xff\xfe\x00", "The config cannot be read."),
         (b"train: [1,\n  2", "The config is no valid YAML ("),
-        (b"- train", "A config must hold the sections data, model and train. Received: "),
+        (b"- train", "A config must hold sections such as data, model and train. Received: "),
         (b"\t", "The config is no valid YAML ("),
-        (b"", "A config must hold the sections data, model and train. Received: "),
+        (b"", "A config must hold sections such as data, model and train. Received: "),
         (b"!!python/object/apply:os.system [ls]", "The config is no valid YAML ("),
     ],
 )

@@ -10,13 +10,13 @@ from keras_crosscoop.losses import CrossEntropy
 RNG = np.random.default_rng(0)
 
 
-def by_hand(labels, logits):
-    """Minus the logarithm of the softmax at the label, in float64, over pixels that are not 255."""
+def by_hand(labels, logits, class_weights=(1, 1, 1, 1)):
+    """Minus the logarithm of the softmax at the label, in float64, averaged over pixels that are not 255."""
     logits = logits.astype("float64")
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_softmax = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     losses = [-log_softmax[index][label] for index, label in np.ndenumerate(labels) if label != 255]
-    return np.mean(losses)
+    return np.average(losses, weights=[class_weights[label] for label in labels.ravel() if label != 255])
 
 
 def sample(void=0.3, scale=1.0):
@@ -83,7 +83,18 @@ def test_is_the_same_when_traced():
     np.testing.assert_allclose(traced(labels, logits), by_hand(labels, logits), rtol=1e-5)
 
 
+def test_class_weights_weigh_the_mean():
+    """As `torch.nn.CrossEntropyLoss(weight)` has it: the weights are in the divisor too, however small they are."""
+    labels, logits = sample()
+    weights = (0.01, 0.002, 0, 0.03)
+    np.testing.assert_allclose(CrossEntropy(weights)(labels, logits), by_hand(labels, logits, weights), rtol=1e-5)
+    np.testing.assert_allclose(CrossEntropy((2, 2, 2, 2))(labels, logits), by_hand(labels, logits), rtol=1e-5)
+    assert float(CrossEntropy((0, 1, 1, 1))(np.zeros((2, 5, 6), "uint8"), logits)) == 0
+
+
 def test_from_a_configuration():
-    loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(CrossEntropy(name="mine")))
+    loss = CrossEntropy((1, 2.5), name="mine")
+    loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(loss) is CrossEntropy
     assert loss.name == "mine"
+    assert loss.class_weights == (1, 2.5)

@@ -58,7 +58,7 @@ def open_image(file: Stored) -> Encoded:
     with opened(file, BytesIO(data)) as header:
         size = upright_size(header)
         if _is_plain_jpeg(header):
-            decode = _jpeg_decoder(data)
+            decode = _jpeg_decoder(data, width=size[1])
         elif _is_plain_png(header, data, (_GREY, _COLOURED)):
             decode = _png_decoder(data)
         else:
@@ -132,10 +132,13 @@ def _is_upright(header: Image.Image) -> bool:
     return header.getexif().get(ExifTags.Base.Orientation, 1) == 1
 
 
-def _jpeg_decoder(data: bytes) -> Callable[[slice, slice], np.ndarray]:
+def _jpeg_decoder(data: bytes, width: int) -> Callable[[slice, slice], np.ndarray]:
     def decode(rows: slice, columns: slice) -> np.ndarray:
-        box = [rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start]
-        return tf.io.decode_and_crop_jpeg(data, box, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+        # Colour is interpolated from both sides, in a crop's first and last column from one: these are cut off again.
+        start, stop = max(columns.start - 2, 0), min(columns.stop + 2, width)
+        box = [rows.start, start, rows.stop - rows.start, stop - start]
+        pixels = tf.io.decode_and_crop_jpeg(data, box, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+        return pixels[:, columns.start - start : columns.stop - start]
 
     return decode
 

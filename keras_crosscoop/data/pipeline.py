@@ -1,20 +1,21 @@
 """From files to tensors: the `tf.data` pipeline of every data set."""
 
 import os
-from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
+from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset, OpenPair, Pair
 from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import image_size
 from keras_crosscoop.labels import VOID
 
-OnError = Callable[[InputError], None]
+OnError = Literal["fail", "skip"] | Skipped
 
 
 def load_dataset(
@@ -32,7 +33,7 @@ def load_dataset(
     repeat: bool = False,
     seed: int = 0,
     start: int = 0,
-    on_error: OnError | None = None,
+    on_error: OnError = "fail",
 ) -> tf.data.Dataset:
     """The samples of a split, `(image, label)`: RGB, uint8 `(H, W, 3)`, and class ids, 255 void, uint8 `(H, W)`.
 
@@ -56,8 +57,9 @@ def load_dataset(
             and the last batch may be smaller.
         seed: of shuffling and augmentation.
         start: the sample to start at, counted over all epochs.
-        on_error: called with the error of each file that cannot be used. If it returns, the next sample of the split
-            takes the place of the bad one, with nothing but void in its label where not for training. None raises.
+        on_error: what happens at a file that cannot be used: "fail" raises; with "skip", the next sample of the split
+            takes its place, with nothing but void in its label where not for training, unless over 1 % of the split are
+            bad. A `Skipped` does the same, and remembers them.
 
     Raises:
         InputError: the data set cannot be opened, its files do not pair (`Dataset.pairs`), a setting makes no sense, or
@@ -67,6 +69,7 @@ def load_dataset(
     _check_settings(crop_size, scale, center_crop, batch_size, start)
     source = name if isinstance(name, Dataset) else dataset(name, data_dir)
     pairs = source.pairs(split)
+    skipped = Skipped(len(pairs)) if on_error == "skip" else on_error
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     if crop_size is None and batch_size not in (None, 1):
         _check_equal_sizes(pairs)
@@ -83,9 +86,9 @@ def load_dataset(
             try:
                 image, label, *target = window(source.open(*pairs[(index + distance) % len(pairs)]), draws)
             except InputError as error:
-                if on_error is None:
+                if skipped == "fail":
                     raise
-                on_error(error)
+                skipped.add(error)
             else:
                 return image, label if training or not distance else np.full_like(label, VOID), *target
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
@@ -97,9 +100,7 @@ def load_dataset(
             draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
             mirror = draws[3] < 0.5 if flip else None
             light = tf.unstack(draws[4:]) if photometric else None
-        image, label, rows, columns = numpy_function(
-            read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32]
-        )
+        image, label, rows, columns = numpy_function(read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32])
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
         if crop_size is None:
             return image, label

@@ -69,8 +69,7 @@ class Dataset:
             InputError: there is no such split, or it is empty; a folder is missing; an image or a label has no partner,
                 cannot be opened, or is of another size than its partner; a label holds colours instead of ids.
         """
-        if split not in self.splits:
-            raise unknown(f'split of data set "{self.name}"', split, self.splits)
+        self._check_split(split)
         pairs = self.find(split)
         if not pairs:
             raise InputError(
@@ -82,6 +81,19 @@ class Dataset:
                 for _ in pool.map(self._check, pairs):  # in order, so that the first bad file is the one named
                     pass
         return pairs
+
+    def check_labelled(self, split: str) -> None:
+        """Refuses a split to train or measure on whose labels are not public.
+
+        Raises:
+            InputError: it is `unlabelled`, or there is no such split.
+        """
+        self._check_split(split)
+        if split in self.unlabelled:
+            raise InputError(
+                f'The labels of split "{split}" of data set "{self.name}" are kept by its makers, who measure '
+                f"predictions on it themselves. Name another split. Received: {split!r}"
+            )
 
     def read(self, image: Stored, label: Stored | None) -> tuple[np.ndarray, np.ndarray]:
         """A decoded pair: RGB, uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
@@ -117,6 +129,10 @@ class Dataset:
                 self._class_ids(values.window(rows, columns), label),
             ),
         )
+
+    def _check_split(self, split: str) -> None:
+        if split not in self.splits:
+            raise unknown(f'split of data set "{self.name}"', split, self.splits)
 
     def _class_ids(self, values: np.ndarray, file: Stored) -> np.ndarray:
         outside = values[(values < 0) | (values > VOID)] if values.dtype.itemsize > 1 else ()

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_crosscoop.data import Dataset, load_dataset, readable_errors
+from keras_crosscoop.data import Dataset, OnError, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.metrics import iou_per_class
@@ -16,14 +16,22 @@ from keras_crosscoop.models import Segmenter
 
 
 def evaluate(
-    model: Segmenter, dataset: Dataset, split: str = "val", callbacks: Sequence[keras.callbacks.Callback] = ()
+    model: Segmenter,
+    dataset: Dataset,
+    split: str = "val",
+    *,
+    center_crop: int | None = None,
+    on_error: OnError = "fail",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
-    """Runs a model over the whole images of a split.
+    """Runs a model over the images of a split, one at a time.
 
     Args:
         model: compiled.
         dataset: of the model's classes.
         split: one of the data set's.
+        center_crop: see `load_dataset`; None for whole images.
+        on_error: see `load_dataset`.
         callbacks: for progress.
 
     Returns:
@@ -31,9 +39,10 @@ def evaluate(
         fractions of 1. A class in neither labels nor predictions has IoU None and counts in no mean.
 
     Raises:
-        InputError: there is no such split, or a file of it cannot be used.
+        InputError: there is no such split, it has no labels, or a file of it cannot be used.
     """
-    samples = load_dataset(dataset, split, batch_size=1)
+    dataset.check_labelled(split)
+    samples = load_dataset(dataset, split, center_crop=center_crop, batch_size=1, on_error=on_error)
     with readable_errors():
         model.evaluate(samples, verbose=0, callbacks=list(callbacks))
     return {

@@ -66,16 +66,22 @@ def draw_prediction(
 
 
 def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
-    """Pictures of a few images spread over a split: image, truth and prediction, side by side, with a legend."""
+    """Pictures of a few images spread over a split: image, truth and prediction, side by side, with a legend.
+
+    Those that cannot be read are left out: this follows `evaluate`, which has told of them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = dataset.pairs(split)
+    pairs = dataset.find(split)
     for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int):
-        image, truth = dataset.read(*pairs[index])
+        try:
+            image, truth = dataset.read(*pairs[index])
+        except InputError:
+            continue
         prediction = model.segment(image)
         panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
         picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
-        _save(picture, folder / f"{index:04d}_{pairs[index][0].stem}.png")
+        _save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem}.png")
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:

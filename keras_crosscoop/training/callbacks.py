@@ -1,10 +1,11 @@
-"""What happens at the end of an epoch: the best weights are kept, and the figures written down."""
+"""What happens at the end of an epoch: the best weights are kept, the figures and the skipped files written down."""
 
 import csv
 import math
 
 import keras
 
+from keras_crosscoop.data import Skipped
 from keras_crosscoop.files import written
 from keras_crosscoop.runs import Run
 
@@ -46,3 +47,19 @@ class WriteHistory(keras.callbacks.Callback):
             table = csv.DictWriter(file, list(columns))
             table.writeheader()
             table.writerows(self.rows)
+
+
+class ReportSkipped(keras.callbacks.Callback):
+    """Adds to an epoch's figures how many files were skipped so far, if any were, and lists them in `skipped.txt`."""
+
+    def __init__(self, run: Run, skipped: Skipped) -> None:
+        super().__init__()
+        self.path = run.folder / "skipped.txt"
+        self.skipped = skipped
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Counts and writes."""
+        if self.skipped.reasons:
+            logs["skipped_files"] = len(self.skipped.reasons)
+            with written(self.path) as partial:
+                partial.write_text("".join(f"{reason}\n" for reason in self.skipped.reasons), encoding="utf-8")

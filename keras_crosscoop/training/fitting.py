@@ -8,10 +8,12 @@ from pathlib import Path
 import keras
 
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, dataset, load_dataset, readable_errors
+from keras_crosscoop.data import Dataset, OnError, Skipped, dataset, load_dataset, readable_errors
+from keras_crosscoop.errors import unknown
+from keras_crosscoop.losses import CrossEntropy
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build, build_warm
-from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
+from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
 from keras_crosscoop.training.optimizer import SGD
 
 
@@ -24,12 +26,17 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
     """
     keras.utils.set_random_seed(settings.train.seed)
     data = dataset(settings.data.name, settings.data.dir)
-    training, validation = _pipelines(settings, data)
-    steps = max(1, round(len(data.pairs("train")) / settings.train.batch_size))  # an epoch; batches run across its end
+    loss = _loss(settings, data)
+    for split in (settings.data.train_split, settings.data.val_split):
+        data.check_labelled(split)
+    images = len(data.find(settings.data.train_split))
+    steps = max(1, round(images / settings.train.batch_size))  # an epoch; batches run across its end
+    skipped = Skipped(images)
+    training, validation = _pipelines(settings, data, skipped if settings.data.on_error == "skip" else "fail")
     run = Run.create(folder, settings, data)
     with _discarded_if_useless(run), readable_errors():
         model = _network(settings, run)
-        model.compile(_optimizer(settings, steps))
+        model.compile(_optimizer(settings, steps), loss)
         model.fit(
             training,
             epochs=settings.train.epochs,
@@ -40,6 +47,7 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
             verbose=0,
             callbacks=[
                 KeepBest(run),
+                ReportSkipped(run, skipped),
                 WriteHistory(run),
                 keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
                 *callbacks,
@@ -69,11 +77,21 @@ def _discarded_if_useless(run: Run) -> Iterator[None]:
         raise
 
 
-def _pipelines(settings: Settings, data: Dataset) -> tuple:
+def _loss(settings: Settings, data: Dataset) -> CrossEntropy:
+    weights = settings.loss.class_weights
+    if weights is None:
+        return CrossEntropy()
+    for name in weights:
+        if name not in data.classes:
+            raise unknown("class for setting loss.class_weights", name, data.classes)
+    return CrossEntropy([weights.get(name, 1.0) for name in data.classes])
+
+
+def _pipelines(settings: Settings, data: Dataset, on_error: OnError) -> tuple:
     options = settings.data
     training = load_dataset(
         data,
-        "train",
+        options.train_split,
         training=True,
         crop_size=options.crop_size,
         scale=options.scale,
@@ -82,8 +100,12 @@ def _pipelines(settings: Settings, data: Dataset) -> tuple:
         batch_size=settings.train.batch_size,
         repeat=True,
         seed=settings.train.seed,
+        on_error=on_error,
     )
-    return training, load_dataset(data, "val", batch_size=1)
+    validation = load_dataset(
+        data, options.val_split, center_crop=settings.evaluation.crop, batch_size=1, on_error=on_error
+    )
+    return training, validation
 
 
 def _optimizer(settings: Settings, steps: int) -> SGD:

@@ -1,6 +1,7 @@
 """The stream of samples: what is in it, in which order, and that it is the same on every run."""
 
 import itertools
+import shutil
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_crosscoop.data import dataset, load_dataset, readable_errors
+from keras_crosscoop.data import Skipped, dataset, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
 
 
@@ -129,6 +130,7 @@ def test_batches_run_on_across_epochs(root):
         ({"crop_size": 0}, r"`crop_size` must be at least 1 pixel\. Received: crop_size=0"),
         ({"scale": (2, 0.5)}, r"`scale` must be two positive factors, .* Received: scale=\(2, 0\.5\)"),
         ({"scale": (0, 1)}, r"`scale` must be two positive factors, .* Received: scale=\(0, 1\)"),
+        ({"center_crop": 0}, r"`center_crop` must be at least 1 pixel, .* Received: center_crop=0"),
         ({"batch_size": 0}, r"`batch_size` must be at least 1, .* Received: batch_size=0"),
         ({"start": -1}, r"`start` must be a sample's number, .* Received: start=-1"),
     ],
@@ -192,3 +194,63 @@ def test_an_id_outside_the_classes_is_named_in_full(root):
     with pytest.raises(InputError) as through_the_graph, readable_errors():
         list(load_dataset(data, "val"))
     assert str(through_the_graph.value) == str(direct.value)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (5, 7)])
+def test_center_crop_shows_the_middle(make_folder, size):
+    """Of 24x32 pixels the middle 20x20; 5x7 pixels lie in the middle, amid mid-grey and void."""
+    data = dataset("folder", make_folder(size=size))
+    image, label = data.read(*data.pairs("val")[0])
+    rows, columns = ((length - 20) / 2 for length in size)  # negative where there is padding
+    batches = list(load_dataset(data, "val", center_crop=20, batch_size=2).as_numpy_iterator())
+    assert len(batches) == 1
+    crop, crop_label = batches[0][0][0], batches[0][1][0]
+    top, left = (
+        range(20) + (np.ceil(start) if start > 0 else np.floor(start)).astype(int) for start in (rows, columns)
+    )
+    seen = np.ix_((top >= 0) & (top < size[0]), (left >= 0) & (left < size[1]))
+    source = np.ix_(top[(top >= 0) & (top < size[0])], left[(left >= 0) & (left < size[1])])
+    expected, expected_label = np.full((20, 20, 3), 128), np.full((20, 20), 255)
+    expected[seen], expected_label[seen] = image[source], label[source]
+    np.testing.assert_array_equal(crop, expected)
+    np.testing.assert_array_equal(crop_label, expected_label)
+
+
+def test_skipping_takes_the_next_sample(make_folder):
+    root = make_folder({"train": 200, "val": 200})
+    data = dataset("folder", root)
+    for split, index in (("train", 5), ("val", 5), ("val", 6)):
+        Image.new("L", (32, 24), 9).save(root / f"masks/{split}/{index:03}.png")
+
+    skipped = Skipped(200)
+    samples = list(load_dataset(data, "val", on_error=skipped).as_numpy_iterator())
+    pairs = [data.read(*pair) for index, pair in enumerate(data.pairs("val")) if index not in (5, 6)]
+    assert len(samples) == 200
+    for (image, label), (expected, expected_label) in zip(samples[:5] + samples[7:], pairs, strict=True):
+        np.testing.assert_array_equal(image, expected)
+        np.testing.assert_array_equal(label, expected_label)
+    for image, label in samples[5:7]:  # counts nowhere
+        np.testing.assert_array_equal(image, pairs[5][0])
+        assert (label == 255).all()
+    assert sorted(reason.rpartition("/")[2] for reason in skipped.reasons) == ["005.png", "006.png"]
+    assert all(reason.startswith("The label of 00") for reason in skipped.reasons)
+
+    settings = {"training": True, "crop_size": 16, "repeat": True}
+    stream = list(load_dataset(data, "train", on_error="skip", **settings).take(600).as_numpy_iterator())
+    assert all((label != 255).any() for _, label in stream)
+    shutil.copy(root / "masks/train/000.png", root / "masks/train/005.png")
+    whole = list(load_dataset(data, "train", **settings).take(600).as_numpy_iterator())
+    differ = [not np.array_equal(a[0], b[0]) for a, b in zip(stream, whole, strict=True)]
+    assert sum(differ) == 3  # once an epoch; all others are the same bits as without the bad file
+
+
+def test_too_much_to_skip(make_folder):
+    root = make_folder({"train": 200})
+    for index in (7, 50, 111):
+        (root / f"images/train/{index:03}.png").write_bytes((root / "images/train/000.png").read_bytes()[:-100])
+    stream = load_dataset("folder", "train", data_dir=root, training=True, crop_size=8, on_error="skip")
+    with pytest.raises(InputError) as caught, readable_errors():
+        list(stream)
+    message = str(caught.value)
+    assert message.startswith("3 of 200 images cannot be used, more than the 1% that may be skipped.")
+    assert "The last one: The image cannot be read" in message

@@ -1,0 +1,152 @@
+"""Windows decoded by the fastest way are the same pixels as of the whole file, whatever it is."""
+
+import io
+
+import numpy as np
+import pytest
+from helpers import photograph
+from PIL import Image
+
+from keras_crosscoop.data import decoding
+from keras_crosscoop.data.decoding import open_image, open_label
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.images import pnm, read_image, read_label
+
+PICTURE = photograph(61, 83)[0].astype(np.uint8)
+IDS = np.random.default_rng(0).integers(0, 12, (61, 83), np.uint8)
+WINDOWS = [
+    (slice(0, 61), slice(0, 83)),
+    (slice(7, 50), slice(9, 10)),
+    (slice(60, 61), slice(33, 83)),
+    (slice(0, 33), slice(17, 82)),
+    (slice(16, 32), slice(32, 64)),
+]
+UPRIGHT, TURNED = 1, 6
+
+
+def exif(orientation):
+    data = Image.Exif()
+    data[0x0112] = orientation
+    return data
+
+
+def saved(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def in_palette(bits):
+    return Image.fromarray(PICTURE).quantize(2**bits)
+
+
+NATIVE = {
+    "jpg": lambda path: saved(path, PICTURE, quality=90),
+    "grey.jpg": lambda path: saved(path, PICTURE[..., 0]),
+    "progressive.jpg": lambda path: saved(path, PICTURE, progressive=True, subsampling=0),
+    "upright.jpg": lambda path: saved(path, PICTURE, exif=exif(UPRIGHT)),
+    "png": lambda path: saved(path, PICTURE),
+    "grey.png": lambda path: saved(path, PICTURE[..., 0]),
+}
+PILLOW = {
+    "turned.jpg": lambda path: saved(path, PICTURE, exif=exif(TURNED)),
+    "turned.png": lambda path: saved(path, PICTURE, exif=exif(TURNED)),
+    "cmyk.jpg": lambda path: Image.fromarray(PICTURE).convert("CMYK").save(path) or path,
+    "palette.png": lambda path: in_palette(8).save(path) or path,
+    "bits.png": lambda path: in_palette(2).save(path) or path,
+    "alpha.png": lambda path: saved(path, np.dstack([PICTURE, PICTURE[..., :1]])),
+    "transparent.png": lambda path: saved(path, PICTURE, transparency=tuple(map(int, PICTURE[3, 4]))),
+    "deep.png": lambda path: saved(path, PICTURE[..., 0].astype(np.uint16) * 256 + 200),
+    "bmp": lambda path: saved(path, PICTURE),
+    "tif": lambda path: saved(path, PICTURE),
+    "webp": lambda path: saved(path, PICTURE),
+    "gif": lambda path: in_palette(8).save(path) or path,
+}
+
+
+@pytest.mark.parametrize("name", [*NATIVE, *PILLOW])
+def test_windows_of_images(name, tmp_path, monkeypatch):
+    path = {**NATIVE, **PILLOW}[name](tmp_path / f"a.{name}")
+    whole = read_image(path)
+    opened = open_image(path)
+    if name in NATIVE:  # then nothing else decodes it
+        monkeypatch.setattr(decoding, "to_rgb", None)
+    assert opened.size == whole.shape[:2]
+    for rows, columns in WINDOWS if name in NATIVE else [(slice(5, 61), slice(2, 61))]:
+        np.testing.assert_array_equal(opened.window(rows, columns), whole[rows, columns])
+
+
+def test_interlaced_png(tmp_path):
+    """Its rows come in seven passes. Pillow cannot write one, so this is made by hand: a single pass of one pixel."""
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURE[:1, :1]).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
+    data[28] = 1
+    data[29:33] = decoding.zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    with Image.open(tmp_path / "a.png") as header:
+        assert not decoding._is_plain_png(header, bytes(data), (2,))
+    np.testing.assert_array_equal(open_image(tmp_path / "a.png").window(slice(0, 1), slice(0, 1)), PICTURE[:1, :1])
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("grey.png", IDS),
+        ("palette.png", IDS),
+        ("bits.png", IDS % 4),
+        ("1.png", IDS % 2 == 1),
+        ("deep.png", IDS.astype(np.uint16) * 1000),
+    ],
+)
+def test_windows_of_labels(name, array, tmp_path):
+    image = Image.fromarray(array)
+    if name in ("palette.png", "bits.png"):
+        image.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
+    image.save(tmp_path / name, **({"bits": 2} if name == "bits.png" else {}))
+    np.testing.assert_array_equal(read_label(tmp_path / name), array)
+    opened = open_label(tmp_path / name)
+    assert opened.size == array.shape
+    for rows, columns in WINDOWS:
+        np.testing.assert_array_equal(opened.window(rows, columns), array[rows, columns])
+
+
+@pytest.mark.parametrize("rows", [slice(0, 61), slice(50, 61)])
+def test_damaged_png_below_its_header(rows, tmp_path):
+    path = saved(tmp_path / "a.png", PICTURE, compress_level=0)
+    path.write_bytes(path.read_bytes()[:12000])  # of 15,000 bytes
+    opened = open_image(path)
+    with pytest.raises(
+        InputError, match=r"The image cannot be read \(.*\)\. Replace or remove it\. Received: .*a\.png$"
+    ):
+        opened.window(rows, slice(2, 60))
+
+
+def test_raw_pixels(tmp_path):
+    for array, open_file in ((PICTURE, open_image), (IDS, open_label)):
+        (tmp_path / "a.pnm").write_bytes(pnm(array))
+        opened = open_file(tmp_path / "a.pnm")
+        assert opened.size == (61, 83)
+        for rows, columns in WINDOWS:
+            np.testing.assert_array_equal(opened.window(rows, columns), array[rows, columns])
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.pnm")), array)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[:-300], "image file is truncated"),
+        (lambda data: data[:200], ""),
+        (lambda data: b"", ""),
+    ],
+)
+def test_damaged_jpeg(damage, reason, tmp_path):
+    path = NATIVE["jpg"](tmp_path / "a.jpg")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"{reason}.* Received: .*a\.jpg$") as caught:
+        open_image(path).window(slice(0, 61), slice(0, 83))
+    assert "\n" not in str(caught.value)
+
+
+def test_file_that_went_away(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it there, .* Received: .*a\.png$"):
+        open_image(tmp_path / "a.png")
