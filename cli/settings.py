@@ -1,6 +1,6 @@
 """From options to settings: what the commands that describe a run have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,20 +24,32 @@ _SETTINGS = {
     "seed": "train.seed",
 }
 
-_MODEL_OPTIONS = (
+_RECIPE_OPTIONS = (
     click.option("--config", "recipe", help="A recipe by name or a YAML file; by default the data set's own recipe."),
     click.option(
         "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, as train.learning_rate=0.01."
     ),
+)
+_MODEL_OPTIONS = (
+    *_RECIPE_OPTIONS,
     click.option("--top", help="The first network's backbone; `crosscoop-tf info --backbones` lists them."),
     click.option("--bottom", help='The second network\'s backbone; "none" makes it a single network.'),
     click.option("--topology", help="Who reads the other's features: cross (both), one_way (bottom) or none."),
 )
 
 
+def recipe_options(command: Callable) -> Callable:
+    """Adds the options that say which settings to begin with, and what to change in them, for `resolve`."""
+    return _with(_RECIPE_OPTIONS, command)
+
+
 def model_options(command: Callable) -> Callable:
-    """Adds the options that say which network is meant, for `resolve`."""
-    for option in reversed(_MODEL_OPTIONS):
+    """Adds these and the options that say which network is meant."""
+    return _with(_MODEL_OPTIONS, command)
+
+
+def _with(options: Sequence[Callable], command: Callable) -> Callable:
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -104,8 +104,8 @@ def test_none_is_null_on_the_command_line():
         ),
         pytest.param(
             {"data": {"xyz": 1}},
-            "There is no setting of that name. Valid: data.name, data.dir, data.train_split, data.val_split, data.on_error, data.crop_size, data.scale, data.flip, "
-            "data.photometric. Received: 'data.xyz'.",
+            "There is no setting of that name. Valid: data.name, data.dir, data.train_split, data.val_split, "
+            "data.on_error, data.crop_size, data.scale, data.flip, data.photometric. Received: 'data.xyz'.",
         ),
         ({"data": {"crop-size": 5}}, 'Did you mean "data.crop_size"?'),
         (

@@ -1,9 +1,27 @@
-"""`crosscoop-tf data list`."""
+"""`crosscoop-tf data list`: the catalogue."""
+
+import json
 
 import click
 from crosscoop_tf.quiet import TensorFlowCommand
 
 
 @click.command("list", cls=TensorFlowCommand)
-def list_() -> None:
-    """To be written."""
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def list_(as_json: bool) -> None:
+    """List the data sets: classes, splits, where to get each, on what terms, and what its folder must hold.
+
+    \b
+    crosscoop-tf data list
+    crosscoop-tf data list --json
+    """
+    from crosscoop_tf.data.tables import print_catalogue
+
+    from keras_crosscoop.data import CATALOGUE
+
+    if as_json:
+        facts = ("classes", "splits", "layout", "source", "licence", "needs_folder")
+        listed = {name: {fact: getattr(entry, fact) for fact in facts} for name, entry in CATALOGUE.items()}
+        click.echo(json.dumps(listed))
+    else:
+        print_catalogue(CATALOGUE)

@@ -1,9 +1,51 @@
-"""`crosscoop-tf data show`."""
+"""`crosscoop-tf data show`: what the network sees."""
+
+from pathlib import Path
 
 import click
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.settings import recipe_options, resolve
 
 
 @click.command("show", cls=TensorFlowCommand)
-def show() -> None:
-    """To be written."""
+@click.argument("name")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder that holds it.")
+@recipe_options
+@click.option("--seed", type=int, help="Of shuffling and augmentation.")
+@click.option("--split", help="What to draw from; the recipe's training split by default.")
+@click.option("--count", type=click.IntRange(min=1), default=12, show_default=True, help="How many samples.")
+@click.option("--output", type=click.Path(path_type=Path), help="The PNG to write; NAME_SPLIT.png by default.")
+@click.option("--force", is_flag=True, help="Write over a file that is there already.")
+def show(
+    name: str,
+    data_dir: Path | None,
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    seed: int | None,
+    split: str | None,
+    count: int,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Draw the first samples that `fit` would train on: cropped, scaled, flipped and lit, each beside its classes.
+
+    \b
+    crosscoop-tf data show street_scenes
+    crosscoop-tf data show camvid --data-dir CamVid --set data.crop_size=360 --output sheet.png
+    crosscoop-tf data show folder --data-dir MY_DATA --config my.yaml --seed 1 --count 24 --force
+    """
+    from rich.console import Console
+
+    from keras_crosscoop.data import dataset
+    from keras_crosscoop.evaluation.pictures import check_new
+    from keras_crosscoop.evaluation.sheets import draw_samples
+
+    settings = resolve(recipe, assignments, dataset=name, data_dir=data_dir, seed=seed)
+    split = split or settings.data.train_split
+    target = output or Path(f"{name}_{split}.png")
+    check_new(target, force=force)
+    with Console(stderr=True).status("Drawing samples"):
+        data = dataset(name, settings.data.dir)
+        options = settings.data.model_dump(include={"crop_size", "scale", "flip", "photometric"})
+        draw_samples(data, split, target, count=count, seed=settings.train.seed, **options)
+    click.echo(f"Samples: {target}")

@@ -12,6 +12,21 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png",)  # anything lossy would not keep ids
 
 
+class UnpairedError(InputError):
+    """Files have no partner. The message is that of the first.
+
+    Attributes:
+        alone: each of them, and what to tell of it.
+        pairs: those that are whole.
+    """
+
+    def __init__(self, alone: Mapping[str, str], pairs: list[Pair]) -> None:
+        more = f", and {len(alone) - 1} more:" if len(alone) > 1 else ":"
+        super().__init__(next(iter(alone.values())).replace(":", more, 1))
+        self.alone = alone
+        self.pairs = pairs
+
+
 def pair_folders(images: Path, labels: Path) -> list[Pair]:
     """The pairs of two folders, subfolders included, in the order of their relative paths.
 
@@ -42,22 +57,21 @@ def pair_files(
         label_at: the same of a label.
 
     Raises:
-        InputError: a file has no partner.
+        UnpairedError: a file has no partner.
     """
-    alone = sorted(images.keys() ^ labels.keys())
-    if alone:
-        key = alone[0]
-        more = f", and {len(alone) - 1} more" if len(alone) > 1 else ""
+    pairs = [(images[key], labels[key]) for key in sorted(images.keys() & labels.keys())]
+    alone: dict[str, str] = {}
+    for key in sorted(images.keys() ^ labels.keys()):
         if key in images:
-            raise InputError(
-                f"An image has no label{more}: expected {label_at(key)}. Add the label or remove the image. "
-                f"Received: {images[key]}"
-            )
-        raise InputError(
-            f"A label has no image{more}: expected {image_at(key)}. Add the image or remove the label. "
-            f"Received: {labels[key]}"
-        )
-    return [(images[key], labels[key]) for key in sorted(images)]
+            file, remedy = images[key], "Add the label or remove the image."
+            what = f"An image has no label: expected {label_at(key)}."
+        else:
+            file, remedy = labels[key], "Add the image or remove the label."
+            what = f"A label has no image: expected {image_at(key)}."
+        alone[str(file)] = f"{what} {remedy} Received: {file}"
+    if alone:
+        raise UnpairedError(alone, pairs)
+    return pairs
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.images import RGB, image_size, palette_table, read_image, write_label
+from keras_crosscoop.labels import VOID
 from keras_crosscoop.models import Segmenter
 
 OPACITY = 0.6  # of the classes' colours over the image
@@ -62,7 +63,7 @@ def draw_prediction(
     pixels = read_image(image)
     ids = model.segment(pixels, output)
     write_label(target, ids, palette)
-    _save(overlay(pixels, ids, classes, palette), overlay_path(target))
+    save(overlay(pixels, ids, classes, palette), overlay_path(target))
 
 
 def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
@@ -81,13 +82,18 @@ def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, 
         panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
         picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
-        _save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem}.png")
+        save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem}.png")
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
     """The image, uint8 `(H, W, 3)`, under the colours of its class ids `(H, W)`, with a legend of those that occur."""
+    return with_legend(under_colours(image, ids, palette), np.unique(ids), classes, palette)
+
+
+def under_colours(image: np.ndarray, ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
+    """The image under the colours of its class ids, uint8 `(H, W, 3)`."""
     mixed = (1 - OPACITY) * image + OPACITY * colours(ids, palette)
-    return with_legend(mixed.round().astype(np.uint8), np.unique(ids), classes, palette)
+    return mixed.round().astype(np.uint8)
 
 
 def colours(ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
@@ -97,13 +103,14 @@ def colours(ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
 
 def with_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
     """The picture, uint8 `(H, W, 3)`, above a row of colours and names that wraps at its width."""
+    names, table = {**dict(enumerate(classes)), VOID: "void"}, palette_table(palette)
     height, width, _ = picture.shape
     size = int(np.clip(height / 20, 10, 24))
     font = ImageFont.load_default(size)
     gap, line = size // 2, size + size // 2
     places, x, y = [], gap, height + gap
-    for index in (int(i) for i in ids if i < len(classes)):
-        wide = size + gap + font.getlength(classes[index]) + 2 * gap
+    for index in (int(i) for i in ids if i in names):
+        wide = size + gap + font.getlength(names[index]) + 2 * gap
         if x > gap and x + wide > width:
             x, y = gap, y + line
         places.append((index, x, y))
@@ -112,12 +119,31 @@ def with_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str],
     canvas.paste(Image.fromarray(picture))
     draw = ImageDraw.Draw(canvas)
     for index, x, y in places:
-        draw.rectangle((x, y, x + size, y + size), fill=tuple(palette[index]), outline="black")
-        draw.text((x + size + gap, y + size / 2), classes[index], fill="black", font=font, anchor="lm")
+        draw.rectangle((x, y, x + size, y + size), fill=tuple(table[index].tolist()), outline="black")
+        draw.text((x + size + gap, y + size / 2), names[index], fill="black", font=font, anchor="lm")
     return canvas
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def check_new(path: Path, *, force: bool = False) -> None:
+    """Refuses, before anything is drawn, a path that `save` should not write to.
+
+    Raises:
+        InputError: it is no PNG's, its folder is missing, or something is there already (without `force`).
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"A picture is written as PNG. End its name in .png. Received: {path}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"The picture's folder is not there. Make it, or name another. Received: {path}")
+    if path.exists() and not force:
+        raise InputError(f"The picture is there already. Write over it with --force. Received: {path}")
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         with written(path) as partial:
             picture.save(partial)

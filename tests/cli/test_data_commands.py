@@ -1,0 +1,202 @@
+"""`crosscoop-tf data list`, `check` and `show`, from options to files and exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from keras_crosscoop import load_dataset
+from keras_crosscoop.data import CATALOGUE
+from keras_crosscoop.evaluation.pictures import under_colours
+from keras_crosscoop.evaluation.sheets import GAP
+from keras_crosscoop.images import VOID_COLOUR
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_list_shows_the_catalogue_in_100_columns(crosscoop, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = crosscoop("data", "list")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    for name, entry in CATALOGUE.items():
+        assert f" {name} " in out
+        assert entry.source in out  # in one piece, to copy
+    assert "train 367, val 101, test 233" in out
+
+
+def test_list_as_json_is_the_catalogue(crosscoop):
+    listed = json.loads(crosscoop("data", "list", "--json").out)
+    assert list(listed) == list(CATALOGUE)
+    assert listed["camvid"]["splits"] == {"train": 367, "val": 101, "test": 233}
+    assert listed["camvid"]["classes"] == 11
+    assert listed["folder"] == {
+        "classes": None,
+        "splits": {"train": None, "val": None, "test": None},
+        "layout": CATALOGUE["folder"].layout,
+        "source": "your own images",
+        "licence": "yours",
+        "needs_folder": True,
+    }
+
+
+def test_check_counts_and_says_that_all_is_well(crosscoop, halves, tmp_path):
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", halves)
+    assert code == 0
+    rows = [line.replace("│", " ").split() for line in out.splitlines()]
+    assert ["train", "8", "48x32:", "8", "0.0%"] in rows
+    assert ["dark", "50.00%", "8", "50.00%", "3", "█" * 20] in rows
+    assert "All is well: 11 images and their labels were read." in out
+    assert "Traceback" not in err
+    assert list(tmp_path.glob("*.png")) == []
+
+
+def test_check_lists_what_is_wrong_and_exits_with_1(crosscoop, make_folder):
+    root = make_folder({"train": 4, "val": 2})
+    bad = [root / "images/train/001.png", root / "images/val/000.png"]
+    for file in bad:
+        file.write_text("no image")
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", root)
+    assert code == 1
+    problems = [line for line in out.splitlines() if line.startswith("problem: ")]
+    assert [line.rpartition("Received: ")[2] for line in problems] == list(map(str, bad))
+    assert "2 problems, listed above; images without one: 4." in out
+    assert "Traceback" not in err
+    code, out, _ = crosscoop("data", "check", "folder", "--data-dir", root, "--split", "val")
+    assert code == 1
+    assert "1 problem, listed above; images without one: 1." in out
+
+
+def test_check_as_json_is_one_object(crosscoop, make_folder):
+    root = make_folder()
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["ok"] is True
+    (root / "masks/val/000.png").write_text("no label")
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--json")
+    figures = json.loads(out)
+    assert (code, err, figures["ok"]) == (1, "", False)
+    assert figures["findings"][0]["files"] == [str(root / "masks/val/000.png")]
+
+
+def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
+    root = tmp_path / "unequal"
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True)
+    (root / "classes.txt").write_text("dark\nyes\nbright\n")  # "yes", unquoted, would be a boolean
+    ids = np.array([[0, 0, 1, 1, 1, 1, 2, 2], [2] * 8], np.uint8)  # 2, 4 and 10 of 16
+    for split in ("train", "val"):
+        Image.fromarray(ids).save(root / f"masks/{split}/0.png")
+    Image.new("RGB", (8, 2)).save(root / "images/train/0.png")
+    (root / "images/val/0.png").write_text("no image")
+
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--weights")
+    assert (code, err.strip()) == (0, "")
+    assert yaml.safe_load(out) == {"loss": {"class_weights": {"dark": 2.0, "yes": 1.0, "bright": 0.4}}}
+
+    (tmp_path / "my.yaml").write_text(out)
+    sheet = ("data", "show", "folder", "--data-dir", root, "--config", "my.yaml", "--set=data.crop_size=8", "--count=1")
+    assert crosscoop(*sheet).code == 0
+
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--weights", "--split", "val")
+    assert code == 2
+    assert out == ""
+    assert "Class weights need a split with labels" in err
+
+
+def test_check_weighs_one_split(crosscoop, halves):
+    code, _, err = crosscoop("data", "check", "folder", "--data-dir", halves, "--weights", "--json")
+    assert code == 2
+    assert "give it one --split" in err
+
+
+def test_check_draws_a_chart_in_the_colours_of_the_classes(crosscoop, halves, tmp_path):
+    arguments = ("data", "check", "folder", "--data-dir", halves, "--chart", "chart.png")
+    assert crosscoop(*arguments).code == 0
+    chart = pixels(tmp_path / "chart.png")
+    areas = [int((chart == colour).all(-1).sum()) for colour in ((0x10, 0x20, 0x30), (0xF0, 0xE0, 0xD0))]
+    assert min(areas) > 1000
+    assert areas[0] == pytest.approx(areas[1], rel=0.05)  # half of the pixels each
+    code, _, err = crosscoop(*arguments)
+    assert code == 2
+    assert "--force" in err
+    assert crosscoop(*arguments, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("chart.jpg", "End its name in .png."), ("missing/chart.png", "Make it, or name another.")]
+)
+def test_check_refuses_a_chart_before_it_reads_anything(crosscoop, halves, tmp_path, name, reason):
+    code, out, err = crosscoop("data", "check", "folder", "--data-dir", halves, "--chart", name)
+    assert (code, out) == (2, "")
+    assert f"{reason} Received: {name}" in err
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_check_names_a_data_set_that_is_not(crosscoop):
+    code, _, err = crosscoop("data", "check", "camvit")
+    assert code == 2
+    assert 'Did you mean "camvid"?' in err
+
+
+SHOW = ("data", "show", "folder", "--set=data.crop_size=24", "--set=data.scale=[0.5,2]", "--seed=5", "--count=4")
+
+
+def test_show_draws_the_very_samples_of_training(crosscoop, halves, tmp_path):
+    code, out, _ = crosscoop(*SHOW, "--data-dir", halves)
+    assert code == 0
+    assert "folder_train.png" in out
+    sheet = pixels(tmp_path / "folder_train.png")
+    stream = load_dataset(
+        "folder", "train", data_dir=halves, training=True, crop_size=24, scale=(0.5, 2), seed=5, repeat=True
+    )
+    palette = ((0x10, 0x20, 0x30), (0xF0, 0xE0, 0xD0))
+    for number, (image, ids) in enumerate(stream.take(4).as_numpy_iterator()):
+        y, x = (number // 3) * (24 + GAP), (number % 3) * (48 + GAP)  # three pairs a row
+        np.testing.assert_array_equal(sheet[y : y + 24, x : x + 24], image)
+        np.testing.assert_array_equal(sheet[y : y + 24, x + 24 : x + 48], under_colours(image, ids, palette))
+    legend = {tuple(pixel) for row in sheet[2 * 24 + GAP :] for pixel in row.tolist()}
+    assert {*palette, VOID_COLOUR} <= legend
+
+
+def test_show_draws_other_samples_of_another_seed_or_split(crosscoop, halves, tmp_path):
+    assert crosscoop(*SHOW, "--data-dir", halves, "--output=a.png").code == 0
+    assert crosscoop(*SHOW, "--data-dir", halves, "--output=b.png", "--seed=6").code == 0
+    assert crosscoop(*SHOW, "--data-dir", halves, "--split=val").code == 0
+    first, other, of_val = (pixels(tmp_path / name)[:56, :160] for name in ("a.png", "b.png", "folder_val.png"))
+    assert (first != other).any()
+    assert (first != of_val).any()
+
+
+def test_show_shrinks_large_samples(crosscoop, halves, tmp_path):
+    arguments = ("--set=data.crop_size=640", "--count=1", "--output=large.png")
+    assert crosscoop(*SHOW, "--data-dir", halves, *arguments).code == 0
+    assert pixels(tmp_path / "large.png").shape[1] == 2 * 320
+
+
+def test_show_overwrites_only_when_told(crosscoop, halves, tmp_path):
+    (tmp_path / "mine.png").write_text("mine")
+    code, _, err = crosscoop(*SHOW, "--data-dir", halves, "--output=mine.png")
+    assert code == 2
+    assert "--force" in err
+    assert (tmp_path / "mine.png").read_text() == "mine"
+    assert crosscoop(*SHOW, "--data-dir", halves, "--output=mine.png", "--force").code == 0
+    assert pixels(tmp_path / "mine.png").shape[1] == 3 * 48 + 2 * GAP
+
+
+def test_show_names_a_file_that_cannot_be_used(crosscoop, make_folder, tmp_path):
+    root = make_folder(size=(64, 64))
+    for file in (root / "images/train").iterdir():
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    code, _, err = crosscoop(*SHOW, "--data-dir", root)
+    assert code == 2
+    (line,) = (line for line in err.splitlines() if line.startswith("crosscoop-tf: "))
+    assert f"Received: {root / 'images/train'}" in line
+    assert "Traceback" not in err
+    assert list(tmp_path.glob("*.png")) == []

@@ -1,0 +1,325 @@
+"""What a check finds: known label maps give known figures, and each fault that is planted gives its own line."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import refused
+from PIL import Image
+
+from keras_crosscoop.data import dataset
+from keras_crosscoop.data.checking import check
+from keras_crosscoop.data.records.checksums import write_sums
+
+ROAD, SKY, CAR, VOID = 0, 1, 2, 255
+
+
+def save(root, split, name, ids, seed=None):
+    """A pair of these ids, and of an image that no other name has."""
+    for kind in ("images", "masks"):
+        (root / kind / split).mkdir(parents=True, exist_ok=True)
+    ids = np.array(ids, np.uint8)
+    rng = np.random.default_rng(sum(map(ord, split + name)) if seed is None else seed)
+    Image.fromarray(ids).save(root / "masks" / split / f"{name}.png")
+    Image.fromarray(rng.integers(0, 256, (*ids.shape, 3), np.uint8)).save(root / "images" / split / f"{name}.png")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Three training images whose pixels one can count, one for validation."""
+    root = tmp_path / "mine"
+    root.mkdir()
+    (root / "classes.txt").write_text("road #000080\nsky\ncar\n")
+    save(root, "train", "a", [[ROAD] * 8, [ROAD] * 4 + [SKY] * 4])  # 12 road, 4 sky
+    save(root, "train", "b", [[ROAD] * 8, [VOID] * 8])  # 8 road, 8 void
+    save(root, "train", "c", [[ROAD] * 4, [CAR] * 2 + [VOID] * 2])  # 4 road, 2 car, 2 void
+    save(root, "val", "d", [[ROAD, SKY, CAR, VOID]])
+    return root
+
+
+def checked(root, *splits, **options):
+    return check(dataset("folder", root), splits or None, **options)
+
+
+def lines(report):
+    return [(finding.severity, finding.split, finding.message, finding.files) for finding in report.findings]
+
+
+def test_nothing_is_found_where_all_is_well(mine):
+    report = checked(mine)
+    assert lines(report) == []
+    assert report.problems == ()
+    assert [(split.name, split.images) for split in report.splits] == [("train", 3), ("val", 1)]
+
+
+def test_pixels_sizes_and_frequencies_are_counted(mine):
+    train = checked(mine).splits[0]
+    assert train.pixels == (24, 4, 2)
+    assert train.void == 10
+    assert train.images_with == (3, 1, 1)
+    assert train.pixels_around == (40, 16, 8)
+    assert train.frequencies == (24 / 30, 4 / 30, 2 / 30)
+    assert train.void_share == 10 / 40
+    assert train.sizes == {(2, 8): 2, (2, 4): 1}
+
+
+def test_the_commonest_size_comes_first(mine):
+    save(mine, "train", "0", [[ROAD]])
+    assert list(checked(mine, "train").splits[0].sizes.items()) == [((2, 8), 2), ((1, 1), 1), ((2, 4), 1)]
+
+
+def test_class_weights_are_those_of_median_frequency(mine):
+    """Frequencies 24/40, 4/16 and 2/8, of which the median is 1/4."""
+    assert checked(mine).class_weights("train") == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
+
+
+def test_a_class_that_never_occurs_has_no_weight_and_is_told(mine):
+    (mine / "classes.txt").write_text("road\nsky\ncar\nbus\n")
+    report = checked(mine)
+    assert report.class_weights("train") == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
+    warning, note = report.findings
+    assert (warning.severity, warning.split) == ("warning", "train")
+    assert warning.message.startswith("1 of 4 classes never occur in split train: bus. A network cannot learn them.")
+    assert (note.severity, note.split) == ("note", "val")
+    assert note.message.startswith("1 of 4 classes never occur in split val: bus. Their IoU cannot be measured")
+    assert report.problems == ()
+    assert report.figures()["ok"] is True
+
+
+def test_weights_need_labels(mine):
+    assert "'test'" in refused(checked(mine).class_weights, "test")
+
+
+def test_label_ids_are_counted_as_the_classes_they_mean(mine):
+    data = replace(dataset("folder", mine), label_ids=(CAR, VOID, ROAD))
+    train = check(data).splits[0]
+    assert train.pixels == (2, 0, 24)
+    assert train.void == 10 + 4
+
+
+def test_every_file_without_its_partner_is_listed_and_the_others_are_read(mine):
+    files = [mine / "images/train/a.png", mine / "masks/train/b.png"]
+    for other in ("masks/train/a.png", "images/train/b.png"):
+        (mine / other).unlink()
+    report = checked(mine)
+    problems = [(finding.severity, finding.split, finding.files) for finding in report.findings[:2]]
+    assert problems == [("problem", "train", (str(file),)) for file in files]
+    starts = [
+        f"An image has no label: expected {mine / 'masks/train/a.png'}.",
+        f"A label has no image: expected {mine / 'images/train/b'} with one of ",
+    ]
+    for problem, start in zip(report.problems, starts, strict=True):
+        assert problem.message.startswith(start)
+    assert report.splits[0].pixels == (4, 0, 2)  # of c
+    assert "An image has no label, and 1 more: expected" in refused(dataset("folder", mine).pairs, "train")
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_every_broken_file_is_listed(mine, kind):
+    files = [mine / kind / "train" / name for name in ("a.png", "c.png")]
+    for file in files:
+        save(mine, "train", file.stem, np.arange(64 * 64).reshape(64, 64) * 7919 % 3)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])  # the header is whole
+    report = checked(mine)
+    assert [(finding.severity, finding.split, finding.files) for finding in report.findings[:2]] == [
+        ("problem", "train", (str(file),)) for file in files
+    ]
+    assert all("cannot be read" in finding.message for finding in report.problems)
+    assert len(report.problems) == 2
+    assert report.splits[0].pixels == (8, 0, 0)  # of what could be read
+
+
+def test_both_files_of_a_pair_may_be_broken(mine):
+    files = [mine / kind / "train/a.png" for kind in ("images", "masks")]
+    for file in files:
+        file.write_text("neither")
+    assert [finding.files for finding in checked(mine).problems] == [(str(file),) for file in files]
+
+
+def test_pairs_of_two_sizes_are_problems(mine):
+    Image.new("RGB", (9, 2)).save(mine / "images/train/a.png")
+    (problem,) = checked(mine).problems
+    assert problem.files == (str(mine / "images/train/a.png"), str(mine / "masks/train/a.png"))
+    assert "is 9x2 and its label 8x2" in problem.message
+
+
+def test_ids_outside_the_classes_are_problems(mine):
+    save(mine, "train", "a", [[ROAD, 3]])
+    save(mine, "train", "b", [[ROAD, 254]])
+    assert [problem.message.split(",")[0] for problem in checked(mine).problems] == [
+        "The label of a holds class id 3",
+        "The label of b holds class id 254",
+    ]
+
+
+def test_labels_in_colours_are_problems(mine):
+    Image.new("RGB", (8, 2)).save(mine / "masks/train/a.png")
+    (problem,) = checked(mine).problems
+    assert problem.files == (str(mine / "masks/train/a.png"),)
+    assert "not RGB colours" in problem.message
+
+
+def test_labels_of_void_alone_are_noted(mine):
+    for name in "bc":
+        save(mine, "train", name, [[VOID, VOID]])
+    findings = [finding for finding in checked(mine).findings if finding.severity == "note"]
+    files = tuple(str(mine / f"images/train/{name}.png") for name in "bc")
+    assert [(finding.split, finding.files) for finding in findings] == [("train", files)]
+    assert f"that of {files[0]}, and 1 more." in findings[0].message
+
+
+def test_one_picture_in_two_splits_is_a_problem_however_it_is_stored(mine):
+    file = mine / "images/train/a.png"
+    save(mine, "val", "e", np.zeros((2, 8)))
+    Image.open(file).save(mine / "images/val/e.bmp")
+    (mine / "images/val/e.png").unlink()
+    (problem,) = checked(mine).findings
+    assert (problem.severity, problem.split) == ("problem", "val")
+    assert problem.files == (str(file), str(mine / "images/val/e.bmp"))
+    assert problem.message.startswith(f"Splits train and val must not share an image, but {file} is in val, too.")
+
+
+def test_pictures_of_the_same_bytes_and_another_shape_differ(mine):
+    for split, size in (("train", (2, 8)), ("val", (4, 4))):
+        save(mine, split, "flat", np.zeros(size))
+        Image.new("RGB", size[::-1]).save(mine / f"images/{split}/flat.png")
+    assert lines(checked(mine)) == []
+
+
+def test_one_picture_twice_in_a_split_is_noted(mine):
+    for name in "xyz":
+        save(mine, "train", name, [[ROAD]], seed=7)
+    (note,) = checked(mine).findings
+    files = [str(mine / f"images/train/{name}.png") for name in "xyz"]
+    assert (note.severity, note.split, note.files) == ("note", "train", tuple(files))
+    assert f"twice: {files[0]} and {files[1]}, and 1 more." in note.message
+
+
+def test_splits_meant_to_share_images_may(mine):
+    """Such as those of VOC: val is in trainval, and train in both others; each file is read once."""
+    data = dataset("folder", mine)
+    found = {split: data.find(split) for split in data.splits}
+    found |= {"trainval": found["train"] + found["val"], "trainaug": found["train"]}
+    (mine / "masks/train/b.png").write_text("no label")
+    told = []
+    shared = replace(data, splits=tuple(found), find=found.get)
+    report = check(shared, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [(finding.severity, finding.split) for finding in report.findings] == [("problem", "train")]
+    assert [split.images for split in report.splits] == [2, 1, 3, 2]
+
+
+def test_the_same_file_in_train_and_val_is_a_problem(mine):
+    data = dataset("folder", mine)
+    find = data.find
+    both = replace(data, find=lambda split: find("train") + (find("val") if split == "val" else []))
+    assert len(check(both).problems) == 3
+
+
+def test_an_unlabelled_split_has_images_only(mine):
+    data = dataset("folder", mine)
+    find = data.find
+
+    def without_labels(split):
+        return [(image, None) for image, _ in find("val")] if split == "test" else find(split)
+
+    save(mine, "val", "e", [[ROAD, SKY, CAR]])
+    (mine / "images/val/e.png").write_text("no image")
+    hidden = replace(data, splits=("train", "test"), find=without_labels, unlabelled=("test",))
+    report = check(hidden, ("train", "test"))
+    assert [(finding.severity, finding.split) for finding in report.findings] == [("problem", "test")]
+    test = report.splits[1]
+    assert (test.images, test.labelled, test.pixels, test.void) == (1, False, (0, 0, 0), 0)
+    assert test.sizes == {(1, 4): 1}
+    assert "'test'" in refused(report.class_weights, "test")
+
+
+def test_only_the_named_splits_are_checked(mine):
+    (mine / "images/val/d.png").write_text("no image")
+    assert checked(mine, "train").problems == ()
+    assert [split.name for split in checked(mine, "train").splits] == ["train"]
+    assert 'Did you mean "train"?' in refused(checked, mine, "trian")
+
+
+def test_a_split_without_images_is_a_problem(mine):
+    for kind in ("images", "masks"):
+        shutil.rmtree(mine / kind / "val")
+        (mine / kind / "val").mkdir()
+    (problem,) = checked(mine).findings
+    assert (problem.severity, problem.split) == ("problem", "val")
+    assert "this one is empty" in problem.message
+
+
+def test_a_split_to_measure_on_is_missed(mine):
+    for kind in ("images", "masks"):
+        shutil.rmtree(mine / kind / "val")
+    (warning,) = checked(mine).findings
+    assert (warning.severity, warning.split) == ("warning", "")
+    assert 'There is no split "val".' in warning.message
+    assert lines(checked(mine, "train")) == []
+
+
+class TestCamvid:
+    """Whose splits are known, whether they are there or not."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for index, split in enumerate(("train", "val")):
+            for folder in (split, f"{split}annot"):
+                (tmp_path / folder).mkdir()
+            Image.fromarray(np.arange(11, dtype=np.uint8)[None]).save(tmp_path / f"{split}annot" / "0.png")
+            Image.new("RGB", (11, 1), (index, 0, 0)).save(tmp_path / split / "0.png")
+        return tmp_path
+
+    def test_what_one_may_do_without_is_noted(self, root):
+        (note,) = check(dataset("camvid", root)).findings
+        assert (note.severity, note.split) == ("note", "test")
+        assert note.message.startswith("Split test was not checked.")
+        assert note.message.endswith(f"Received: {root / 'test'}")
+
+    def test_what_was_asked_for_has_to_be_there(self, root):
+        (problem,) = check(dataset("camvid", root), ("train", "test")).findings
+        assert (problem.severity, problem.split) == ("problem", "test")
+
+    def test_what_training_needs_has_to_be_there(self, root):
+        shutil.rmtree(root / "valannot")
+        problem, _ = check(dataset("camvid", root)).findings
+        assert (problem.severity, problem.split) == ("problem", "val")
+        assert problem.message.endswith(f"Received: {root / 'valannot'}")
+
+    def test_another_folder_is_refused(self, tmp_path):
+        message = refused(check, dataset("camvid", tmp_path))
+        assert message.endswith(f"Received: {tmp_path / 'train'}")
+
+
+def test_records_are_compared_with_their_checksums(mine, tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    for name in "pq":
+        (records / name).write_text(name)
+    (note,) = checked(mine, records=records).findings
+    assert note.severity == "note"
+    assert "checksums of the records" in note.message
+
+    write_sums(records)
+    assert lines(checked(mine, records=records)) == []
+
+    (records / "q").write_text("changed")
+    (problem,) = checked(mine, records=records).findings
+    assert (problem.severity, problem.split, problem.files) == ("problem", "", (str(records / "q"),))
+    assert "not as it was written" in problem.message
+
+
+def test_figures_are_ready_for_json(mine):
+    figures = checked(mine).figures()
+    train = figures["splits"]["train"]
+    assert figures["ok"] is True
+    assert train["pixels"] == {"road": 24, "sky": 4, "car": 2}
+    assert train["class_weights"] == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
+    assert train["sizes"][0] == {"height": 2, "width": 8, "images": 2}
+    (mine / "images/val/d.png").write_text("no image")
+    figures = checked(mine).figures()
+    assert figures["ok"] is False
+    assert figures["findings"][0]["files"] == (str(mine / "images/val/d.png"),)
+    assert figures["splits"]["val"]["class_weights"] == {"road": None, "sky": None, "car": None}
