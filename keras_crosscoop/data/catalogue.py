@@ -4,7 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from keras_crosscoop.data import camvid, folder, street_scenes
+from keras_crosscoop.data import camvid, cityscapes, folder, street_scenes, voc2012
+from keras_crosscoop.data.records.reading import find_records, open_records
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError, unknown
 
@@ -15,7 +16,7 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     Args:
         name: one of `CATALOGUE`.
         data_dir: the folder that holds it. `street_scenes` is drawn into it if it is not there yet, and needs none:
-            by default it lies among Keras's data sets.
+            by default it lies among Keras's data sets. Of a folder with records of the data set, these are read.
 
     Raises:
         InputError: there is no such data set, or `data_dir` is needed and missing or not laid out as it must be.
@@ -32,6 +33,8 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         raise InputError(
             f'Data set "{name}" needs a folder with {entry.layout}. Received: {data_dir}, which is no folder.'
         )
+    if records := find_records(name, data_dir):
+        return open_records(name, records, entry.open)
     return entry.open(data_dir)
 
 
@@ -61,5 +64,7 @@ CATALOGUE: dict[str, Entry] = {
         needs_folder=False,
     ),
     "camvid": camvid.ENTRY,
+    "voc2012": voc2012.ENTRY,
+    "cityscapes": cityscapes.ENTRY,
     "folder": folder.ENTRY,
 }

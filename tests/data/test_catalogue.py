@@ -73,4 +73,4 @@ def test_street_scenes_are_drawn_once_where_keras_keeps_its_data(make_folder, mo
 
 
 def test_every_data_set_has_an_opener():
-    assert set(CATALOGUE) == {"street_scenes", "camvid", "folder"}
+    assert set(CATALOGUE) == {"street_scenes", "camvid", "voc2012", "cityscapes", "folder"}

@@ -1,0 +1,180 @@
+"""Cityscapes: street scenes of 50 cities, 2048x1024, in 19 classes; as folders or as the zip files that one downloads.
+
+Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016. The labels are those
+of `cityscapesscripts/helpers/labels.py`, the layout that of the README beside it.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_crosscoop.data.archive import Archive
+from keras_crosscoop.data.pairing import pair_files
+from keras_crosscoop.data.spec import Dataset, Entry, Pair
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import Stored
+from keras_crosscoop.images import RGB
+from keras_crosscoop.labels import VOID
+
+
+class Label(NamedTuple):
+    """What an id in a `*_labelIds.png` means.
+
+    Attributes:
+        id: the value in the file.
+        name: what is seen there.
+        train_id: the class that is trained and measured, the value in a `*_labelTrainIds.png`; `VOID` if it is none.
+        colour: the value in a `*_color.png`.
+    """
+
+    id: int
+    name: str
+    train_id: int
+    colour: RGB
+
+
+LABELS = (
+    Label(0, "unlabeled", VOID, (0, 0, 0)),
+    Label(1, "ego vehicle", VOID, (0, 0, 0)),
+    Label(2, "rectification border", VOID, (0, 0, 0)),
+    Label(3, "out of roi", VOID, (0, 0, 0)),
+    Label(4, "static", VOID, (0, 0, 0)),
+    Label(5, "dynamic", VOID, (111, 74, 0)),
+    Label(6, "ground", VOID, (81, 0, 81)),
+    Label(7, "road", 0, (128, 64, 128)),
+    Label(8, "sidewalk", 1, (244, 35, 232)),
+    Label(9, "parking", VOID, (250, 170, 160)),
+    Label(10, "rail track", VOID, (230, 150, 140)),
+    Label(11, "building", 2, (70, 70, 70)),
+    Label(12, "wall", 3, (102, 102, 156)),
+    Label(13, "fence", 4, (190, 153, 153)),
+    Label(14, "guard rail", VOID, (180, 165, 180)),
+    Label(15, "bridge", VOID, (150, 100, 100)),
+    Label(16, "tunnel", VOID, (150, 120, 90)),
+    Label(17, "pole", 5, (153, 153, 153)),
+    Label(18, "polegroup", VOID, (153, 153, 153)),
+    Label(19, "traffic light", 6, (250, 170, 30)),
+    Label(20, "traffic sign", 7, (220, 220, 0)),
+    Label(21, "vegetation", 8, (107, 142, 35)),
+    Label(22, "terrain", 9, (152, 251, 152)),
+    Label(23, "sky", 10, (70, 130, 180)),
+    Label(24, "person", 11, (220, 20, 60)),
+    Label(25, "rider", 12, (255, 0, 0)),
+    Label(26, "car", 13, (0, 0, 142)),
+    Label(27, "truck", 14, (0, 0, 70)),
+    Label(28, "bus", 15, (0, 60, 100)),
+    Label(29, "caravan", VOID, (0, 0, 90)),
+    Label(30, "trailer", VOID, (0, 0, 110)),
+    Label(31, "train", 16, (0, 80, 100)),
+    Label(32, "motorcycle", 17, (0, 0, 230)),
+    Label(33, "bicycle", 18, (119, 11, 32)),
+)
+CLASSES = {label.name: label.colour for label in LABELS if label.train_id != VOID}
+
+_SPLITS = {  # the split of the images, and the kind of their labels
+    "train": ("train", "gtFine"),
+    "val": ("val", "gtFine"),
+    "test": ("test", None),  # gtFine/test holds dummies, which tell the borders of the pictures and nothing else
+    "train_extra": ("train_extra", "gtCoarse"),
+    "train_coarse": ("train", "gtCoarse"),
+}
+
+
+def open(data_dir: Path) -> Dataset:
+    """Cityscapes in `data_dir`, laid out as `ENTRY` says; a part may be missing until it is asked for.
+
+    Labels are the official `*_labelIds.png`. Where gtFine holds none of those, `*_labelTrainIds.png` are read.
+
+    Raises:
+        InputError: the archive of labels cannot be read.
+    """
+    parts = _Parts(data_dir)
+    by_id = tuple(label.train_id for label in LABELS)
+    ids, label_ids = ("labelTrainIds", ()) if parts.only_training_ids() else ("labelIds", by_id)
+    return Dataset(
+        name="cityscapes",
+        classes=tuple(CLASSES),
+        palette=tuple(CLASSES.values()),
+        splits=tuple(_SPLITS),
+        find=lambda split: parts.pairs(*_SPLITS[split], ids),
+        label_ids=label_ids,
+        unlabelled=("test",),
+    )
+
+
+class _Parts:
+    """The parts of the data set in a folder, each extracted or in its archive."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._archive = cache(Archive)  # each is opened once, when a split of it is asked for
+
+    def pairs(self, split: str, kind: str | None, ids: str) -> list[Pair]:
+        images = self._files("leftImg8bit", split, "_leftImg8bit.png")
+        if kind is None:
+            return [(images[key], None) for key in sorted(images)]
+        suffix = f"_{kind}_{ids}.png"
+        # Labels of training ids are made by `cityscapesscripts`, and are in no archive.
+        held = f", which {_package(kind, split)} holds" if ids == "labelIds" else ""
+        image_held = f", which {_package('leftImg8bit', split)} holds"
+        return pair_files(
+            images,
+            self._files(kind, split, suffix),
+            image_at=lambda key: f"{self._path('leftImg8bit', split)}/{key}_leftImg8bit.png{image_held}",
+            label_at=lambda key: f"{self._path(kind, split)}/{key}{suffix}{held}",
+        )
+
+    def only_training_ids(self) -> bool:
+        """Whether the fine labels are there as training ids, and not as ids."""
+        there = [split for split in ("train", "val") if self._find("gtFine", split)]
+        return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in there) and any(
+            self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in there
+        )
+
+    def _files(self, kind: str, split: str, suffix: str) -> dict[str, Stored]:
+        """`CITY/CITY_SEQUENCE_FRAME` -> file; other files in the same folders are passed over."""
+        found = self._find(kind, split)
+        if found is None:
+            package = _package(kind, split)
+            raise InputError(
+                f"A part of the data set is missing: expected {self._data_dir / kind / split} or "
+                f"{self._data_dir / package}. Get {package} from {ENTRY.source}; it need not be extracted. "
+                f"Received: {self._data_dir}"
+            )
+        if found.is_file():
+            return self._archive(found).files(f"{kind}/{split}", suffix)
+        return {
+            path.relative_to(found).as_posix().removesuffix(suffix): path
+            for path in found.glob(f"*/*{suffix}")
+            if not path.name.startswith(".")
+        }
+
+    def _find(self, kind: str, split: str) -> Path | None:
+        """The folder of a part, or the archive that holds it: a folder is the faster one."""
+        archive = self._data_dir / _package(kind, split)
+        for root in (self._data_dir, archive.with_suffix("")):
+            if (root / kind / split).is_dir():
+                return root / kind / split
+        return archive if archive.is_file() else None
+
+    def _path(self, kind: str, split: str) -> Path:
+        """Of a part's folder on disk or in its archive, as errors name it."""
+        found = self._find(kind, split)
+        return found / kind / split if found.is_file() else found
+
+
+def _package(kind: str, split: str) -> str:
+    """The archive of a part, as it is called on the download page."""
+    if kind == "gtCoarse":
+        return "gtCoarse.zip"
+    return f"{kind}_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"
+
+
+ENTRY = Entry(
+    open,
+    classes=len(CLASSES),
+    splits={"train": 2975, "val": 500, "test": 1525, "train_extra": 19998, "train_coarse": 2975},
+    layout="leftImg8bit/ and gtFine/ (for coarse labels gtCoarse/), or the zip files that hold them",
+    source="www.cityscapes-dataset.com/downloads",
+    licence="free for non-commercial use after registration; not to be passed on",
+)

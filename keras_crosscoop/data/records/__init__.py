@@ -1,0 +1,1 @@
+"""Data sets as TFDS records: pixels decoded once, read ever after without decoding."""
