@@ -55,6 +55,11 @@ class Data(_Section):
             raise ValueError("the least factor comes first")
         return scale
 
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """How training samples are changed, as `load_dataset` takes it."""
+        return self.model_dump(include={"crop_size", "scale", "flip", "photometric"})
+
 
 class Model(_Section):
     """What is trained: see `keras_crosscoop.CrossCoop`; without `bottom`, `keras_crosscoop.DeepLabV3Plus`."""

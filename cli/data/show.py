@@ -46,6 +46,5 @@ def show(
     check_new(target, force=force)
     with Console(stderr=True).status("Drawing samples"):
         data = dataset(name, settings.data.dir)
-        options = settings.data.model_dump(include={"crop_size", "scale", "flip", "photometric"})
-        draw_samples(data, split, target, count=count, seed=settings.train.seed, **options)
+        draw_samples(data, split, target, count=count, seed=settings.train.seed, **settings.data.augmentation)
     click.echo(f"Samples: {target}")

@@ -1,7 +1,6 @@
 """Zip files whose members are read where they are: nothing is extracted."""
 
 import io
-import struct
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 from keras_crosscoop.errors import InputError
 
 # What `zipfile` raises on damage; `RuntimeError` is of a member that is encrypted, or packed as it cannot unpack.
-_DAMAGE = (BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error, zlib.error)
+_DAMAGE = (BadZipFile, OSError, EOFError, RuntimeError, ValueError, zlib.error)
 
 
 class Archive:

@@ -163,13 +163,12 @@ def test_whatever_is_damaged(tmp_path):
             content[place] = rng.integers(256)
         (tmp_path / "a.zip").write_bytes(content)
         try:
-            for member in Archive(tmp_path / "a.zip").files("d", "").values():
-                assert member.read_bytes() == contents.get(member.path, b"renamed")
-        except InputError as error:
-            assert "Received: " in str(error)
+            found = Archive(tmp_path / "a.zip").files("d", "").values()
+            read = {member.path: member.read_bytes() for member in found}
+        except InputError:
             refusals += 1
-        except AssertionError:
-            assert member.path not in contents
+        else:
+            assert read == {path: contents[path] for path in read}
     assert refusals > 1500
 
 
