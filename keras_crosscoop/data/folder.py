@@ -8,7 +8,7 @@ from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import RGB
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import NO_CLASS, VOID
 
 _LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids, 255 void) and classes.txt"
 
@@ -58,8 +58,8 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
             raise InputError(f"A class is a name, or a name and a colour as in `road #804080`. {where}")
         if parts["name"] in colours:
             raise InputError(f"Two classes have one name. Rename one of them. {where}")
-        if len(colours) == VOID:
-            raise InputError(f"There can be at most {VOID} classes, as {VOID} is void. Merge some. {where}")
+        if len(colours) == NO_CLASS:
+            raise InputError(f"There can be at most {NO_CLASS} classes, as {VOID} is void. Merge some. {where}")
         red_green_blue = parts["colour"] and tuple(bytes.fromhex(parts["colour"]))
         colours[parts["name"]] = red_green_blue or defaults[len(colours)]
     if not colours:
