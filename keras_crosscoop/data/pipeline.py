@@ -15,6 +15,8 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import image_size
 from keras_crosscoop.labels import VOID
 
+_PREFETCH = 4  # batches that wait for the device; AUTOTUNE would let them take half of the memory
+
 OnError = Literal["fail", "skip"] | Skipped
 
 
@@ -110,10 +112,11 @@ def load_dataset(
     numbers = tf.data.Dataset.counter(start)
     if not repeat:
         numbers = numbers.take(len(pairs) - start % len(pairs))
-    samples = numbers.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    # AUTOTUNE stops at one a core, and then a sample that takes long makes the other cores wait: they come in order.
+    samples = numbers.map(sample, num_parallel_calls=(os.cpu_count() or 1) + 2, deterministic=True)
     if batch_size is not None:
         samples = samples.batch(batch_size, drop_remainder=repeat)
-    return samples.prefetch(tf.data.AUTOTUNE)
+    return samples.prefetch(_PREFETCH)
 
 
 _NOWHERE = (np.zeros(3, np.int32),) * 2  # where a whole image goes
