@@ -13,7 +13,9 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder that holds it; the run's own by default.")
 @click.option("--split", help="What to measure on; the run's validation split by default.")
 @click.option(
-    "--crop", type=int, help="Measure on the middle of each image, so many pixels; by default as the run did."
+    "--crop",
+    type=click.IntRange(min=0),
+    help="Measure on the middle so many pixels; 0 for whole images. By default as the run.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def evaluate(

@@ -15,7 +15,10 @@ from keras_crosscoop.models.costs import Cost, Part
 def print_evaluation(figures: dict[str, Any]) -> None:
     """Prints the IoU of each class and the means, a column an output, in percent."""
     outputs = figures["outputs"]
-    table = Table(title=f"IoU in % on {figures['dataset']} {figures['split']}, {figures['images']} images")
+    shown = f"the middle {figures['crop']} pixels of {figures['images']}" if figures["crop"] else figures["images"]
+    table = Table(title=f"IoU in % on {figures['dataset']} {figures['split']}, {shown} images")
+    if figures["skipped"]:
+        table.caption = f"skipped: {len(figures['skipped'])}, the first: {escape(figures['skipped'][0])}"
     table.add_column("class")
     for output in outputs:
         table.add_column(output, justify="right")

@@ -21,6 +21,7 @@ from keras_crosscoop.errors import InputError, unknown
 
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
 Weights = str | None  # "imagenet", a file or nothing
+Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -42,7 +43,7 @@ class Data(_Section):
     val_split: str = "val"
     on_error: Literal["fail", "skip"] = "fail"  # at a file that cannot be used: end the run, or go on without it
     crop_size: PositiveInt = 513  # pixels, height and width
-    scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
+    scale: tuple[Finite, Finite] = (0.5, 2.0)
     flip: bool = True
     photometric: bool = True
 
@@ -129,7 +130,7 @@ class Train(_Section):
 class Loss(_Section):
     """What is minimised: the sum of this loss over both outputs."""
 
-    class_weights: dict[str, NonNegativeFloat] | None = None  # by class name, 1 for those not named
+    class_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None  # by name; 1 for others
 
 
 class Evaluation(_Section):

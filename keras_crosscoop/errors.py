@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class AbsentError(InputError):
+    """What is asked for is not there at all, no file of a split, say: nobody wanted it, rather than lost a part."""
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     """The error for a name that is none of `valid`, with the nearest valid one if any comes close.
 

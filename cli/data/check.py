@@ -3,9 +3,14 @@
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.settings import resolve
+
+if TYPE_CHECKING:
+    from keras_crosscoop.data.checking import Report
 
 FOUND_FAILURES = 1
 
@@ -30,7 +35,8 @@ def check(
     """Decode every file of a data set, list whatever is wrong with any, and count the classes.
 
     Exits with 1 if there is a problem: a file without its partner or that cannot be read, sizes that differ, ids that
-    are no class, one picture in two splits. Weights are those of the training split, or of the one that is named.
+    are no class, one picture in two splits. Weights are of the split that the recipe trains on, or of the one that is
+    named; there are none while there is a problem.
 
     \b
     crosscoop-tf data check camvid --data-dir CamVid
@@ -51,10 +57,11 @@ def check(
     if weights and (as_json or len(splits) > 1):
         raise click.UsageError("--weights prints those of one split, and JSON has them anyway: give it one --split.")
     if weights and not splits:
-        splits = ("train",)
+        splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:
         check_new(chart, force=force)
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         opening = bar.add_task("Opening the data set", total=None)  # street_scenes is drawn the first time
         data = dataset(name, data_dir)
         records = data_dir and find_records(name, data_dir)
@@ -65,12 +72,19 @@ def check(
         draw_frequencies(report, chart)
     if as_json:
         click.echo(json.dumps(report.figures()))
+    elif weights and report.problems:
+        _complain(report)
     elif weights:
         rounded = {name: float(f"{weight:.4g}") for name, weight in report.class_weights(splits[0]).items()}
         click.echo(yaml.safe_dump({"loss": {"class_weights": rounded}}, sort_keys=False, allow_unicode=True), nl=False)
-        for problem in report.problems:
-            click.echo(f"{problem.severity}: {problem.message}", err=True)
+        _complain(report)
     else:
         print_report(report)
     if report.problems:
         sys.exit(FOUND_FAILURES)
+
+
+def _complain(report: "Report") -> None:
+    for finding in report.findings:
+        if finding.severity != "note":
+            click.echo(f"{finding.severity}: {finding.message}", err=True)

@@ -74,7 +74,8 @@ def _download(name: str, data_dir: Path | None) -> None:
         bar.update(tasks[what], completed=done, total=total or None)
 
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         download_voc2012(data_dir, show)
     click.echo(f"Downloaded: {data_dir}")
 
@@ -88,9 +89,10 @@ def _write(name: str, data_dir: Path | None, records: Path, splits: tuple[str, .
 
     planned = plan(name, data_dir, records, splits)
     if planned.left_out:
-        click.echo(f"Left out, as there are no files: {', '.join(planned.left_out)}", err=True)
-    click.echo(f"Records to write: {planned.samples:,} samples, {planned.size / 1e9:.2f} GB", err=True)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+        click.echo(f"Left out, as they are not there: {', '.join(planned.left_out)}", err=True)
+    click.echo(f"Records to write: {planned.samples:,} samples, {planned.size / 1e6:,.1f} MB", err=True)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Writing", total=None if beam_options else planned.samples)  # Beam's workers tell nothing
         folder = write(planned, beam_options=beam_options, on_sample=lambda: bar.advance(task))
     click.echo(f"Records: {folder}\nTrain from them: crosscoop-tf fit --dataset {name} --data-dir {planned.records}")

@@ -46,5 +46,6 @@ def show(
     check_new(target, force=force)
     with Console(stderr=True).status("Drawing samples"):
         data = dataset(name, settings.data.dir)
-        draw_samples(data, split, target, count=count, seed=settings.train.seed, **settings.data.augmentation)
+        options = {**settings.data.augmentation, "on_error": settings.data.on_error}
+        draw_samples(data, split, target, count=count, seed=settings.train.seed, **options)
     click.echo(f"Samples: {target}")

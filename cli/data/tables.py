@@ -11,6 +11,7 @@ from rich.text import Text
 from keras_crosscoop.data.checking import Report, Split
 from keras_crosscoop.data.spec import Entry
 
+FINDINGS = 20  # of a kind
 SIZES = 3  # of images, the commonest ones; more would hide the table
 _STYLES = {"problem": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -35,13 +36,16 @@ def print_report(report: Report) -> None:
     labelled = [split for split in report.splits if any(split.pixels)]
     if labelled:
         console.print(_frequencies(report, labelled))
-    for finding in report.findings:
-        line = Text(f"{finding.severity}: ", _STYLES[finding.severity]).append(finding.message, "default")
-        console.print(line, soft_wrap=True)
+    for severity, style in _STYLES.items():
+        found = [finding.message for finding in report.findings if finding.severity == severity]
+        for message in found[:FINDINGS]:
+            console.print(Text(f"{severity}: ", style).append(message, "default"), soft_wrap=True)
+        if len(found) > FINDINGS:
+            console.print(f"{severity}: and {len(found) - FINDINGS:,} more; --json lists all", style=style)
     images = sum(split.images for split in report.splits)
     problems = len(report.problems)
     console.print(
-        f"{problems} problem{'s' if problems > 1 else ''}, listed above; images without one: {images:,}."
+        f"{problems} problem{'s' if problems > 1 else ''}; images without one: {images:,}."
         if problems
         else f"All is well: {images:,} images and their labels were read.",
         style="bold red" if problems else "bold green",
@@ -64,18 +68,23 @@ def _sizes(report: Report) -> Table:
 
 
 def _frequencies(report: Report, splits: list[Split]) -> Table:
-    table = Table(title="Share of each class in all pixels that have one, and images with it")
-    table.add_column("class")
+    with_images = len(splits) <= 2  # or else 80 columns do not hold it
+    title = "Share of each class in all pixels that have one"
+    table = Table(title=f"{title}, and images with it" if with_images else title)
+    table.add_column("class", no_wrap=True)
     for split in splits:
-        table.add_column(escape(split.name), justify="right")
-        table.add_column("images", justify="right")
-    table.add_column(f"in {escape(splits[0].name)}", width=20)
+        table.add_column(escape(split.name), justify="right", no_wrap=True)
+        if with_images:
+            table.add_column("images", justify="right")
+    table.add_column(f"in {escape(splits[0].name)}", width=20 if with_images else 12)
     most = max(splits[0].frequencies)
     for index, name in enumerate(report.classes):
         cells = []
         for split in splits:
             images = split.images_with[index]
-            cells += [f"{split.frequencies[index]:.2%}" if images else "never", f"{images:,}"]
+            cells.append(f"{split.frequencies[index]:.2%}" if images else "never")
+            if with_images:
+                cells.append(f"{images:,}")
         colour = "#{:02x}{:02x}{:02x}".format(*report.palette[index])
         table.add_row(escape(name), *cells, Bar(most, 0, splits[0].frequencies[index], color=colour))
     return table

@@ -37,6 +37,9 @@ class Archive:
             ) from error
         weakref.finalize(self, file.close)  # `ZipFile.__del__` may come too late, after the warning that it is open
 
+    def __reduce__(self) -> tuple:
+        return Archive, (self.path,)  # a copy opens the file for itself
+
     def files(self, folder: str, suffix: str) -> dict[str, "Member"]:
         """The members below `folder` whose names end in `suffix`, by the part between the two."""
         return {

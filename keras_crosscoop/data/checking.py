@@ -13,11 +13,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from keras_crosscoop.data.catalogue import CATALOGUE
 from keras_crosscoop.data.decoding import Encoded, open_image, open_label
 from keras_crosscoop.data.pairing import UnpairedError
 from keras_crosscoop.data.records.checksums import SUMS, verify
 from keras_crosscoop.data.spec import Dataset, Pair
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import AbsentError, InputError, unknown
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
@@ -200,7 +201,8 @@ def check(
             findings.append(Finding("problem", split, str(error), files))
     whole = {split: [sample for sample in of_split if not sample.broken] for split, of_split in of_splits.items()}
     counted = tuple(_count(dataset, split, of_split) for split, of_split in whole.items())
-    findings += [*_doubles(whole), *_empty_labels(dataset, whole), *_absent_classes(dataset, counted)]
+    findings += [*_too_few(dataset.name, pairs), *_doubles(whole)]
+    findings += [*_empty_labels(dataset, whole), *_absent_classes(dataset, counted)]
     order = {split: place for place, split in enumerate(("", *dataset.splits))}
     once: dict[tuple[str, ...], Finding] = {}
     for finding in sorted(findings, key=lambda finding: order[finding.split]):
@@ -254,14 +256,14 @@ def _find_all(dataset: Dataset, splits: Sequence[str] | None, findings: list[Fin
         if not pairs[split]:
             message = f"A split must hold images, but this one is empty. Is it fully extracted? Received: {split!r}"
             findings.append(Finding("problem", split, message))
-    if not pairs:
+    if not pairs and all(isinstance(error, AbsentError) for error in absent.values()):
         raise next(iter(absent.values()))
     for split in _NEEDED:
         if not splits and split not in dataset.splits:
             message = f'There is no split "{split}". Training needs one, or another named by data.{split}_split.'
             findings.append(Finding("warning", "", message))
     for split, error in absent.items():
-        if split in (splits or _NEEDED):
+        if split in (splits or _NEEDED) or not isinstance(error, AbsentError):
             findings.append(Finding("problem", split, str(error)))
         else:
             findings.append(Finding("note", split, f"Split {split} was not checked. {error}"))
@@ -303,6 +305,17 @@ def _count(dataset: Dataset, split: str, samples: Sequence[_Sample]) -> Split:
         tuple((of_classes > 0).sum(0).tolist()),
         tuple((table.sum(1) @ (of_classes > 0)).tolist()),
     )
+
+
+def _too_few(name: str, pairs: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
+    for split, of_split in pairs.items():
+        expected = CATALOGUE[name].splits.get(split) if name in CATALOGUE else None
+        if expected and len(of_split) < expected:
+            message = (
+                f"Split {split} has {len(of_split):,} of {expected:,} images. Is the data set fully extracted? "
+                f"Received: {split!r}"
+            )
+            yield Finding("warning", split, message)
 
 
 def _doubles(samples: Mapping[str, Sequence[_Sample]]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from keras_crosscoop.data.archive import Archive
 from keras_crosscoop.data.pairing import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
@@ -84,9 +84,6 @@ def open(data_dir: Path) -> Dataset:
     """Cityscapes in `data_dir`, laid out as `ENTRY` says; a part may be missing until it is asked for.
 
     Labels are the official `*_labelIds.png`. Where gtFine holds none of those, `*_labelTrainIds.png` are read.
-
-    Raises:
-        InputError: the archive of labels cannot be read.
     """
     parts = _Parts(data_dir)
     by_id = tuple(label.train_id for label in LABELS)
@@ -110,6 +107,16 @@ class _Parts:
         self._archive = cache(Archive)  # each is opened once, when a split of it is asked for
 
     def pairs(self, split: str, kind: str | None, ids: str) -> list[Pair]:
+        parts = ["leftImg8bit"] if kind is None else ["leftImg8bit", kind]
+        missing = [part for part in parts if self._find(part, split) is None]
+        if missing:
+            whole = missing == parts or kind == "gtCoarse"  # coarse labels are an addition that few people get
+            package = _package(missing[0], split)
+            raise (AbsentError if whole else InputError)(
+                f"A part of the data set is missing: expected {self._data_dir / missing[0] / split} or "
+                f"{self._data_dir / package}. Get {package} from {ENTRY.source}; it need not be extracted. "
+                f"Received: {self._data_dir}"
+            )
         images = self._files("leftImg8bit", split, "_leftImg8bit.png")
         if kind is None:
             return [(images[key], None) for key in sorted(images)]
@@ -127,20 +134,16 @@ class _Parts:
     def only_training_ids(self) -> bool:
         """Whether the fine labels are there as training ids, and not as ids."""
         there = [split for split in ("train", "val") if self._find("gtFine", split)]
-        return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in there) and any(
-            self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in there
-        )
+        try:
+            return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in there) and any(
+                self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in there
+            )
+        except InputError:  # of a damaged archive: the splits that need it tell
+            return False
 
     def _files(self, kind: str, split: str, suffix: str) -> dict[str, Stored]:
         """`CITY/CITY_SEQUENCE_FRAME` -> file; other files in the same folders are passed over."""
         found = self._find(kind, split)
-        if found is None:
-            package = _package(kind, split)
-            raise InputError(
-                f"A part of the data set is missing: expected {self._data_dir / kind / split} or "
-                f"{self._data_dir / package}. Get {package} from {ENTRY.source}; it need not be extracted. "
-                f"Received: {self._data_dir}"
-            )
         if found.is_file():
             return self._archive(found).files(f"{kind}/{split}", suffix)
         return {

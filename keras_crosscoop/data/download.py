@@ -218,6 +218,10 @@ def _told(data_dir: Path) -> Iterator[None]:
     """Tells what the file system refuses; network errors were told before."""
     try:
         yield
+    except requests.RequestException as error:  # an OSError, too
+        raise InputError(
+            f"The archive cannot be fetched ({_reason(error)}). Try again later. Received: {data_dir}"
+        ) from error
     except OSError as error:
         remedy = "Make room" if error.errno == errno.ENOSPC else "Name a folder that is yours to write"
         raise InputError(

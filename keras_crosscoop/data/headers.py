@@ -7,9 +7,11 @@ from typing import NamedTuple
 GREY, COLOURED, INDEXED = 0, 2, 3  # PNG's colour types
 
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
-_SPECIAL = {b"tRNS", b"acTL", b"eXIf"}  # its chunks of transparency, animation and metadata such as the orientation
+_SPECIAL = {b"tRNS", b"acTL", b"eXIf", b"zTXt", b"iTXt"}  # its chunks of transparency, animation, and metadata that may
+_TURNING_TEXT = b"Raw profile type exif"  # hold an orientation; as may a tEXt chunk of this name
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG's markers of baseline, extended and progressive frames
+_SCAN, _END, _TAIL = 0xDA, b"\xff\xd9", 1024  # of its pixels; of its end, which cameras write a little behind
 _EXIF = 0xE1  # its marker of metadata, the orientation among them
 
 
@@ -26,7 +28,7 @@ class Png(NamedTuple):
 
 
 class Jpeg(NamedTuple):
-    """What matters of a JPEG file: its size, as stored, its number of `channels`, and whether it `has_exif` data."""
+    """What matters of a JPEG file: its size, as stored, its `channels`, and whether it `has_exif` data or the like."""
 
     size: tuple[int, int]
     channels: int
@@ -41,24 +43,30 @@ def png(data: bytes) -> Png | None:
     chunks, at = {}, 33  # name -> where it begins
     while at + 8 <= len(data):  # to the end: an orientation may also stand behind the pixels
         chunks.setdefault(data[at + 4 : at + 8], at)
+        if data.startswith(_TURNING_TEXT, at + 8):
+            chunks[b"eXIf"] = at
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     plain = depth == 8 and not interlaced and b"IDAT" in chunks and not chunks.keys() & _SPECIAL
     return Png((height, width), colour_type, plain, chunks.get(b"IDAT", 33))
 
 
 def jpeg(data: bytes) -> Jpeg | None:
-    """The header of a JPEG file of 8 bits; None where it is none, or another one, or damaged."""
+    """The header of a JPEG file of 8 bits; None where it is none, or another one, or breaks off."""
     if not data.startswith(_JPEG):
         return None
-    has_exif, at = False, 2
+    frame, has_exif, at = None, False, 2
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _SCAN:
+            break
         if marker in _FRAMES:
-            depth, height, width, channels = struct.unpack_from(">BHHB", data, at + 4)
-            return Jpeg((height, width), channels, has_exif) if depth == 8 and height else None
+            frame = struct.unpack_from(">BHHB", data, at + 4)
         has_exif |= marker == _EXIF
         at += 2 + length
-    return None
+    if frame is None or _END not in data[-_TAIL:]:
+        return None
+    depth, height, width, channels = frame
+    return Jpeg((height, width), channels, has_exif) if depth == 8 and height else None
 
 
 def as_grey(data: bytes, header: Png) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -26,13 +26,19 @@ class UnpairedError(InputError):
         self.alone = alone
         self.pairs = pairs
 
+    def __reduce__(self) -> tuple:
+        return UnpairedError, (self.alone, self.pairs)
+
 
 def pair_folders(images: Path, labels: Path) -> list[Pair]:
     """The pairs of two folders, subfolders included, in the order of their relative paths.
 
     Raises:
+        AbsentError: both folders are missing.
         InputError: a folder is missing, a file has no partner, or two images compete for one label.
     """
+    if not (images.is_dir() or labels.is_dir()):
+        raise AbsentError(f"A folder of the data set is missing. Is it fully extracted? Received: {images}")
     return pair_files(
         _files(images, IMAGE_SUFFIXES),
         _files(labels, LABEL_SUFFIXES),

@@ -1,5 +1,6 @@
 """From files to tensors: the `tf.data` pipeline of every data set."""
 
+import math
 import os
 from typing import Literal
 
@@ -69,8 +70,10 @@ def load_dataset(
             raises then: this error inside `readable_errors()`, a `tf.errors.OpError` outside.
     """
     _check_settings(crop_size, scale, center_crop, batch_size, start)
+    if on_error not in ("fail", "skip") and not isinstance(on_error, Skipped):
+        raise InputError(f'`on_error` must be "fail", "skip" or a `Skipped`. Received: on_error={on_error!r}.')
     source = name if isinstance(name, Dataset) else dataset(name, data_dir)
-    pairs = source.pairs(split)
+    pairs = source.pairs(split, headers=on_error == "fail")
     skipped = Skipped(len(pairs)) if on_error == "skip" else on_error
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     if crop_size is None and batch_size not in (None, 1):
@@ -85,12 +88,13 @@ def load_dataset(
 
     def read(index: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
         for distance in range(len(pairs)):
+            pair = pairs[(index + distance) % len(pairs)]
             try:
-                image, label, *target = window(source.open(*pairs[(index + distance) % len(pairs)]), draws)
+                image, label, *target = window(source.open(*pair), draws)
             except InputError as error:
                 if skipped == "fail":
                     raise
-                skipped.add(error)
+                skipped.add(pair[0], error)
             else:
                 return image, label if training or not distance else np.full_like(label, VOID), *target
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
@@ -112,8 +116,7 @@ def load_dataset(
     numbers = tf.data.Dataset.counter(start)
     if not repeat:
         numbers = numbers.take(len(pairs) - start % len(pairs))
-    # AUTOTUNE stops at one a core, and then a sample that takes long makes the other cores wait: they come in order.
-    samples = numbers.map(sample, num_parallel_calls=(os.cpu_count() or 1) + 2, deterministic=True)
+    samples = numbers.map(sample, num_parallel_calls=_samples_under_way(), deterministic=True)
     if batch_size is not None:
         samples = samples.batch(batch_size, drop_remainder=repeat)
     return samples.prefetch(_PREFETCH)
@@ -122,12 +125,21 @@ def load_dataset(
 _NOWHERE = (np.zeros(3, np.int32),) * 2  # where a whole image goes
 
 
+def _samples_under_way() -> int:
+    """A few more than cores, at most 32: as they come in order, a slow one would make the cores of the others wait.
+
+    AUTOTUNE stops at one a core. Of Cityscapes, each takes some 15 MB.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + 2, 32)
+
+
 def _check_settings(
     crop_size: int, scale: tuple[float, float], center_crop: int | None, batch_size: int | None, start: int
 ) -> None:
     if crop_size < 1:
         raise InputError(f"`crop_size` must be at least 1 pixel. Received: crop_size={crop_size}.")
-    if not 0 < scale[0] <= scale[1]:
+    if not 0 < scale[0] <= scale[1] < math.inf:
         raise InputError(f"`scale` must be two positive factors, the smaller one first. Received: scale={scale}.")
     if center_crop is not None and center_crop < 1:
         raise InputError(f"`center_crop` must be at least 1 pixel, or None for whole images. Received: {center_crop=}.")

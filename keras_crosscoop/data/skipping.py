@@ -1,13 +1,14 @@
 """Going on without the files that cannot be used, within limits."""
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import Stored
 
 
 class Skipped:
-    """The bad files that `load_dataset(..., on_error=...)` skipped.
+    """The samples of a split that `load_dataset(..., on_error=...)` skipped, as a file of them is bad.
 
     Attributes:
-        reasons: what was wrong with each bad file, once for each.
+        reasons: what is wrong with each of them.
 
     Args:
         images: how many the split has.
@@ -17,20 +18,20 @@ class Skipped:
     def __init__(self, images: int, most: float = 0.01) -> None:
         self.images = images
         self.most = most
-        self._reasons: dict[str, None] = {}
+        self._reasons: dict[str, str] = {}  # by image
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """See the class."""
-        return tuple(self._reasons)
+        return tuple(self._reasons.values())
 
-    def add(self, error: InputError) -> None:
-        """Remembers why a file cannot be used.
+    def add(self, image: Stored, error: InputError) -> None:
+        """Remembers why the sample of an image cannot be used; of several reasons, the first.
 
         Raises:
             InputError: it is one too many.
         """
-        self._reasons[str(error)] = None
+        self._reasons.setdefault(str(image), str(error))
         if len(self._reasons) > self.most * self.images:
             raise InputError(
                 f"{len(self._reasons)} of {self.images} images cannot be used, more than the {self.most:.0%} that may "

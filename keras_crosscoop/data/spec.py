@@ -59,11 +59,11 @@ class Dataset:
         if not self.label_ids:
             object.__setattr__(self, "label_ids", tuple(range(len(self.classes))))
 
-    def pairs(self, split: str) -> list[Pair]:
+    def pairs(self, split: str, *, headers: bool = True) -> list[Pair]:
         """The `(image path, label path)` of each sample, checked as far as the files' headers tell.
 
         Files inside an archive or a record come as objects with a path's `name` and `read_bytes()`. In a split without
-        labels, None stands for the label.
+        labels, None stands for the label. Without `headers`, no file is looked into.
 
         Raises:
             InputError: there is no such split, or it is empty; a folder is missing; an image or a label has no partner,
@@ -76,7 +76,7 @@ class Dataset:
                 f'A split must hold images, but that of data set "{self.name}" is empty. Is it fully extracted? '
                 f"Received: {split!r}."
             )
-        if self.check_headers:
+        if headers and self.check_headers:
             with ThreadPoolExecutor() as pool:
                 for _ in pool.map(self._check, pairs):  # in order, so that the first bad file is the one named
                     pass

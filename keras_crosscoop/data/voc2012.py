@@ -6,7 +6,7 @@ Inverse Detectors", ICCV 2011 (SBD).
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
@@ -18,7 +18,7 @@ import numpy as np
 from keras_crosscoop.data.pairing import UnpairedError, pair_files
 from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.data.spec import Dataset, Entry, Pair
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import pnm
 
@@ -166,17 +166,29 @@ def _listed(voc: Path, split: str, more_images: Mapping[str, Stored] = MappingPr
 def _augmented(voc: Path, data_dir: Path) -> list[Pair]:
     """The pairs of split "trainaug", in the order of their names."""
     sbd_images, sbd_labels = _sbd(voc, data_dir)
-    listed = _listed(voc, "train", sbd_images)
+    listed, alone = _pairs_and_unpaired(lambda: _listed(voc, "train", sbd_images))
     images = {**sbd_images, **_files(voc / "JPEGImages", ".jpg")}
     names = sbd_labels.keys() - _names(voc, "train").keys() - _names(voc, "val").keys()
     labels = {name: sbd_labels[name] for name in names}
-    added = pair_files(
-        {name: images[name] for name in labels if name in images},
-        labels,
-        image_at=lambda name: f"{voc}/JPEGImages/{name}.jpg, which {_TRAINVAL} holds",
-        label_at=str,
+    added, more_alone = _pairs_and_unpaired(
+        lambda: pair_files(
+            {name: images[name] for name in labels if name in images},
+            labels,
+            image_at=lambda name: f"{voc}/JPEGImages/{name}.jpg, which {_TRAINVAL} holds",
+            label_at=str,
+        )
     )
-    return sorted(listed + added, key=lambda pair: pair[0].name)
+    pairs = sorted(listed + added, key=lambda pair: pair[0].name)
+    if alone or more_alone:
+        raise UnpairedError({**alone, **more_alone}, pairs)
+    return pairs
+
+
+def _pairs_and_unpaired(find: Callable[[], list[Pair]]) -> tuple[list[Pair], Mapping[str, str]]:
+    try:
+        return find(), {}
+    except UnpairedError as error:
+        return error.pairs, error.alone
 
 
 def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, Stored], dict[str, Stored]]:
@@ -188,7 +200,7 @@ def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, Stored], dict[str, Stored
     for folder in (root / place for root in roots for place in _SBD_PLACES):
         if labels := _files(folder / "cls", ".mat"):
             return _files(folder / "img", ".jpg"), {name: MatLabel(path) for name, path in labels.items()}
-    raise InputError(
+    raise AbsentError(
         f"Split trainaug needs SBD: expected {data_dir / _SBD_PLACES[0]}/cls, or its labels as PNGs in "
         f"{voc}/SegmentationClassAug. Extract {_SBD} from {_SBD_SOURCE} there, or do without by "
         f"`--set data.train_split=train`. Received: 'trainaug'"
@@ -201,7 +213,7 @@ def _names(voc: Path, split: str) -> dict[str, None]:
     try:
         return dict.fromkeys(path.read_text("utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
+        raise (AbsentError if split == "test" and not path.exists() else InputError)(
             f"The list of split {split} cannot be read. Extract {_archive(split)}, which holds it, whole. "
             f"Received: {path}"
         ) from error

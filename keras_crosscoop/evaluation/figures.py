@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_crosscoop.data import Dataset, OnError, load_dataset, readable_errors
+from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.metrics import iou_per_class
@@ -35,20 +35,25 @@ def evaluate(
         callbacks: for progress.
 
     Returns:
-        `{"dataset", "split", "images", "outputs": {output: {"mean_iou", "pixel_accuracy", "per_class": {name: iou}}}}`,
-        fractions of 1. A class in neither labels nor predictions has IoU None and counts in no mean.
+        `{"dataset", "split", "images", "skipped", "crop", "outputs": {output: figures}}`, where the figures are
+        `{"mean_iou", "pixel_accuracy", "per_class": {name: iou}}`, fractions of 1, and `skipped` holds the reasons why
+        images were left out. A class in neither labels nor predictions has IoU None and counts in no mean.
 
     Raises:
         InputError: there is no such split, it has no labels, or a file of it cannot be used.
     """
     dataset.check_labelled(split)
-    samples = load_dataset(dataset, split, center_crop=center_crop, batch_size=1, on_error=on_error)
+    skipped = Skipped(len(dataset.find(split))) if on_error == "skip" else on_error
+    samples = load_dataset(dataset, split, center_crop=center_crop, batch_size=1, on_error=skipped)
     with readable_errors():
         model.evaluate(samples, verbose=0, callbacks=list(callbacks))
+    reasons = [] if skipped == "fail" else list(skipped.reasons)
     return {
         "dataset": dataset.name,
         "split": split,
-        "images": int(samples.cardinality()),
+        "images": int(samples.cardinality()) - len(reasons),
+        "skipped": reasons,
+        "crop": center_crop,
         "outputs": {name: _figures(matrix, dataset.classes) for name, matrix in model.confusions.items()},
     }
 

@@ -52,14 +52,15 @@ class WriteHistory(keras.callbacks.Callback):
 class ReportSkipped(keras.callbacks.Callback):
     """Adds to an epoch's figures how many files were skipped so far, if any were, and lists them in `skipped.txt`."""
 
-    def __init__(self, run: Run, skipped: Skipped) -> None:
+    def __init__(self, run: Run, *skipped: Skipped) -> None:
         super().__init__()
         self.path = run.folder / "skipped.txt"
         self.skipped = skipped
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Counts and writes."""
-        if self.skipped.reasons:
-            logs["skipped_files"] = len(self.skipped.reasons)
+        reasons = [reason for of_split in self.skipped for reason in of_split.reasons]
+        if reasons:
+            logs["skipped_files"] = len(reasons)
             with written(self.path) as partial:
-                partial.write_text("".join(f"{reason}\n" for reason in self.skipped.reasons), encoding="utf-8")
+                partial.write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")

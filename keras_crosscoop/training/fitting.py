@@ -31,8 +31,8 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
         data.check_labelled(split)
     images = len(data.find(settings.data.train_split))
     steps = max(1, round(images / settings.train.batch_size))  # an epoch; batches run across its end
-    skipped = Skipped(images)
-    training, validation = _pipelines(settings, data, skipped if settings.data.on_error == "skip" else "fail")
+    skipped = Skipped(images), Skipped(len(data.find(settings.data.val_split)))
+    training, validation = _pipelines(settings, data, skipped if settings.data.on_error == "skip" else ("fail", "fail"))
     run = Run.create(folder, settings, data)
     with _discarded_if_useless(run), readable_errors():
         model = _network(settings, run)
@@ -47,7 +47,7 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
             verbose=0,
             callbacks=[
                 KeepBest(run),
-                ReportSkipped(run, skipped),
+                ReportSkipped(run, *skipped),
                 WriteHistory(run),
                 keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
                 *callbacks,
@@ -87,7 +87,7 @@ def _loss(settings: Settings, data: Dataset) -> CrossEntropy:
     return CrossEntropy([weights.get(name, 1.0) for name in data.classes])
 
 
-def _pipelines(settings: Settings, data: Dataset, on_error: OnError) -> tuple:
+def _pipelines(settings: Settings, data: Dataset, on_error: tuple[OnError, OnError]) -> tuple:
     options = settings.data
     training = load_dataset(
         data,
@@ -97,10 +97,10 @@ def _pipelines(settings: Settings, data: Dataset, on_error: OnError) -> tuple:
         batch_size=settings.train.batch_size,
         repeat=True,
         seed=settings.train.seed,
-        on_error=on_error,
+        on_error=on_error[0],
     )
     validation = load_dataset(
-        data, options.val_split, center_crop=settings.evaluation.crop, batch_size=1, on_error=on_error
+        data, options.val_split, center_crop=settings.evaluation.crop, batch_size=1, on_error=on_error[1]
     )
     return training, validation
 

@@ -27,7 +27,7 @@ def test_it_says_what_it_writes_and_what_comes_next(records):
         f"Records: {folder}/folder/1.0.0",
         f"Train from them: crosscoop-tf fit --dataset folder --data-dir {folder}",
     ]
-    assert "Records to write: 11 samples, 0.00 GB" in done.err
+    assert "Records to write: 11 samples, 0.1 MB" in done.err
     assert "Left out" not in done.err
 
 
@@ -57,7 +57,7 @@ def test_splits_are_chosen_and_absent_ones_left_out(crosscoop, tmp_path):
         Image.fromarray(np.full((4, 6), 3, np.uint8)).save(tmp_path / "camvid" / kind / "1.png")
     prepare = ("data", "prepare", "camvid", "--data-dir", "camvid", "--records")
     done = crosscoop(*prepare, "all")
-    assert "Left out, as there are no files: test" in done.err
+    assert "Left out, as they are not there: test" in done.err
     assert keras_crosscoop.data.dataset("camvid", tmp_path / "all").splits == ("train", "val")
     crosscoop(*prepare, "some", "--split", "val")
     assert keras_crosscoop.data.dataset("camvid", tmp_path / "some").splits == ("val",)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from data.layouts import write_cityscapes
 from helpers import refused
 from PIL import Image
 
@@ -273,18 +274,22 @@ class TestCamvid:
         return tmp_path
 
     def test_what_one_may_do_without_is_noted(self, root):
-        (note,) = check(dataset("camvid", root)).findings
+        *few, note = check(dataset("camvid", root)).findings
         assert (note.severity, note.split) == ("note", "test")
+        assert [(finding.severity, finding.message.partition(". ")[0]) for finding in few] == [
+            ("warning", "Split train has 1 of 367 images"),
+            ("warning", "Split val has 1 of 101 images"),
+        ]
         assert note.message.startswith("Split test was not checked.")
         assert note.message.endswith(f"Received: {root / 'test'}")
 
     def test_what_was_asked_for_has_to_be_there(self, root):
-        (problem,) = check(dataset("camvid", root), ("train", "test")).findings
+        (problem,) = check(dataset("camvid", root), ("train", "test")).problems
         assert (problem.severity, problem.split) == ("problem", "test")
 
     def test_what_training_needs_has_to_be_there(self, root):
         shutil.rmtree(root / "valannot")
-        problem, _ = check(dataset("camvid", root)).findings
+        (problem,) = check(dataset("camvid", root)).problems
         assert (problem.severity, problem.split) == ("problem", "val")
         assert problem.message.endswith(f"Received: {root / 'valannot'}")
 
@@ -323,3 +328,14 @@ def test_figures_are_ready_for_json(mine):
     assert figures["ok"] is False
     assert figures["findings"][0]["files"] == (str(mine / "images/val/d.png"),)
     assert figures["splits"]["val"]["class_weights"] == {"road": None, "sky": None, "car": None}
+
+
+def test_a_damaged_split_that_one_may_do_without_is_a_problem(tmp_path):
+    """Unlike one that is not there."""
+    write_cityscapes(tmp_path, train_extra=2, zipped=True)
+    archive = tmp_path / "gtCoarse.zip"
+    archive.write_bytes(archive.read_bytes()[:-100])
+    problems = check(dataset("cityscapes", tmp_path)).problems
+    assert [problem.split for problem in problems] == ["train_extra"]  # and "train_coarse", of the same message
+    archive.unlink()
+    assert not check(dataset("cityscapes", tmp_path)).problems

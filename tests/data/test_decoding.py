@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import photograph
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from keras_crosscoop.data import decoding, headers
 from keras_crosscoop.data.decoding import open_image, open_label
@@ -74,6 +75,44 @@ def test_windows_of_images(name, tmp_path, monkeypatch):
     assert opened.size == whole.shape[:2]
     for rows, columns in WINDOWS if name in NATIVE else [(slice(5, 61), slice(2, 61))]:
         np.testing.assert_array_equal(opened.window(rows, columns), whole[rows, columns])
+
+
+@pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "tEXt"])
+def test_png_turned_by_a_text(chunk, tmp_path):
+    """As ImageMagick, and programs that write XMP, store the orientation."""
+    raw = exif(TURNED).tobytes()
+    hexadecimal = "".join(f"{raw.hex()[at : at + 72]}\n" for at in range(0, 2 * len(raw), 72))
+    profile = f"\nexif\n{len(raw):8}\n{hexadecimal}"
+    xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    text = PngInfo()
+    if chunk == "iTXt":
+        text.add_itxt("XML:com.adobe.xmp", xmp)
+    else:
+        text.add_text("Raw profile type exif", profile, zip=chunk == "zTXt")
+    saved(tmp_path / "a.png", PICTURE, pnginfo=text)
+    expected = read_image(tmp_path / "a.png")
+    assert expected.shape == (83, 61, 3)
+    assert open_image(tmp_path / "a.png").size == (83, 61)
+
+
+def test_jpeg_turned_behind_its_frame(tmp_path):
+    data = saved(tmp_path / "a.jpg", PICTURE, exif=exif(TURNED)).read_bytes()
+    at = data.index(b"\xff\xe1")
+    length = 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    block, rest = data[at : at + length], data[:at] + data[at + length :]
+    scan = rest.index(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(rest[:scan] + block + rest[scan:])
+    assert read_image(tmp_path / "a.jpg").shape == (83, 61, 3)
+    assert open_image(tmp_path / "a.jpg").size == (83, 61)
+
+
+def test_truncated_jpeg_is_told_once(tmp_path, capfd):
+    """Not by libjpeg too, which would write to stderr."""
+    path = NATIVE["jpg"](tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(InputError, match="image file is truncated"):
+        open_image(path)
+    assert "read error" not in capfd.readouterr().err
 
 
 def test_interlaced_png(tmp_path):

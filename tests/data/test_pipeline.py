@@ -132,6 +132,8 @@ def test_batches_run_on_across_epochs(root):
         ({"scale": (0, 1)}, r"`scale` must be two positive factors, .* Received: scale=\(0, 1\)"),
         ({"center_crop": 0}, r"`center_crop` must be at least 1 pixel, .* Received: center_crop=0"),
         ({"batch_size": 0}, r"`batch_size` must be at least 1, .* Received: batch_size=0"),
+        ({"scale": (1, float("inf"))}, r"`scale` must be two positive factors, .* Received: scale=\(1, inf\)"),
+        ({"on_error": "skpi"}, r'`on_error` must be "fail", "skip" or a `Skipped`\. Received: on_error=.skpi.'),
         ({"start": -1}, r"`start` must be a sample's number, .* Received: start=-1"),
     ],
 )
@@ -242,6 +244,31 @@ def test_skipping_takes_the_next_sample(make_folder):
     whole = list(load_dataset(data, "train", **settings).take(600).as_numpy_iterator())
     differ = [not np.array_equal(a[0], b[0]) for a, b in zip(stream, whole, strict=True)]
     assert sum(differ) == 3  # once an epoch; all others are the same bits as without the bad file
+
+
+def test_one_bad_file_counts_once(make_folder):
+    """Whatever the crop shows of it, and although its header alone tells, as of an empty file."""
+    root = make_folder({"train": 100})
+    ids = np.tile(np.arange(100, 132, dtype=np.uint8), (24, 1))  # another id in each column
+    Image.fromarray(ids).save(root / "masks/train/005.png")
+    skipped = Skipped(100)
+    settings = {"training": True, "crop_size": 8, "repeat": True, "on_error": skipped}
+    list(load_dataset(dataset("folder", root), "train", **settings).take(1000))
+    assert len(skipped.reasons) == 1
+    assert "The label of 005 holds class id 1" in skipped.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda path: path.write_bytes(b""), lambda path: Image.new("RGB", (32, 24)).save(path)]
+)
+def test_what_headers_tell_is_skipped_too(make_folder, spoil):
+    root = make_folder({"val": 100})
+    spoil(root / "masks/val/005.png")
+    skipped = Skipped(100)
+    assert len(list(load_dataset(dataset("folder", root), "val", on_error=skipped))) == 100
+    assert [reason.rpartition("/")[2] for reason in skipped.reasons] == ["005.png"]
+    with pytest.raises(InputError):
+        load_dataset(dataset("folder", root), "val")
 
 
 def test_too_much_to_skip(make_folder):

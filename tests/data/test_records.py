@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data.layouts import voc_name, write_cityscapes, write_voc, zip_cityscapes
 from helpers import refused
 from PIL import Image
 
@@ -267,6 +269,43 @@ def test_absent_splits_are_left_out_and_broken_ones_are_not(camvid, records):
     assert refused(plan, "camvid", camvid, records).endswith(f"Received: {camvid}/val/001.png")
     shutil.rmtree(camvid / "train")
     assert refused(plan, "camvid", camvid, records, ["train"]).endswith(f"Received: {camvid}/train")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_split_of_cityscapes_that_lost_a_file_is_not_left_out(tmp_path, records, zipped):
+    write_cityscapes(tmp_path / "whole", zipped=zipped)
+    planned = plan("cityscapes", tmp_path / "whole", records)
+    assert (list(planned.shards), planned.left_out) == (["train", "val", "test"], ("train_extra", "train_coarse"))
+    write_cityscapes(tmp_path / "less")
+    (label,) = (tmp_path / "less/gtFine/val/munster").glob("*labelIds.png")
+    label.unlink()
+    if zipped:
+        zip_cityscapes(tmp_path / "less")
+    assert "An image has no label" in refused(plan, "cityscapes", tmp_path / "less", records)
+
+
+def test_a_split_of_voc_that_lost_a_file_is_not_left_out(tmp_path, records):
+    voc = write_voc(tmp_path / "data", sbd="aug")
+    assert plan("voc2012", tmp_path / "data", records).left_out == ()
+    (voc / "JPEGImages" / f"{voc_name('sbd', 1)}.jpg").unlink()
+    assert "A label has no image" in refused(plan, "voc2012", tmp_path / "data", records)
+    shutil.rmtree(voc / "SegmentationClassAug")
+    assert plan("voc2012", tmp_path / "data", records).left_out == ("trainaug",)
+
+
+def test_a_copy_of_a_pair_reads_for_itself(written, root):
+    """Through pickling, as other processes get it: closing one leaves the other's file open."""
+    data = dataset("folder", written)
+    pairs = data.pairs("val")
+    copies = pickle.loads(pickle.dumps(pairs))
+    for pair, copy in zip(pairs, copies, strict=True):
+        for expected, found in zip(data.read(*pair), data.read(*copy), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    expected = data.read(*pairs[0])[0]
+    del copies, copy
+    gc.collect()
+    with (root / "classes.txt").open():  # would get the number of a descriptor that was closed
+        np.testing.assert_array_equal(data.read(*pairs[0])[0], expected)
 
 
 def test_a_folder_without_any_split(tmp_path, records):

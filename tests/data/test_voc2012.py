@@ -1,5 +1,6 @@
 """VOC 2012 and SBD as distributed: what comes out of the files, and what is said of bad ones."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -344,3 +345,18 @@ def test_bad_label_of_sbd(tmp_path, spoil, reason):
     assert reason in message
     assert "Extract benchmark.tgz again. Received: " in message
     assert message.endswith(f"benchmark_RELEASE/dataset/cls/{voc_name('sbd', 1)}.mat")
+
+
+def test_unpaired_files_of_voc_and_of_sbd_are_told_together(tmp_path):
+    """And all other pairs of both are kept."""
+    voc = write_voc(tmp_path, sbd="aug")
+    data = dataset("voc2012", tmp_path)
+    assert len(data.find("trainaug")) == 7
+    for path in (f"SegmentationClass/{voc_name('train', 0)}.png", f"JPEGImages/{voc_name('sbd', 1)}.jpg"):
+        (voc / path).unlink()
+    with pytest.raises(UnpairedError) as caught:
+        data.find("trainaug")
+    assert len(caught.value.alone) == 2
+    assert len(caught.value.pairs) == 5
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.alone) == (str(caught.value), caught.value.alone)

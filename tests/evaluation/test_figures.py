@@ -38,3 +38,15 @@ def test_other_classes_are_refused(make_folder):
     check_classes(["road", "sky", "car"], data)
     with pytest.raises(InputError, match=r"knows 2 classes \(road, sky\).*has 3 \(road, sky, car\)"):
         check_classes(["road", "sky"], data)
+
+
+def test_what_was_skipped_is_told(make_folder):
+    data = dataset("folder", make_folder({"train": 1, "val": 100}, size=(8, 8)))
+    _, bad = data.pairs("val")[7]
+    bad.write_bytes(b"")
+    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
+    model.compile()
+    figures = evaluate(model, data, "val", on_error="skip")
+    assert figures["images"] == 99
+    (reason,) = figures["skipped"]
+    assert reason.endswith(f"Received: {bad}")

@@ -1,7 +1,6 @@
 """What writing a data set as records will take, found out before the first byte is written."""
 
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.spec import Dataset, Pair
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.images import image_size
 
 VERSION = "1.0.0"
@@ -71,12 +70,12 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
         )
     data = dataset(name, data_dir)
     pairs: dict[str, list[Pair]] = {}
-    missing: dict[str, InputError] = {}
+    missing: dict[str, AbsentError] = {}
     for split in dict.fromkeys(splits or data.splits):
         try:
             pairs[split] = data.pairs(split)
-        except InputError as error:
-            if splits or data_dir is None or not (getattr(error, "absent", False) or _nothing_of(split, data_dir)):
+        except AbsentError as error:
+            if splits:
                 raise
             missing[split] = error
     if not pairs:
@@ -90,15 +89,6 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
         shards={split: _shard_lengths(len(found), sizes[split]) for split, found in pairs.items()},
         size=sum(sizes.values()),
         left_out=tuple(missing),
-    )
-
-
-def _nothing_of(split: str, data_dir: Path) -> bool:
-    """Whether no file or folder bears the split's name. If one does, the split is there, but not all of it."""
-    return not any(
-        name.startswith(split)
-        for _, folders, files in os.walk(data_dir, followlinks=True)
-        for name in (*folders, *files)
     )
 
 

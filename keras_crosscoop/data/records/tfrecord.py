@@ -4,6 +4,7 @@ A file is a sequence of records: the length in 8 bytes, its checksum in 4, the d
 `tf.train.Example`. Parsing one copies its pixels several times, so only the few bytes between its values are looked at.
 """
 
+import errno
 import os
 import struct
 from functools import cached_property
@@ -27,10 +28,15 @@ class Shard:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
+            remedy = "Copy it, or prepare the data set again"
+            if error.errno == errno.EMFILE:
+                remedy = "Allow more open files by `ulimit -n`: each shard is one"
             raise InputError(
-                f"A shard of the records cannot be opened ({error.strerror}). Copy it, or prepare the data set again. "
-                f"Received: {path}"
+                f"A shard of the records cannot be opened ({error.strerror}). {remedy}. Received: {path}"
             ) from error
+
+    def __reduce__(self) -> tuple:
+        return Shard, (self.path,)  # a copy opens the file for itself
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):

@@ -35,7 +35,6 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
 
     beam = {} if beam_options is None else _beam(beam_options)
     config = tfds.download.DownloadConfig(try_download_gcs=False, **beam)
-    opened.cache_clear()  # files may have changed since
     try:
         with _scratch(plan.folder) as scratch, _errors_of_workers():
             build = builder(plan, scratch, None if beam else on_sample)
@@ -51,6 +50,8 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
             f"The records cannot be written ({error.strerror or error}). Is there room, and permission? "
             f"Received: {plan.folder}"
         ) from error
+    finally:
+        opened.cache_clear()  # files are closed, and may change
     return plan.folder
 
 
