@@ -74,8 +74,7 @@ def _download(name: str, data_dir: Path | None) -> None:
         bar.update(tasks[what], completed=done, total=total or None)
 
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         download_voc2012(data_dir, show)
     click.echo(f"Downloaded: {data_dir}")
 

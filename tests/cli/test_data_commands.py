@@ -69,7 +69,7 @@ def test_check_lists_what_is_wrong_and_exits_with_1(crosscoop, make_folder):
     assert "Traceback" not in err
     code, out, _ = crosscoop("data", "check", "folder", "--data-dir", root, "--split", "val")
     assert code == 1
-    assert "1 problem, listed above; images without one: 1." in out
+    assert "1 problem; images without one: 1." in out
 
 
 def test_check_as_json_is_one_object(crosscoop, make_folder):
