@@ -14,6 +14,12 @@ def _bar() -> Progress:
     return Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=Console(stderr=True))
 
 
+def passing_bar() -> Progress:
+    """A bar that goes when the work is done, and is not there where no terminal shows it."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
 class FitProgress(keras.callbacks.Callback):
     """A bar over all steps of a training; when an epoch ends, its losses and what validation measured."""
 

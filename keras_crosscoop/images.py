@@ -23,13 +23,13 @@ _ID_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")  # Pillow's modes wit
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """The picture in an image file, uint8 `(H, W, 3)`: see `to_rgb`.
+def read_image(path: str | os.PathLike | Stored, content: BinaryIO | None = None) -> np.ndarray:
+    """The picture in an image file, or in its `content` if that was read already, uint8 `(H, W, 3)`: see `to_rgb`.
 
     Raises:
         InputError: the file is missing, no image, truncated, or larger than Pillow's guard against decompression bombs.
     """
-    with opened(path) as image:
+    with opened(path, content) as image:
         return to_rgb(image)
 
 
@@ -75,14 +75,16 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def read_label(path: str | os.PathLike) -> np.ndarray:
+def read_label(path: str | os.PathLike | Stored, content: BinaryIO | None = None) -> np.ndarray:
     """The ids in a label file as stored, int32 `(H, W)`: grey values (8 or 16 bits), palette indices, or 0 and 1.
+
+    As of `read_image`, its `content` may have been read already.
 
     Raises:
         InputError: the file cannot be read (see `read_image`), or it holds colours instead of ids.
     """
-    with opened(path) as image:
-        check_ids(image, path)
+    with opened(path, content) as image:
+        _check_ids(image, path)
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.int32)
 
 
@@ -99,7 +101,7 @@ def image_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
         InputError: the file is missing or no image.
     """
     with opened(path) as image:
-        return upright_size(image)
+        return _upright_size(image)
 
 
 def label_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
@@ -109,8 +111,8 @@ def label_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
         InputError: the file is missing, no image, or holds colours instead of ids.
     """
     with opened(path) as image:
-        check_ids(image, path)
-        return upright_size(image)
+        _check_ids(image, path)
+        return _upright_size(image)
 
 
 def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB]) -> None:
@@ -173,8 +175,7 @@ def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) ->
         raise InputError(f"The image cannot be read ({reason}). Replace or remove it. Received: {path}") from error
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """`(H, W)` of an opened image once it is turned as its header says."""
+def _upright_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     # The base class's method: PNG's own decodes all pixels to look for an orientation behind them.
     orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -183,12 +184,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return height, width
 
 
-def check_ids(image: Image.Image, path: str | os.PathLike | Stored) -> None:
-    """Refuses an opened label that holds colours.
-
-    Raises:
-        InputError: it does.
-    """
+def _check_ids(image: Image.Image, path: str | os.PathLike | Stored) -> None:
     if image.mode not in _ID_MODES:
         raise InputError(
             f"A label must hold one class id a pixel, as a grey or palette PNG, not {image.mode} colours. "

@@ -3,14 +3,10 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.settings import resolve
-
-if TYPE_CHECKING:
-    from keras_crosscoop.data.checking import Report
 
 FOUND_FAILURES = 1
 
@@ -45,8 +41,7 @@ def check(
     """
     import yaml
     from crosscoop_tf.data.tables import print_report
-    from rich.console import Console
-    from rich.progress import Progress
+    from crosscoop_tf.progress import passing_bar
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.checking import check
@@ -60,8 +55,7 @@ def check(
         splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:
         check_new(chart, force=force)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with passing_bar() as bar:
         opening = bar.add_task("Opening the data set", total=None)  # street_scenes is drawn the first time
         data = dataset(name, data_dir)
         records = data_dir and find_records(name, data_dir)
@@ -72,19 +66,15 @@ def check(
         draw_frequencies(report, chart)
     if as_json:
         click.echo(json.dumps(report.figures()))
-    elif weights and report.problems:
-        _complain(report)
     elif weights:
-        rounded = {name: float(f"{weight:.4g}") for name, weight in report.class_weights(splits[0]).items()}
-        click.echo(yaml.safe_dump({"loss": {"class_weights": rounded}}, sort_keys=False, allow_unicode=True), nl=False)
-        _complain(report)
+        if not report.problems:
+            rounded = {name: float(f"{weight:.4g}") for name, weight in report.class_weights(splits[0]).items()}
+            section = {"loss": {"class_weights": rounded}}
+            click.echo(yaml.safe_dump(section, sort_keys=False, allow_unicode=True), nl=False)
+        for finding in report.findings:
+            if finding.severity != "note":
+                click.echo(f"{finding.severity}: {finding.message}", err=True)
     else:
         print_report(report)
     if report.problems:
         sys.exit(FOUND_FAILURES)
-
-
-def _complain(report: "Report") -> None:
-    for finding in report.findings:
-        if finding.severity != "note":
-            click.echo(f"{finding.severity}: {finding.message}", err=True)

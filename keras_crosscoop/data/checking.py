@@ -18,7 +18,7 @@ from keras_crosscoop.data.decoding import Encoded, open_image, open_label
 from keras_crosscoop.data.pairing import UnpairedError
 from keras_crosscoop.data.records.checksums import SUMS, verify
 from keras_crosscoop.data.spec import Dataset, Pair
-from keras_crosscoop.errors import AbsentError, InputError, unknown
+from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
@@ -182,8 +182,7 @@ def check(
         InputError: the data set has no split of that name, or none of them is there.
     """
     for split in splits or ():
-        if split not in dataset.splits:
-            raise unknown(f'split of data set "{dataset.name}"', split, dataset.splits)
+        dataset.check_split(split)
     findings = list(_changed(records)) if records else []
     pairs = _find_all(dataset, splits, findings)
 

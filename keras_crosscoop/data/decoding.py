@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import ExifTags, ImageOps
+from PIL import ExifTags
 
 from keras_crosscoop.data import headers
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import Stored
-from keras_crosscoop.images import check_ids, opened, to_rgb
+from keras_crosscoop.images import opened, read_image, read_label
 
 _PNM = re.compile(rb"P[56]\n(\d+) (\d+)\n255\n")  # as `images.pnm` writes it
 
@@ -45,8 +45,7 @@ def open_image(file: Stored) -> Encoded:
     data = content(file)
 
     def by_pillow() -> np.ndarray:
-        with opened(file, BytesIO(data)) as image:
-            return to_rgb(image)
+        return read_image(file, BytesIO(data))
 
     if raw := _PNM.match(data):
         return _raw(data, raw, channels=(3,))
@@ -67,9 +66,7 @@ def open_label(file: Stored) -> Encoded:
     data = content(file)
 
     def by_pillow() -> np.ndarray:
-        with opened(file, BytesIO(data)) as image:
-            check_ids(image, file)
-            return np.asarray(ImageOps.exif_transpose(image))
+        return read_label(file, BytesIO(data))
 
     if raw := _PNM.match(data):
         return _raw(data, raw, channels=())

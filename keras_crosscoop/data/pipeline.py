@@ -74,7 +74,7 @@ def load_dataset(
         raise InputError(f'`on_error` must be "fail", "skip" or a `Skipped`. Received: on_error={on_error!r}.')
     source = name if isinstance(name, Dataset) else dataset(name, data_dir)
     pairs = source.pairs(split, headers=on_error == "fail")
-    skipped = Skipped(len(pairs)) if on_error == "skip" else on_error
+    skipped = Skipped() if on_error == "skip" else on_error
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     if crop_size is None and batch_size not in (None, 1):
         _check_equal_sizes(pairs)
@@ -94,7 +94,7 @@ def load_dataset(
             except InputError as error:
                 if skipped == "fail":
                     raise
-                skipped.add(pair[0], error)
+                skipped.add(pair[0], error, len(pairs))
             else:
                 return image, label if training or not distance else np.full_like(label, VOID), *target
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
@@ -151,8 +151,9 @@ def _check_settings(
 
 def _check_equal_sizes(pairs: list[Pair]) -> None:
     first, _ = pairs[0]
-    for image, _ in pairs:
-        if image_size(image) != image_size(first):
+    size = image_size(first)
+    for image, _ in pairs[1:]:
+        if image_size(image) != size:
             raise InputError(
                 f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {first}, {image}"
             )

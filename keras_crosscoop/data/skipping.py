@@ -11,12 +11,10 @@ class Skipped:
         reasons: what is wrong with each of them.
 
     Args:
-        images: how many the split has.
-        most: the share of them that may be bad.
+        most: the share of the split's images that may be bad.
     """
 
-    def __init__(self, images: int, most: float = 0.01) -> None:
-        self.images = images
+    def __init__(self, most: float = 0.01) -> None:
         self.most = most
         self._reasons: dict[str, str] = {}  # by image
 
@@ -25,15 +23,15 @@ class Skipped:
         """See the class."""
         return tuple(self._reasons.values())
 
-    def add(self, image: Stored, error: InputError) -> None:
-        """Remembers why the sample of an image cannot be used; of several reasons, the first.
+    def add(self, image: Stored, error: InputError, images: int) -> None:
+        """Remembers why the sample of an image, one of so many, cannot be used; of several reasons, the first.
 
         Raises:
             InputError: it is one too many.
         """
         self._reasons.setdefault(str(image), str(error))
-        if len(self._reasons) > self.most * self.images:
+        if len(self._reasons) > self.most * images:
             raise InputError(
-                f"{len(self._reasons)} of {self.images} images cannot be used, more than the {self.most:.0%} that may "
+                f"{len(self._reasons)} of {images} images cannot be used, more than the {self.most:.0%} that may "
                 f"be skipped. Run `crosscoop-tf data check` and mend what it lists. The last one: {error}"
             )

@@ -69,7 +69,7 @@ class Dataset:
             InputError: there is no such split, or it is empty; a folder is missing; an image or a label has no partner,
                 cannot be opened, or is of another size than its partner; a label holds colours instead of ids.
         """
-        self._check_split(split)
+        self.check_split(split)
         pairs = self.find(split)
         if not pairs:
             raise InputError(
@@ -88,7 +88,7 @@ class Dataset:
         Raises:
             InputError: it is `unlabelled`, or there is no such split.
         """
-        self._check_split(split)
+        self.check_split(split)
         if split in self.unlabelled:
             raise InputError(
                 f'The labels of split "{split}" of data set "{self.name}" are kept by its makers, who measure '
@@ -130,7 +130,12 @@ class Dataset:
             ),
         )
 
-    def _check_split(self, split: str) -> None:
+    def check_split(self, split: str) -> None:
+        """Refuses what is no split.
+
+        Raises:
+            InputError: with the nearest name that is one.
+        """
         if split not in self.splits:
             raise unknown(f'split of data set "{self.name}"', split, self.splits)
 

@@ -43,7 +43,7 @@ def evaluate(
         InputError: there is no such split, it has no labels, or a file of it cannot be used.
     """
     dataset.check_labelled(split)
-    skipped = Skipped(len(dataset.find(split))) if on_error == "skip" else on_error
+    skipped = Skipped() if on_error == "skip" else on_error
     samples = load_dataset(dataset, split, center_crop=center_crop, batch_size=1, on_error=skipped)
     with readable_errors():
         model.evaluate(samples, verbose=0, callbacks=list(callbacks))

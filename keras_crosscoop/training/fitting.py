@@ -31,7 +31,7 @@ def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Ca
         data.check_labelled(split)
     images = len(data.find(settings.data.train_split))
     steps = max(1, round(images / settings.train.batch_size))  # an epoch; batches run across its end
-    skipped = Skipped(images), Skipped(len(data.find(settings.data.val_split)))
+    skipped = Skipped(), Skipped()  # of the two splits
     training, validation = _pipelines(settings, data, skipped if settings.data.on_error == "skip" else ("fail", "fail"))
     run = Run.create(folder, settings, data)
     with _discarded_if_useless(run), readable_errors():

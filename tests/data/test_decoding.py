@@ -71,7 +71,7 @@ def test_windows_of_images(name, tmp_path, monkeypatch):
     whole = read_image(path)
     opened = open_image(path)
     if name in NATIVE:  # then nothing else decodes it
-        monkeypatch.setattr(decoding, "to_rgb", None)
+        monkeypatch.setattr(decoding, "read_image", None)
     assert opened.size == whole.shape[:2]
     for rows, columns in WINDOWS if name in NATIVE else [(slice(5, 61), slice(2, 61))]:
         np.testing.assert_array_equal(opened.window(rows, columns), whole[rows, columns])
@@ -145,7 +145,7 @@ def test_windows_of_labels(name, array, tmp_path, monkeypatch, capfd):
     np.testing.assert_array_equal(read_label(tmp_path / name), array)
     opened = open_label(tmp_path / name)
     if name in ("grey.png", "palette.png"):  # then nothing else decodes it
-        monkeypatch.setattr(decoding, "opened", None)
+        monkeypatch.setattr(decoding, "read_label", None)
     assert opened.size == array.shape
     for rows, columns in WINDOWS:
         np.testing.assert_array_equal(opened.window(rows, columns), array[rows, columns])

@@ -224,7 +224,7 @@ def test_skipping_takes_the_next_sample(make_folder):
     for split, index in (("train", 5), ("val", 5), ("val", 6)):
         Image.new("L", (32, 24), 9).save(root / f"masks/{split}/{index:03}.png")
 
-    skipped = Skipped(200)
+    skipped = Skipped()
     samples = list(load_dataset(data, "val", on_error=skipped).as_numpy_iterator())
     pairs = [data.read(*pair) for index, pair in enumerate(data.pairs("val")) if index not in (5, 6)]
     assert len(samples) == 200
@@ -251,7 +251,7 @@ def test_one_bad_file_counts_once(make_folder):
     root = make_folder({"train": 100})
     ids = np.tile(np.arange(100, 132, dtype=np.uint8), (24, 1))  # another id in each column
     Image.fromarray(ids).save(root / "masks/train/005.png")
-    skipped = Skipped(100)
+    skipped = Skipped()
     settings = {"training": True, "crop_size": 8, "repeat": True, "on_error": skipped}
     list(load_dataset(dataset("folder", root), "train", **settings).take(1000))
     assert len(skipped.reasons) == 1
@@ -264,7 +264,7 @@ def test_one_bad_file_counts_once(make_folder):
 def test_what_headers_tell_is_skipped_too(make_folder, spoil):
     root = make_folder({"val": 100})
     spoil(root / "masks/val/005.png")
-    skipped = Skipped(100)
+    skipped = Skipped()
     assert len(list(load_dataset(dataset("folder", root), "val", on_error=skipped))) == 100
     assert [reason.rpartition("/")[2] for reason in skipped.reasons] == ["005.png"]
     with pytest.raises(InputError):

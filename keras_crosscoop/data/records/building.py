@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -128,5 +128,5 @@ def _counted(shard: _Samples, on_sample: Callable[[], None]) -> Callable[[], Ite
 @lru_cache(maxsize=4)
 def opened(name: str, data_dir: Path | None, split: str) -> tuple[Dataset, list[Pair]]:
     """A data set and a split's pairs, whose headers `plan` has checked."""
-    data = replace(dataset(name, data_dir), check_headers=False)
-    return data, data.pairs(split)
+    data = dataset(name, data_dir)
+    return data, data.pairs(split, headers=False)
