@@ -38,7 +38,7 @@ def evaluate(
     opened = Run.open(run)
     own = opened.settings.data
     data = dataset(name or own.name, data_dir or (own.dir if name in (None, own.name) else None))
-    evaluation.check_classes(opened.classes, data)
+    opened.check_classes(data)
     figures = evaluation.evaluate(
         opened.load(),
         data,

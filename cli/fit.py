@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from crosscoop_tf import recipes
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.settings import model_options, resolve
@@ -23,12 +24,19 @@ from crosscoop_tf.settings import model_options, resolve
 @click.option("--bottom-weights", help="The same, of the second backbone.")
 @click.option("--init", type=click.Path(), help="A run or file of weights to start from, as far as it fits.")
 @click.option("--seed", type=int, help="Of everything random.")
+@click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at.")
+@click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
+@click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time.")
+@click.option("--save-every", help='Steps (500) or minutes ("10min") between checkpoints.')
+@click.option("--profile/--no-profile", default=None, help="Profile a few steps for TensorBoard.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--output", type=click.Path(path_type=Path), help="The run's folder; saved_models/DATASET-N by default.")
 def fit(
     recipe: str | None,
     assignments: tuple[str, ...],
     top_weights: str | None,
     bottom_weights: str | None,
+    resume: Path | None,
     output: Path | None,
     **options: Any,
 ) -> None:
@@ -43,22 +51,27 @@ def fit(
     crosscoop-tf fit --dataset cityscapes --data-dir DIR
     crosscoop-tf fit --dataset folder --data-dir MY_DATA --top resnet50 --bottom mobilenet_v2
     crosscoop-tf fit --dataset folder --data-dir MY_DATA --init saved_models/cityscapes-1
+    crosscoop-tf fit --resume saved_models/cityscapes-1
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.width=128
     """
     from crosscoop_tf.progress import FitProgress
     from crosscoop_tf.tables import print_evaluation
-    from rich.console import Console
 
     from keras_crosscoop import evaluation, training
     from keras_crosscoop.data import dataset
+    from keras_crosscoop.runs import Run
 
-    settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
-
-    with Console(stderr=True).status("Opening the data set"):  # street_scenes is drawn the first time
-        data = dataset(settings.data.name, settings.data.dir)
+    if resume:
+        _check_alone(click.get_current_context())
+        settings = Run.open(resume).settings
+    else:
+        settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
+        output = output or recipes.new_folder(settings.data.name)
     with FitProgress(settings) as progress:
-        run, model = training.fit(settings, output or recipes.new_folder(settings.data.name), [progress])
-    split = settings.data.val_split
+        run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress])
+    if not run.writes:  # the first of several machines goes on
+        return
+    model, data, split = run.load(), dataset(settings.data.name, settings.data.dir), settings.data.val_split
     figures = evaluation.evaluate(
         model, data, split, center_crop=settings.evaluation.crop, on_error=settings.data.on_error
     )
@@ -66,3 +79,13 @@ def fit(
     evaluation.draw_examples(model, data, split, run.folder / "pictures")
     print_evaluation(figures)
     click.echo(f"Run: {run.folder}   Pictures: {run.folder / 'pictures'}")
+
+
+def _check_alone(context: click.Context) -> None:
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if others := [f"--{name.replace('_', '-')}" for name in given if name != "resume"]:
+        raise click.UsageError(
+            f"A run goes on with the settings that it began with: no other option goes with --resume. "
+            f"Received: {', '.join(others)}.",
+            context,
+        )

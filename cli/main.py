@@ -33,7 +33,8 @@ def commands(context: click.Context) -> None:
     crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
     crosscoop-tf data check cityscapes --data-dir DIR         find out now what would end a night of training
 
-    Exit codes: 0 done; 1 the work found failures, and lists them; 2 bad input, explained in one line.
+    Exit codes: 0 done; 1 the work found failures, and lists them; 2 bad input, explained in one line; 130 or 143
+    stopped by Ctrl-C or SIGTERM, training saved.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -53,12 +54,16 @@ def main() -> None:
     except click.Abort:
         click.echo("crosscoop-tf: interrupted.", err=True)
         sys.exit(INTERRUPTED)
-    except ValueError as error:
-        from keras_crosscoop.errors import InputError  # loaded already, if it was raised
+    except Exception as error:
+        from keras_crosscoop.errors import InputError, Interrupted  # loaded already, if they were raised
 
-        if not isinstance(error, InputError):
-            raise
-        sys.exit(_complain(str(error)))
+        match error:
+            case Interrupted():
+                click.echo(f"crosscoop-tf: {error}", err=True)
+                sys.exit(128 + error.signal)
+            case InputError():
+                sys.exit(_complain(str(error)))
+        raise
 
 
 def _complain(message: str) -> int:

@@ -22,6 +22,11 @@ _SETTINGS = {
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
     "seed": "train.seed",
+    "precision": "train.precision",
+    "strategy": "train.strategy",
+    "deterministic": "train.deterministic",
+    "save_every": "train.save_every",
+    "profile": "train.profile",
 }
 
 _RECIPE_OPTIONS = (

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -114,23 +115,60 @@ class Train(_Section):
     """How it is trained."""
 
     init: Path | None = None  # an earlier run or file of weights to start from, as far as it fits
-    batch_size: PositiveInt = 6
+    batch_size: PositiveInt = 6  # of all devices together
+    accumulate: PositiveInt = 1  # parts that each device computes its share of a batch in, one after another
     epochs: PositiveInt = 50
     learning_rate: PositiveFloat = 0.007  # of the backbones, at the first step
     head_multiplier: PositiveFloat = 10.0  # of the learning rate, for everything else
     power: NonNegativeFloat = 0.9  # of the learning rate's polynomial decay to zero
+    warmup: NonNegativeInt = 0  # steps in which the learning rate rises
     momentum: Rate = 0.9
     weight_decay: NonNegativeFloat = 5e-4
+    decoupled: bool = False  # weight decay apart from the gradient
+    clip_norm: Finite | None = None  # the greatest norm of all gradients together
+    average: Rate | None = None  # decay of the moving average of weights that is measured and kept; None for none
+    batch_norm: Literal["train", "frozen", "sync"] = "sync"  # by each device's images; by none; by those of all devices
+    remat: bool = False  # compute activations again in the backward pass instead of keeping them
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"
+    deterministic: bool = False  # the same bits each time
+    steps_per_execution: PositiveInt = 1
+    jit_compile: bool = False
     validate_every: PositiveInt = 1  # epochs
+    patience: PositiveInt | None = None  # validations without a better one after which training ends
+    save_every: str | PositiveInt = "10min"  # steps, or minutes, between checkpoints
+    profile: bool = False  # some steps, for TensorBoard
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     _found_from_anywhere = field_validator("init")(_absolute)
 
+    @field_validator("save_every")
+    @classmethod
+    def _minutes(cls, every: str | int) -> str | int:
+        if isinstance(every, str):
+            if every.isdecimal() and int(every):
+                return int(every)
+            if not re.fullmatch(r"\d+(\.\d+)? ?min", every) or not float(every.removesuffix("min")):
+                raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min"')
+        return every
+
+    @property
+    def save_interval(self) -> dict[str, float]:
+        """`save_every` as `{"steps": n}` or `{"seconds": n}`."""
+        if isinstance(self.save_every, int):
+            return {"steps": self.save_every}
+        return {"seconds": 60 * float(self.save_every.removesuffix("min"))}
+
 
 class Loss(_Section):
-    """What is minimised: the sum of this loss over both outputs."""
+    """What is minimised: the sum of this loss over both outputs. See `keras_crosscoop.losses`."""
 
+    weights: dict[Literal["top", "bottom"], NonNegativeFloat] = {"top": 1.0, "bottom": 1.0}  # of the outputs in the sum
     class_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None  # by name; 1 for others
+    label_smoothing: Rate = 0.0
+    focal: NonNegativeFloat = 0.0  # gamma of the focal loss; 0 for cross-entropy
+    top_k: Annotated[float, Field(gt=0, le=1)] = 1.0  # the share of an image's pixels, the hardest, that count
+    dice: NonNegativeFloat = 0.0  # how much Dice loss is added
 
 
 class Evaluation(_Section):
@@ -147,6 +185,10 @@ class Settings(_Section):
     train: Train = Train()
     loss: Loss = Loss()
     evaluation: Evaluation = Evaluation()
+
+    def with_precision(self, name: str) -> "Settings":
+        """The same settings in another precision."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": name})})
 
     def with_weights(self, **of_sides: str | None) -> "Settings":
         """The same settings with other pretrained weights for "top" or "bottom"; None leaves a side's as they are."""

@@ -15,6 +15,22 @@ class AbsentError(InputError):
     """What is asked for is not there at all, no file of a split, say: nobody wanted it, rather than lost a part."""
 
 
+class Interrupted(Exception):
+    """A signal, such as SIGTERM, ended the work in order.
+
+    Args:
+        message: what was saved, and how to go on.
+        signal: its number.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message, signal)
+        self.signal = signal
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     """The error for a name that is none of `valid`, with the nearest valid one if any comes close.
 

@@ -12,7 +12,7 @@ from keras import KerasTensor, ops
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    from keras_crosscoop import atrous
+    from keras_crosscoop import atrous, normalization
 else:
     tf = None
 
@@ -98,23 +98,22 @@ class AtrousMaxPooling2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`BatchNormalization` that trains with TensorFlow's fused kernel: `(B, H, W, C) -> (B, H, W, C)`.
+    """`BatchNormalization` that trains with TensorFlow's fused kernels: `(B, H, W, C) -> (B, H, W, C)`.
 
-    Keras composes it of many operations there. Same weights, same results, same configuration, moving averages too.
+    Keras composes it of many operations there. Same weights, same results, same configuration, moving averages too;
+    `synchronized` may be set at any time before a step is traced.
     """
 
     def call(self, inputs: KerasTensor, training: bool | None = None, mask: KerasTensor | None = None) -> KerasTensor:
         """See `keras.layers.BatchNormalization.call`."""
-        plain = self.scale and self.center and not self.synchronized and not getattr(self, "renorm", False)
+        plain = self.scale and self.center and not getattr(self, "renorm", False)
         images = len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
         fused = training and self.trainable and plain and images and self.variable_dtype == "float32"
         if tf is None or not fused:
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon
+        outputs, mean, variance = normalization.normalized(
+            inputs, *map(tf.convert_to_tensor, (self.gamma, self.beta)), self.epsilon, self.synchronized
         )
-        count = tf.cast(tf.size(inputs) // self.gamma.shape[0], variance.dtype)
-        variance *= (count - 1) / count  # the kernel's is the unbiased one, Keras averages the biased one
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs

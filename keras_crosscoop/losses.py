@@ -1,43 +1,227 @@
-"""The loss of one output."""
+"""The losses of one output: sums over images divided by sums over images, the same however a batch is split."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
 
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import VOID
 
 
-@keras.saving.register_keras_serializable("keras_crosscoop")
-class CrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits, in float32, the mean over valid pixels: `(B, H, W), (B, H, W, C) -> ()`.
+class SegmentationLoss(keras.losses.Loss):
+    """A loss in T terms, each a quotient, in float32: `(B, H, W), (B, H, W, C) -> ()`.
 
-    Zero, and with it its gradient, where every pixel is void.
-
-    Args:
-        class_weights: how much a pixel of each class counts in the mean, `(C,)`; None for all alike.
-        name: of the loss.
-        **kwargs: others of `keras.losses.Loss`.
+    Void pixels count nowhere. `sums` and `sizes` of a batch are those of its parts added up, be they on several devices
+    or one after the other, so that `total` of what was added up is the loss of the whole batch.
     """
 
-    def __init__(
-        self, class_weights: Sequence[float] | None = None, name: str = "cross_entropy", **kwargs: Any
-    ) -> None:
-        super().__init__(name=name, **kwargs)
-        self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
+    coefficients: tuple[float, ...] = (1.0,)  # of the terms, (T,)
+
+    def sizes(self, labels: KerasTensor) -> KerasTensor:
+        """What each term's sum is divided by, `(B, H, W) -> (T,)`."""
+        raise NotImplementedError
+
+    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+        """Each term's sum over images, `(B, H, W), (B, H, W, C) -> (T,)`."""
+        raise NotImplementedError
+
+    def total(self, sums: KerasTensor, sizes: KerasTensor) -> KerasTensor:
+        """The sum over terms of coefficient * sum / size, `(T,), (T,) -> ()`; 0 for a term of size 0."""
+        quotients = ops.where(sizes > 0, sums / ops.where(sizes > 0, sizes, 1.0), 0.0)
+        return ops.sum(quotients * ops.convert_to_tensor(self.coefficients, "float32"))
 
     def call(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
         """See the class."""
-        valid = ops.not_equal(labels, VOID)
-        classes = ops.cast(ops.where(valid, labels, 0), "int32")
-        losses = ops.sparse_categorical_crossentropy(classes, ops.cast(logits, "float32"), from_logits=True)
-        weights = ops.cast(valid, "float32")
-        if self.class_weights is not None:
-            weights *= ops.take(ops.convert_to_tensor(self.class_weights, "float32"), classes)
-        total = ops.sum(weights)
-        return ops.sum(ops.where(valid, weights * losses, 0.0)) / ops.where(total > 0, total, 1.0)
+        return self.total(self.sums(labels, logits), self.sizes(labels))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SegmentationLoss":
+        """The loss of that configuration."""
+        return cls(**keras.saving.deserialize_keras_object(config))
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class CrossEntropy(SegmentationLoss):
+    """Cross-entropy, the mean over valid pixels; class weights w and smoothing s as in `torch.nn.CrossEntropyLoss`.
+
+    A pixel of class y costs `(1 - p_y)^focal * ((1 - s) w_y l_y + s mean_c(w_c l_c))`, where `l_c = -log p_c`. Of an
+    image's n valid pixels the `k = ceil(top_k * n)` that cost most are summed, and divided by: k times the mean w_y of
+    all n, summed over images. So plain cross-entropy is divided by the number of pixels, or the sum of their weights.
+
+    Args:
+        class_weights: w, `(C,)`; None for 1 each.
+        label_smoothing: s, how much of the target is spread evenly over all classes, in [0, 1).
+        focal: how much less a pixel counts the more it is right (gamma of Lin et al., ICCV 2017, eq. 4).
+        top_k: the share of each image's valid pixels that counts, the nearest fraction of a denominator up to 10,000
+            (bootstrapping: Wu et al., arXiv:1604.04339).
+        name: of the loss.
+        **kwargs: others of `keras.losses.Loss`.
+
+    Raises:
+        InputError: an argument lies outside its range; when called: there is not one weight for each class.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        focal: float = 0.0,
+        top_k: float = 1.0,
+        name: str = "cross_entropy",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
+        self.label_smoothing, self.focal, self.top_k = label_smoothing, focal, top_k
+        if not all(0 <= weight < math.inf for weight in self.class_weights or ()):
+            raise InputError(f"`class_weights` must be finite, 0 or more. Received: {self.class_weights}")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"`label_smoothing` must lie in [0, 1), 0 for none. Received: {label_smoothing}")
+        if not 0 <= focal < math.inf:
+            raise InputError(f"`focal` must be finite, 0 or more, 0 for none. Received: {focal}")
+        if not 1e-4 <= top_k <= 1:
+            raise InputError(f"`top_k` must lie in [0.0001, 1], 1 for every pixel. Received: {top_k}")
+
+    def sizes(self, labels: KerasTensor) -> KerasTensor:
+        """See the class."""
+        classes, valid = _split(labels)
+        sizes = ops.sum(ops.cast(valid, "float32") * self._weights(classes), axis=(1, 2))
+        if self.top_k < 1:
+            pixels = _count(valid)
+            kept = ops.cast(self._share(pixels), "float32")
+            sizes = sizes / ops.maximum(ops.cast(pixels, "float32"), 1.0) * kept
+        return ops.sum(sizes)[None]
+
+    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+        """See the class."""
+        classes, valid = _split(labels)
+        logits = ops.cast(logits, "float32")
+        num_classes = logits.shape[-1]
+        if self.class_weights is not None and len(self.class_weights) != num_classes:
+            raise InputError(f"Give a class weight for each of {num_classes} classes. Received: {self.class_weights}")
+        # Keras's own smoothing and focus take one-hot labels, as large as the logits, and the latter clips at 1e-7.
+        entropy = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
+        losses = self._weights(classes) * entropy
+        if self.label_smoothing:
+            others = -ops.mean(self._weights(ops.arange(num_classes)) * ops.log_softmax(logits), axis=-1)
+            losses = (1 - self.label_smoothing) * losses + self.label_smoothing * others
+        if self.focal:  # from 1e-7 up: at 0, powers below 1 have no gradient
+            losses = losses * ops.maximum(-ops.expm1(-entropy), 1e-7) ** self.focal
+        losses = ops.where(valid, losses, 0.0)
+        if self.top_k < 1:
+            _, height, width = ops.shape(losses)
+            losses, _ = ops.top_k(ops.reshape(losses, (-1, height * width)), self._share(height * width))
+            kept = self._share(_count(valid))[:, None]
+            losses = ops.where(ops.arange(ops.shape(losses)[1]) < kept, losses, 0.0)
+        return ops.sum(losses)[None]
+
+    def _weights(self, classes: KerasTensor) -> KerasTensor | float:
+        if self.class_weights is None:
+            return 1.0
+        return ops.take(ops.convert_to_tensor(self.class_weights, "float32"), classes)
+
+    def _share(self, pixels: Any) -> Any:
+        """`ceil(top_k * pixels)` in integers: 0.1 * 30 may be more than 3 in floats."""
+        share = Fraction(self.top_k).limit_denominator(10_000)
+        whole, rest = pixels // share.denominator, pixels % share.denominator
+        return whole * share.numerator + (rest * share.numerator + share.denominator - 1) // share.denominator
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"class_weights": self.class_weights}
+        names = ("class_weights", "label_smoothing", "focal", "top_k")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class Dice(SegmentationLoss):
+    """Soft Dice loss, the mean over images that have a valid pixel (Milletari et al., 3DV 2016, without its squares).
+
+    An image costs the mean, over the classes that its labels contain, of `1 - 2 sum(y p) / (sum(y) + sum(p))`: sums
+    over its valid pixels, where y is 1 in those of the class, and p the probability of it.
+    """
+
+    def __init__(self, name: str = "dice", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def sizes(self, labels: KerasTensor) -> KerasTensor:
+        """See the class."""
+        return ops.sum(ops.cast(ops.any(ops.not_equal(labels, VOID), axis=(1, 2)), "float32"))[None]
+
+    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+        """See the class."""
+        labels = ops.cast(labels, "int32")[..., None]
+        valid, truth = ops.not_equal(labels, VOID), ops.equal(labels, ops.arange(logits.shape[-1]))
+        probabilities = ops.where(valid, ops.softmax(ops.cast(logits, "float32")), 0.0)
+        present = ops.cast(ops.any(truth, axis=(1, 2)), "float32")
+        losses = present * keras.losses.dice(truth, probabilities, axis=(1, 2))
+        return ops.sum(losses / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0))[None]
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class Sum(SegmentationLoss):
+    """Several losses, each times its coefficient: `Sum([CrossEntropy(), Dice()], [1, 0.5])`.
+
+    Raises:
+        InputError: there is no loss, one of another kind, or not one coefficient for each.
+    """
+
+    def __init__(
+        self, losses: Sequence[SegmentationLoss], coefficients: Sequence[float], name: str = "sum", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        if not losses or len(losses) != len(coefficients):
+            raise InputError(f"A sum needs losses, and one coefficient a loss. Received: {losses=}, {coefficients=}")
+        if others := [loss for loss in losses if not isinstance(loss, SegmentationLoss)]:
+            raise InputError(f"A sum is of losses of this package. Wrap others in `Averaged`. Received: {others[0]}")
+        self.losses, self.factors = tuple(losses), tuple(map(float, coefficients))
+        pairs = zip(self.factors, losses, strict=True)
+        self.coefficients = tuple(factor * coefficient for factor, loss in pairs for coefficient in loss.coefficients)
+
+    def sizes(self, labels: KerasTensor) -> KerasTensor:
+        """See the class."""
+        return ops.concatenate([loss.sizes(labels) for loss in self.losses])
+
+    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+        """See the class."""
+        return ops.concatenate([loss.sums(labels, logits) for loss in self.losses])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        losses = keras.saving.serialize_keras_object(self.losses)
+        return super().get_config() | {"losses": losses, "coefficients": self.factors}
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class Averaged(SegmentationLoss):
+    """Any other loss, of float32 logits, whose value is a mean over images; void is its own affair."""
+
+    def __init__(self, loss: keras.losses.Loss, name: str = "averaged", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.loss = loss
+
+    def sizes(self, labels: KerasTensor) -> KerasTensor:
+        """See the class."""
+        return ops.cast(ops.shape(labels)[0], "float32")[None]
+
+    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+        """See the class."""
+        return ops.cast(self.loss(labels, logits), "float32") * self.sizes(labels)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+
+def _split(labels: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
+    """The class of each pixel, int32 with 0 for void, and whether it is valid: `(B, H, W)` both."""
+    valid = ops.not_equal(labels, VOID)
+    return ops.cast(ops.where(valid, labels, 0), "int32"), valid
+
+
+def _count(valid: KerasTensor) -> KerasTensor:
+    """The valid pixels of each image, `(B, H, W) -> (B,)` int32: by way of floats, which GPUs sum as well."""
+    return ops.cast(ops.sum(ops.cast(valid, "float32"), axis=(1, 2)), "int32")

@@ -7,6 +7,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.losses import SegmentationLoss
 
 # JAX compiles nothing whose shape depends on values, and has no integers of 64 bits unless told to.
 _ON_JAX = keras.backend.backend() == "jax"
@@ -56,6 +57,36 @@ class Confusion(keras.metrics.Metric):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | {"num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class MeanLoss(keras.metrics.Metric):
+    """A loss over all images seen, however they come in batches.
+
+    Args:
+        loss: what is averaged.
+        name: of the figure.
+    """
+
+    def __init__(self, loss: SegmentationLoss, *, name: str, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.loss = loss
+        terms = (len(loss.coefficients),)
+        self.sums = self.add_variable(terms, "zeros", dtype="float32", name="sums")
+        self.sizes = self.add_variable(terms, "zeros", dtype="float32", name="sizes")
+
+    def update_state(self, sums: KerasTensor, sizes: KerasTensor, sample_weight: None = None) -> None:
+        """Adds a batch's, see `SegmentationLoss`."""
+        self.sums.assign_add(sums)
+        self.sizes.assign_add(sizes)
+
+    def result(self) -> KerasTensor:
+        """The loss; 0 before anything was seen."""
+        return self.loss.total(self.sums, self.sizes)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:

@@ -28,12 +28,13 @@ class Run:
     Attributes:
         folder: holds `config.yaml` (the resolved settings), `classes.json` (names and colours), `best.weights.h5` (of
             the epoch whose better output was best on the validation split), `history.csv` (every epoch's figures),
-            `metrics.json` (the best weights' figures), `pictures/` (predictions), `tensorboard/` and, of a run that
+            `metrics.json` (the best weights' figures), `pictures/` (predictions), `tensorboard/`, `checkpoints/` and, of a run that
             started from an earlier one, `init.csv` (what became of every variable).
         settings: what the run was told.
         classes: the name of each class id.
         palette: the colour of each class id.
         own_folder: whether `create` made the folder, rather than found it empty.
+        writes: whether this process writes it, which one of several does that train together.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Run:
     classes: tuple[str, ...]
     palette: tuple[RGB, ...]
     own_folder: bool = field(default=False, compare=False)
+    writes: bool = field(default=True, compare=False)
 
     @property
     def weights(self) -> Path:
@@ -51,6 +53,11 @@ class Run:
     def history(self) -> Path:
         """The figures of every epoch so far."""
         return self.folder / "history.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what an interrupted training goes on from."""
+        return self.folder / "checkpoints"
 
     @classmethod
     def create(cls, folder: Path, settings: config.Settings, dataset: "Dataset") -> "Run":
@@ -93,6 +100,19 @@ class Run:
                 f"The run's classes cannot be read ({error}). Received: {folder / 'classes.json'}"
             ) from error
         return cls(folder, settings, tuple(colours), palette)
+
+    def check_classes(self, dataset: "Dataset") -> None:
+        """Refuses a data set of other classes than the run's network knows.
+
+        Raises:
+            InputError: the names differ.
+        """
+        if self.classes != tuple(dataset.classes):
+            raise InputError(
+                f'The run knows {len(self.classes)} classes ({", ".join(self.classes)}), but data set "{dataset.name}" has '
+                f"{len(dataset.classes)} ({', '.join(dataset.classes)}). Use a data set of the same classes. "
+                f"Received: {dataset.name}"
+            )
 
     def discard(self) -> None:
         """Removes all that the run has written: the folder too, but not one that the user had made for it."""

@@ -2,9 +2,9 @@
 
 from keras_crosscoop.data.catalogue import CATALOGUE, dataset
 from keras_crosscoop.data.graph_calls import readable_errors
-from keras_crosscoop.data.pipeline import OnError, load_dataset
+from keras_crosscoop.data.pipeline import OnError, Parts, indices, load_dataset
 from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset
 from keras_crosscoop.labels import VOID
 
-__all__ = ["CATALOGUE", "VOID", "Dataset", "OnError", "Skipped", "dataset", "load_dataset", "readable_errors"]
+__all__ = ["CATALOGUE", "VOID", "Dataset", "OnError", "Parts", "Skipped", "dataset", "indices", "load_dataset", "readable_errors"]

@@ -2,7 +2,8 @@
 
 import math
 import os
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,20 @@ _PREFETCH = 4  # batches that wait for the device; AUTOTUNE would let them take 
 OnError = Literal["fail", "skip"] | Skipped
 
 
+class Parts(NamedTuple):
+    """Which of the equal parts of every batch a stream gives, one after another, each as a batch of its own.
+
+    Attributes:
+        first: the number of the first one.
+        last: the number behind the last one.
+        of: how many there are.
+    """
+
+    first: int
+    last: int
+    of: int
+
+
 def load_dataset(
     name: str | Dataset,
     split: str,
@@ -36,6 +51,7 @@ def load_dataset(
     repeat: bool = False,
     seed: int = 0,
     start: int = 0,
+    parts: Parts | None = None,
     on_error: OnError = "fail",
 ) -> tf.data.Dataset:
     """The samples of a split, `(image, label)`: RGB, uint8 `(H, W, 3)`, and class ids, 255 void, uint8 `(H, W)`.
@@ -60,6 +76,8 @@ def load_dataset(
             and the last batch may be smaller.
         seed: of shuffling and augmentation.
         start: the sample to start at, counted over all epochs.
+        parts: for several readers that share batches: those of this one. Unless `repeat`, samples with nothing but void
+            in their labels then fill the last batch up.
         on_error: what happens at a file that cannot be used: "fail" raises; with "skip", the next sample of the split
             takes its place, with nothing but void in its label where not for training, unless over 1 % of the split are
             bad. A `Skipped` does the same, and remembers them.
@@ -70,6 +88,10 @@ def load_dataset(
             raises then: this error inside `readable_errors()`, a `tf.errors.OpError` outside.
     """
     _check_settings(crop_size, scale, center_crop, batch_size, start)
+    if parts is not None and (batch_size is None or batch_size % parts.of):
+        raise InputError(
+            f"The batch size must be a multiple of the number of devices, {parts.of}. Received: batch_size={batch_size}"
+        )
     if on_error not in ("fail", "skip") and not isinstance(on_error, Skipped):
         raise InputError(f'`on_error` must be "fail", "skip" or a `Skipped`. Received: on_error={on_error!r}.')
     source = name if isinstance(name, Dataset) else dataset(name, data_dir)
@@ -102,24 +124,46 @@ def load_dataset(
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         index, draws, mirror, light = number % len(pairs), tf.constant(CENTRE), None, None
         if training:
-            index = tf.random.experimental.index_shuffle(index, tf.stack([seed, number // len(pairs)]), len(pairs) - 1)
+            index = _shuffled(number, len(pairs), seed)
             draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
             mirror = draws[3] < 0.5 if flip else None
             light = tf.unstack(draws[4:]) if photometric else None
         image, label, rows, columns = numpy_function(read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32])
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
+        if stop is not None and parts is not None:
+            label = tf.where(number < stop, label, VOID)
         if crop_size is None:
             return image, label
         rows, columns = tf.ensure_shape(rows, [3]), tf.ensure_shape(columns, [3])
         return render(image, label, rows, columns, crop_size=crop_size, mirror=mirror, light=light)
 
-    numbers = tf.data.Dataset.counter(start)
-    if not repeat:
-        numbers = numbers.take(len(pairs) - start % len(pairs))
+    stop = None if repeat else start + len(pairs) - start % len(pairs)
+    numbers = _numbers(start, stop, batch_size, parts)
     samples = numbers.map(sample, num_parallel_calls=_samples_under_way(), deterministic=True)
     if batch_size is not None:
-        samples = samples.batch(batch_size, drop_remainder=repeat)
+        samples = samples.batch(batch_size // parts.of if parts else batch_size, drop_remainder=repeat)
     return samples.prefetch(_PREFETCH)
+
+
+def indices(numbers: Iterable[int], count: int, seed: int) -> list[int]:
+    """Which pairs of a split of `count` the samples of these numbers show, in training with that seed."""
+    return [int(_shuffled(tf.constant(number, tf.int64), count, seed)) for number in numbers]
+
+
+def _shuffled(number: tf.Tensor, count: int, seed: int) -> tf.Tensor:
+    return tf.random.experimental.index_shuffle(number % count, tf.stack([seed, number // count]), count - 1)
+
+
+def _numbers(start: int, stop: int | None, batch_size: int | None, parts: Parts | None) -> tf.data.Dataset:
+    if parts is None:
+        return tf.data.Dataset.counter(start) if stop is None else tf.data.Dataset.range(start, stop)
+    share = batch_size // parts.of
+    here = (parts.last - parts.first) * share  # samples of each batch
+    if stop is None:
+        counted = tf.data.Dataset.counter()
+    else:
+        counted = tf.data.Dataset.range(-(-(stop - start) // batch_size) * here)
+    return counted.map(lambda n: start + n // here * batch_size + parts.first * share + n % here)
 
 
 _NOWHERE = (np.zeros(3, np.int32),) * 2  # where a whole image goes

@@ -8,7 +8,7 @@ class Skipped:
     """The samples of a split that `load_dataset(..., on_error=...)` skipped, as a file of them is bad.
 
     Attributes:
-        reasons: what is wrong with each of them.
+        by_image: what is wrong with each of them.
 
     Args:
         most: the share of the split's images that may be bad.
@@ -16,12 +16,12 @@ class Skipped:
 
     def __init__(self, most: float = 0.01) -> None:
         self.most = most
-        self._reasons: dict[str, str] = {}  # by image
+        self.by_image: dict[str, str] = {}
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """See the class."""
-        return tuple(self._reasons.values())
+        """What is wrong, once an image."""
+        return tuple(self.by_image.values())
 
     def add(self, image: Stored, error: InputError, images: int) -> None:
         """Remembers why the sample of an image, one of so many, cannot be used; of several reasons, the first.
@@ -29,9 +29,9 @@ class Skipped:
         Raises:
             InputError: it is one too many.
         """
-        self._reasons.setdefault(str(image), str(error))
-        if len(self._reasons) > self.most * images:
+        self.by_image.setdefault(str(image), str(error))
+        if len(self.by_image) > self.most * images:
             raise InputError(
-                f"{len(self._reasons)} of {images} images cannot be used, more than the {self.most:.0%} that may "
+                f"{len(self.by_image)} of {images} images cannot be used, more than the {self.most:.0%} that may "
                 f"be skipped. Run `crosscoop-tf data check` and mend what it lists. The last one: {error}"
             )

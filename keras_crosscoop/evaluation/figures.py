@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.metrics import iou_per_class
 from keras_crosscoop.models import Segmenter
@@ -56,20 +55,6 @@ def evaluate(
         "crop": center_crop,
         "outputs": {name: _figures(matrix, dataset.classes) for name, matrix in model.confusions.items()},
     }
-
-
-def check_classes(classes: Sequence[str], dataset: Dataset) -> None:
-    """Refuses to measure a model on a data set of other classes than it knows.
-
-    Raises:
-        InputError: the names differ.
-    """
-    if tuple(classes) != tuple(dataset.classes):
-        raise InputError(
-            f'The run knows {len(classes)} classes ({", ".join(classes)}), but data set "{dataset.name}" has '
-            f"{len(dataset.classes)} ({', '.join(dataset.classes)}). Evaluate on a data set of the same classes. "
-            f"Received: {dataset.name}"
-        )
 
 
 def write_json(figures: dict[str, Any], path: Path) -> None:

@@ -1,7 +1,9 @@
 """What every network of this package is: a Keras model of one image, several outputs and one label map."""
 
 import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -9,20 +11,24 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from keras_crosscoop.errors import unknown
+from keras_crosscoop import precision, replicas
+from keras_crosscoop.errors import InputError, unknown
 from keras_crosscoop.images import ImageLike, as_rgb
-from keras_crosscoop.losses import CrossEntropy
-from keras_crosscoop.metrics import Confusion
+from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
+from keras_crosscoop.metrics import Confusion, MeanLoss
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    from keras_crosscoop.models.accumulation import accumulate
 
 ENSEMBLE = "ensemble"
 
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
 
 
 @dataclass(frozen=True)  # no list or dict: Keras would save these figures among the weights
 class _Figures:
-    losses: tuple[keras.metrics.Mean, ...]
+    losses: tuple[MeanLoss, ...]  # none before `compile`
     confusions: tuple[Confusion, ...]
 
 
@@ -51,10 +57,8 @@ class Segmenter(keras.Model):
         self._arguments = MappingProxyType(arguments)
         self.num_classes = next(iter(logits.values())).shape[-1]
         self.sides = tuple(logits)
-        self._figures = _Figures(
-            tuple(keras.metrics.Mean(name=f"{side}_loss") for side in self.sides),
-            tuple(Confusion(self.num_classes, name=name) for name in self.output_choices),
-        )
+        confusions = (Confusion(self.num_classes, name=name) for name in self.output_choices)
+        self._figures = _Figures((), tuple(confusions))
 
     @property
     def output_choices(self) -> tuple[str, ...]:
@@ -75,7 +79,9 @@ class Segmenter(keras.Model):
         self,
         optimizer: Any = "sgd",
         loss: keras.losses.Loss | None = None,
+        loss_weights: Mapping[str, float] | None = None,
         *,
+        accumulation_steps: int = 1,
         jit_compile: bool | str = _JIT_COMPILE,
         **kwargs: Any,
     ) -> None:
@@ -84,22 +90,48 @@ class Segmenter(keras.Model):
         Args:
             optimizer: Keras's, or `keras_crosscoop.training.SGD`.
             loss: of one output, a scalar; cross-entropy over valid pixels by default.
+            loss_weights: how much the loss of each of `sides` counts in the sum; 1 by default, as in the paper.
+            accumulation_steps: parts that a batch goes through the network in, one after another, for one step: less
+                memory, and the same step but for batch normalisation, which sees parts. TensorFlow only.
             jit_compile: whether XLA compiles the steps; by default on JAX alone, where they crawl without it.
             **kwargs: as in `keras.Model.compile`; metrics are built in.
+
+        Raises:
+            InputError: `loss_weights` names an output that the model does not have.
         """
+        loss_weights = {**dict.fromkeys(self.sides, 1.0), **(loss_weights or {})}
+        if strange := loss_weights.keys() - set(self.sides):
+            raise unknown("output to weigh the loss of", min(strange), self.sides)
+        if accumulation_steps > 1 and not _ON_TENSORFLOW:
+            raise InputError(f"Only TensorFlow accumulates gradients. Received: {accumulation_steps=}")
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
-        self.loss = CrossEntropy() if loss is None else loss
+        replicas.expect_summed_gradients(self.optimizer)
+        loss = CrossEntropy() if loss is None else loss
+        self.loss = loss if isinstance(loss, SegmentationLoss) else Averaged(loss)
+        self.loss_weights = loss_weights
+        self.accumulation_steps = accumulation_steps
+        losses = (MeanLoss(self.loss, name=f"{side}_loss") for side in self.sides)
+        self._figures = _Figures(tuple(losses), self._figures.confusions)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {**self._arguments, "weights": None}
+        return super().get_config() | {**self._arguments, "weights": None, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Segmenter":
+        """The model of a configuration, its layers in the precision of the one that it was taken from."""
+        with precision.policy(config.pop("dtype")):
+            return super().from_config(config, custom_objects)
 
     def get_compile_config(self) -> dict[str, Any]:
         """What `compile` was given, for a `.keras` file."""
         config = super().get_compile_config()  # empty before `compile`
         config.pop("jit_compile", None)  # of this machine and backend: the file may be opened on another
-        return config and config | {"loss": keras.saving.serialize_keras_object(self.loss)}
+        return config and config | {
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "loss_weights": dict(self.loss_weights),
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the model in a `.keras` file was."""
@@ -114,10 +146,29 @@ class Segmenter(keras.Model):
         training: bool = True,
     ) -> KerasTensor:
         """The paper's loss (section 3.3): the sum of both outputs' losses on the same labels `(B, H, W)`."""
-        losses = [self.loss(y, y_pred[side]) for side in self.sides]
-        for figure, loss in zip(self._figures.losses, losses, strict=True):
-            figure.update_state(loss, sample_weight=ops.shape(y)[0])
-        return sum([*losses, *self.losses])
+        sizes = self.loss.sizes(y)
+        sums = [self.loss.sums(y, y_pred[side]) for side in self.sides]
+        self._count_losses(sums, sizes)
+        return self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
+
+    def _sum_losses(self, losses: Iterable[KerasTensor]) -> KerasTensor:
+        return sum(self.loss_weights[side] * loss for side, loss in zip(self.sides, losses, strict=True))
+
+    def _count_losses(self, sums: Iterable[KerasTensor], sizes: KerasTensor) -> None:
+        for figure, of_side in zip(self._figures.losses, sums, strict=True):
+            figure.update_state(of_side, sizes)
+
+    def mean_losses(self) -> dict[str, KerasTensor]:
+        """Of all batches since `reset_metrics`: `loss` and, for each output, `{output}_loss`."""
+        losses = {figure.name: figure.result() for figure in self._figures.losses}
+        return {"loss": self._sum_losses(losses.values()), **losses}
+
+    def get_metrics_result(self) -> dict[str, KerasTensor]:
+        """All figures of the batches since `reset_metrics`."""
+        figures = self.mean_losses()
+        for confusion in self._figures.confusions:
+            figures |= confusion.result()
+        return figures
 
     def compute_metrics(
         self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None
@@ -136,22 +187,40 @@ class Segmenter(keras.Model):
     if _ON_TENSORFLOW:
 
         def train_step(self, data: Any) -> dict[str, KerasTensor]:
-            """One forward pass for both networks, one sum of losses, one backward pass.
+            """One forward pass for both networks, one sum of losses, one backward pass; on each replica, of its part.
 
-            Unlike Keras's own step, which other backends take, it measures no classes: on augmented crops that tells
-            little and takes time.
+            The loss is the mean over the pixels of the whole batch, wherever they are. Unlike Keras's own step, which
+            other backends take, it measures no classes: on augmented crops that tells little and takes time.
             """
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            sizes = replicas.total(self.loss.sizes(y))
+            nothing = [ops.zeros_like(sizes) for _ in self.sides], [ops.zeros_like(w) for w in self.trainable_variables]
+            gradients = accumulate(partial(self._gradients, sizes=sizes), (x, y), self.accumulation_steps, nothing)
+            sums, gradients = replicas.total(gradients)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self._count_losses(sums, sizes)
+            return replicas.as_keras_reduces(self.mean_losses())
+
+        def _gradients(self, x: KerasTensor, y: KerasTensor, *, sizes: KerasTensor) -> tuple:
+            """What images add to each output's loss, before division by `sizes`, and to the gradients."""
             import tensorflow as tf
 
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             with tf.GradientTape() as tape:
                 y_pred = self(x, training=True)
-                loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+                sums = [self.loss.sums(y, y_pred[side]) for side in self.sides]
+                loss = self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
                 scaled_loss = self.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled_loss, self.trainable_variables)
-            self.optimizer.apply(gradients, self.trainable_variables)
-            self._loss_tracker.update_state(loss, sample_weight=tf.shape(y)[0])
-            return {figure.name: figure.result() for figure in (self._loss_tracker, *self._figures.losses)}
+            return sums, tape.gradient(scaled_loss, self.trainable_variables)
+
+        def test_step(self, data: Any) -> dict[str, KerasTensor]:
+            """Measures a batch; on each replica, its part of it."""
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            y_pred = self(x, training=False)
+            self.compute_loss(x, y, y_pred, training=False)
+            return replicas.as_keras_reduces(self.compute_metrics(x, y, y_pred))
+
+        def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+            """Nothing: all is built. Keras would average the images of all machines for it (keras issue 20585)."""
 
     def segment(self, image: ImageLike, output: str | None = None) -> np.ndarray:
         """Class ids of one image, uint8 `(H, W)` at the image's own size.

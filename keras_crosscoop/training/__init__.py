@@ -4,13 +4,13 @@ from typing import Any
 
 from keras_crosscoop.training.optimizer import SGD
 
-__all__ = ["SGD", "fit"]
+__all__ = ["SGD", "fit", "resume"]
 
 
 def __getattr__(name: str) -> Any:
-    """`fit`, when it is first asked for: it reads data by TensorFlow, which the optimizer does without."""
-    if name != "fit":
+    """`fit` and `resume`, when they are first asked for: they need TensorFlow, which the optimizer does without."""
+    if name not in ("fit", "resume"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from keras_crosscoop.training.fitting import fit
+    from keras_crosscoop.training import fitting
 
-    return fit
+    return getattr(fitting, name)

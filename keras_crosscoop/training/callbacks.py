@@ -2,6 +2,7 @@
 
 import csv
 import math
+from typing import Any
 
 import keras
 
@@ -13,22 +14,35 @@ from keras_crosscoop.runs import Run
 class KeepBest(keras.callbacks.Callback):
     """Saves the weights whenever the better of the outputs is better on the validation split than ever before.
 
+    Args:
+        run: where to; None to save nothing.
+        patience: how many validations without a better one end the training; None for no end.
+
     Attributes:
         best: that output's mean IoU, from 0 to 1; NaN before the first validation.
+        worse: validations since then.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run | None, patience: int | None = None) -> None:
         super().__init__()
         self.run = run
+        self.patience = patience
         self.best = math.nan
+        self.worse = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Compares and saves, where this epoch was validated."""
-        scores = [logs.get(f"val_{side}_mean_iou", math.nan) for side in self.model.sides]
+        scores = [logs[name] for side in self.model.sides if (name := f"val_{side}_mean_iou") in logs]
+        if not scores:
+            return
         score = max((score for score in scores if not math.isnan(score)), default=math.nan)
         if not math.isnan(score) and not score <= self.best:
-            self.run.save_weights(self.model)
-            self.best = score
+            if self.run:
+                self.run.save_weights(self.model)
+            self.best, self.worse = score, 0
+        else:
+            self.worse += 1
+            self.model.stop_training |= self.patience is not None and self.worse >= self.patience
 
 
 class WriteHistory(keras.callbacks.Callback):
@@ -64,3 +78,12 @@ class ReportSkipped(keras.callbacks.Callback):
             logs["skipped_files"] = len(reasons)
             with written(self.path) as partial:
                 partial.write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
+
+    def get_state(self) -> dict[str, Any]:
+        """Which files were bad, and why."""
+        return {"skipped": [of_split.by_image for of_split in self.skipped]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+        for of_split, by_image in zip(self.skipped, state["skipped"], strict=True):
+            of_split.by_image.update(by_image)

@@ -1,124 +1,137 @@
 """Training, from settings to a run folder."""
 
-import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, OnError, Skipped, dataset, load_dataset, readable_errors
-from keras_crosscoop.errors import unknown
-from keras_crosscoop.losses import CrossEntropy
-from keras_crosscoop.models import Segmenter
-from keras_crosscoop.runs import Run, build, build_warm
+from keras_crosscoop.data import Dataset, Skipped, dataset, indices, readable_errors
+from keras_crosscoop.devices import fastest_precision
+from keras_crosscoop.losses import SegmentationLoss
+from keras_crosscoop.runs import Run
+from keras_crosscoop.training import parts
 from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
-from keras_crosscoop.training.optimizer import SGD
+from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.loop import train
+from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.strategy import is_chief, strategy
+
+Callbacks = Sequence[keras.callbacks.Callback]
 
 
-def fit(settings: Settings, folder: Path, callbacks: Sequence[keras.callbacks.Callback] = ()) -> tuple[Run, Segmenter]:
-    """Trains a network as the settings say, into a new run folder, and gives the run and the model at its best.
+def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
+    """Trains a network as the settings say, into a new run folder, which holds it at its best.
 
     Raises:
-        InputError: the data set, the weights or the folder cannot be used. The folder goes again then, unless an epoch
-            was done before a file of the data set turned out to be damaged.
+        InputError: the data set, the weights or the folder cannot be used, or the training failed. The folder goes
+            again then, unless there is a checkpoint or an epoch was done.
+        Interrupted: by a signal, after a checkpoint.
     """
-    keras.utils.set_random_seed(settings.train.seed)
+    if settings.train.precision == "auto":
+        settings = settings.with_precision(fastest_precision())
+    with strategy(settings.train.strategy).scope():
+        data = _opened(settings)
+        loss = parts.loss(settings, data)
+        if is_chief():
+            run = Run.create(folder, settings, data)
+        else:
+            run = Run(folder, settings, data.classes, data.palette, writes=False)
+        with _discarded_if_useless(run):
+            _train(run, data, loss, callbacks)
+    return run
+
+
+def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
+    """Goes on with a run from its last checkpoint, or from the start if there is none, to the same end.
+
+    Raises:
+        InputError: as of `fit`; or this is no run, or its data set is not the one it was trained on.
+        Interrupted: by a signal, after a checkpoint.
+    """
+    run = Run.open(folder)
+    with strategy(run.settings.train.strategy).scope():
+        data = _opened(run.settings)
+        run.check_classes(data)
+        run = replace(run, writes=is_chief())
+        _train(run, data, parts.loss(run.settings, data), callbacks)
+    return run
+
+
+def _opened(settings: Settings) -> Dataset:
     data = dataset(settings.data.name, settings.data.dir)
-    loss = _loss(settings, data)
     for split in (settings.data.train_split, settings.data.val_split):
         data.check_labelled(split)
-    images = len(data.find(settings.data.train_split))
-    steps = max(1, round(images / settings.train.batch_size))  # an epoch; batches run across its end
+    return data
+
+
+def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:
+    """In the strategy's scope."""
+    settings, options = run.settings, run.settings.train
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(options.seed)
     skipped = Skipped(), Skipped()  # of the two splits
-    training, validation = _pipelines(settings, data, skipped if settings.data.on_error == "skip" else ("fail", "fail"))
-    run = Run.create(folder, settings, data)
-    with _discarded_if_useless(run), readable_errors():
-        model = _network(settings, run)
-        model.compile(_optimizer(settings, steps), loss)
-        model.fit(
-            training,
-            epochs=settings.train.epochs,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            validation_freq=_validated_epochs(settings),
-            shuffle=False,  # the pipeline does
-            verbose=0,
-            callbacks=[
-                KeepBest(run),
-                ReportSkipped(run, *skipped),
-                WriteHistory(run),
-                keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
-                *callbacks,
-            ],
+    on_error = skipped if settings.data.on_error == "skip" else ("fail", "fail")
+    validation, validation_steps = parts.validation_batches(settings, data, on_error[1])
+    pairs = data.find(settings.data.train_split)
+    steps = parts.steps_per_epoch(settings, len(pairs))
+
+    model = parts.network(run)
+    model.compile(
+        parts.optimizer(settings, steps),
+        loss,
+        {side: settings.loss.weights.get(side, 1.0) for side in model.sides},
+        accumulation_steps=options.accumulate,
+        steps_per_execution=options.steps_per_execution,
+        jit_compile=options.jit_compile,
+    )
+    if run.writes:
+        callbacks = [KeepBest(run, options.patience), ReportSkipped(run, *skipped), WriteHistory(run), *callbacks]
+    else:
+        callbacks = [KeepBest(None, options.patience)]
+
+    def files(step: int) -> list[str]:
+        samples = range(step * options.batch_size, (step + 1) * options.batch_size)
+        return [str(pairs[index][0]) for index in indices(samples, len(pairs), options.seed)]
+
+    saver = Saver(
+        model,
+        Checkpoints(run.checkpoints),
+        callbacks,
+        every_steps=options.save_interval.get("steps", math.inf),
+        every_seconds=options.save_interval.get("seconds", math.inf),
+        writes=run.writes,
+        files=files,
+    )
+    saver.resume()
+    batches = parts.training_batches(settings, data, on_error[0], start=saver.step)
+    with saver, readable_errors():
+        train(
+            model,
+            iter(batches),
+            validation,
+            keras.callbacks.CallbackList(
+                [*callbacks, saver], model=model, add_history=False, epochs=options.epochs, steps=steps
+            ),
+            saver,
+            epochs=options.epochs,
+            steps=steps,
+            validated={*range(options.validate_every, options.epochs, options.validate_every), options.epochs},
+            validation_steps=validation_steps,
         )
-    run.load_weights(model)
-    return run, model
-
-
-def _network(settings: Settings, run: Run) -> Segmenter:
-    if settings.train.init is None:
-        return build(settings.model, len(run.classes))
-    model, report = build_warm(settings.model, len(run.classes), settings.train.init)
-    logging.getLogger(__name__).info(report)
-    report.write(run.folder / "init.csv")
-    return model
 
 
 @contextmanager
 def _discarded_if_useless(run: Run) -> Iterator[None]:
-    """Leaves nothing behind of a run that ended before its first epoch did, and no folder that was not there before."""
+    """Leaves nothing behind of a run that nothing can be made of, and no folder that was not there before."""
     try:
         yield
     except BaseException:  # bad input, and also Ctrl-C while weights are fetched
-        if not (run.weights.exists() or run.history.exists()):
+        if run.writes and not (run.weights.exists() or run.history.exists() or run.checkpoints.exists()):
             run.discard()
         raise
-
-
-def _loss(settings: Settings, data: Dataset) -> CrossEntropy:
-    weights = settings.loss.class_weights
-    if weights is None:
-        return CrossEntropy()
-    for name in weights:
-        if name not in data.classes:
-            raise unknown("class for setting loss.class_weights", name, data.classes)
-    return CrossEntropy([weights.get(name, 1.0) for name in data.classes])
-
-
-def _pipelines(settings: Settings, data: Dataset, on_error: tuple[OnError, OnError]) -> tuple:
-    options = settings.data
-    training = load_dataset(
-        data,
-        options.train_split,
-        training=True,
-        **options.augmentation,
-        batch_size=settings.train.batch_size,
-        repeat=True,
-        seed=settings.train.seed,
-        on_error=on_error[0],
-    )
-    validation = load_dataset(
-        data, options.val_split, center_crop=settings.evaluation.crop, batch_size=1, on_error=on_error[1]
-    )
-    return training, validation
-
-
-def _optimizer(settings: Settings, steps: int) -> SGD:
-    options = settings.train
-    schedule = keras.optimizers.schedules.PolynomialDecay(
-        options.learning_rate, decay_steps=steps * options.epochs, end_learning_rate=0.0, power=options.power
-    )
-    return SGD(
-        schedule,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        head_multiplier=options.head_multiplier,
-    )
-
-
-def _validated_epochs(settings: Settings) -> list[int]:
-    """Every so many epochs, and the last one."""
-    last, every = settings.train.epochs, settings.train.validate_every
-    return sorted({*range(every, last + 1, every), last})

@@ -1,30 +1,60 @@
 """Stochastic gradient descent as the public DeepLabV3+ implementations have it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
+
+from keras_crosscoop.errors import InputError
+
+if keras.backend.backend() == "tensorflow":
+    from tensorflow import raw_ops
+else:
+    raw_ops = None
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class SGD(keras.optimizers.Optimizer):
     """SGD with momentum, weight decay in the gradient, and a larger step for everything outside the backbones.
 
-    For a weight w of gradient g, with velocity v, at learning rate r:
+    For a weight w of gradient g, with velocity v, at learning rate r, which is `head_multiplier` times as large
+    outside of the backbones, as `torch.optim.SGD`:
 
         v <- momentum v + g + weight_decay w
-        w <- w - r v                            in a backbone
-        w <- w - head_multiplier r v            elsewhere
+        w <- w - r v
 
     Keras's own SGD has the learning rate inside v, which differs while the rate decays, and decays weights apart from
-    the gradient.
+    the gradient. Where `decoupled`, so does this one (SGDW: Loshchilov and Hutter, ICLR 2019):
+
+        v <- momentum v + g
+        w <- w - r v - r weight_decay w
+
+    by r as it is at that step, schedule and `head_multiplier` included, like `torch.optim.AdamW`. No momentum adds to
+    this decay: the same pull takes 1 / (1 - momentum) times the `weight_decay`.
+
+    An `average` of d follows each weight, from its value when the optimizer was built, after step t = 0, 1, ...:
+
+        a <- d' a + (1 - d') w,    d' = min(d, (1 + t) / (10 + t))
+
+    so that a short run's averages do not remain what it began with, as in `tf.train.ExponentialMovingAverage`.
+
+    Attributes:
+        velocities: v, a variable for each trainable one.
+        averages: a, likewise; none without `average`.
 
     Args:
         learning_rate: r, a number or a Keras schedule, of the backbones.
         momentum: of the velocity.
         weight_decay: of every weight.
         head_multiplier: of the learning rate outside of the backbones.
-        **kwargs: of `keras.optimizers.Optimizer`.
+        decoupled: whether weights decay apart from the velocity.
+        average: d, in [0, 1), of moving averages of the weights; None for none.
+        **kwargs: of `keras.optimizers.Optimizer`; `global_clipnorm` bounds the norm of all gradients together before
+            weight decay adds to them, as `torch.nn.utils.clip_grad_norm_` does.
+
+    Raises:
+        InputError: `average` is outside of its range, or `use_ema`, which is Keras's, is on.
     """
 
     def __init__(
@@ -34,30 +64,78 @@ class SGD(keras.optimizers.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         head_multiplier: float = 10.0,
+        decoupled: bool = False,
+        average: float | None = None,
         name: str = "sgd",
         **kwargs: Any,
     ) -> None:
+        if average is not None and not 0 <= average < 1:
+            raise InputError(f"`average` must be at least 0 and below 1, or None. Received: average={average!r}.")
+        if kwargs.get("use_ema"):
+            raise InputError("Keras's averages are not kept on each device: give `average`. Received: use_ema=True.")
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.decay = weight_decay  # `weight_decay` is Keras's, apart from the gradient
         self.head_multiplier = head_multiplier
+        self.decoupled = decoupled
+        self.average = average
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Makes a velocity for each variable, and notes which belong to a backbone."""
+        """Makes a velocity and an average for each variable, and notes which belong to a backbone."""
         if self.built:
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
+        averaged = [] if self.average is None else variables
+        self.averages = [self.add_variable_from_reference(w, "average", _value_of(w)) for w in averaged]
         self.multipliers = [1.0 if in_backbone(variable) else self.head_multiplier for variable in variables]
 
-    def update_step(self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor) -> None:
-        """One step of one variable, see the class."""
+    def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
+        """Every variable's step, as Keras has it, but what they share is computed once and not for each of them."""
+        share = None  # of the weights in their averages, 1 - d'
+        if self.average is not None:
+            share = ops.maximum(1 - self.average, 9 / (10 + ops.cast(self.iterations, "float32")))
+        learning_rate = ops.convert_to_tensor(learning_rate)
+        super()._backend_update_step(grads, trainable_variables, (learning_rate, share))
+
+    def update_step(
+        self,
+        gradient: KerasTensor,
+        variable: keras.Variable,
+        learning_rate: tuple[KerasTensor, KerasTensor | None],
+    ) -> None:
+        """One step of one variable, see the class, by the learning rate and the share that averages take of weights."""
+        rate, share = (None if value is None else ops.cast(value, variable.dtype) for value in learning_rate)
         index = self._get_variable_index(variable)
-        velocity = self.velocities[index]
-        rate = ops.cast(learning_rate, variable.dtype) * self.multipliers[index]
-        gradient = ops.cast(gradient, variable.dtype) + self.decay * variable
-        self.assign(velocity, self.momentum * velocity + gradient)
-        self.assign_sub(variable, rate * velocity)
+        rate = rate * self.multipliers[index]
+        if self.decoupled:
+            self.assign_sub(variable, rate * self.decay * variable)
+        self._descend(variable, self.velocities[index], ops.cast(gradient, variable.dtype), rate)
+        if share is not None:
+            average = self.averages[index]
+            self._subtract(average, share, average - variable)
+
+    def _descend(
+        self, variable: keras.Variable, velocity: keras.Variable, gradient: KerasTensor, rate: KerasTensor
+    ) -> None:
+        """Velocity and weight, see the class. In two kernels on TensorFlow: there are hundreds of variables."""
+        decay = 0.0 if self.decoupled else self.decay
+        if not (_has_kernels(variable) and self.momentum):
+            self.assign(velocity, self.momentum * velocity + gradient + decay * variable)
+            self.assign_sub(variable, rate * velocity)
+            return
+        if decay:  # the second kernel multiplies by the momentum what is in the velocity
+            self._subtract(velocity, -decay / self.momentum, variable)
+        raw_ops.ResourceApplyMomentum(
+            var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=self.momentum
+        )
+
+    def _subtract(self, variable: keras.Variable, factor: KerasTensor | float, value: KerasTensor) -> None:
+        """`variable <- variable - factor value`, in one kernel on TensorFlow."""
+        if _has_kernels(variable):
+            raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=factor, delta=value)
+        else:
+            self.assign_sub(variable, factor * value)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -65,9 +143,21 @@ class SGD(keras.optimizers.Optimizer):
             "momentum": self.momentum,
             "weight_decay": self.decay,
             "head_multiplier": self.head_multiplier,
+            "decoupled": self.decoupled,
+            "average": self.average,
         }
 
 
 def in_backbone(variable: keras.Variable) -> bool:
     """Whether a variable belongs to a backbone: its path begins with the scope that it was built in."""
     return variable.path.split("/")[0].endswith("backbone")
+
+
+def _has_kernels(variable: keras.Variable) -> bool:
+    """Whether TensorFlow updates it in kernels of its own, which no GPU has for bfloat16."""
+    return raw_ops is not None and variable.dtype == "float32"
+
+
+def _value_of(variable: keras.Variable) -> Callable[..., KerasTensor]:
+    """Initializes another variable with this one's value, in memory of its own."""
+    return lambda shape, dtype: ops.copy(variable)

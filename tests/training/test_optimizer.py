@@ -1,84 +1,206 @@
-"""Each step is PyTorch's, computed again in NumPy; and only backbones learn at the plain rate."""
+"""Each step is PyTorch's, or computed again in NumPy; and only backbones learn at the plain rate.
+
+This file is also what runs on two devices: TensorFlow splits a CPU in two only before it starts.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_crosscoop import DeepLabV3Plus
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.training.optimizer import SGD, in_backbone
+from keras_crosscoop.training.schedule import Polynomial
 
-SCHEDULE = {"initial_learning_rate": 0.1, "decay_steps": 8, "end_learning_rate": 0.0, "power": 0.9}
+GOLDEN = Path(__file__).parent / "golden"
+CASES = {  # on two devices
+    "coupled": {"average": 0.3},
+    "decoupled": {"decoupled": True, "weight_decay": 0.05},
+    "scaled": {"average": 0.3, "momentum": 0.0},
+}
 
 
-def polynomial(step):
-    return 0.1 * (1 - min(step, 8) / 8) ** 0.9
-
-
-def variables():
+def variables(values=((1.0, -2.0), (0.5, 3.0, -1.0)), dtype="float32"):
     """One in a backbone, one in a head."""
     made = []
-    for scope, value in (("top_backbone", [1.0, -2.0]), ("top_aspp_1x1_conv", [0.5, 3.0, -1.0])):
+    for scope, value in zip(("top_backbone", "top_aspp_1x1_conv"), values, strict=True):
         with keras.name_scope(scope):
-            made.append(keras.Variable(value, dtype="float32", name="kernel"))
+            made.append(keras.Variable(np.array(value), dtype=dtype, name="kernel"))
     return made
 
 
-def by_torch(values, gradients, rates, momentum, decay, multipliers):
-    """`torch.optim.SGD` with two parameter groups: the velocity holds no learning rate, decay is in the gradient."""
-    values = [np.array(value, "float64") for value in values]
-    velocities = [np.zeros_like(value) for value in values]
-    for step_gradients, rate in zip(gradients, rates, strict=True):
-        for i, gradient in enumerate(step_gradients):
-            velocities[i] = momentum * velocities[i] + gradient + decay * values[i]
-            values[i] = values[i] - multipliers[i] * rate * velocities[i]
-    return values, velocities
+def gradients(steps=10):
+    rng = np.random.default_rng(0)
+    return [[rng.normal(size=size).astype("float32") for size in (2, 3)] for _ in range(steps)]
 
 
-@pytest.mark.parametrize(("momentum", "decay", "multiplier"), [(0.9, 5e-2, 10.0), (0.0, 5e-2, 3.0), (0.9, 0.0, 1.0)])
-def test_ten_steps_are_those_of_torch(momentum, decay, multiplier):
-    """While the rate decays along a polynomial to zero, reached at the eighth step."""
-    schedule = keras.optimizers.schedules.PolynomialDecay(**SCHEDULE)
-    optimizer = SGD(schedule, momentum=momentum, weight_decay=decay, head_multiplier=multiplier)
-    weights, rng = variables(), np.random.default_rng(0)
-    start = [w.numpy() for w in weights]
-    gradients = [[rng.normal(size=w.shape).astype("float32") for w in weights] for _ in range(10)]
-    for step_gradients in gradients:
-        optimizer.apply([keras.ops.convert_to_tensor(g) for g in step_gradients], weights)
-    rates = [polynomial(step) for step in range(10)]
-    expected, velocities = by_torch(start, gradients, rates, momentum, decay, (1, multiplier))
-    for weight, value in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(weight.numpy(), value, rtol=1e-5, atol=1e-6)
-    for velocity, value in zip(optimizer.velocities, velocities, strict=True):
-        np.testing.assert_allclose(velocity.numpy(), value, rtol=1e-5, atol=1e-6)
+def numpy(some):
+    return [keras.ops.convert_to_numpy(variable) for variable in some]
+
+
+def assert_close(found, expected):
+    for one, other in zip(numpy(found), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def by_hand(weights, rates, momentum=0.9, decay=5e-4, multipliers=(1, 10), decoupled=False):
+    """The weights after each step, and the last velocities."""
+    weights = [weight.astype("float64") for weight in numpy(weights)]
+    velocities = [np.zeros_like(weight) for weight in weights]
+    trace = []
+    for of_step, rate in zip(gradients(len(rates)), rates, strict=True):
+        for i, gradient in enumerate(of_step):
+            own = multipliers[i] * rate
+            velocities[i] = momentum * velocities[i] + gradient + (0 if decoupled else decay * weights[i])
+            weights[i] = weights[i] - own * velocities[i] - (own * decay * weights[i] if decoupled else 0)
+        trace.append(list(weights))
+    return trace, velocities
+
+
+@pytest.mark.parametrize("compiled", ["not", "graph", "xla"])
+@pytest.mark.parametrize("case", ["plain", "clipped"])
+def test_ten_steps_are_those_of_torch(case, compiled, monkeypatch):
+    """While the rate decays; where gradients are clipped by their common norm, some steps have less and some more."""
+    monkeypatch.syspath_prepend(GOLDEN)
+    import torch_sgd as torch
+
+    start, of_steps = torch.inputs()
+    weights = variables(start)
+    optimizer = SGD(
+        Polynomial(torch.RATE, torch.STEPS, torch.POWER),
+        momentum=torch.MOMENTUM,
+        weight_decay=torch.DECAY,
+        head_multiplier=torch.HEAD,
+        global_clipnorm=torch.MAX_NORM if case == "clipped" else None,
+    )
+    optimizer.build(weights)
+
+    def step(of_step):
+        optimizer.apply(of_step, weights)
+
+    if compiled != "not":
+        step = tf.function(step, jit_compile=compiled == "xla")
+    for of_step, expected in zip(of_steps, json.loads((GOLDEN / "torch_sgd.json").read_text())[case], strict=True):
+        step([tf.constant(gradient) for gradient in of_step])
+        assert_close(weights, expected["weights"])
+        assert_close(optimizer.velocities, expected["velocities"])
     assert int(optimizer.iterations) == 10
 
 
-def test_two_steps_by_hand():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])  # by kernels of TensorFlow's, or without
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize(("momentum", "decay", "multiplier"), [(0.9, 5e-2, 10.0), (0.0, 5e-2, 3.0), (0.9, 0.0, 1.0)])
+def test_ten_steps_by_hand(momentum, decay, multiplier, decoupled, dtype):
+    """While the rate decays to zero, reached at the eighth step; decoupled, the decay is in no velocity."""
+    options = {"momentum": momentum, "decoupled": decoupled}
+    optimizer = SGD(Polynomial(0.1, 8), weight_decay=decay, head_multiplier=multiplier, **options)
+    weights = variables(dtype=dtype)
+    rates = [0.1 * (1 - min(step, 8) / 8) ** 0.9 for step in range(10)]
+    trace, velocities = by_hand(weights, rates, decay=decay, multipliers=(1, multiplier), **options)
+    for of_step in gradients():
+        optimizer.apply([tf.constant(gradient) for gradient in of_step], weights)
+    assert_close(weights, trace[-1])
+    assert_close(optimizer.velocities, velocities)
+    assert {w.dtype for w in (*weights, *optimizer.velocities)} == {dtype}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_two_steps_by_hand(dtype):
     """Weight 1, gradient 0, decay 1/2, momentum 1/2, rate 1/4: velocity 1/2, then 1/4 + 7/16."""
     optimizer = SGD(0.25, momentum=0.5, weight_decay=0.5, head_multiplier=2)
-    weights = variables()
-    weights[0].assign([1, 0])
+    weights = variables(((1, 0), (0, 0, 0)), dtype)
     zeros = [keras.ops.zeros(w.shape) for w in weights]
     optimizer.apply(zeros, weights)
-    assert weights[0].numpy().tolist() == [1 - 1 / 8, 0]
+    assert keras.ops.convert_to_numpy(weights[0]).tolist() == [1 - 1 / 8, 0]
     optimizer.apply(zeros, weights)
-    assert weights[0].numpy().tolist() == [7 / 8 - 1 / 4 * (1 / 4 + 7 / 16), 0]
+    assert keras.ops.convert_to_numpy(weights[0]).tolist() == [7 / 8 - 1 / 4 * (1 / 4 + 7 / 16), 0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("average", [0.0, 0.3, 0.999])
+def test_averages_follow_the_weights(average, dtype):
+    """From what these were; faster than `average` says in the first steps, three of them for 0.3 and all for 0.999."""
+    optimizer, weights = SGD(0.1, average=average), variables(dtype=dtype)
+    optimizer.build(weights)
+    expected = numpy(weights)
+    assert_close(optimizer.averages, expected)
+    trace, _ = by_hand(weights, [0.1] * 10)
+    for t, of_step in enumerate(gradients()):
+        optimizer.apply([tf.constant(gradient) for gradient in of_step], weights)
+        decay = min(average, (1 + t) / (10 + t))
+        expected = [decay * a + (1 - decay) * w for a, w in zip(expected, trace[t], strict=True)]
+        assert_close(optimizer.averages, expected)
+    assert_close(weights, trace[-1])
+
+
+def test_a_step_with_gradients_that_are_not_finite_is_skipped():
+    """By the optimizer that scales losses: nothing moves, and its scale halves. The next step is the first one."""
+    weights, twins = variables(), variables()
+    inner, alone = SGD(Polynomial(0.1, 8), average=0.3), SGD(Polynomial(0.1, 8), average=0.3)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8)
+    optimizer.build(weights)
+    before = numpy(inner.variables)
+    (of_step,) = gradients(1)
+    step = tf.function(lambda *some: optimizer.apply(some, weights))
+    for bad in (np.nan, np.inf):
+        step(tf.constant(of_step[0] * [1, bad], "float32"), tf.constant(of_step[1]))
+        assert_close(weights, numpy(twins))
+        assert_close(inner.variables, before)
+    assert float(optimizer.dynamic_scale) == 2
+    step(*(tf.constant(2 * gradient) for gradient in of_step))
+    alone.apply([tf.constant(gradient) for gradient in of_step], twins)
+    assert_close(weights, numpy(twins))
+    assert_close(inner.variables, numpy(alone.variables))
+    assert int(optimizer.iterations) == 1
+
+
+def test_all_its_state_is_in_its_variables():
+    """Another one that takes these over goes on with the same steps."""
+    weights, twins = variables(), variables()
+    optimizer, other = (SGD(Polynomial(0.1, 8), average=0.9) for _ in range(2))
+    first, second, third = ([tf.constant(gradient) for gradient in of_step] for of_step in gradients(3))
+    optimizer.apply(first, weights)
+    optimizer.apply(second, weights)
+    other.build(twins)
+    assert len(optimizer.variables) == 1 + 2 * len(weights)
+    for own, others in zip((*optimizer.variables, *weights), (*other.variables, *twins), strict=True):
+        others.assign(own)
+    optimizer.apply(third, weights)
+    other.apply(third, twins)
+    for own, others in zip((*optimizer.variables, *weights), (*other.variables, *twins), strict=True):
+        np.testing.assert_array_equal(own.numpy(), others.numpy())
 
 
 def test_comes_back_from_its_configuration():
     optimizer = SGD(
-        keras.optimizers.schedules.PolynomialDecay(**SCHEDULE),
+        Polynomial(0.1, 8, 0.7, 2),
         momentum=0.8,
         weight_decay=1e-3,
         head_multiplier=7.0,
+        decoupled=True,
+        average=0.99,
         clipnorm=2.0,
         name="mine",
     )
     back = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert type(back) is SGD
     assert (back.momentum, back.decay, back.head_multiplier, back.clipnorm, back.name) == (0.8, 1e-3, 7.0, 2.0, "mine")
+    assert (back.decoupled, back.average) == (True, 0.99)
     assert back._learning_rate.get_config() == optimizer._learning_rate.get_config()
     assert back.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize("options", [{"average": 1.0}, {"average": -0.1}, {"use_ema": True}])
+def test_refuses_averages_that_it_cannot_keep(options):
+    ((name, value),) = options.items()
+    with pytest.raises(InputError, match=rf"`average`.* Received: {name}={value}\."):
+        SGD(**options)
 
 
 @pytest.mark.parametrize("topology", ["cross", None])
@@ -96,3 +218,42 @@ def test_backbones_variables_are_told_by_their_path(pair, topology):
         optimizer.build(network.trainable_variables)
         expected = [1 if id(w) in backbones else 10 for w in network.trainable_variables]
         assert optimizer.multipliers == expected
+
+
+def trained(case, replicas):
+    """Weights and the optimizer's variables after four steps, each replica giving its part of the gradients."""
+    weights = variables()
+    optimizer = SGD(Polynomial(0.1, 5), **CASES[case])
+    if case == "scaled":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4)
+    optimizer.build(weights)
+
+    @tf.function
+    def step(*of_step):
+        optimizer.apply([optimizer.scale_loss(gradient / replicas) for gradient in of_step], weights)
+
+    for of_step in gradients(4):
+        tf.distribute.get_strategy().run(step, [tf.constant(gradient) for gradient in of_step])
+    return [*weights, *optimizer.variables]
+
+
+def test_two_devices_keep_what_one_does(tmp_path):
+    """Weights, velocities, averages and counts, on either device, where Keras sums both gradients."""
+    done = subprocess.run([sys.executable, __file__, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    for case in CASES:
+        expected = numpy(trained(case, 1))
+        for device in range(2):
+            with np.load(tmp_path / f"{case}_{device}.npz") as found:
+                assert_close(found.values(), expected)
+
+
+if __name__ == "__main__":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    for case in CASES:
+        with strategy.scope():
+            made = [strategy.experimental_local_results(variable.value) for variable in trained(case, 2)]
+        for device, of_device in enumerate(zip(*made, strict=True)):
+            np.savez(Path(sys.argv[1]) / f"{case}_{device}.npz", *(copy.numpy() for copy in of_device))

@@ -1,0 +1,27 @@
+"""A step's gradients from parts of a batch, one after another: the memory of a part, the step of the whole."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def accumulate(function: Callable[..., Any], batch: Sequence[tf.Tensor], parts: int, nothing: Any) -> Any:
+    """The sum of what `function` gives for each of equal parts of a batch.
+
+    Args:
+        function: of the batch's tensors, to a structure of tensors.
+        batch: tensors `(B, ...)`.
+        parts: how many; B must be a multiple of it.
+        nothing: what to add to, zeros in the same structure.
+    """
+    if parts == 1:
+        return function(*batch)
+    shares = [tf.reshape(tensor, [parts, -1, *tensor.shape[1:]]) for tensor in batch]
+
+    def add(part: tf.Tensor, so_far: Any) -> tuple:
+        more = function(*(share[part] for share in shares))
+        return part + 1, tf.nest.map_structure(tf.add, so_far, more)
+
+    # A loop of the graph's, not unrolled and never two parts at once: only so the memory of one part serves all.
+    return tf.while_loop(lambda part, _: part < parts, add, (0, nothing), parallel_iterations=1)[1]

@@ -1,0 +1,64 @@
+"""The loop over steps and epochs. Keras's own begins with whole epochs; this one goes on from any step."""
+
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
+
+import keras
+
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.training.averages import averaged
+from keras_crosscoop.training.saving import Saver
+
+
+def train(
+    model: Segmenter,
+    batches: Iterator[Any],
+    validation: Iterable[Any],
+    callbacks: keras.callbacks.CallbackList,
+    saver: Saver,
+    *,
+    epochs: int,
+    steps: int,
+    validated: Container[int],
+    validation_steps: int,
+) -> None:
+    """Trains a compiled model as its `fit` does, from where the saver stands.
+
+    Args:
+        model: compiled; its `steps_per_execution` divides `steps`.
+        batches: of training, without end, from the first that is still to do.
+        validation: batches; the averaged weights, where the optimizer keeps such, are measured on them.
+        callbacks: are told of everything, as by `fit`; the saver is the last of them.
+        saver: keeps checkpoints.
+        epochs: how many in all.
+        steps: of one epoch.
+        validated: the epochs, counted from 1, after which there is validation.
+        validation_steps: of one validation.
+    """
+    model.stop_training = False
+    model.make_train_function()
+    first, done = saver.position
+    callbacks.on_train_begin()
+    for epoch in range(first, epochs):
+        if not done:
+            model.reset_metrics()
+        callbacks.on_epoch_begin(epoch)
+        for step in range(done, steps, model.steps_per_execution):
+            last = step + model.steps_per_execution - 1
+            callbacks.on_train_batch_begin(step)
+            losses = model.train_function(batches)
+            callbacks.on_train_batch_end(last, losses)
+            saver.after_step(epoch, last + 1, float(losses["loss"]))
+        done = 0
+        figures = {name: float(loss) for name, loss in model.mean_losses().items()}
+        with averaged(model):
+            if epoch + 1 in validated:
+                measured = model.evaluate(
+                    validation, steps=validation_steps, callbacks=callbacks, verbose=0, return_dict=True
+                )
+                figures |= {f"val_{name}": figure for name, figure in measured.items()}
+            callbacks.on_epoch_end(epoch, figures)
+        saver.after_step(epochs if model.stop_training else epoch + 1, 0)
+        if model.stop_training:
+            break
+    callbacks.on_train_end()

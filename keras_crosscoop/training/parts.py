@@ -1,0 +1,114 @@
+"""The parts of a training that settings describe: network, loss, optimizer and data."""
+
+import logging
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_crosscoop import precision
+from keras_crosscoop.config import Settings
+from keras_crosscoop.data import Dataset, OnError, Parts, load_dataset
+from keras_crosscoop.errors import unknown
+from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, Sum
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.runs import Run, build, build_warm
+from keras_crosscoop.training.optimizer import SGD
+from keras_crosscoop.training.schedule import Polynomial
+from keras_crosscoop.training.strategy import distributed
+
+Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+
+
+def steps_per_epoch(settings: Settings, images: int) -> int:
+    """How many steps show about all images once, in whole executions; batches run across the end of an epoch."""
+    once = settings.train.steps_per_execution
+    return once * max(1, round(images / settings.train.batch_size / once))
+
+
+def network(run: Run) -> Segmenter:
+    """The network, with the weights that it begins with."""
+    settings, options = run.settings, run.settings.train
+    with precision.policy(options.precision):
+        if options.init is None:
+            model = build(settings.model, len(run.classes))
+        else:
+            model, report = build_warm(settings.model, len(run.classes), options.init)
+            if run.writes:
+                logging.getLogger(__name__).info(report)
+                report.write(run.folder / "init.csv")
+    for layer in _batch_norms(model):
+        layer.trainable = options.batch_norm != "frozen"
+        layer.synchronized = options.batch_norm == "sync"
+    return model
+
+
+def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
+    """The loss of one output.
+
+    Raises:
+        InputError: a weight is given for a class that the data set does not have.
+    """
+    options = settings.loss
+    weights = options.class_weights
+    if weights is not None:
+        for name in weights:
+            if name not in data.classes:
+                raise unknown("class for setting loss.class_weights", name, data.classes)
+        weights = [weights.get(name, 1.0) for name in data.classes]
+    pixels = CrossEntropy(
+        weights, label_smoothing=options.label_smoothing, focal=options.focal, top_k=options.top_k
+    )
+    return Sum([pixels, Dice()], [1.0, options.dice]) if options.dice else pixels
+
+
+def optimizer(settings: Settings, steps: int) -> SGD:
+    """The optimizer, its schedule laid out for epochs of so many steps."""
+    options = settings.train
+    return SGD(
+        Polynomial(options.learning_rate, steps * options.epochs, options.power, options.warmup),
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        decoupled=options.decoupled,
+        head_multiplier=options.head_multiplier,
+        global_clipnorm=options.clip_norm,
+        average=options.average,
+    )
+
+
+def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, start: int) -> Batches:
+    """Batches without end, from the one of step `start`."""
+    options = settings.train
+
+    def load(parts: Parts) -> tf.data.Dataset:
+        return load_dataset(
+            data,
+            settings.data.train_split,
+            training=True,
+            **settings.data.augmentation,
+            batch_size=options.batch_size,
+            repeat=True,
+            seed=options.seed,
+            start=start * options.batch_size,
+            parts=parts,
+            on_error=on_error,
+        )
+
+    return distributed(load)
+
+
+def validation_batches(settings: Settings, data: Dataset, on_error: OnError) -> tuple[Batches, int]:
+    """Images one at a time for each replica, and how many steps it takes to see all."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def load(parts: Parts) -> tf.data.Dataset:
+        crop = settings.evaluation.crop
+        split = settings.data.val_split
+        return load_dataset(data, split, center_crop=crop, batch_size=replicas, parts=parts, on_error=on_error)
+
+    return distributed(load), math.ceil(len(data.find(settings.data.val_split)) / replicas)
+
+
+def _batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    nested = [norm for layer in model.layers if isinstance(layer, keras.Model) for norm in _batch_norms(layer)]
+    return nested + [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -1,0 +1,159 @@
+"""When a training saves itself: at intervals, at its end, and before a signal ends it; never once it is ruined."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_crosscoop.errors import InputError, Interrupted
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.training.callback_states import CallbackStates
+from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.state import State, assign, sums, values, variables
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and what batch systems and clouds send before they kill
+
+
+class Saver(keras.callbacks.Callback):
+    """Keeps the checkpoints of a training, for which it must be the last of its callbacks.
+
+    Within `with saver:` SIGTERM and Ctrl-C end the training only after the step, with a checkpoint.
+
+    Args:
+        model: what is trained, compiled.
+        checkpoints: where the states go, and come from.
+        callbacks: all others.
+        every_steps: save after so many.
+        every_seconds: save when so many have passed.
+        writes: whether this is the one of several processes that does.
+        files: the files that the batch of a step was made from, to be named if it ruined the model.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        checkpoints: Checkpoints,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        every_steps: float = math.inf,
+        every_seconds: float = math.inf,
+        writes: bool,
+        files: Callable[[int], Sequence[str]],
+    ) -> None:
+        super().__init__()
+        self.segmenter = model  # `model` is Keras's, and not there before the training begins
+        self.checkpoints = checkpoints
+        self.states = CallbackStates(callbacks)
+        self.every_steps = every_steps
+        self.every_seconds = every_seconds
+        self.writes = writes
+        self.files = files
+        self.position = (0, 0)
+        self._remembered: dict[str, Any] = {}  # by callbacks, when it was resumed
+        self._sums: dict[str, np.ndarray] = {}  # of the epoch's training, while validation counts its own
+        self._signal: int | None = None
+        self._restart_interval()
+
+    def resume(self) -> tuple[int, int]:
+        """Goes to the last state that is whole, and gives the epochs done, and the steps of the next one.
+
+        Raises:
+            InputError: no checkpoint is whole, or it is of another network.
+        """
+        named = variables(self.segmenter)
+        state = self.checkpoints.load({name: (tuple(each.shape), np.dtype(each.dtype)) for name, each in named.items()})
+        if state is not None:
+            assign(named, state.variables)
+            self._remembered = state.callbacks
+            self.position = state.epoch, state.step
+        self._restart_interval()
+        return self.position
+
+    def __enter__(self) -> "Saver":
+        """From now on signals wait for the end of a step."""
+        self._handlers = {number: signal.signal(number, self._note_signal) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        """Saves if all is done, or a signal stopped it."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if kind in (None, Interrupted):
+            self.save()
+
+    def _note_signal(self, number: int, _: object) -> None:
+        self._signal = number
+        signal.signal(number, self._handlers[number])  # the second one is not waited for
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Gives callbacks back what they remembered, after they began anew."""
+        self.states.set(self._remembered)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Remembers the losses of training: Keras is about to count validation's in their place."""
+        self._sums = values(sums(self.segmenter))
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Gives way to a signal."""
+        self._raise_signal()
+
+    def after_step(self, epoch: int, step: int, loss: float | None = None) -> None:
+        """To be called after each step, and when an epoch is done: saves if it is time.
+
+        Args:
+            epoch: how many are done.
+            step: how many of the next one's are done.
+            loss: so far.
+
+        Raises:
+            InputError: the loss is no number any more, or the checkpoint cannot be written.
+            Interrupted: a signal came.
+        """
+        self._sums = {}
+        if loss is not None and not math.isfinite(loss):
+            raise self._ruined(f"loss is {loss}")
+        self.position = epoch, step
+        self._raise_signal()
+        due = time.monotonic() - self._last_time >= self.every_seconds
+        if due or self.step - self._last_step >= self.every_steps:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+            InputError: it cannot be written, or weights are no numbers any more.
+        """
+        held = values(variables(self.segmenter)) | self._sums
+        if not all(np.isfinite(array).all() for array in held.values()):
+            raise self._ruined("weights are no numbers")
+        if self.writes:
+            self.checkpoints.save(self.step, State(*self.position, held, self.states.get()))
+        self._restart_interval()
+
+    @property
+    def step(self) -> int:
+        """How many are done in all."""
+        return int(self.segmenter.optimizer.iterations)
+
+    def _restart_interval(self) -> None:
+        self._last_step, self._last_time = self.step, time.monotonic()
+
+    def _raise_signal(self) -> None:
+        if self._signal is not None:
+            folder = self.checkpoints.folder.parent
+            raise Interrupted(
+                f"stopped and saved at step {self.step}. Go on by: crosscoop-tf fit --resume {folder}", self._signal
+            )
+
+    def _ruined(self, what: str) -> InputError:
+        files = ", ".join(self.files(self.step - 1))
+        last = next(iter(self.checkpoints.files), None)
+        return InputError(
+            f"Training is ruined at step {self.step}: its {what}. Lower train.learning_rate, set train.clip_norm, or look "
+            f"at the files of its batch: {files}. The last good checkpoint: {last or 'none'}. Received: {what}"
+        )

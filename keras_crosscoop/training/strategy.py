@@ -1,0 +1,86 @@
+"""On which devices a training runs: one, all of this machine, or those of several machines."""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+from keras_crosscoop.data import Parts
+from keras_crosscoop.errors import InputError
+
+Strategy = Literal["auto", "none", "mirrored", "multiworker"]
+
+
+def strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
+    """The strategy of that name; "auto" is the largest that there are devices for.
+
+    Several machines are those of `TF_CONFIG`, or else of a Slurm allocation. TensorFlow wants to hear of them before it
+    computes anything.
+
+    Raises:
+        InputError: nothing says which machines, or one of them cannot be reached.
+    """
+    if name == "auto":
+        gpus = len(tf.config.list_logical_devices("GPU")) if not _machines() else 0
+        name = "multiworker" if _machines() else "mirrored" if gpus > 1 else "none"
+    if name == "multiworker":
+        return _multiworker()
+    if name == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    return tf.distribute.get_strategy()
+
+
+def distributed(load: Callable[[Parts], tf.data.Dataset]) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Each replica's part of every batch: what `load` gives for the parts of this machine, in the strategy's scope."""
+
+    def of_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        here = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * here
+        return load(Parts(first, first + here, context.num_replicas_in_sync))
+
+    return tf.distribute.get_strategy().distribute_datasets_from_function(of_machine)
+
+
+def is_chief() -> bool:
+    """Whether this process is the one that writes: the only one, or the first of several machines."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    return resolver is None or resolver.task_id in (None, 0)
+
+
+def _machines() -> Literal["TF_CONFIG", "Slurm"] | None:
+    """What speaks of several machines."""
+    if len(_workers()) > 1:
+        return "TF_CONFIG"
+    return "Slurm" if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 else None
+
+
+def _workers() -> list[str]:
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+        return [*cluster.get("chief", []), *cluster.get("worker", [])]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            'TF_CONFIG must be JSON such as {"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", '
+            f'"index": 0}}}}. Received: {os.environ["TF_CONFIG"]!r}'
+        ) from error
+
+
+def _multiworker() -> tf.distribute.Strategy:
+    match _machines():
+        case None:
+            raise InputError(
+                "Several machines are named by TF_CONFIG, or by Slurm within srun. Set it, or choose another strategy. "
+                "Received: neither."
+            )
+        case "Slurm":
+            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+        case "TF_CONFIG":
+            resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"The machines cannot be joined ({reason}). Received: {resolver.cluster_spec()}") from error
