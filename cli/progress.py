@@ -1,12 +1,16 @@
 """Progress on the terminal: bars with the time left, and a line for each epoch that stays."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import psutil
+import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from keras_crosscoop.config import Settings
+from keras_crosscoop.training.tensorboard import Throughput
 
 
 def _bar() -> Progress:
@@ -21,12 +25,19 @@ def passing_bar() -> Progress:
 
 
 class FitProgress(keras.callbacks.Callback):
-    """A bar over all steps of a training; when an epoch ends, its losses and what validation measured."""
+    """A bar over all steps of a training, and one over validation; when an epoch ends, what it measured.
+
+    Where no terminal shows bars, only the lines of epochs are there.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.epochs = settings.train.epochs
+        options = settings.train
+        self.epochs = options.epochs
+        self.throughput = Throughput(options.batch_size * options.steps_per_execution)
         self.bar = _bar()
+        self.bar.disable = not self.bar.console.is_terminal
+        self.validation_steps: int | None = None
 
     def __enter__(self) -> "FitProgress":
         return self
@@ -36,24 +47,71 @@ class FitProgress(keras.callbacks.Callback):
         self.bar.stop()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Shows the bar."""
-        self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"])
+        """Shows the bar, from the step reached."""
+        self.memory = _memory()
+        done = int(self.model.optimizer.iterations.numpy())
+        self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"], completed=done)
         self.bar.start()
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Notes where the epoch begins."""
+        self.begin = epoch * self.params["steps"]
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Notes when the step begins."""
+        self.throughput.begin()
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Moves the bar."""
-        self.bar.update(self.task, advance=1, description=f"Training, loss {float(logs['loss']):.3f}")
+        """Moves the bar to behind step `batch`."""
+        line = f"loss {float(logs['loss']):.3f}"
+        self.throughput.end()
+        if self.bar.disable:
+            return
+        line += f"{_images(self.throughput.recent)}  {self.memory():.1f} GiB"
+        self.bar.update(self.task, completed=self.begin + batch + 1, description=line)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Shows a bar of validation; how long that is nobody says before the first has ended."""
+        self.validation = self.bar.add_task("Validating", total=self.validation_steps)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Moves it."""
+        self.validation_steps = batch + 1
+        self.bar.update(self.validation, completed=batch + 1)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Removes it."""
+        self.bar.remove_task(self.validation)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Prints the epoch's line: the networks' losses, and mean IoU in percent where it was measured."""
+        """Prints the epoch's line: the networks' losses, the rate, and mean IoU in percent where it was measured."""
         losses = " + ".join(f"{logs[f'{side}_loss']:.3f}" for side in self.model.sides)
-        line = f"epoch {epoch + 1}/{self.epochs}  loss {losses}"
+        line = f"epoch {epoch + 1}/{self.epochs}  loss {losses}{_images(self.throughput.take())}"
         measured = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
         if None not in measured.values():
             line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in measured.items())
         if skipped := logs.get("skipped_files"):
             line += f"  files skipped so far: {skipped} (see skipped.txt)"
         self.bar.console.print(line, highlight=False, soft_wrap=True)
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: a bar is of its process."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+
+
+def _images(rate: float | None) -> str:
+    return "" if rate is None else f"  {rate:.1f} images/s"
+
+
+def _memory() -> Callable[[], float]:
+    """What tells how much memory is in use, in GiB: at most so far of the fullest GPU, or now of this process."""
+    if gpus := [device.name for device in tf.config.list_logical_devices("GPU")]:
+        return lambda: max(tf.config.experimental.get_memory_info(gpu)["peak"] for gpu in gpus) / 2**30
+    process = psutil.Process()
+    return lambda: process.memory_info().rss / 2**30
 
 
 class EvaluateProgress(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ class AbsentError(InputError):
     """What is asked for is not there at all, no file of a split, say: nobody wanted it, rather than lost a part."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - it is no error
     """A signal, such as SIGTERM, ended the work in order.
 
     Args:

@@ -30,8 +30,8 @@ def normalized(
     replica = tf.distribute.get_replica_context()
     if not synchronized or replica is None or replica.num_replicas_in_sync == 1:
         return outputs, mean, variance
-    count, mean, variance = _of_all_replicas(count, mean, variance, replica)
-    return _by_statistics(features, gamma, beta, epsilon, (count, mean, variance), replica), mean, variance
+    statistics = _of_all_replicas(count, mean, variance, replica)
+    return _by_statistics(features, gamma, beta, *statistics, epsilon, replica), *statistics[1:]
 
 
 def _of_all_replicas(
@@ -41,7 +41,7 @@ def _of_all_replicas(
     mine = tf.concat([count[None], mean, variance], 0)
     mine = tf.where(count > 0, mine, 0.0)  # the kernel makes NaN of nothing
     row = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
-    rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * mine)  # one row a replica, in a single reduction
+    rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * mine)  # gathers them, one row a replica
     channels = mean.shape[0]
     counts, means, variances = tf.split(rows, [1, channels, channels], axis=1)
     count = tf.reduce_sum(counts)
@@ -53,21 +53,25 @@ def _by_statistics(
     features: tf.Tensor,
     gamma: tf.Tensor,
     beta: tf.Tensor,
+    count: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
     epsilon: float,
-    statistics: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     replica: tf.distribute.ReplicaContext,
 ) -> tf.Tensor:
-    """Features by the statistics of all replicas, which depend on those features themselves."""
-    count, mean, variance = statistics
-
-    def scaled(scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.FusedBatchNormV3(
-            x=features, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False
-        )[0]
+    """Features by the statistics of all replicas, with the gradient of statistics that these features are part of."""
 
     @tf.custom_gradient
-    def forward(features: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
-        def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def forward(features: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *statistics: tf.Tensor) -> tuple:
+        # The statistics are arguments, because TensorFlow looks for variables in all that leads to what is none.
+        count, mean, variance = statistics
+
+        def scaled(scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+            return tf.raw_ops.FusedBatchNormV3(
+                x=features, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+            )[0]
+
+        def backward(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             direct, by_gamma, by_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(  # as though the statistics were constants
                 y_backprop=upstream,
                 x=features,
@@ -80,8 +84,8 @@ def _by_statistics(
             )
             sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([by_gamma, by_beta]))
             sums *= gamma * tf.math.rsqrt(variance + epsilon) / count
-            return direct - scaled(*tf.unstack(sums)), by_gamma, by_beta
+            return direct - scaled(*tf.unstack(sums)), by_gamma, by_beta, None, None, None
 
         return scaled(gamma, beta), backward
 
-    return forward(features, gamma, beta)
+    return forward(features, gamma, beta, count, mean, variance)

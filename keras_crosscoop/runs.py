@@ -28,8 +28,8 @@ class Run:
     Attributes:
         folder: holds `config.yaml` (the resolved settings), `classes.json` (names and colours), `best.weights.h5` (of
             the epoch whose better output was best on the validation split), `history.csv` (every epoch's figures),
-            `metrics.json` (the best weights' figures), `pictures/` (predictions), `tensorboard/`, `checkpoints/` and, of a run that
-            started from an earlier one, `init.csv` (what became of every variable).
+            `metrics.json` (the best weights' figures), `pictures/` (predictions), `tensorboard/`, `checkpoints/` and,
+            of a run that started from an earlier one, `init.csv` (what became of every variable).
         settings: what the run was told.
         classes: the name of each class id.
         palette: the colour of each class id.
@@ -109,8 +109,8 @@ class Run:
         """
         if self.classes != tuple(dataset.classes):
             raise InputError(
-                f'The run knows {len(self.classes)} classes ({", ".join(self.classes)}), but data set "{dataset.name}" has '
-                f"{len(dataset.classes)} ({', '.join(dataset.classes)}). Use a data set of the same classes. "
+                f'The run knows {len(self.classes)} classes ({", ".join(self.classes)}), but data set "{dataset.name}" '
+                f"has {len(dataset.classes)} ({', '.join(dataset.classes)}). Use a data set of the same classes. "
                 f"Received: {dataset.name}"
             )
 

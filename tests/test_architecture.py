@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
-LEAVES = {"errors", "labels", "images", "files", "atrous", "layers", "losses", "metrics"}
+LEAVES = {
+    *("errors", "labels", "images", "files"),
+    *("atrous", "normalization", "layers", "losses", "metrics", "precision", "replicas"),
+}
 BELOW = LEAVES | {"models", "data"}
 MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     **dict.fromkeys(LEAVES, LEAVES),
@@ -21,7 +24,7 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     "config": {"errors"},
     "devices": set(),
     "runs": BELOW | {"config"},
-    "training": BELOW | {"config", "runs"},
+    "training": BELOW | {"config", "devices", "runs"},
     "evaluation": BELOW,
     "__init__": BELOW | {"config", "runs", "training", "evaluation"},
 }

@@ -7,4 +7,15 @@ from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset
 from keras_crosscoop.labels import VOID
 
-__all__ = ["CATALOGUE", "VOID", "Dataset", "OnError", "Parts", "Skipped", "dataset", "indices", "load_dataset", "readable_errors"]
+__all__ = [
+    "CATALOGUE",
+    "VOID",
+    "Dataset",
+    "OnError",
+    "Parts",
+    "Skipped",
+    "dataset",
+    "indices",
+    "load_dataset",
+    "readable_errors",
+]

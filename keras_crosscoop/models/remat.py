@@ -1,91 +1,106 @@
-"""Backbones trained without keeping their activations: the backward pass computes them again.
+"""Training that keeps few of the backbones' activations and computes the others again in the backward pass.
 
-Reference: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+Each backbone's graph is cut where a single tensor leads on. Forward, only the tensors at the cuts are kept; backward,
+each segment between two cuts runs again from its first tensor, and is forgotten once its gradients are there. The head
+keeps its activations: there the two networks read each other, and nowhere does a single tensor lead on.
+
+Reference: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, section 4.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
-from keras import KerasTensor
 
-from keras_crosscoop.models.segmenter import Segmenter
+SEGMENT = 32  # operations: two or three residual blocks; memory hardly depends on it (`benchmarks/remat.py`)
 
-SEGMENT = 10
+_NEXT = "next"  # what the next segment reads, among a segment's outputs
 
 
-def recomputed(model: Segmenter, least: int = SEGMENT) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """`model(images, training=True)` as a function that keeps few activations of the backbones."""
-    nested = [operation for operation in model.operations if isinstance(operation, keras.Model)]
-    padded = nested[0]._inbound_nodes[0].input_tensors
-    taps = [tap for backbone in nested for tap in backbone._inbound_nodes[0].outputs]
-    stem = keras.Model(model.input, padded[0])
-    head = keras.Model([model.input, *padded, *taps], model.output)
-    backbones = [[_recomputed(part) for part in segments(backbone, least)] for backbone in nested]
+def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """The function that `model(images, training=True)` is, which takes less memory where it is trained in a graph.
 
-    def call(images):
+    Logits, gradients and what the layers update are the same; the layers are the model's own, and it stays as it is.
+    Outside of a `tf.function` nothing is saved.
+
+    Args:
+        model: of any backbones.
+        at_least: how many operations a segment has; the last one of a backbone may have fewer.
+    """
+    backbones = [operation for operation in model.operations if isinstance(operation, keras.Model)]
+    nodes = [backbone._inbound_nodes[0] for backbone in backbones]  # where the model calls them
+    padded = nodes[0].input_tensors[0]  # which all of them read
+    stem = keras.Model(model.input, padded)
+    head = keras.Model([model.input, padded, *(tap for node in nodes for tap in node.output_tensors)], model.output)
+    runs = [[_recomputed(segment) for segment in segments(backbone, at_least)] for backbone in backbones]
+
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         x = stem(images, training=True)
-        features = []
-        for backbone in backbones:
-            y = x
-            out = {}
-            for part in backbone:
-                got = part(y)
-                y = got.pop("next", None)
-                out |= got
-            features += keras.tree.flatten(out)
-        return head([images, x, *features], training=True)
+        taps = [tap for run in runs for tap in keras.tree.flatten(_in_turn(run, x))]
+        return head([images, x, *taps], training=True)
 
     return call
 
 
-def segments(backbone, least):
-    taps = {id(t): name for name, t in backbone.output.items()}
-    ops_ = [op for op in backbone.operations if not isinstance(op, keras.layers.InputLayer)]
-    last_use = {}
-    for i, op in enumerate(ops_):
-        for t in keras.tree.flatten(op.input):
-            last_use[id(t)] = i
-    live = {id(backbone.inputs[0]): backbone.inputs[0]}
-    start, since, inside = backbone.inputs[0], 0, {}
-    parts = []
-    for i, op in enumerate(ops_):
-        for t in keras.tree.flatten(op.output):
-            live[id(t)] = t
-            if id(t) in taps:
-                inside[taps[id(t)]] = t
-        live = {k: t for k, t in live.items() if last_use.get(k, -1) > i}
-        since += 1
-        if len(live) == 1 and since >= least:
-            cut = next(iter(live.values()))
-            parts.append(keras.Model(start, {"next": cut, **inside}))
-            start, since, inside = cut, 0, {}
-    parts.append(keras.Model(start, inside))
-    return parts
+def segments(backbone: keras.Model, at_least: int = SEGMENT) -> list[keras.Model]:
+    """A backbone in pieces that share its layers: each reads one tensor, and gives "next" and the taps it holds."""
+    operations = [op for op in backbone.operations if not isinstance(op, keras.layers.InputLayer)]  # in order
+    last_read = {id(read): index for index, op in enumerate(operations) for read in keras.tree.flatten(op.input)}
+    names = {id(tap): name for name, tap in backbone.output.items()}
+
+    def pieces() -> Iterator[keras.Model]:
+        start, length, taps = backbone.inputs[0], 0, {}
+        leading_on = [start]
+        for index, operation in enumerate(operations):
+            given = keras.tree.flatten(operation.output)
+            taps |= {names[id(tensor)]: tensor for tensor in given if id(tensor) in names}
+            leading_on = [tensor for tensor in leading_on + given if last_read.get(id(tensor), -1) > index]
+            length += 1
+            if len(leading_on) == 1 and length >= at_least:
+                yield keras.Model(start, {_NEXT: leading_on[0], **taps})
+                start, length, taps = leading_on[0], 0, {}
+        yield keras.Model(start, taps)
+
+    return list(pieces())
 
 
-def _recomputed(segment):
-    def call(x):
+def _in_turn(run: list[Callable[[tf.Tensor], dict[str, tf.Tensor]]], x: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The taps of a backbone, from the segments that it consists of."""
+    taps = {}
+    for segment in run:
+        taps |= segment(x)
+        x = taps.pop(_NEXT, None)
+    return taps
+
+
+def _recomputed(segment: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """The segment in training, whose activations are computed again when its gradients are asked for.
+
+    Both times it is a function of the same values. What it changes (moving averages, the seeds of dropout) is written
+    back the first time alone.
+    """
+
+    def call(x: tf.Tensor) -> dict[str, tf.Tensor]:
         states = segment.non_trainable_variables
-        before = [tf.convert_to_tensor(v) for v in states]
+        before = [tf.convert_to_tensor(state) for state in states]
 
         @tf.custom_gradient
-        def run(x, *weights):
+        def forward(x: tf.Tensor, *weights: tf.Tensor) -> tuple:
             outputs, after = segment.stateless_call(weights, before, x, training=True)
-            for s, n in zip(states, after, strict=True):
-                s.assign(n)
+            for state, old, new in zip(states, before, after, strict=True):
+                if new is not old:
+                    state.assign(new)
 
-            def backward(*upstream):
-                with tf.control_dependencies(upstream):
+            def backward(*upstream: tf.Tensor) -> list[tf.Tensor]:
+                with tf.control_dependencies(upstream):  # not any earlier, nor merged with the first time
                     again = tf.identity(x)
                 with tf.GradientTape() as tape:
                     tape.watch([again, *weights])
                     outputs, _ = segment.stateless_call(weights, before, again, training=True)
-                return tape.gradient(tf.nest.flatten(outputs), [again, *weights], list(upstream))
+                return tape.gradient(keras.tree.flatten(outputs), [again, *weights], upstream)
 
             return outputs, backward
 
-        return run(x, *[tf.convert_to_tensor(v) for v in segment.trainable_variables])
+        return forward(x, *map(tf.convert_to_tensor, segment.trainable_variables))
 
     return call

@@ -20,6 +20,7 @@ from keras_crosscoop.metrics import Confusion, MeanLoss
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     from keras_crosscoop.models.accumulation import accumulate
+    from keras_crosscoop.models.remat import recomputed
 
 ENSEMBLE = "ensemble"
 
@@ -82,6 +83,7 @@ class Segmenter(keras.Model):
         loss_weights: Mapping[str, float] | None = None,
         *,
         accumulation_steps: int = 1,
+        remat: bool = False,
         jit_compile: bool | str = _JIT_COMPILE,
         **kwargs: Any,
     ) -> None:
@@ -93,17 +95,22 @@ class Segmenter(keras.Model):
             loss_weights: how much the loss of each of `sides` counts in the sum; 1 by default, as in the paper.
             accumulation_steps: parts that a batch goes through the network in, one after another, for one step: less
                 memory, and the same step but for batch normalisation, which sees parts. TensorFlow only.
+            remat: whether the backward pass computes the backbones' activations again instead of keeping them: less
+                memory, more time, the same step. TensorFlow only.
             jit_compile: whether XLA compiles the steps; by default on JAX alone, where they crawl without it.
             **kwargs: as in `keras.Model.compile`; metrics are built in.
 
         Raises:
-            InputError: `loss_weights` names an output that the model does not have.
+            InputError: `loss_weights` names an output that the model does not have, or TensorFlow is missing.
         """
         loss_weights = {**dict.fromkeys(self.sides, 1.0), **(loss_weights or {})}
         if strange := loss_weights.keys() - set(self.sides):
             raise unknown("output to weigh the loss of", min(strange), self.sides)
-        if accumulation_steps > 1 and not _ON_TENSORFLOW:
-            raise InputError(f"Only TensorFlow accumulates gradients. Received: {accumulation_steps=}")
+        if (accumulation_steps > 1 or remat) and not _ON_TENSORFLOW:
+            raise InputError(
+                "Gradients are accumulated and activations recomputed on TensorFlow alone. Unset KERAS_BACKEND. "
+                f"Received: {accumulation_steps=}, {remat=}"
+            )
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
         replicas.expect_summed_gradients(self.optimizer)
@@ -111,6 +118,7 @@ class Segmenter(keras.Model):
         self.loss = loss if isinstance(loss, SegmentationLoss) else Averaged(loss)
         self.loss_weights = loss_weights
         self.accumulation_steps = accumulation_steps
+        self.remat = remat
         losses = (MeanLoss(self.loss, name=f"{side}_loss") for side in self.sides)
         self._figures = _Figures(tuple(losses), self._figures.confusions)
 
@@ -206,7 +214,7 @@ class Segmenter(keras.Model):
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
-                y_pred = self(x, training=True)
+                y_pred = recomputed(self)(x) if self.remat else self(x, training=True)
                 sums = [self.loss.sums(y, y_pred[side]) for side in self.sides]
                 loss = self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
                 scaled_loss = self.optimizer.scale_loss(loss)

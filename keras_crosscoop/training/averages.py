@@ -9,7 +9,7 @@ from keras_crosscoop.training.state import assign, values
 
 @contextmanager
 def averaged(model: Segmenter) -> Iterator[None]:
-    """Inside, the model has the averages that its optimizer keeps, if it keeps any; then its own weights, to the bit."""
+    """Inside, the model has the averages that its optimizer keeps, if any; then its own weights, to the bit."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of the one that scales losses
     averages = dict(enumerate(getattr(optimizer, "averages", None) or ()))
     if not averages:
@@ -17,8 +17,8 @@ def averaged(model: Segmenter) -> Iterator[None]:
         return
     weights = dict(enumerate(model.trainable_variables))
     own = values(weights)
-    assign(weights, values(averages))
     try:
+        assign(weights, values(averages))
         yield
     finally:
         assign(weights, own)

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-# What Keras sets anew when a training begins, on this machine and for this run.
-_GIVEN = ("_model", "params", "validation_data")
+# What Keras sets anew in each training: for this run, and the sign of `min_delta`, at the end of the first epoch.
+_GIVEN = ("_model", "params", "validation_data", "min_delta")
 
 
 class CallbackStates:
@@ -60,7 +60,9 @@ def _plain(value: Any) -> bool:
         return all(isinstance(key, str) and _plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return all(map(_plain, value))
-    return value is None or isinstance(value, bool | int | float | str | np.generic | np.ndarray)
+    if isinstance(value, np.ndarray | np.generic):
+        return not value.dtype.hasobject
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _equal(one: Any, other: Any) -> bool:

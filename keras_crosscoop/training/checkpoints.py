@@ -20,10 +20,10 @@ from keras_crosscoop.training.state import State
 
 _KEPT = 2  # the last one, and the one before should that be damaged
 _PROGRESS = "progress.json"  # where the training stands and what callbacks remember, beside the arrays
-_VARIABLE, _CALLBACK = "variables/", "callbacks/"
+_VARIABLE, _CALLBACK, _TUPLE = "variables/", "callbacks/", "tuple/"
 
 # What zip, NumPy and JSON raise over a file that is not whole.
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, NotImplementedError)
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
 
 _log = logging.getLogger(__name__)
 
@@ -36,21 +36,30 @@ class Checkpoints:
 
     @property
     def files(self) -> list[Path]:
-        """The newest first."""
-        return sorted(self.folder.glob("*.npz"), reverse=True)
+        """The newest first; neither what a killed process left half written, nor what others put there."""
+        found = (path for path in self.folder.glob("*.npz") if path.stem.isdecimal())
+        return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
-    def save(self, step: int, state: State) -> Path:
-        """Writes a state, then removes all but the last ones.
+    def save(self, state: State) -> Path:
+        """Writes a state, then removes all but the last ones; later ones too, as they were too damaged to go on from.
 
         Raises:
             InputError: the disk is full, or cannot be written. The earlier checkpoints are still there.
         """
         arrays: dict[str, np.ndarray] = {f"{_VARIABLE}{name}": value for name, value in state.variables.items()}
-        progress = {"epoch": state.epoch, "step": state.step, "callbacks": _packed(state.callbacks, arrays)}
+        progress = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "steps": state.steps,
+            "callbacks": _packed(state.callbacks, arrays),
+            "arrays": len(arrays),  # now that those of callbacks are among them
+        }
         arrays[_PROGRESS] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
-        path = self.folder / f"{step:09}.npz"
+        path = self.folder / f"{state.steps:09}.npz"
         try:
             self.folder.mkdir(exist_ok=True)
+            for left in self.folder.glob(".*-*.npz"):  # by a process that was killed over it; it takes room
+                left.unlink()
             with written(path) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)
                 file.flush()
@@ -58,11 +67,12 @@ class Checkpoints:
         except OSError as error:
             last = next(iter(self.files), None)
             raise InputError(
-                f"The checkpoint of step {step} cannot be written ({error.strerror or error}). Make room, then go on by "
-                f"`crosscoop-tf fit --resume {self.folder.parent}`"
+                f"The checkpoint of step {state.steps} cannot be written ({error.strerror or error}). Make room, then "
+                f"go on by `crosscoop-tf fit --resume {self.folder.parent}`"
                 f"{f', from step {int(last.stem)}' if last else ', from the start'}. Received: {path}"
             ) from error
-        for old in self.files[_KEPT:]:
+        until_now = [file for file in self.files if int(file.stem) <= state.steps]
+        for old in {*self.files}.difference(until_now[:_KEPT]):
             old.unlink()
         return path
 
@@ -70,7 +80,7 @@ class Checkpoints:
         """The newest state that is whole; None if there is none. A damaged one is reported, and passed over.
 
         Args:
-            shapes: of the variables, and their types: nothing else is read.
+            shapes: of the variables, and their types: nothing else takes memory.
 
         Raises:
             InputError: a checkpoint is of another network, or all of them are damaged.
@@ -78,9 +88,9 @@ class Checkpoints:
         for path in self.files:
             try:
                 return _read(path, shapes)
+            except InputError:
+                raise
             except _DAMAGED as error:
-                if isinstance(error, InputError):
-                    raise
                 _log.warning("The checkpoint is damaged (%s); the one before it is used. Received: %s", error, path)
         if self.files:
             raise InputError(f"No checkpoint of the run is whole. Train again. Received: {self.folder}")
@@ -89,14 +99,18 @@ class Checkpoints:
 
 def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> State:
     with zipfile.ZipFile(path) as archive:
+        _check(archive)  # first, or damage may look like another network
         names = {name.removesuffix(".npy") for name in archive.namelist()}
+        progress = json.loads(_array(archive, _PROGRESS).tobytes())
+        if len(names) != progress["arrays"] + 1:  # a damaged list of contents may pass over some
+            raise ValueError(f"it should hold {progress['arrays'] + 1} arrays and lists {len(names)}")
         stored = {name.removeprefix(_VARIABLE) for name in names if name.startswith(_VARIABLE)}
         if stored != shapes.keys():
             strange = min(stored ^ shapes.keys())
             raise InputError(f"The checkpoint is of another network ({strange} is only in one). Received: {path}")
         variables = {}
         for name, (shape, dtype) in shapes.items():
-            with archive.open(f"{_VARIABLE}{name}.npy") as file:  # what it declares comes before what it holds
+            with archive.open(f"{_VARIABLE}{name}.npy") as file:
                 found_shape, _, found_dtype = _header(file)
             if (found_shape, found_dtype) != (shape, dtype):
                 raise InputError(
@@ -104,9 +118,17 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
                     f"{dtype} {shape} here). Received: {path}"
                 )
             variables[name] = _array(archive, f"{_VARIABLE}{name}")
-        progress = json.loads(_array(archive, _PROGRESS).tobytes())
         callbacks = _unpacked(progress["callbacks"], archive)
-    return State(progress["epoch"], progress["step"], variables, callbacks)
+    return State(progress["epoch"], progress["step"], progress["steps"], variables, callbacks)
+
+
+def _check(archive: zipfile.ZipFile) -> None:
+    """Compares all check sums, in the memory of a buffer."""
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            raise ValueError(f"{member.filename} is packed, as it never is")  # unpackers raise errors of their own
+    if (name := archive.testzip()) is not None:
+        raise ValueError(f"{name} is not as it was written")
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -132,9 +154,13 @@ def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A value as JSON can hold it, its arrays moved to `arrays`."""
     if isinstance(value, Mapping):
         return {key: _packed(item, arrays) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return {_TUPLE: _packed(list(value), arrays)}
+    if isinstance(value, list):
         return [_packed(item, arrays) for item in value]
     if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.hasobject:
+            raise TypeError(f"Callbacks can remember numbers and texts, not Python objects. Received: {value!r}")
         name = f"{_CALLBACK}{len(arrays)}"
         arrays[name] = np.asarray(value)
         return {_CALLBACK: name}
@@ -145,5 +171,7 @@ def _unpacked(value: Any, archive: zipfile.ZipFile) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_CALLBACK}:
             return _array(archive, value[_CALLBACK])[()]  # which makes a number of an array without axes
+        if value.keys() == {_TUPLE}:
+            return tuple(_unpacked(value[_TUPLE], archive))
         return {key: _unpacked(item, archive) for key, item in value.items()}
     return [_unpacked(item, archive) for item in value] if isinstance(value, list) else value

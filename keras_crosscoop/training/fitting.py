@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.loop import train
 from keras_crosscoop.training.saving import Saver
 from keras_crosscoop.training.strategy import is_chief, strategy
+from keras_crosscoop.training.tensorboard import WriteTensorBoard
+
+EXAMPLES = 3  # of the validation split, which TensorBoard shows
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -89,11 +92,14 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
         accumulation_steps=options.accumulate,
         steps_per_execution=options.steps_per_execution,
         jit_compile=options.jit_compile,
+        remat=options.remat,
     )
+    callbacks = [KeepBest(run if run.writes else None, options.patience), *callbacks]
+    board = nullcontext()
     if run.writes:
-        callbacks = [KeepBest(run, options.patience), ReportSkipped(run, *skipped), WriteHistory(run), *callbacks]
-    else:
-        callbacks = [KeepBest(None, options.patience)]
+        examples = [data.read(*pair) for pair in data.find(settings.data.val_split)[:EXAMPLES]]
+        board = WriteTensorBoard(run, examples, profile=options.profile)
+        callbacks = [*callbacks[:1], ReportSkipped(run, *skipped), WriteHistory(run), board, *callbacks[1:]]
 
     def files(step: int) -> list[str]:
         samples = range(step * options.batch_size, (step + 1) * options.batch_size)
@@ -110,7 +116,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     )
     saver.resume()
     batches = parts.training_batches(settings, data, on_error[0], start=saver.step)
-    with saver, readable_errors():
+    with saver, board, readable_errors():
         train(
             model,
             iter(batches),

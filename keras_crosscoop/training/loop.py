@@ -49,6 +49,8 @@ def train(
             losses = model.train_function(batches)
             callbacks.on_train_batch_end(last, losses)
             saver.after_step(epoch, last + 1, float(losses["loss"]))
+            if model.stop_training:  # by a callback that looks at steps; the epoch ends here
+                break
         done = 0
         figures = {name: float(loss) for name, loss in model.mean_losses().items()}
         with averaged(model):

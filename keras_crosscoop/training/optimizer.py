@@ -91,7 +91,7 @@ class SGD(keras.optimizers.Optimizer):
         self.multipliers = [1.0 if in_backbone(variable) else self.head_multiplier for variable in variables]
 
     def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
-        """Every variable's step, as Keras has it, but what they share is computed once and not for each of them."""
+        """Keras's loop over the variables; what their steps share is computed once and not for each of them."""
         share = None  # of the weights in their averages, 1 - d'
         if self.average is not None:
             share = ops.maximum(1 - self.average, 9 / (10 + ops.cast(self.iterations, "float32")))
@@ -154,7 +154,7 @@ def in_backbone(variable: keras.Variable) -> bool:
 
 
 def _has_kernels(variable: keras.Variable) -> bool:
-    """Whether TensorFlow updates it in kernels of its own, which no GPU has for bfloat16."""
+    """Whether TensorFlow has kernels that update it wherever it is; of bfloat16, for one, GPUs have none."""
     return raw_ops is not None and variable.dtype == "float32"
 
 

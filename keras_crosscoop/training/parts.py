@@ -56,9 +56,7 @@ def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
             if name not in data.classes:
                 raise unknown("class for setting loss.class_weights", name, data.classes)
         weights = [weights.get(name, 1.0) for name in data.classes]
-    pixels = CrossEntropy(
-        weights, label_smoothing=options.label_smoothing, focal=options.focal, top_k=options.top_k
-    )
+    pixels = CrossEntropy(weights, label_smoothing=options.label_smoothing, focal=options.focal, top_k=options.top_k)
     return Sum([pixels, Dice()], [1.0, options.dice]) if options.dice else pixels
 
 

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +22,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and what batch systems and
 class Saver(keras.callbacks.Callback):
     """Keeps the checkpoints of a training, for which it must be the last of its callbacks.
 
-    Within `with saver:` SIGTERM and Ctrl-C end the training only after the step, with a checkpoint.
+    Within `with saver:` SIGTERM and Ctrl-C end the training only after the step, with a checkpoint, unless it runs in a
+    thread of its own, which signals do not reach.
 
     Args:
         model: what is trained, compiled.
@@ -31,6 +33,10 @@ class Saver(keras.callbacks.Callback):
         every_seconds: save when so many have passed.
         writes: whether this is the one of several processes that does.
         files: the files that the batch of a step was made from, to be named if it ruined the model.
+
+    Attributes:
+        position: how many epochs are done, and how many steps of the next one.
+        step: how many are done in all.
     """
 
     def __init__(
@@ -47,12 +53,14 @@ class Saver(keras.callbacks.Callback):
         super().__init__()
         self.segmenter = model  # `model` is Keras's, and not there before the training begins
         self.checkpoints = checkpoints
+        self.callbacks = callbacks
         self.states = CallbackStates(callbacks)
         self.every_steps = every_steps
         self.every_seconds = every_seconds
         self.writes = writes
         self.files = files
         self.position = (0, 0)
+        self.step = 0  # the optimizer does not count those that it leaves out for infinite gradients
         self._remembered: dict[str, Any] = {}  # by callbacks, when it was resumed
         self._sums: dict[str, np.ndarray] = {}  # of the epoch's training, while validation counts its own
         self._signal: int | None = None
@@ -69,13 +77,17 @@ class Saver(keras.callbacks.Callback):
         if state is not None:
             assign(named, state.variables)
             self._remembered = state.callbacks
-            self.position = state.epoch, state.step
+            self.position, self.step = (state.epoch, state.step), state.steps
         self._restart_interval()
         return self.position
 
     def __enter__(self) -> "Saver":
         """From now on signals wait for the end of a step."""
-        self._handlers = {number: signal.signal(number, self._note_signal) for number in _SIGNALS}
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._handlers[number] = signal.getsignal(number)
+                signal.signal(number, self._note_signal)
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -88,6 +100,11 @@ class Saver(keras.callbacks.Callback):
     def _note_signal(self, number: int, _: object) -> None:
         self._signal = number
         signal.signal(number, self._handlers[number])  # the second one is not waited for
+
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the others for new as they are with their model: Keras's `TensorBoard` only then names its folders."""
+        super().set_model(model)
+        self.states = CallbackStates(self.callbacks)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Gives callbacks back what they remembered, after they began anew."""
@@ -107,15 +124,17 @@ class Saver(keras.callbacks.Callback):
         Args:
             epoch: how many are done.
             step: how many of the next one's are done.
-            loss: so far.
+            loss: of the epoch so far; None at its end.
 
         Raises:
             InputError: the loss is no number any more, or the checkpoint cannot be written.
             Interrupted: a signal came.
         """
         self._sums = {}
-        if loss is not None and not math.isfinite(loss):
-            raise self._ruined(f"loss is {loss}")
+        if loss is not None:
+            self.step += self.segmenter.steps_per_execution
+            if not math.isfinite(loss):
+                raise self._ruined(f"loss is {loss}")
         self.position = epoch, step
         self._raise_signal()
         due = time.monotonic() - self._last_time >= self.every_seconds
@@ -129,16 +148,12 @@ class Saver(keras.callbacks.Callback):
             InputError: it cannot be written, or weights are no numbers any more.
         """
         held = values(variables(self.segmenter)) | self._sums
-        if not all(np.isfinite(array).all() for array in held.values()):
+        figures = sums(self.segmenter)  # of validation, maybe, which may be no numbers
+        if not all(np.isfinite(array).all() for name, array in held.items() if name not in figures):
             raise self._ruined("weights are no numbers")
         if self.writes:
-            self.checkpoints.save(self.step, State(*self.position, held, self.states.get()))
+            self.checkpoints.save(State(*self.position, self.step, held, self.states.get()))
         self._restart_interval()
-
-    @property
-    def step(self) -> int:
-        """How many are done in all."""
-        return int(self.segmenter.optimizer.iterations)
 
     def _restart_interval(self) -> None:
         self._last_step, self._last_time = self.step, time.monotonic()
@@ -151,9 +166,10 @@ class Saver(keras.callbacks.Callback):
             )
 
     def _ruined(self, what: str) -> InputError:
-        files = ", ".join(self.files(self.step - 1))
+        executed = range(max(0, self.step - self.segmenter.steps_per_execution), self.step)
+        files = ", ".join(file for step in executed for file in self.files(step))
         last = next(iter(self.checkpoints.files), None)
         return InputError(
-            f"Training is ruined at step {self.step}: its {what}. Lower train.learning_rate, set train.clip_norm, or look "
-            f"at the files of its batch: {files}. The last good checkpoint: {last or 'none'}. Received: {what}"
+            f"Training is ruined at step {self.step}: its {what}. Lower train.learning_rate, set train.clip_norm, or "
+            f"look at the files of its batch: {files}. The last good checkpoint: {last or 'none'}. Received: {what}"
         )

@@ -1,5 +1,6 @@
 """All that a training is at one moment: what it goes on from."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +19,14 @@ class State:
     Attributes:
         epoch: how many are done, validation included.
         step: how many of the next epoch's are done.
+        steps: how many are done in all, also those that the optimizer left out for infinite gradients.
         variables: the values of `variables`.
         callbacks: what they remember, see `CallbackStates`.
     """
 
     epoch: int
     step: int
+    steps: int
     variables: dict[str, np.ndarray]
     callbacks: dict[str, Any]
 
@@ -31,13 +34,18 @@ class State:
 def variables(model: Segmenter) -> dict[str, keras.Variable]:
     """All that steps change, by number and path: weights, random states, the optimizer's, and `sums`."""
     unique = {id(each): each for each in (*model.variables, *model.optimizer.variables, *_of_figures(model))}
-    return {f"{number:05} {each.path}": each for number, each in enumerate(unique.values())}
+    return {f"{number:05} {_lasting(each.path)}": each for number, each in enumerate(unique.values())}
 
 
 def sums(model: Segmenter) -> dict[str, keras.Variable]:
     """Those of `variables` that an epoch's losses come from."""
     of_figures = set(map(id, _of_figures(model)))
     return {name: variable for name, variable in variables(model).items() if id(variable) in of_figures}
+
+
+def _lasting(path: str) -> str:
+    # Keras numbers the random states of layers through the process, whatever networks it built before.
+    return re.sub(r"\b(seed_generator)_\d+/", r"\1/", path)
 
 
 def _of_figures(model: Segmenter) -> list[keras.Variable]:

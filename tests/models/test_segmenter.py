@@ -61,7 +61,7 @@ def figures_by_hand(labels, logits):
 
 @pytest.mark.parametrize("kind", ["pair", "single"])
 def test_evaluate_reports_what_numpy_makes_of_predict(pair, kind):
-    """Over three batches, the last one smaller: the loss is the mean over all valid pixels, however they are batched."""
+    """Over three batches, the last one smaller: the loss is the mean over all valid pixels of all."""
     model = pair() if kind == "pair" else single()
     model.compile()
     batches = [batch(2, 1), batch(2, 2, void=0.7), batch(1, 3)]

@@ -21,7 +21,7 @@ from keras_crosscoop.training.schedule import Polynomial
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {  # on two devices
     "coupled": {"average": 0.3},
-    "decoupled": {"decoupled": True, "weight_decay": 0.05},
+    "decoupled": {"decoupled": True, "weight_decay": 0.05, "learning_rate": 0.1},
     "scaled": {"average": 0.3, "momentum": 0.0},
 }
 
@@ -68,16 +68,16 @@ def by_hand(weights, rates, momentum=0.9, decay=5e-4, multipliers=(1, 10), decou
 def test_ten_steps_are_those_of_torch(case, compiled, monkeypatch):
     """While the rate decays; where gradients are clipped by their common norm, some steps have less and some more."""
     monkeypatch.syspath_prepend(GOLDEN)
-    import torch_sgd as torch
+    import torch_sgd as golden
 
-    start, of_steps = torch.inputs()
+    start, of_steps = golden.inputs()
     weights = variables(start)
     optimizer = SGD(
-        Polynomial(torch.RATE, torch.STEPS, torch.POWER),
-        momentum=torch.MOMENTUM,
-        weight_decay=torch.DECAY,
-        head_multiplier=torch.HEAD,
-        global_clipnorm=torch.MAX_NORM if case == "clipped" else None,
+        Polynomial(golden.RATE, golden.STEPS, golden.POWER),
+        momentum=golden.MOMENTUM,
+        weight_decay=golden.DECAY,
+        head_multiplier=golden.HEAD,
+        global_clipnorm=golden.MAX_NORM if case == "clipped" else None,
     )
     optimizer.build(weights)
 
@@ -223,7 +223,7 @@ def test_backbones_variables_are_told_by_their_path(pair, topology):
 def trained(case, replicas):
     """Weights and the optimizer's variables after four steps, each replica giving its part of the gradients."""
     weights = variables()
-    optimizer = SGD(Polynomial(0.1, 5), **CASES[case])
+    optimizer = SGD(**{"learning_rate": Polynomial(0.1, 5), **CASES[case]})
     if case == "scaled":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4)
     optimizer.build(weights)

@@ -1,0 +1,144 @@
+"""What training here costs beside the plainest way to do the same: our step, two devices, logging, saving, determinism.
+
+    python benchmarks/training.py
+
+Prints ratios of things that take turns in one run. The network is the light pair of the recipe `camvid`, without
+pretrained weights, on random images that lie ready in memory.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from timing import medians, print_ratios
+
+from keras_crosscoop import CrossCoop
+from keras_crosscoop.training import SGD
+from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.saving import Saver
+
+Work = Callable[[], object]
+PAIR = {"top": "mobilenet_v2", "bottom": {"name": "mobilenet", "alpha": 0.75}, "width": 64, "weights": None}
+CLASSES = 12
+PROCESSES = 3  # of each kind, for what is set once a process
+
+
+class ByKeras(CrossCoop):
+    """The same model, trained by Keras's own step; like ours it measures no classes."""
+
+    train_step = keras.Model.train_step
+
+    def compute_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """The losses, which Keras would otherwise join with the figures of classes."""
+        return self.mean_losses()
+
+
+def model(kind: type[CrossCoop] = CrossCoop, *, synchronized: bool = False) -> CrossCoop:
+    """The pair, compiled as for `crosscoop-tf fit`."""
+    network = kind(CLASSES, **PAIR)
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronized
+    network.compile(SGD(0.01))
+    network.make_train_function()
+    return network
+
+
+def samples(batch: int, size: int) -> Iterator[Any]:
+    """The same batch without end, for each replica its share."""
+    random = np.random.default_rng(0)
+
+    def load(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        share = batch // context.num_replicas_in_sync
+        images = random.integers(0, 256, (share, size, size, 3)).astype("uint8")
+        labels = random.integers(0, CLASSES, (share, size, size)).astype("uint8")
+        return tf.data.Dataset.from_tensors((images, labels)).repeat()
+
+    return iter(tf.distribute.get_strategy().distribute_datasets_from_function(load))
+
+
+def step(network: CrossCoop, batches: Iterator[Any]) -> Work:
+    """A training step, to the end."""
+    return lambda: float(network.train_function(batches)["loss"])
+
+
+def compare_steps(batch: int, size: int, rounds: int) -> None:
+    """Our step and Keras's; and one device beside two, which share the same cores and the same batch."""
+    batches = samples(batch, size)
+    contenders = {"our step": step(model(), batches), "Keras's step": step(model(ByKeras), batches)}
+    print_ratios("A training step", contenders, rounds)
+
+    one = step(model(), batches)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        two = step(model(synchronized=True), samples(batch, size))
+    print_ratios("A training step, batch normalisation synchronised", {"two devices": two, "one device": one}, rounds)
+
+
+def compare_upkeep(batch: int, size: int, rounds: int) -> None:
+    """What `fit` does around each step, and a checkpoint."""
+    network, batches = model(), samples(batch, size)
+    plain = step(network, batches)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder) / "checkpoints")
+        saver = Saver(network, checkpoints, [], writes=True, files=lambda step: [])
+        callbacks = keras.callbacks.CallbackList([saver], model=network)
+
+        def kept() -> None:
+            callbacks.on_train_batch_begin(0)
+            losses = network.train_function(batches)
+            callbacks.on_train_batch_end(0, losses)
+            saver.after_step(0, 1, float(losses["loss"]))
+
+        print_ratios("Logging", {"step of the training loop": kept, "step alone": plain}, rounds)
+        times = medians({"checkpoint": saver.save, "step": plain}, rounds)
+        print(
+            f"A checkpoint takes {1000 * times['checkpoint']:.0f} ms, {times['checkpoint'] / times['step']:.2f} steps"
+        )
+
+
+def compare_determinism(batch: int, size: int, rounds: int) -> None:
+    """Processes that set it and others take turns."""
+    found: dict[str, list[float]] = {"deterministic": [], "not": []}
+    for _ in range(PROCESSES):
+        for kind, seconds in found.items():
+            command = [sys.executable, __file__, "--step", kind, "--batch", str(batch), "--size", str(size)]
+            output = subprocess.run(
+                [*command, "--rounds", str(rounds)], capture_output=True, text=True, check=True
+            ).stdout
+            seconds.append(float(output.split()[-1]))
+    medians_of = {kind: float(np.median(seconds)) for kind, seconds in found.items()}
+    print(f"A deterministic step takes {medians_of['deterministic'] / medians_of['not']:.3f} times as long")
+
+
+def main() -> None:
+    """Prints the comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20, help="how often each contender is timed")
+    parser.add_argument("--size", type=int, default=256, help="pixels, height and width")
+    parser.add_argument("--batch", type=int, default=8, help="images in a batch")
+    parser.add_argument("--step", choices=("deterministic", "not"), help=argparse.SUPPRESS)  # what a process times
+    arguments = parser.parse_args()
+    common = arguments.batch, arguments.size, arguments.rounds
+    if arguments.step:
+        if arguments.step == "deterministic":
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(0)
+        print(medians({"step": step(model(), samples(*common[:2]))}, arguments.rounds)["step"])
+        return
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    compare_steps(*common)
+    compare_upkeep(*common)
+    compare_determinism(*common)
+
+
+if __name__ == "__main__":
+    main()
