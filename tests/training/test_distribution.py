@@ -49,11 +49,16 @@ def found(tmp_path_factory):
         _, errors[name] = process.communicate(timeout=600)
     for name, process in processes.items():  # after all have ended
         assert process.returncode == 0, f"{name}: {errors[name][-4000:]}"
-    arrays = {name: dict(np.load(root / f"{name.replace('machine ', 'machines-')}.npz")) for name in processes}
+    arrays = {name: load(root / f"{name.replace('machine ', 'machines-')}.npz") for name in processes}
     histories = {
         kind: list(csv.DictReader((root / kind / "history.csv").open())) for kind in ("one", "two", "machines")
     }
     return arrays, histories
+
+
+def load(file):
+    with np.load(file) as arrays:
+        return dict(arrays)
 
 
 def write_data(root):

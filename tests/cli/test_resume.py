@@ -1,0 +1,84 @@
+"""A run that was killed or stopped, and resumed, ends as one that never was: the same bits."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import TINY_FIT
+
+COMMAND = (
+    *("fit", *TINY_FIT, "--batch-size=4", "--epochs=8", "--save-every=2"),
+    *("--set=model.width=8", "--set=train.average=0.9", "--set=train.validate_every=3"),
+)
+
+
+@pytest.fixture(scope="module")
+def start(halves, tmp_path_factory):
+    """Starts `crosscoop-tf fit` in a process of its own."""
+    root = tmp_path_factory.mktemp("resumed")
+
+    def begin(name):
+        program = "from crosscoop_tf.main import main; main()"
+        arguments = [*COMMAND, f"--data-dir={halves}", f"--output={root / name}"]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        return root / name, subprocess.Popen(
+            [sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start):
+    """The folder of a run that nobody stopped."""
+    folder, process = start("undisturbed")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return folder
+
+
+def state(folder):
+    """The last checkpoint, and the figures of all epochs."""
+    with np.load(max((folder / "checkpoints").glob("*.npz"))) as arrays:
+        values = {name: arrays[name].tobytes() for name in arrays.files}
+    return values, list(csv.reader((folder / "history.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_ends_as_if_nothing_had_happened(start, undisturbed, crosscoop, number):
+    folder, process = start(f"stopped-{number}")
+    while not list(folder.glob("checkpoints/0*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=300)
+    assert not (folder / "metrics.json").exists()  # it came in time
+    if number == signal.SIGTERM:
+        assert process.returncode == 143
+        assert f"--resume {folder}" in errors.splitlines()[-1]
+    code, _, _ = crosscoop("fit", "--resume", folder)
+    assert code == 0
+    values, history = state(folder)
+    expected_values, expected_history = state(undisturbed)
+    assert history == expected_history
+    assert len(history) == 9
+    assert values == expected_values
+    assert (folder / "metrics.json").read_text() == (undisturbed / "metrics.json").read_text()
+
+
+def test_a_runs_settings_stay(crosscoop, undisturbed):
+    code, _, err = crosscoop("fit", "--resume", undisturbed, "--epochs=9")
+    assert code == 2
+    assert "no other option goes with --resume" in err
+    assert "--epochs" in err
+
+
+def test_only_runs_are_resumed(crosscoop, tmp_path):
+    code, _, err = crosscoop("fit", "--resume", tmp_path)
+    assert code == 2
+    assert "This is no run" in err
