@@ -8,13 +8,15 @@ import psutil
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from keras_crosscoop.config import Settings
 from keras_crosscoop.training.tensorboard import Throughput
 
 
 def _bar() -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))  # in a narrow terminal only the bar gives way
+    columns = TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn()
     return Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=Console(stderr=True))
 
 

@@ -40,9 +40,12 @@ class AtrousConv2D(keras.layers.Conv2D):
         plain = self.data_format == "channels_last" and self.groups == 1
         if tf is None or not plain:
             return super().convolution_op(inputs, kernel)
-        exact = inputs.dtype in (tf.float32, tf.float64)  # a sum of nine products would lose what halves have left
-        if self._trains and exact and self._gains_by_products and not _gpus():
-            return atrous.convolve(inputs, kernel, self.dilation_rate)
+        if self._trains and self._gains_by_products and not _gpus():
+            if inputs.dtype in (tf.float32, tf.float64):  # a sum of nine products would lose what halves have left
+                return atrous.convolve(inputs, kernel, self.dilation_rate)
+            if inputs.dtype == tf.float16:  # whose gradient no kernel of a CPU knows at rates beyond 1
+                exact = atrous.convolve(tf.cast(inputs, "float32"), tf.cast(kernel, "float32"), self.dilation_rate)
+                return tf.cast(exact, inputs.dtype)
         return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
 
     @property

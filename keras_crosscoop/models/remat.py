@@ -35,6 +35,7 @@ def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Callable[[tf.Tens
     runs = [[_recomputed(segment) for segment in segments(backbone, at_least)] for backbone in backbones]
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.convert_to_tensor(images)
         x = stem(images, training=True)
         taps = [tap for run in runs for tap in keras.tree.flatten(_in_turn(run, x))]
         return head([images, x, *taps], training=True)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, Skipped, dataset, indices, readable_errors
 from keras_crosscoop.devices import fastest_precision
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.losses import SegmentationLoss
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import parts
@@ -35,6 +36,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
             again then, unless there is a checkpoint or an epoch was done.
         Interrupted: by a signal, after a checkpoint.
     """
+    _check_backend()
     if settings.train.precision == "auto":
         settings = settings.with_precision(fastest_precision())
     with strategy(settings.train.strategy).scope():
@@ -56,6 +58,7 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         InputError: as of `fit`; or this is no run, or its data set is not the one it was trained on.
         Interrupted: by a signal, after a checkpoint.
     """
+    _check_backend()
     run = Run.open(folder)
     with strategy(run.settings.train.strategy).scope():
         data = _opened(run.settings)
@@ -65,7 +68,32 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
     return run
 
 
+def _check_backend() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "Runs are trained on TensorFlow; other backends train by `model.fit`. Unset KERAS_BACKEND. "
+            f"Received: {keras.backend.backend()!r}"
+        )
+
+
+def _check_shares(settings: Settings) -> None:
+    several, options = tf.distribute.get_strategy(), settings.train
+    apart = several.num_replicas_in_sync == 1 or not several.extended._use_merge_call()
+    if options.accumulate > 1 and options.batch_norm == "sync" and not apart:
+        raise InputError(
+            "These devices cannot synchronise batch normalisation while they accumulate gradients, only "
+            f"GPUs by NCCL can. Set train.batch_norm to frozen or train. Received: {options.accumulate}"
+        )
+    share = options.batch_size // several.num_replicas_in_sync
+    if options.batch_size % several.num_replicas_in_sync or share % options.accumulate:
+        raise InputError(
+            f"The batch size must be a multiple of the number of devices ({several.num_replicas_in_sync}) times "
+            f"train.accumulate ({options.accumulate}). Received: {options.batch_size}"
+        )
+
+
 def _opened(settings: Settings) -> Dataset:
+    _check_shares(settings)
     data = dataset(settings.data.name, settings.data.dir)
     for split in (settings.data.train_split, settings.data.val_split):
         data.check_labelled(split)

@@ -64,10 +64,15 @@ def compared(build, at_least=AT_LEAST):
 
 
 def assert_alike(plain, found, tolerance=1e-5):
-    """Each array, to `tolerance` of its largest number."""
+    """Each array, to `tolerance` of its largest number, or of a hundredth of the largest of all gradients.
+
+    Before a normalisation, gradients of additions are zero but for rounding.
+    """
+    largest = max(np.abs(value).max() for name, value in plain.items() if name.startswith("gradient/"))
     for name, expected in plain.items():
         expected, array = np.asarray(expected, "float64"), np.asarray(found[name], "float64")
-        np.testing.assert_allclose(array, expected, rtol=0, atol=tolerance * np.abs(expected).max(), err_msg=name)
+        scale = max(np.abs(expected).max(), 0.01 * largest)
+        np.testing.assert_allclose(array, expected, rtol=0, atol=tolerance * scale, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_segments_make_up_the_backbone(name):
 
 
 def test_the_model_stays_as_it_is(tmp_path):
-    model = network()
+    model = network(dropout=(0, 0, 0))
     config, names = model.to_json(), [weight.path for weight in model.weights]
     remat.recomputed(model, AT_LEAST)
     assert model.to_json() == config
@@ -180,7 +185,7 @@ def on_two_devices(file):
         before = model.get_weights()
         for _ in range(2):
             strategy.run(traced, [halves])
-        found |= {f"{name}/{w.path}": w.numpy() - old for w, old in zip(model.weights, before, strict=True)}
+        found |= {f"{name}/gradient/{w.path}": w.numpy() - old for w, old in zip(model.weights, before, strict=True)}
     np.savez(file, **found)
 
 
@@ -215,7 +220,7 @@ def test_two_devices_in_step_recompute_alike(tmp_path):
             {name.removeprefix(kind): found[name] for name in found if name.startswith(kind)}
             for kind in ("plain/", "recomputed/")
         )
-    assert np.abs(plain["top_backbone/entry_flow_conv1_1/kernel"]).max() > 0
+    assert np.abs(plain["gradient/top_backbone/entry_flow_conv1_1/kernel"]).max() > 0
     assert plain.keys() == recomputed.keys()
     assert_alike(plain, recomputed, 1e-4)
 

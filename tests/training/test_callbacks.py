@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
+from keras_crosscoop.data import Skipped
+from keras_crosscoop.training.callback_states import CallbackStates
+from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
 
 
 class Model:
@@ -18,6 +20,7 @@ class Model:
 
     def __init__(self, rate=0.1):
         self.weight = 0
+        self.stop_training = False
         self.optimizer = SimpleNamespace(learning_rate=rate)
 
 
@@ -78,10 +81,60 @@ def test_nothing_is_kept_of_nothing():
     assert math.isnan(best)
 
 
-def history(folder, epochs, rate=0.1):
-    callback = WriteHistory(Run(folder))
+def epochs_trained(scores, patience, callback=None, first=0):
+    """How many epochs of those scores there are before `KeepBest` ends the training, and itself."""
+    callback = callback or KeepBest(None, patience)
+    callback.set_model(Model())
+    for epoch, score in enumerate(scores, start=first):
+        callback.on_epoch_end(epoch, {} if score is None else {"val_top_mean_iou": score})
+        if callback.model.stop_training:
+            return epoch + 1, callback
+    return first + len(scores), callback
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "epochs"),
+    [
+        ([0.3, 0.2, 0.1, 0.0], None, 4),
+        ([0.3, 0.2, 0.1, 0.4], 1, 2),
+        ([0.3, 0.2, 0.1, 0.4], 2, 3),
+        ([0.3, 0.2, 0.1, 0.4], 3, 4),
+        ([0.3, 0.3, 0.3], 2, 3),  # as good is no better
+        ([0.3, 0.2, 0.4, 0.3, 0.2, 0.5], 2, 5),  # a better one begins the count anew
+        ([0.3, None, 0.2, None, None, 0.1, 0.0], 2, 6),  # validations are counted, not epochs
+        ([NAN, NAN, 0.1], 2, 2),
+        ([0.3, NAN, NAN, 0.4], 2, 3),
+    ],
+)
+def test_patience_counts_validations_without_a_better_one(scores, patience, epochs):
+    assert epochs_trained(scores, patience)[0] == epochs
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4])
+def test_patience_goes_on_where_it_was(done):
+    """The best score and the count, which of anew would be 5 epochs later at least."""
+    scores = [0.3, 0.2, 0.4, 0.35, 0.39, 0.5]
+    new = KeepBest(None, 2)
+    states = CallbackStates([before := KeepBest(None, 2)])
+    epochs_trained(scores[:done], 2, before)
+    CallbackStates([new]).set(states.get())
+    assert epochs_trained(scores[done:], 2, new, first=done) == (5, new)
+    assert new.best == 0.4
+
+
+def test_stopped_by_another_it_stays_stopped():
+    callback = KeepBest(None, 5)
+    callback.set_model(Model())
+    callback.model.stop_training = True
+    for score in (0.3, 0.2):
+        callback.on_epoch_end(0, {"val_top_mean_iou": score})
+        assert callback.model.stop_training
+
+
+def history(folder, epochs, rate=0.1, callback=None, first=0):
+    callback = callback or WriteHistory(Run(folder))
     callback.set_model(Model(rate))
-    for epoch, logs in enumerate(epochs):
+    for epoch, logs in enumerate(epochs, start=first):
         callback.on_epoch_end(epoch, logs)
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
@@ -114,3 +167,40 @@ def test_history_tells_the_scheduled_rate(tmp_path):
     callback.set_model(SimpleNamespace(optimizer=optimizer))
     callback.on_epoch_end(0, {"loss": np.float32(2)})
     assert (tmp_path / "history.csv").read_text().splitlines() == ["epoch,learning_rate,loss", "1,0.125,2.0"]
+
+
+def test_history_goes_on_after_the_rows_it_had(tmp_path):
+    """In the folder that the run has moved to, and without those that were written after the checkpoint."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    before = WriteHistory(Run(old))
+    states = CallbackStates([before])
+    history(old, [{"loss": 3.0}, {"loss": 2.0, "val_loss": NAN}], callback=before)
+    remembered = states.get()
+    history(old, [{"loss": 1.0}], callback=before, first=2)
+    old.rename(new)
+
+    after = WriteHistory(Run(new))
+    CallbackStates([after]).set(remembered)
+    assert history(new, [{"loss": 1.5}], callback=after, first=2) == [
+        ["epoch", "learning_rate", "loss", "val_loss"],
+        ["1", "0.1", "3.0", ""],
+        ["2", "0.1", "2.0", "nan"],
+        ["3", "0.1", "1.5", ""],
+    ]
+    assert not old.exists()
+
+
+def test_skipped_files_stay_listed(tmp_path):
+    """Of both splits; a resumed training reads those before the checkpoint no more."""
+    before, after = (Skipped(), Skipped()), (Skipped(), Skipped())
+    for of_split, name in zip(before, ("a.png", "b.png"), strict=True):
+        of_split.add(name, ValueError(f"{name} is bad"), 1000)
+    states = CallbackStates([ReportSkipped(SimpleNamespace(folder=tmp_path), *before)]).get()
+    callback = ReportSkipped(SimpleNamespace(folder=tmp_path), *after)
+    CallbackStates([callback]).set(states)
+    after[1].add("c.png", ValueError("c.png is bad"), 1000)
+    logs = {}
+    callback.on_epoch_end(3, logs)
+    assert logs == {"skipped_files": 3}
+    assert (tmp_path / "skipped.txt").read_text() == "a.png is bad\nb.png is bad\nc.png is bad\n"

@@ -1,0 +1,389 @@
+"""Training that was stopped anywhere ends as if it had not been, to the bit; and it is Keras's `fit` otherwise."""
+
+import csv
+import math
+import signal
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import assert_equal
+from keras import layers
+
+from keras_crosscoop import DeepLabV3Plus, precision
+from keras_crosscoop.errors import Interrupted
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.training import SGD
+from keras_crosscoop.training.averages import averaged
+from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
+from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.loop import train
+from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.schedule import Polynomial
+from keras_crosscoop.training.state import values, variables
+
+EPOCHS, STEPS, VALIDATION_STEPS = 3, 3, 2
+SIZE = 8
+
+
+def network(seed=0):
+    """Two outputs of a convolution each, with all that a step may change: statistics and random states too."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    logits = {}
+    for side in ("top", "bottom"):
+        x = layers.Conv2D(4, 3, padding="same", name=f"{side}_backbone")(image)
+        x = layers.BatchNormalization(momentum=0.5, name=f"{side}_bn")(x)
+        x = layers.Dropout(0.5, name=f"{side}_dropout")(x)
+        logits[side] = layers.Conv2D(3, 1, dtype="float32", name=f"{side}_classifier")(x)
+    return Segmenter(image, logits, {}, name="tiny")
+
+
+def compiled(model, average=0.9, **options):
+    rate = Polynomial(0.05, EPOCHS * STEPS, 0.9)
+    model.compile(SGD(rate, momentum=0.9, average=average), run_eagerly=True, **options)
+    return model
+
+
+def sample(number, size=SIZE):
+    """A batch of two."""
+    rng = np.random.default_rng(number)
+    image = rng.uniform(0, 2, (2, size, size, 3)).astype("float32")
+    return image, (image[..., 0] > 1).astype("uint8") + (image[..., 1] > 1)
+
+
+def batches(start=0, size=SIZE):
+    number = start
+    while True:
+        yield tuple(map(tf.constant, sample(number, size)))
+        number += 1
+
+
+def validation(size=SIZE):
+    images, labels = (np.concatenate(parts) for parts in zip(sample(100, size), sample(101, size), strict=True))
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+
+
+class Run:
+    """A folder for the best weights and the history."""
+
+    def __init__(self, folder):
+        folder.mkdir(exist_ok=True)
+        self.weights, self.history = folder / "best.npz", folder / "history.csv"
+
+    def save_weights(self, model):
+        np.savez(self.weights, **values({weight.path: weight for weight in model.trainable_variables}))
+
+
+class At(keras.callbacks.Callback):
+    """Does something when something is over, such as ("train_batch", 4): the fourth training batch."""
+
+    def __init__(self, what=None, count=0, act=None):
+        super().__init__()
+        self.moment, self.act = (what, count), act
+        self.counts = {}
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def _count(self, what):
+        self.counts[what] = self.counts.get(what, 0) + 1
+        if (what, self.counts[what]) == self.moment:
+            self.act()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._count("train_batch")
+
+    def on_test_begin(self, logs=None):
+        self._count("test_start")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._count("test_batch")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._count("epoch")
+
+
+def trained(folder, model, at=None, patience=None, validated=(2, 3), size=SIZE, **intervals):
+    """Trains to the end, or to where `at` stops it, from the last checkpoint if there is one; gives the callbacks."""
+    run, at = Run(folder), at or At()
+    best, history = KeepBest(run, patience), WriteHistory(run)
+    callbacks = [best, history, at]
+    saver = Saver(
+        model, Checkpoints(folder / "checkpoints"), callbacks, writes=True, files=lambda step: [str(step)], **intervals
+    )
+    saver.resume()
+    with saver:
+        train(
+            model,
+            batches(saver.step, size),
+            validation(size),
+            keras.callbacks.CallbackList([*callbacks, saver], model=model, epochs=EPOCHS, steps=STEPS),
+            saver,
+            epochs=EPOCHS,
+            steps=STEPS,
+            validated=validated,
+            validation_steps=VALIDATION_STEPS,
+        )
+    return SimpleNamespace(best=best, history=history, at=at, saver=saver)
+
+
+def results(folder, model, done):
+    """All that a training leaves."""
+    run = Run(folder)
+    with run.history.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with np.load(run.weights) as best:
+        kept = dict(best)
+    return variables_of(model), kept, rows, (done.best.best, done.best.worse), done.saver.position
+
+
+def variables_of(model):
+    return values(variables(model))
+
+
+def assert_same(found, expected):
+    for one, other in zip(found[:2], expected[:2], strict=True):
+        assert_equal(one, other)
+    assert found[2:] == expected[2:]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """What a training leaves that nothing stopped."""
+    folder, model = tmp_path_factory.mktemp("straight"), compiled(network())
+    return results(folder, model, trained(folder, model))
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_training_changes_all_that_is_compared(straight):
+    """Weights, statistics, random states, velocities, averages, losses; and each epoch has its row."""
+    after, kept, rows, (best, _), position = straight
+    before = variables_of(compiled(network()))
+    unchanged = {name for name, value in before.items() if np.array_equal(value, after[name])}
+    assert {name.split(" ")[1] for name in unchanged} == {"loss/total", "loss/count"}  # Keras's own, unused
+    assert {name.split(" ")[1] for name in after} >= {"seed_generator/seed_generator_state", "sgd/top_bn_gamma_average"}
+    assert len(kept) == 12
+    assert [(row["epoch"], row["val_loss"] != "") for row in rows] == [("1", False), ("2", True), ("3", True)]
+    assert best == max(float(row[f"val_{side}_mean_iou"]) for row in rows[1:] for side in ("top", "bottom"))
+    assert position == (EPOCHS, 0)
+
+
+STOPS = {
+    "after the first step": (("train_batch", 1), 1, (0, 1)),
+    "amid an epoch": (("train_batch", 5), 5, (1, 2)),
+    "after an epoch without validation": (("epoch", 1), 3, (1, 0)),
+    "before validation": (("train_batch", 6), 6, (1, 3)),
+    "as validation begins": (("test_start", 1), 6, (1, 3)),
+    "amid validation": (("test_batch", 3), 9, (2, 3)),
+    "after an epoch with validation": (("epoch", 2), 6, (2, 0)),
+    "at the end": (("epoch", 3), 9, (3, 0)),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_goes_on_to_the_same_end(tmp_path, straight, stop):
+    """In a model that began otherwise."""
+    moment, steps, position = STOPS[stop]
+    with pytest.raises(Interrupted, match=rf"saved at step {steps}\. ") as error:
+        trained(tmp_path, compiled(network()), At(*moment, terminate))
+    assert error.value.signal == signal.SIGTERM
+    model = compiled(network(seed=1))
+    stored = Saver(model, Checkpoints(tmp_path / "checkpoints"), [], writes=False, files=list)
+    assert (stored.resume(), stored.step) == (position, steps)
+    assert_same(results(tmp_path, model, trained(tmp_path, model)), straight)
+
+
+def crash():
+    raise ZeroDivisionError
+
+
+def test_goes_on_from_before_a_crash(tmp_path, straight):
+    """After the best weights and the history had gone further than the last checkpoint."""
+    with pytest.raises(ZeroDivisionError):
+        trained(tmp_path, compiled(network()), At("train_batch", 8, crash), every_steps=4)
+    assert [path.stem for path in Checkpoints(tmp_path / "checkpoints").files] == ["000000004"]
+    model = compiled(network(seed=1))
+    assert_same(results(tmp_path, model, trained(tmp_path, model)), straight)
+
+
+def test_is_stopped_again_and_again(tmp_path, straight):
+    """After every second step: rows and counts are handed on through all processes."""
+    for process in range(4):
+        with pytest.raises(Interrupted):
+            trained(tmp_path, compiled(network(seed=process)), At("train_batch", 2, terminate))
+    model = compiled(network(seed=4))
+    done = trained(tmp_path, model)
+    assert done.at.counts["train_batch"] == 1
+    assert_same(results(tmp_path, model, done), straight)
+
+
+def test_a_real_network_goes_on(tmp_path):
+    """Its dropout included; its variables keep their names in a process that built others before."""
+
+    def model(seed):
+        keras.utils.set_random_seed(seed)
+        return compiled(DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None))
+
+    first = model(0)
+    trained(tmp_path, first, size=32, every_steps=8, validated=())
+    (tmp_path / "checkpoints" / "000000009.npz").unlink()
+    second = model(1)
+    done = trained(tmp_path, second, size=32, validated=())
+    assert done.at.counts["train_batch"] == 1
+    assert_equal(variables_of(second), variables_of(first))
+
+
+def test_patience_ends_it_for_good(tmp_path, monkeypatch):
+    """A resumed run finds that it had ended."""
+    model = compiled(network())
+    scores = iter([0.5, 0.4])
+    monkeypatch.setattr(model, "evaluate", lambda *_, **__: {"top_mean_iou": next(scores)})
+    done = trained(tmp_path, model, patience=1, validated=(1, 2, 3))
+    assert (done.at.counts, done.saver.position) == ({"train_batch": 6, "epoch": 2}, (EPOCHS, 0))
+    assert (done.best.best, done.best.worse, len(done.history.rows)) == (0.5, 1, 2)
+
+    after = compiled(network(seed=1))
+    done = trained(tmp_path, after, patience=1, validated=(1, 2, 3))
+    assert done.at.counts == {}
+    assert_equal(variables_of(after), variables_of(model))
+
+
+class Told(keras.callbacks.Callback):
+    """What callbacks are told, and when; may stop training."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.calls, self.stop_after, self.steps = [], stop_after, 0
+
+    def __getattribute__(self, name):
+        if not name.startswith("on_"):
+            return super().__getattribute__(name)
+
+        def told(*arguments, **named):
+            logs = arguments[-1] if isinstance(arguments[-1], dict) else named.get("logs")
+            number = next((each for each in arguments if isinstance(each, int)), None)
+            figures = {figure: float(value) for figure, value in (logs or {}).items()}
+            self.calls.append((name, number, {} if name == "on_train_end" else figures))
+            if name == "on_train_batch_end":
+                self.steps += 1
+                self.model.stop_training |= self.steps == self.stop_after
+
+        return told
+
+
+@pytest.mark.parametrize("stop_after", [None, 2, 3])
+def test_callbacks_are_told_what_keras_tells_them(tmp_path, stop_after):
+    """The same calls in the same order with the same figures; and the weights end the same."""
+    ours, keras_own = compiled(network(), average=None), compiled(network(), average=None)
+    told = Told(stop_after)
+    saver = Saver(ours, Checkpoints(tmp_path), [told], writes=False, files=list)
+    train(
+        ours,
+        batches(),
+        validation(),
+        keras.callbacks.CallbackList([told, saver], model=ours),
+        saver,
+        epochs=EPOCHS,
+        steps=STEPS,
+        validated={2},
+        validation_steps=VALIDATION_STEPS,
+    )
+    expected = Told(stop_after)
+    signature = tuple(tf.TensorSpec(part.shape, part.dtype) for part in next(batches()))
+    keras_own.fit(
+        tf.data.Dataset.from_generator(batches, output_signature=signature),
+        validation_data=validation(),
+        validation_steps=VALIDATION_STEPS,
+        validation_freq=[2],
+        epochs=EPOCHS,
+        steps_per_epoch=STEPS,
+        callbacks=[expected],
+        shuffle=False,
+        verbose=0,
+    )
+    assert told.calls == expected.calls
+    assert saver.position == (EPOCHS, 0)
+    assert_equal(variables_of(ours), variables_of(keras_own))
+
+
+def test_several_steps_of_one_execution(tmp_path):
+    """They are counted as steps, and stop together."""
+    model = compiled(network(), steps_per_execution=3)
+    with pytest.raises(Interrupted, match=r"saved at step 6\. "):
+        trained(tmp_path, model, At("train_batch", 2, terminate))
+    assert int(model.optimizer.iterations) == 6
+    done = trained(tmp_path, compiled(network(seed=1), steps_per_execution=3))
+    assert done.saver.step == 9
+    assert [row["epoch"] for row in done.history.rows] == [1, 2, 3]
+
+
+def test_averages_are_measured_and_kept(tmp_path):
+    """On the validation split, and as the best weights; training goes on with its own."""
+    seen = []
+    model = compiled(network())
+    at = At("test_start", 1, lambda: seen.append(values(dict(enumerate(model.trainable_variables)))))
+    trained(tmp_path, model, at, validated=(3,))
+    assert_equal(seen[0], values(dict(enumerate(model.optimizer.averages))))
+    with np.load(tmp_path / "best.npz") as kept:
+        assert_equal(dict(enumerate(kept.values())), seen[0])
+
+    other = compiled(network())
+    trained(tmp_path / "other", other, validated=())
+    own, others = (values({w.path: w for w in each.trainable_variables}) for each in (model, other))
+    assert_equal(own, others)
+    assert any(not np.array_equal(one, two) for one, two in zip(own.values(), seen[0].values(), strict=True))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_averaged_gives_the_own_weights_back(policy, error):
+    """Also those of an optimizer that scales losses, and after an error."""
+    with precision.policy(policy):
+        model = compiled(network())
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    assert (optimizer is not model.optimizer) == (policy == "mixed_float16")
+    rng = np.random.default_rng(0)
+    for variable in (*model.trainable_variables, *optimizer.averages):
+        variable.assign(rng.normal(size=variable.shape))
+    before = variables_of(model)
+
+    def inside():
+        with averaged(model):
+            for weight, average in zip(model.trainable_variables, optimizer.averages, strict=True):
+                np.testing.assert_array_equal(weight.numpy(), average.numpy())
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(error):
+            inside()
+    else:
+        inside()
+    assert_equal(variables_of(model), before)
+
+
+def test_without_averages_weights_stay():
+    model = compiled(network(), average=None)
+    before = variables_of(model)
+    with averaged(model):
+        assert_equal(variables_of(model), before)
+    assert_equal(variables_of(model), before)
+
+
+def test_a_ruined_training_ends_where_it_was(tmp_path):
+    """Before anything of it is measured, or kept."""
+    model = compiled(network())
+    at = At("train_batch", 4, lambda: model.trainable_variables[0].assign(math.nan * model.trainable_variables[0]))
+    with pytest.raises(ValueError, match=r"ruined at step 5: its loss is nan\..* batch: 4\. The last .*000000003\.npz"):
+        trained(tmp_path, model, at, every_steps=3, validated=(1, 2, 3))
+    assert [path.stem for path in Checkpoints(tmp_path / "checkpoints").files] == ["000000003"]
+    assert at.counts == {"train_batch": 5, "epoch": 1, "test_start": 1, "test_batch": 2}

@@ -1,0 +1,345 @@
+"""A training saves itself at intervals, at its end and when it is told to stop, but never what is ruined."""
+
+import math
+import os
+import signal
+import threading
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from helpers import refused
+
+from keras_crosscoop.errors import Interrupted
+from keras_crosscoop.training import saving
+from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.saving import Saver
+
+
+class Model:
+    """One of two weights, which a step counts up."""
+
+    def __init__(self, steps_per_execution=1):
+        self.weight = keras.Variable([0.0, 0.0], name="weight")
+        self.variables = [self.weight]
+        self.optimizer = keras.optimizers.SGD(momentum=0.9, name="sgd")
+        self.optimizer.build(self.variables)
+        self.metrics = [keras.metrics.Sum(name="loss")]
+        self.steps_per_execution = steps_per_execution
+
+    def step(self):
+        self.weight.assign_add([1.0, 1.0])
+        self.metrics[0].update_state(0.5)
+
+
+def files(step):
+    return [f"/data/{step}a.png", f"/data/{step}b.png"]
+
+
+def saver_of(folder, model, *callbacks, writes=True, **intervals):
+    return Saver(model, Checkpoints(folder), callbacks, writes=writes, files=files, **intervals)
+
+
+def train(saver, steps, epoch=0):
+    """Steps to the end, and the numbers of the checkpoints after each."""
+    found = []
+    for step in range(steps):
+        saver.segmenter.step()
+        saver.after_step(epoch, step + 1, 0.5)
+        found.append(saved(saver))
+    return found
+
+
+def saved(saver):
+    return [int(path.stem) for path in saver.checkpoints.files]
+
+
+def resumed(folder):
+    """The weight, and the saver, of a process that begins anew."""
+    model = Model()
+    saver = saver_of(folder, model)
+    saver.resume()
+    return model.weight.numpy().tolist(), saver
+
+
+def test_saves_every_few_steps(tmp_path):
+    saver = saver_of(tmp_path, Model(), every_steps=3)
+    assert train(saver, 7) == [[], [], [3], [3], [3], [6, 3], [6, 3]]
+    weight, after = resumed(tmp_path)
+    assert (weight, after.position, after.step) == ([6, 6], (0, 6), 6)
+
+
+def test_counts_from_the_last_save(tmp_path):
+    """Whatever made it; and a resumed training from where it goes on."""
+    saver = saver_of(tmp_path, Model(), every_steps=3)
+    train(saver, 2)
+    saver.save()
+    assert train(saver, 3) == [[2], [2], [5, 2]]
+    after = saver_of(tmp_path, Model(), every_steps=3)
+    after.resume()
+    assert train(after, 3) == [[5, 2], [5, 2], [8, 5]]
+
+
+def test_saves_every_few_seconds(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=100.0)
+    monkeypatch.setattr(saving, "time", clock)
+    saver = saver_of(tmp_path, Model(), every_seconds=60)
+    found = []
+    for clock.now in (130, 159, 160, 219, 221, 300):
+        found += train(saver, 1)
+    assert found == [[], [], [3], [3], [5, 3], [6, 5]]
+
+
+def test_an_epochs_end_is_no_step(tmp_path):
+    """It is saved where it is time, and then goes on with the next epoch."""
+    saver = saver_of(tmp_path, Model(), every_steps=2)
+    train(saver, 3)
+    saver.after_step(1, 0)
+    assert (saver.step, saver.position, saved(saver)) == (3, (1, 0), [2])
+    train(saver, 1, epoch=1)
+    assert resumed(tmp_path)[1].position == (1, 1)
+
+
+def test_saves_at_the_end_alone_unless_told(tmp_path):
+    with saver_of(tmp_path, Model()) as saver:
+        assert train(saver, 3)[-1] == []
+        saver.after_step(1, 0)
+    assert saved(saver) == [3]
+    assert resumed(tmp_path)[1].position == (1, 0)
+
+
+def test_others_of_several_processes_never_write(tmp_path):
+    with saver_of(tmp_path, Model(), every_steps=1, writes=False) as saver:
+        train(saver, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_count_that_the_optimizer_left_out(tmp_path):
+    """In float16 it does so where gradients are infinite; the data went on."""
+    model = Model()
+    saver = saver_of(tmp_path, model, every_steps=2)
+    train(saver, 2)
+    assert model.optimizer.iterations == 0
+    assert resumed(tmp_path)[1].step == 2
+
+
+def test_an_execution_of_several_steps_counts_as_these(tmp_path):
+    saver = saver_of(tmp_path, Model(steps_per_execution=3), every_steps=6)
+    saver.after_step(0, 3, 0.5)
+    saver.after_step(0, 6, 0.5)
+    assert saved(saver) == [6]
+    message = refused(saver.after_step, 0, 9, math.nan)
+    assert f": {', '.join(files(6) + files(7) + files(8))}. " in message
+
+
+@pytest.fixture
+def handlers():
+    """Those of a shell's foreground, also where tests run in the background; they are the same afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    restored = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert restored == (signal.default_int_handler, signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_step(tmp_path, number):
+    model = Model()
+    saver = saver_of(tmp_path / "checkpoints", model)
+
+    def run():
+        with saver:
+            train(saver, 2)
+            os.kill(os.getpid(), number)
+            model.step()  # which goes to its end
+            saver.after_step(0, 3, 0.5)
+            model.step()
+
+    with pytest.raises(Interrupted) as error:
+        run()
+    assert error.value.signal == number
+    assert str(error.value) == f"stopped and saved at step 3. Go on by: crosscoop-tf fit --resume {tmp_path}"
+    weight, after = resumed(tmp_path / "checkpoints")
+    assert (weight, after.position) == ([3, 3], (0, 3))
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_does_not_wait_for_validation(tmp_path):
+    """The losses of training are saved, not those that validation counts in their place."""
+    model = Model()
+    saver = saver_of(tmp_path, model)
+
+    def run():
+        with saver:
+            train(saver, 2)
+            saver.on_test_begin()
+            model.metrics[0].reset_state()
+            model.metrics[0].update_state(77.0)
+            saver.on_test_batch_end(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            saver.on_test_batch_end(1)
+            train(saver, 1)
+
+    with pytest.raises(Interrupted):
+        run()
+    _, after = resumed(tmp_path)
+    assert after.position == (0, 2)
+    assert float(after.segmenter.metrics[0].result()) == 1.0
+
+
+def test_the_losses_before_validation_do_not_outlast_it(tmp_path):
+    """What is saved in the next epoch are its own."""
+    model = Model()
+    saver = saver_of(tmp_path, model)
+    train(saver, 2)
+    saver.on_test_begin()
+    model.metrics[0].reset_state()
+    saver.after_step(1, 0)
+    train(saver, 1, epoch=1)
+    saver.save()
+    assert float(resumed(tmp_path)[1].segmenter.metrics[0].result()) == 0.5
+
+
+@pytest.mark.usefixtures("handlers")
+def test_the_second_interrupt_does_not_wait(tmp_path):
+    saver, reached = saver_of(tmp_path, Model()), []
+
+    def run():
+        with saver:
+            for time in (1, 2, 3):
+                reached.append(time)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert reached == [1, 2]
+    assert saved(saver) == []
+
+
+@pytest.mark.usefixtures("handlers")
+def test_an_error_saves_nothing_and_gives_signals_back(tmp_path):
+    saver = saver_of(tmp_path, Model())
+
+    def run():
+        with saver:
+            train(saver, 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert saved(saver) == []
+
+
+def test_other_threads_train_without_signals(tmp_path):
+    """Python allows only the main thread to handle them."""
+    found = []
+
+    def run():
+        with saver_of(tmp_path, Model()) as saver:
+            train(saver, 2)
+        found.extend(saved(saver))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [2]
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_it(tmp_path, loss):
+    saver = saver_of(tmp_path, Model(), every_steps=2)
+
+    def run():
+        with saver:
+            train(saver, 2)
+            saver.after_step(0, 3, 0.5)
+            saver.after_step(0, 4, loss)
+
+    message = refused(run)
+    assert message.startswith(f"Training is ruined at step 4: its loss is {loss}.")
+    assert "files of its batch: /data/3a.png, /data/3b.png. " in message
+    assert f"The last good checkpoint: {tmp_path / '000000002.npz'}. " in message
+    assert saved(saver) == [2]
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("where", ["weight", "velocity"])
+@pytest.mark.parametrize("end", ["interval", "signal", "end"])
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, where, end):
+    """The loss, from before the step, is still a number."""
+    model = Model()
+    saver = saver_of(tmp_path, model, every_steps=2 if end == "interval" else math.inf)
+
+    def run():
+        with saver:
+            train(saver, 1)
+            ruined = model.weight if where == "weight" else model.optimizer.variables[-1]
+            ruined.assign([1.0, math.nan])
+            if end == "signal":
+                os.kill(os.getpid(), signal.SIGTERM)
+            saver.after_step(0, 2, 0.5)
+
+    message = refused(run)
+    assert message.startswith("Training is ruined at step 2: its weights are no numbers.")
+    assert "/data/1a.png, /data/1b.png" in message
+    assert "The last good checkpoint: none. " in message
+    assert saved(saver) == []
+
+
+def test_a_validation_without_figure_ruins_nothing(tmp_path):
+    """Figures begin anew with the next epoch; only weights matter."""
+    model = Model()
+    saver = saver_of(tmp_path, model)
+    train(saver, 2)
+    model.metrics[0].update_state(math.nan)
+    saver.after_step(1, 0)
+    saver.save()
+    assert saved(saver) == [2]
+
+
+class Counts(keras.callbacks.Callback):
+    """Counts epochs, from 0 whenever a training begins, in a folder that it names when it gets the model."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = str(folder)
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.file = f"{self.folder}/train"
+
+    def on_train_begin(self, logs=None):
+        self.count = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.count += 1
+
+
+def test_callbacks_go_on_in_their_new_folder(tmp_path):
+    """They get their states back after they began anew."""
+
+    def counted(folder, epochs):
+        callback, model = Counts(folder), Model()
+        saver = saver_of(tmp_path / "checkpoints", model, callback)
+        saver.resume()
+        callbacks = keras.callbacks.CallbackList([callback, saver], model=model)
+        callbacks.on_train_begin()
+        for epoch in range(epochs):
+            callbacks.on_epoch_end(epoch)
+        saver.save()
+        return callback.count, callback.file
+
+    assert counted("/old", 3) == (3, "/old/train")
+    assert counted("/new", 2) == (5, "/new/train")
+
+
+def test_a_run_without_checkpoint_begins(tmp_path):
+    saver = saver_of(tmp_path / "none", Model())
+    assert saver.resume() == (0, 0)
+    assert np.all(saver.segmenter.weight.numpy() == 0)
