@@ -385,7 +385,6 @@ def test_a_single_network_comes_back_from_its_file(tmp_path):
     np.testing.assert_array_equal(logits(loaded, image)["single"], logits(model, image)["single"])
 
 
-@pytest.mark.xfail(strict=True, reason="the model is built anew, under the policy of the process that loads it")
 def test_a_keras_file_keeps_the_precision(mixed_bfloat16, tmp_path):
     model, image = single(), images(32, 32)
     model.compile(keras.optimizers.SGD())

@@ -3,9 +3,10 @@
 This file is also what runs on two devices, and where memory is measured: both need a process of their own.
 """
 
-import resource
+import re
 import subprocess
 import sys
+from pathlib import Path
 from functools import partial
 from itertools import chain
 
@@ -21,7 +22,7 @@ AT_LEAST = 6  # operations, so that small backbones have several segments
 PAIR = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
 
 
-def images(batch=2, size=48):
+def images(batch=2, size=32):
     return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3)).astype("uint8")
 
 
@@ -63,7 +64,7 @@ def compared(build, at_least=AT_LEAST):
     return plain, found, changed
 
 
-def assert_alike(plain, found, tolerance=1e-5):
+def assert_alike(plain, found, tolerance=1e-4):
     """Each array, to `tolerance` of its largest number, or of a hundredth of the largest of all gradients.
 
     Before a normalisation, gradients of additions are zero but for rounding.
@@ -123,7 +124,7 @@ def test_a_step_in_half_precision_is_the_same(policy):
             keras.config.set_dtype_policy("float32")
 
     plain, found, _ = compared(build)
-    assert_alike(plain, found, 1e-3)
+    assert_alike(plain, found, 0.01)  # bfloat16 has 8 bits
 
 
 @pytest.mark.parametrize("name", ["tiny_xception", "tiny_resnet", "resnet50", "mobilenet_v3_large", "xception65"])
@@ -189,8 +190,14 @@ def on_two_devices(file):
     np.savez(file, **found)
 
 
+def highest():
+    """The most memory that this process has held, in MiB; `ru_maxrss` would begin with that of the tests."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+
 def peak(mode):
-    """Prints the megabytes that three steps of a deep and narrow network take at most."""
+    """Prints by how many MiB a step raises what the process has held before."""
     model = network(DeepLabV3Plus, backbone="resnet50", dropout=(0, 0, 0))
     forward = remat.recomputed(model) if mode == "recomputed" else lambda x: model(x, training=True)
     x = images(8, 129)
@@ -225,6 +232,7 @@ def test_two_devices_in_step_recompute_alike(tmp_path):
     assert_alike(plain, recomputed, 1e-4)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
 def test_memory_is_saved():
     """Which it is not where TensorFlow merges the second pass with the first one."""
     plain, recomputed = (float(alone("peak", mode)) for mode in ("plain", "recomputed"))

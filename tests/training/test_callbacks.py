@@ -112,7 +112,7 @@ def test_patience_counts_validations_without_a_better_one(scores, patience, epoc
 
 @pytest.mark.parametrize("done", [1, 2, 3, 4])
 def test_patience_goes_on_where_it_was(done):
-    """The best score and the count, which of anew would be 5 epochs later at least."""
+    """Whoever forgot the best score, or the count, would train longer."""
     scores = [0.3, 0.2, 0.4, 0.35, 0.39, 0.5]
     new = KeepBest(None, 2)
     states = CallbackStates([before := KeepBest(None, 2)])
