@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, Skipped, dataset, indices, readable_errors
+from keras_crosscoop.data import Dataset, Skipped, dataset, indices, load_dataset, readable_errors
 from keras_crosscoop.devices import fastest_precision
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.losses import SegmentationLoss
@@ -125,7 +125,10 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     callbacks = [KeepBest(run if run.writes else None, options.patience), *callbacks]
     board = nullcontext()
     if run.writes:
-        examples = [data.read(*pair) for pair in data.find(settings.data.val_split)[:EXAMPLES]]
+        crop, split = settings.evaluation.crop, settings.data.val_split
+        with readable_errors():
+            samples = load_dataset(data, split, center_crop=crop, on_error=on_error[1])
+            examples = list(samples.take(EXAMPLES).as_numpy_iterator())
         board = WriteTensorBoard(run, examples, profile=options.profile)
         callbacks = [*callbacks[:1], ReportSkipped(run, *skipped), WriteHistory(run), board, *callbacks[1:]]
 

@@ -19,13 +19,16 @@ from keras_crosscoop.training import checkpoints as module
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State
 
+LONG = "00006 " + 62 * "n"  # whose entry in the archive's list of contents has 128 bytes
+
 VARIABLES = {
-    "00000 conv/kernel": np.random.default_rng(0).normal(size=(3, 4)).astype("float32"),
+    "00000 conv/kernel": np.random.default_rng(0).normal(size=(40, 50)).astype("float32"),  # more than one buffer
     "00001 conv/bias": np.array([-0.0, 1e-45, 3.4e38], "float32"),
     "00002 none/kernel": np.zeros((0, 3), "float32"),
     "00003 sgd/iteration": np.array(2**62 + 1),
     "00004 seed_generator/state": np.array([2**32 - 1, 7], "uint32"),
     "00005 flags": np.array([True, False]),
+    LONG: np.ones(1, "float32"),
 }
 CALLBACKS = {
     "0 Best": {"best": math.nan, "lowest": -math.inf, "exact": 0.1 + 0.2, "worse": 2, "stop": False, "last": None},
@@ -106,7 +109,7 @@ def assert_earlier(checkpoints, caplog):
 def test_a_cut_one_is_passed_over(saved, caplog):
     newest = saved.files[0]
     whole = newest.read_bytes()
-    for length in [*range(0, len(whole), 31), len(whole) - 1]:
+    for length in [*range(0, len(whole), 101), len(whole) - 1]:
         newest.write_bytes(whole[:length])
         assert_earlier(saved, caplog)
 
@@ -136,9 +139,9 @@ def in_directory(content, member, offset):
 KERNEL, FLAGS = b"variables/00000 conv/kernel", b"variables/00005 flags"
 PLACES = {  # where a flip does not merely make a check sum wrong: a byte and its bit
     "the data": lambda content: (content.index(VARIABLES["00000 conv/kernel"].tobytes()) + 17, 3),
-    "the shape": lambda content: (content.index(b"(3, 4)") + 1, 0),
+    "the shape": lambda content: (content.index(b"(40, 50)") + 2, 0),
     "the type": lambda content: (content.index(b"<f4") + 1, 3),
-    "the syntax of the header": lambda content: (content.index(b"(3, 4)"), 0),
+    "the syntax of the header": lambda content: (content.index(b"(40, 50)"), 0),
     "a name": lambda content: (content.index(KERNEL) + len("variables/0"), 0),
     "a name in the list": lambda content: (in_directory(content, KERNEL, 46) + len("variables/0"), 0),
     "encryption": lambda content: (in_directory(content, KERNEL, 8), 0),
@@ -146,7 +149,8 @@ PLACES = {  # where a flip does not merely make a check sum wrong: a byte and it
     "a check sum": lambda content: (in_directory(content, KERNEL, 16), 0),
     "a size": lambda content: (in_directory(content, KERNEL, 24 + 3), 6),
     "where a part lies": lambda content: (in_directory(content, FLAGS, 42), 1),
-    "a comment that swallows others": lambda content: (in_directory(content, FLAGS, 32 + 1), 7),
+    "a comment that swallows the next one": lambda content: (in_directory(content, FLAGS, 32), 7),
+    "a comment that swallows all others": lambda content: (in_directory(content, FLAGS, 32 + 1), 7),
 }
 
 
@@ -162,7 +166,7 @@ def test_no_flipped_bit_changes_what_is_read(saved, caplog):
     newest = saved.files[0]
     whole = newest.read_bytes()
     earlier = 0
-    for number, at in enumerate(range(0, len(whole), 11)):
+    for number, at in enumerate(range(0, len(whole), 29)):
         newest.write_bytes(whole)
         flip(newest, at, number % 8)
         caplog.clear()
@@ -198,9 +202,9 @@ def test_a_variable_of_another_network(saved, name):
 
 
 def test_a_network_of_more_or_fewer_variables(saved):
-    more = {**SHAPES, "00006 new/kernel": ((2,), np.dtype("float32"))}
+    more = {**SHAPES, "00007 new/kernel": ((2,), np.dtype("float32"))}
     fewer = {name: shape for name, shape in SHAPES.items() if name != "00005 flags"}
-    assert "(00006 new/kernel is only in one)" in refused(saved.load, more)
+    assert "(00007 new/kernel is only in one)" in refused(saved.load, more)
     assert "(00005 flags is only in one)" in refused(saved.load, fewer)
 
 
@@ -231,7 +235,7 @@ def little_memory():
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("shape", [(3, 4 << 40), (3, 5)])
+@pytest.mark.parametrize("shape", [(3, 4 << 40), (2_000_000,)])
 def test_what_another_network_holds_takes_no_memory(saved, shape):
     large = npy(np.zeros(8_000_000, "uint8"), descr="<f4", shape=shape)
     rewrite(saved.files[0], {"variables/00000 conv/kernel.npy": large})
