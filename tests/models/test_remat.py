@@ -4,7 +4,6 @@ This file is also what runs on two devices, and where memory is measured: both n
 """
 
 import re
-import resource
 import subprocess
 import sys
 from functools import partial
@@ -215,9 +214,9 @@ def peak(mode):
         return [tf.norm(gradient) for gradient in tape.gradient(loss, model.trainable_variables)]
 
     traced.get_concrete_function()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest()
     traced()
-    sys.stdout.write(str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    sys.stdout.write(str(highest() - before))
 
 
 def alone(*arguments):

@@ -50,10 +50,12 @@ def found(tmp_path_factory):
     for name, process in processes.items():  # after all have ended
         assert process.returncode == 0, f"{name}: {errors[name][-4000:]}"
     arrays = {name: load(root / f"{name.replace('machine ', 'machines-')}.npz") for name in processes}
-    histories = {
-        kind: list(csv.DictReader((root / kind / "history.csv").open())) for kind in ("one", "two", "machines")
-    }
+    histories = {kind: read_history(root / kind / "history.csv") for kind in ("one", "two", "machines")}
     return arrays, histories
+
+
+def read_history(file):
+    return list(csv.DictReader(file.read_text().splitlines()))
 
 
 def load(file):
