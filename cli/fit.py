@@ -26,7 +26,7 @@ from crosscoop_tf.settings import model_options, resolve
 @click.option("--seed", type=int, help="Of everything random.")
 @click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at.")
 @click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
-@click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time.")
+@click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time; the default on CPUs.")
 @click.option("--save-every", help='Steps (500) or minutes ("10min") between checkpoints.')
 @click.option("--profile/--no-profile", default=None, help="Profile a few steps for TensorBoard.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")

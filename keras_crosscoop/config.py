@@ -131,7 +131,7 @@ class Train(_Section):
     remat: bool = False  # compute activations again in the backward pass instead of keeping them
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
     strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"
-    deterministic: bool = False  # the same bits each time
+    deterministic: bool | None = None  # the same bits each time; None for on CPUs, where it costs little
     steps_per_execution: PositiveInt = 1
     jit_compile: bool = False
     validate_every: PositiveInt = 1  # epochs

@@ -14,10 +14,21 @@ def accumulate(function: Callable[..., Any], batch: Sequence[tf.Tensor], parts: 
         batch: tensors `(B, ...)`.
         parts: how many; B must be a multiple of it.
         nothing: what to add to, zeros in the same structure.
+
+    Raises:
+        tf.errors.InvalidArgumentError: B is no multiple of `parts`.
     """
     if parts == 1:
         return function(*batch)
-    shares = [tf.reshape(tensor, [parts, -1, *tensor.shape[1:]]) for tensor in batch]
+    images = batch[0].shape[0] or tf.shape(batch[0])[0]
+    divisible = tf.debugging.assert_equal(
+        images % parts,
+        0,
+        f"A batch must hold a multiple of `accumulation_steps` ({parts}) images. Drop the last one if it is smaller. "
+        f"Received: {batch[0].shape[0] or 'another number'}",
+    )
+    with tf.control_dependencies([divisible]):
+        shares = [tf.reshape(tensor, [parts, images // parts, *tensor.shape[1:]]) for tensor in batch]
 
     def add(part: tf.Tensor, so_far: Any) -> tuple:
         more = function(*(share[part] for share in shares))

@@ -103,7 +103,7 @@ def _opened(settings: Settings) -> Dataset:
 def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:
     """In the strategy's scope."""
     settings, options = run.settings, run.settings.train
-    if options.deterministic:
+    if options.deterministic or (options.deterministic is None and not tf.config.list_physical_devices("GPU")):
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
     skipped = Skipped(), Skipped()  # of the two splits

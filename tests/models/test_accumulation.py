@@ -1,0 +1,68 @@
+"""A batch in parts makes the step of the whole batch."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_crosscoop.losses import CrossEntropy, Dice, Sum
+from keras_crosscoop.training import SGD
+from keras_crosscoop.training.state import values, variables
+
+STEPS = 3
+LOSSES = {
+    "cross-entropy": CrossEntropy(),
+    "weights, top k and Dice": Sum([CrossEntropy([1, 2, 0.5], top_k=0.3), Dice()], [1, 0.7]),
+}
+
+
+def batch(number, images=8):
+    """Images that are void by very different shares, the second half of them almost whole."""
+    rng = np.random.default_rng(number)
+    x = rng.integers(0, 256, (images, 33, 33, 3)).astype("uint8")
+    y = rng.integers(0, 3, (images, 33, 33)).astype("uint8")
+    y[rng.random(y.shape) < np.linspace(0, 0.99, images)[:, None, None]] = 255
+    return x, y
+
+
+def trained(pair, parts, *, frozen=True, **options):
+    """The variables after some steps, and the losses of each."""
+    model = pair(dropout=(0, 0, 0))
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = not frozen
+    optimizer = SGD(0.01, momentum=0.9, weight_decay=1e-4, global_clipnorm=1.0, average=0.9)
+    model.compile(optimizer, accumulation_steps=parts, **options)
+    losses = [model.train_on_batch(*batch(number), return_dict=True) for number in range(STEPS)]
+    return values(variables(model)), losses
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_the_weights_are_those_of_the_whole_batch(pair, loss, remat):
+    expected, expected_losses = trained(pair, 1, loss=loss)
+    found, losses = trained(pair, 4, loss=loss, remat=remat)
+    for step, expected_step in zip(losses, expected_losses, strict=True):
+        assert step == pytest.approx(expected_step, rel=1e-5)
+    assert expected_losses[0]["loss"] != pytest.approx(expected_losses[-1]["loss"], rel=1e-3)  # it did learn
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_batch_normalisation_sees_parts(pair):
+    """Each part moves the statistics, as on small batches; what is computed of them therefore differs."""
+    whole, _ = trained(pair, 1, frozen=False)
+    parts, _ = trained(pair, 4, frozen=False)
+    moved = [name for name in whole if "moving_mean" in name]
+    assert moved
+    assert any(np.abs(whole[name] - parts[name]).max() > 1e-3 for name in moved)
+
+
+@pytest.mark.parametrize("size", [8, 6])  # of batches from eight images: a known one, and six, then two
+def test_a_batch_that_cannot_be_parted_is_refused(pair, size):
+    model = pair()
+    model.compile(SGD(0.01), accumulation_steps=3)
+    samples = tf.data.Dataset.from_tensor_slices(batch(0)).batch(size, drop_remainder=size == 8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"a multiple of `accumulation_steps` \(3\) images"):
+        model.fit(samples, shuffle=False, verbose=0)
