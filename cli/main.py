@@ -1,5 +1,6 @@
 """`crosscoop-tf`: the group of commands, and what all of them do about errors and start-up."""
 
+import errno
 import sys
 from importlib.metadata import version
 
@@ -63,6 +64,8 @@ def main() -> None:
                 sys.exit(128 + error.signal)
             case InputError():
                 sys.exit(_complain(str(error)))
+            case OSError(errno=errno.ENOSPC):
+                sys.exit(_complain(f"The disk is full. Make room, then try again. Received: {error.filename}"))
         raise
 
 

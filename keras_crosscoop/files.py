@@ -1,6 +1,8 @@
 """Files: what reading one takes, wherever it lies, and how one appears whole or not at all."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,3 +36,13 @@ def written(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it is a folder that is none, say: what failed before tells more
             partial.unlink(missing_ok=True)
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Asks for free bytes before a library writes that does not survive a full disk; HDF5 crashes.
+
+    Raises:
+        OSError: there are fewer.
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))

@@ -1,6 +1,7 @@
 """A run folder: all that a training leaves, and all that later commands need."""
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ import keras
 
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.files import require_room, written
 from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.weights import Report, load_hdf5
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
     from keras_crosscoop.data import Dataset
+
+_HDF5_OVERHEAD = 4096  # bytes an array, about twice what Keras's names and groups take
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,12 @@ class Run:
             self.folder.rmdir()
 
     def save_weights(self, model: Segmenter) -> None:
-        """Writes the model's weights, without optimizer, whole or not at all."""
+        """Writes the model's weights, without optimizer, whole or not at all.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        require_room(self.folder, sum(4 * math.prod(weight.shape) + _HDF5_OVERHEAD for weight in model.weights))
         with written(self.weights) as partial:
             _graph(model).save_weights(partial)
 

@@ -1,5 +1,7 @@
 """What tests of several modules do alike."""
 
+import socket
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,14 @@ def photograph(*size, seed=0):
         coarse = rng.normal(size=(1, -(-size[0] // step), -(-size[1] // step), 3))
         image += coarse.repeat(step, 1).repeat(step, 2)[:, : size[0], : size[1]]
     return np.clip(127 + 50 * image, 0, 255).astype("float32")
+
+
+def free_ports(count):
+    """Ports on loopback that nothing listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

@@ -1,8 +1,11 @@
 """A run folder gives back the network that was saved into it, and says in one line what it cannot."""
 
+import errno
 import json
 import re
+import shutil
 import zipfile
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -135,6 +138,23 @@ def test_loading_into_a_trained_model_leaves_its_optimizer(finished):
     run.load_weights(other)
     np.testing.assert_array_equal(other(IMAGE)["top"], model(IMAGE)["top"])
     np.testing.assert_array_equal(other.optimizer.velocities[0], velocity)
+
+
+def test_on_a_full_disk_the_former_weights_stay(finished, damaged, monkeypatch):
+    """HDF5 would crash in the middle of it, so room is asked for first: as much as the file takes, and some more."""
+    _, model = finished
+    run, needed = Run.open(damaged), []
+    before = run.weights.read_bytes()
+    size = run.weights.stat().st_size
+    for free in (size, 2 * size + 10_000_000):
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        try:
+            run.save_weights(model)
+        except OSError as error:
+            needed.append((free, error.errno))
+            assert run.weights.read_bytes() == before
+            assert not list(damaged.glob(".*"))
+    assert needed == [(size, errno.ENOSPC)]
 
 
 def test_a_single_networks_run(tmp_path):

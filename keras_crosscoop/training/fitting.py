@@ -1,5 +1,6 @@
 """Training, from settings to a run folder."""
 
+import errno
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,7 @@ from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHis
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.loop import train
 from keras_crosscoop.training.saving import Saver
-from keras_crosscoop.training.strategy import is_chief, strategy
+from keras_crosscoop.training.strategy import is_chief, lost_machines, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
 
 EXAMPLES = 3  # of the validation split, which TensorBoard shows
@@ -147,7 +148,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     )
     saver.resume()
     batches = parts.training_batches(settings, data, on_error[0], start=saver.step)
-    with saver, board, readable_errors():
+    with lost_machines(run.folder), _full_disk(run), saver, board, readable_errors():
         train(
             model,
             iter(batches),
@@ -161,6 +162,21 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
             validated={*range(options.validate_every, options.epochs, options.validate_every), options.epochs},
             validation_steps=validation_steps,
         )
+
+
+@contextmanager
+def _full_disk(run: Run) -> Iterator[None]:
+    """Says so, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        again = f"go on by `crosscoop-tf fit --resume {run.folder}`" if run.checkpoints.exists() else "train again"
+        raise InputError(
+            f"The run cannot be written ({error.strerror}). Make room, then {again}. "
+            f"Received: {error.filename or run.folder}"
+        ) from error
 
 
 @contextmanager

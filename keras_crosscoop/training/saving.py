@@ -15,6 +15,7 @@ from keras_crosscoop.models import Segmenter
 from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State, assign, sums, values, variables
+from keras_crosscoop.training.strategy import on_any_machine
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and what batch systems and clouds send before they kill
 
@@ -159,10 +160,11 @@ class Saver(keras.callbacks.Callback):
         self._last_step, self._last_time = self.step, time.monotonic()
 
     def _raise_signal(self) -> None:
-        if self._signal is not None:
+        if on_any_machine(self._signal is not None):  # or the others would wait for this one's part of the next step
             folder = self.checkpoints.folder.parent
             raise Interrupted(
-                f"stopped and saved at step {self.step}. Go on by: crosscoop-tf fit --resume {folder}", self._signal
+                f"stopped and saved at step {self.step}. Go on by: crosscoop-tf fit --resume {folder}",
+                self._signal or signal.SIGTERM,
             )
 
     def _ruined(self, what: str) -> InputError:

@@ -2,13 +2,18 @@
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import tensorflow as tf
 
 from keras_crosscoop.data import Parts
 from keras_crosscoop.errors import InputError
+
+_LOST = re.compile(r"(?:unhealthy[^/]*|remote target )/job:(\w+)/replica:\d+/task:(\d+)")  # as TensorFlow says it
 
 Strategy = Literal["auto", "none", "mirrored", "multiworker"]
 
@@ -48,6 +53,40 @@ def is_chief() -> bool:
     """Whether this process is the one that writes: the only one, or the first of several machines."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     return resolver is None or resolver.task_id in (None, 0)
+
+
+def on_any_machine(flag: bool) -> bool:
+    """Whether it is so on one of the machines; all of them ask at the same step."""
+    strategy = tf.distribute.get_strategy()
+    if not _of_several_machines(strategy):
+        return flag
+    flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(float(flag)))
+    return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0)
+
+
+@contextmanager
+def lost_machines(folder: Path) -> Iterator[None]:
+    """Around what several machines do together for a run: says so if one of them is gone.
+
+    Raises:
+        InputError: instead of what became of waiting for it. Other errors pass unchanged.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
+        if not _of_several_machines(tf.distribute.get_strategy()):
+            raise
+        lost = _LOST.search(error.message)
+        name = f" ({lost[1]} {lost[2]})" if lost else ""
+        reason = re.sub(r"{{.*?}} ", "", error.message.splitlines()[0])
+        raise InputError(
+            f"Another machine of this training{name} is gone. Look at what it printed last, then go on on all of "
+            f"them by `crosscoop-tf fit --resume {folder}`. Received: {reason}"
+        ) from error
+
+
+def _of_several_machines(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._num_workers > 1
 
 
 def _machines() -> Literal["TF_CONFIG", "Slurm"] | None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,9 +23,11 @@ def start(halves, tmp_path_factory):
     """Starts `crosscoop-tf fit` in a process of its own."""
     root = tmp_path_factory.mktemp("resumed")
 
-    def begin(name):
+    def begin(name, *options):
         program = "from crosscoop_tf.main import main; main()"
-        arguments = [*COMMAND, f"--data-dir={halves}", f"--output={root / name}"]
+        again = (root / name / "config.yaml").exists()
+        new = [*COMMAND, f"--data-dir={halves}", f"--output={root / name}", *options]
+        arguments = ["fit", f"--resume={root / name}"] if again else new
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
         return root / name, subprocess.Popen(
             [sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True, env=environment
@@ -69,6 +72,32 @@ def test_ends_as_if_nothing_had_happened(start, undisturbed, crosscoop, number):
     assert len(history) == 9
     assert values == expected_values
     assert (folder / "metrics.json").read_text() == (undisturbed / "metrics.json").read_text()
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(start):
+    """At whatever it does then: imports, compiling, steps, saving, validation."""
+    longer = "--epochs=60"
+    undisturbed, process = start("undisturbed-longer", longer)
+    process.communicate()
+    for _ in range(10):
+        folder, process = start("killed", longer)
+        before = list(folder.glob("checkpoints/0*.npz"))
+        latest = time.monotonic() + random.uniform(0, 40)
+        while time.monotonic() < latest and list(folder.glob("checkpoints/0*.npz")) == before:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL  # it was not done yet
+    folder, process = start("killed", longer)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    values, history = state(folder)
+    expected_values, expected_history = state(undisturbed)
+    assert history == expected_history
+    assert len(history) == 61
+    assert values == expected_values
 
 
 def test_a_runs_settings_stay(crosscoop, undisturbed):

@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +37,8 @@ def found(tmp_path_factory):
     """What every process of each kind ends with: variables, and the history that the kind wrote."""
     root = tmp_path_factory.mktemp("distribution")
     data = write_data(root / "data")
+    from helpers import free_ports  # which is not there where this file runs by itself
+
     ports = free_ports(2)
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     processes = {"one": start(root, data, "one", strategy="none"), "two": start(root, data, "two", strategy="mirrored")}
@@ -77,16 +78,6 @@ def write_data(root):
                 (root / kind / split).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(array).save(root / kind / split / f"{index}.png")
     return root
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def start(root, data, kind, suffix="", *, strategy, **environment):
