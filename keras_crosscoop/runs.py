@@ -16,6 +16,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import require_room, written
 from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
+from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.weights import Report, load_hdf5
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
@@ -198,15 +199,11 @@ def load(source: str | os.PathLike) -> Segmenter:
         return Run.open(source).load()
     if not source.is_file():
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
+    check_archive(source)
     try:
-        model = keras.saving.load_model(source)
+        return keras.saving.load_model(source, safe_mode=True)
     except (ValueError, OSError, TypeError, KeyError, BadZipFile) as error:
         raise InputError(f"The file holds no Keras model that can be loaded. Received: {source}") from error
-    if not isinstance(model, Segmenter):
-        raise InputError(
-            f"The file holds another model than this package's. Received: {source} ({type(model).__name__})"
-        )
-    return model
 
 
 def warm_start(model: Segmenter, source: str | os.PathLike) -> Report:

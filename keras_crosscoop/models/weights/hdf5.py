@@ -79,6 +79,21 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
         yield Source(path, shapes, read)
 
 
+def declared_bytes(path: Path) -> int:
+    """How much memory all arrays of a file take, by what it says.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    sizes = []
+    with _opened(path) as file:
+        try:
+            file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+        except _DAMAGED as error:
+            raise _damaged(path, error) from error
+    return sum(sizes)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """The HDF5 file, which a `.keras` archive holds among others."""
