@@ -55,6 +55,10 @@ def main() -> None:
     except click.Abort:
         click.echo("crosscoop-tf: interrupted.", err=True)
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if error.name not in ("jax", "torch"):
+            raise
+        sys.exit(_complain(f"Keras's backend is not installed. Unset KERAS_BACKEND. Received: {error.name!r}"))
     except Exception as error:
         from keras_crosscoop.errors import InputError, Interrupted  # loaded already, if they were raised
 

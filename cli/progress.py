@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from keras_crosscoop.config import Settings
-from keras_crosscoop.training.tensorboard import Throughput
+from keras_crosscoop.training.throughput import Throughput
 
 
 def _bar() -> Progress:

@@ -18,53 +18,11 @@ from PIL import Image
 from keras_crosscoop.images import palette_table
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.runs import Run
+from keras_crosscoop.training.throughput import Throughput
 
 PANEL = 512  # pixels, the greatest width of one picture beside others
 WARM_UP = 10  # steps before a profile: the first is traced, and in the next ones buffers fill and kernels are chosen
 PROFILED = 5  # steps
-SMOOTHING = 10.0  # seconds of steps after which one counts 1/e in a recent rate
-
-
-class Throughput:
-    """Images a second of training steps alone, without what happens between them, nor the first, which is traced.
-
-    Args:
-        images: of one call of the train function.
-    """
-
-    def __init__(self, images: int) -> None:
-        self._images = images
-        self._traced = False
-        self._sums = self._recent_sums = (0.0, 0.0)  # images, seconds
-
-    def begin(self) -> None:
-        """To be called before the train function."""
-        self._begun = time.perf_counter()
-
-    def end(self) -> None:
-        """To be called when its results are there."""
-        seconds = time.perf_counter() - self._begun
-        if self._traced:
-            keep = math.exp(-seconds / SMOOTHING)
-            images, recent_images = self._sums[0], self._recent_sums[0]
-            self._sums = images + self._images, self._sums[1] + seconds
-            self._recent_sums = keep * recent_images + self._images, keep * self._recent_sums[1] + seconds
-        self._traced = True
-
-    @property
-    def recent(self) -> float | None:
-        """Smoothed over some seconds; None before the second call."""
-        return _rate(self._recent_sums)
-
-    def take(self) -> float | None:
-        """Since it was last taken; None where there was no step to count."""
-        sums, self._sums = self._sums, (0.0, 0.0)
-        return _rate(sums)
-
-
-def _rate(sums: tuple[float, float]) -> float | None:
-    images, seconds = sums
-    return images / seconds if seconds else None
 
 
 class WriteTensorBoard(keras.callbacks.Callback):
@@ -79,7 +37,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         run: whose folder and colours these are.
         examples: RGB, uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`: drawn at each validation.
         every: steps between the figures within an epoch; its end is always written.
-        profile: whether to profile five steps, after the first ten of this process.
+        profile: whether to profile five steps, after the first ten of this process if it does as many.
     """
 
     def __init__(
@@ -112,14 +70,16 @@ class WriteTensorBoard(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts from here."""
         self._step = int(self.model.optimizer.iterations.numpy())
+        steps = self.params["steps"]
+        executions = math.ceil(PROFILED / self._executed_steps)
+        self._profiled = min(executions * self._executed_steps, steps)
+        self._warm_up = min(WARM_UP, self.params["epochs"] * steps - self._step - self._profiled)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Begins the profile, if it is time and the epoch, whose end is no step, is long enough."""
-        steps = self.params["steps"]
-        wanted = min(PROFILED, steps)
-        if self.profile and self._done >= WARM_UP and batch + wanted <= steps:
+        if self.profile and self._done >= self._warm_up and batch + self._profiled <= self.params["steps"]:
             self.profile = False
-            self._profile_end = self._done + wanted
+            self._profile_end = self._done + self._profiled
             self._profiler.enter_context(tf.profiler.experimental.Profile(str(self.folder)))
         if self._done < self._profile_end:
             self._step_mark.enter_context(tf.profiler.experimental.Trace("train", step_num=self._step, _r=1))

@@ -1,7 +1,12 @@
 """From files to a run, its figures and its pictures, through the command line."""
 
 import csv
+import errno
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ import yaml
 from helpers import TINY_FIT
 from PIL import Image
 
-from keras_crosscoop import load
+from keras_crosscoop import evaluation, load
 from keras_crosscoop.images import read_label
 
 TINY = (*TINY_FIT, "--epochs=1")
@@ -149,3 +154,28 @@ def test_weights_that_do_not_fit_are_named_before_anything_is_written(crosscoop,
         assert err.splitlines()[-1].startswith("crosscoop-tf: ")
         assert value in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is not None, reason="jax is here")
+def test_a_backend_that_is_not_installed_is_told_in_one_line():
+    program = "from crosscoop_tf.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "fit"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "crosscoop-tf: Keras's backend is not installed. Unset KERAS_BACKEND. Received: 'jax'"
+    )
+
+
+def test_a_full_disk_is_told_in_one_line(crosscoop, run_folder, monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "metrics.json")
+
+    monkeypatch.setattr(evaluation, "evaluate", fill)
+    code, _, err = crosscoop("evaluate", run_folder)
+    assert code == 2
+    assert err.splitlines()[-1] == "crosscoop-tf: The disk is full. Make room, then try again. Received: metrics.json"

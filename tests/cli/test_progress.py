@@ -9,7 +9,7 @@ from crosscoop_tf.progress import FitProgress
 from rich.console import Console
 
 from keras_crosscoop import config
-from keras_crosscoop.training import tensorboard
+from keras_crosscoop.training import throughput
 
 STEPS = 4  # of an epoch; each takes 0.5 s, but the first of a process 100 s
 
@@ -19,7 +19,7 @@ class Training:
 
     def __init__(self, monkeypatch, *, done=0, epochs=3, **train):
         self.clock = 0.0
-        monkeypatch.setattr(tensorboard, "time", SimpleNamespace(perf_counter=lambda: self.clock))
+        monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: self.clock))
         monkeypatch.setattr(progress, "_memory", lambda: lambda: 1.25)
         train = {"batch_size": 6, "epochs": epochs, **train}
         self.progress = FitProgress(config.settings({"train": train}))

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_crosscoop.training import tensorboard
-from keras_crosscoop.training.tensorboard import PANEL, SMOOTHING, Throughput, WriteTensorBoard
+from keras_crosscoop.training import throughput
+from keras_crosscoop.training.tensorboard import PANEL, WriteTensorBoard
+from keras_crosscoop.training.throughput import SMOOTHING, Throughput
 
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
 
@@ -45,7 +46,7 @@ def drive(callback, *, steps, epochs, model=None, first=(0, 0), execution=1, ste
     done, at = first[1], first[0] * steps + first[1]
     model.optimizer.iterations.assign(at)
     callback.set_model(model)
-    callback.set_params({"steps": steps})
+    callback.set_params({"steps": steps, "epochs": epochs})
     callback.on_train_begin()
     for epoch in range(first[0], epochs):
         callback.on_epoch_begin(epoch)
@@ -121,7 +122,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(tensorboard, "time", SimpleNamespace(perf_counter=clock.perf_counter, time=lambda: 0.0))
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=clock.perf_counter))
     return clock
 
 
@@ -231,7 +232,8 @@ def profiled(monkeypatch, folder, steps, execution=1, epochs=4):
         (12, 1, [12, 17]),  # five more would end in the next epoch, behind a validation
         (4, 1, [12, 16]),  # shorter than a profile
         (40, 20, [20, 40]),  # no less than one execution
-        (2, 1, []),  # over before
+        (2, 1, [6, 8]),  # over before ten
+        (3, 3, [9, 12]),
     ],
 )
 def test_five_steps_of_one_epoch_are_profiled_after_ten(tmp_path, monkeypatch, steps, execution, expected):
