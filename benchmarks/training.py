@@ -2,8 +2,8 @@
 
     python benchmarks/training.py
 
-Prints ratios of things that take turns in one run. The network is the light pair of the recipe `camvid`, without
-pretrained weights, on random images that lie ready in memory.
+Prints ratios of things that take turns in one run. The network is the light pair of the recipe `camvid`, or another by
+`--pair`, without pretrained weights, on random images that lie ready in memory.
 """
 
 import argparse
@@ -25,9 +25,13 @@ from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.saving import Saver
 
 Work = Callable[[], object]
-PAIR = {"top": "mobilenet_v2", "bottom": {"name": "mobilenet", "alpha": 0.75}, "width": 64, "weights": None}
+PAIRS = {
+    "light": {"top": "mobilenet_v2", "bottom": {"name": "mobilenet", "alpha": 0.75}, "width": 64},
+    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 32},
+    "paper": {"top": "xception65", "bottom": "resnet101"},
+}
 CLASSES = 12
-PROCESSES = 3  # of each kind, for what is set once a process
+PROCESSES = 5  # of each kind, for what is set once a process
 
 
 class ByKeras(CrossCoop):
@@ -40,9 +44,9 @@ class ByKeras(CrossCoop):
         return self.mean_losses()
 
 
-def model(kind: type[CrossCoop] = CrossCoop, *, synchronized: bool = False) -> CrossCoop:
+def model(pair: str, kind: type[CrossCoop] = CrossCoop, *, synchronized: bool = False) -> CrossCoop:
     """The pair, compiled as for `crosscoop-tf fit`."""
-    network = kind(CLASSES, **PAIR)
+    network = kind(CLASSES, **PAIRS[pair], weights=None)
     for layer in network._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = synchronized
@@ -69,22 +73,27 @@ def step(network: CrossCoop, batches: Iterator[Any]) -> Work:
     return lambda: float(network.train_function(batches)["loss"])
 
 
-def compare_steps(batch: int, size: int, rounds: int) -> None:
-    """Our step and Keras's; and one device beside two, which share the same cores and the same batch."""
+def compare_steps(pair: str, batch: int, size: int, rounds: int) -> None:
+    """Our step and Keras's."""
     batches = samples(batch, size)
-    contenders = {"our step": step(model(), batches), "Keras's step": step(model(ByKeras), batches)}
+    contenders = {"our step": step(model(pair), batches), "Keras's step": step(model(pair, ByKeras), batches)}
     print_ratios("A training step", contenders, rounds)
 
-    one = step(model(), batches)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        two = step(model(synchronized=True), samples(batch, size))
-    print_ratios("A training step, batch normalisation synchronised", {"two devices": two, "one device": one}, rounds)
+
+def compare_devices(pair: str, batch: int, size: int, rounds: int) -> None:
+    """One device beside two, which share the same cores and the same batch."""
+    contenders = {}
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        for kind, synchronized in (("each its own", False), ("synchronised", True)):
+            work = step(model(pair, synchronized=synchronized), samples(batch, size))
+            contenders[f"two devices, batch normalisation {kind}"] = work
+    contenders["one device"] = step(model(pair), samples(batch, size))
+    print_ratios("A training step", contenders, rounds)
 
 
-def compare_upkeep(batch: int, size: int, rounds: int) -> None:
+def compare_upkeep(pair: str, batch: int, size: int, rounds: int) -> None:
     """What `fit` does around each step, and a checkpoint."""
-    network, batches = model(), samples(batch, size)
+    network, batches = model(pair), samples(batch, size)
     plain = step(network, batches)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder) / "checkpoints")
@@ -104,15 +113,13 @@ def compare_upkeep(batch: int, size: int, rounds: int) -> None:
         )
 
 
-def compare_determinism(batch: int, size: int, rounds: int) -> None:
-    """Processes that set it and others take turns."""
+def compare_determinism() -> None:
+    """Processes that set it and others take turns, each given the same arguments as this one."""
     found: dict[str, list[float]] = {"deterministic": [], "not": []}
     for _ in range(PROCESSES):
         for kind, seconds in found.items():
-            command = [sys.executable, __file__, "--step", kind, "--batch", str(batch), "--size", str(size)]
-            output = subprocess.run(
-                [*command, "--rounds", str(rounds)], capture_output=True, text=True, check=True
-            ).stdout
+            command = [sys.executable, __file__, *sys.argv[1:], "--step", kind]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             seconds.append(float(output.split()[-1]))
     medians_of = {kind: float(np.median(seconds)) for kind, seconds in found.items()}
     print(f"A deterministic step takes {medians_of['deterministic'] / medians_of['not']:.3f} times as long")
@@ -121,23 +128,29 @@ def compare_determinism(batch: int, size: int, rounds: int) -> None:
 def main() -> None:
     """Prints the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", choices=PAIRS, default="light", help="of backbones")
     parser.add_argument("--rounds", type=int, default=20, help="how often each contender is timed")
     parser.add_argument("--size", type=int, default=256, help="pixels, height and width")
     parser.add_argument("--batch", type=int, default=8, help="images in a batch")
     parser.add_argument("--step", choices=("deterministic", "not"), help=argparse.SUPPRESS)  # what a process times
     arguments = parser.parse_args()
-    common = arguments.batch, arguments.size, arguments.rounds
+    common = arguments.pair, arguments.batch, arguments.size, arguments.rounds
     if arguments.step:
         if arguments.step == "deterministic":
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(0)
-        print(medians({"step": step(model(), samples(*common[:2]))}, arguments.rounds)["step"])
+        print(
+            medians({"step": step(model(arguments.pair), samples(arguments.batch, arguments.size))}, arguments.rounds)[
+                "step"
+            ]
+        )
         return
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     compare_steps(*common)
+    compare_devices(*common)
     compare_upkeep(*common)
-    compare_determinism(*common)
+    compare_determinism()
 
 
 if __name__ == "__main__":
