@@ -82,8 +82,12 @@ def fit(
 
 
 def _check_alone(context: click.Context) -> None:
-    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if others := [f"--{name.replace('_', '-')}" for name in given if name != "resume"]:
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if others := [option for option in given if option != "--resume"]:
         raise click.UsageError(
             f"A run goes on with the settings that it began with: no other option goes with --resume. "
             f"Received: {', '.join(others)}.",

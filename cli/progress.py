@@ -69,7 +69,7 @@ class FitProgress(keras.callbacks.Callback):
         self.throughput.end()
         if self.bar.disable:
             return
-        line += f"{_images(self.throughput.recent)}  {self.memory():.1f} GiB"
+        line += self._costs(self.throughput.recent)
         self.bar.update(self.task, completed=self.begin + batch + 1, description=line)
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -88,7 +88,7 @@ class FitProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Prints the epoch's line: the networks' losses, the rate, and mean IoU in percent where it was measured."""
         losses = " + ".join(f"{logs[f'{side}_loss']:.3f}" for side in self.model.sides)
-        line = f"epoch {epoch + 1}/{self.epochs}  loss {losses}{_images(self.throughput.take())}"
+        line = f"epoch {epoch + 1}/{self.epochs}  loss {losses}{self._costs(self.throughput.take())}"
         measured = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
         if None not in measured.values():
             line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in measured.items())
@@ -96,16 +96,15 @@ class FitProgress(keras.callbacks.Callback):
             line += f"  files skipped so far: {skipped} (see skipped.txt)"
         self.bar.console.print(line, highlight=False, soft_wrap=True)
 
+    def _costs(self, rate: float | None) -> str:
+        return ("" if rate is None else f"  {rate:.1f} images/s") + f"  {self.memory():.1f} GiB"
+
     def get_state(self) -> dict[str, Any]:
         """Nothing: a bar is of its process."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes what `get_state` gave."""
-
-
-def _images(rate: float | None) -> str:
-    return "" if rate is None else f"  {rate:.1f} images/s"
 
 
 def _memory() -> Callable[[], float]:

@@ -32,7 +32,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -142,15 +142,13 @@ class Train(_Section):
 
     _found_from_anywhere = field_validator("init")(_absolute)
 
-    @field_validator("save_every")
+    @field_validator("save_every", mode="before")
     @classmethod
-    def _minutes(cls, every: str | int) -> str | int:
-        if isinstance(every, str):
-            if every.isdecimal() and int(every):
-                return int(every)
-            if not re.fullmatch(r"\d+(\.\d+)? ?min", every) or not float(every.removesuffix("min")):
-                raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min"')
-        return every
+    def _minutes(cls, every: Any) -> str | int:
+        text = str(every)
+        if not re.fullmatch(r"\d+|\d+(\.\d+)? ?min", text) or not float(text.removesuffix("min")):
+            raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min"')
+        return int(text) if text.isdecimal() else text
 
     @property
     def save_interval(self) -> dict[str, float]:
@@ -167,7 +165,7 @@ class Loss(_Section):
     class_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None  # by name; 1 for others
     label_smoothing: Rate = 0.0
     focal: NonNegativeFloat = 0.0  # gamma of the focal loss; 0 for cross-entropy
-    top_k: Annotated[float, Field(gt=0, le=1)] = 1.0  # the share of an image's pixels, the hardest, that count
+    top_k: Annotated[float, Field(ge=1e-4, le=1)] = 1.0  # the share of an image's pixels, the hardest, that count
     dice: NonNegativeFloat = 0.0  # how much Dice loss is added
 
 
@@ -208,6 +206,9 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
     """
     merged: dict[str, Any] = {}
     for layer in layers:
+        for name, section in layer.items():
+            if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
+                raise InputError(f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {section!r}")
         merged = _merge(merged, layer)
     try:
         return Settings.model_validate(merged)
@@ -277,9 +278,9 @@ def _input_error(error: ValidationError) -> InputError:
         names = [".".join(map(str, (*parents, name))) for name in section.model_fields]
         return unknown("setting", ".".join(map(str, first["loc"])), names)
     subject = ".".join(
-        str(part) for part in first["loc"] if part not in ("str", "dict[str,any]", "dict[str,nullable[str]]")
+        str(part) for part in first["loc"] if part not in ("str", "[key]", "dict[str,any]", "dict[str,nullable[str]]")
     )
     if first["type"] == "literal_error":
         choices = re.findall(r"\w+", first["ctx"]["expected"].replace(" or ", " "))
-        return unknown(f"choice for setting {subject}", first["input"], choices)
-    return InputError(f"Setting {subject}: {first['msg']}. Received: {first['input']!r}")
+        return InputError(f"Setting {subject} is one of {', '.join(choices)}. Received: {first['input']!r}")
+    return InputError(f"Setting {subject}: {first['msg'].removeprefix('Value error, ')}. Received: {first['input']!r}")

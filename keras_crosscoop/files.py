@@ -27,11 +27,17 @@ class Stored(Protocol):
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; it takes the name `path` when the block ends, and goes if it fails."""
+def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; it takes the name `path` when the block ends, and goes if it fails.
+
+    If `durable`, its bytes are on the disk by then: or a power cut could leave the name without them.
+    """
     partial = path.with_name(f".{os.getpid()}-{path.name}")  # in front: some writers go by the ending
     try:
         yield partial
+        if durable:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         with suppress(OSError):  # it is a folder that is none, say: what failed before tells more

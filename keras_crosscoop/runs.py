@@ -132,7 +132,7 @@ class Run:
             OSError: the disk is full, say.
         """
         require_room(self.folder, sum(4 * math.prod(weight.shape) + _HDF5_OVERHEAD for weight in model.weights))
-        with written(self.weights) as partial:
+        with written(self.weights, durable=True) as partial:
             _graph(model).save_weights(partial)
 
     def load_weights(self, model: Segmenter, *, partial: bool = False) -> Report:

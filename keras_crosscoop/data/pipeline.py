@@ -98,7 +98,7 @@ def load_dataset(
     pairs = source.pairs(split, headers=on_error == "fail")
     skipped = Skipped() if on_error == "skip" else on_error
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
-    if crop_size is None and batch_size not in (None, 1):
+    if crop_size is None and (batch_size or 1) // (parts.of if parts else 1) > 1:
         _check_equal_sizes(pairs)
 
     def window(opened: OpenPair, draws: np.ndarray) -> tuple[np.ndarray, ...]:

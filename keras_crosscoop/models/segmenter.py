@@ -133,7 +133,7 @@ class Segmenter(keras.Model):
             return super().from_config(config, custom_objects)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """What `compile` was given, for a `.keras` file."""
+        """What `compile` was given, for a `.keras` file, but for what saves memory or time on one machine alone."""
         config = super().get_compile_config()  # empty before `compile`
         config.pop("jit_compile", None)  # of this machine and backend: the file may be opened on another
         return config and config | {
@@ -226,6 +226,14 @@ class Segmenter(keras.Model):
             y_pred = self(x, training=False)
             self.compute_loss(x, y, y_pred, training=False)
             return replicas.as_keras_reduces(self.compute_metrics(x, y, y_pred))
+
+        def make_test_function(self, force: bool = False) -> Any:
+            """As Keras's, but never by XLA, which has no kernel for confusion matrices."""
+            jit_compile, self.jit_compile = self.jit_compile, False
+            try:
+                return super().make_test_function(force)
+            finally:
+                self.jit_compile = jit_compile
 
         def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
             """Nothing: all is built. Keras would average the images of all machines for it (keras issue 20585)."""

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_crosscoop.errors import InputError
+
 # What Keras sets anew in each training: for this run, and the sign of `min_delta`, at the end of the first epoch.
 _GIVEN = ("_model", "params", "validation_data", "min_delta")
 
@@ -23,11 +25,19 @@ class CallbackStates:
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        self._callbacks = {f"{number} {type(each).__name__}": each for number, each in enumerate(callbacks)}
+        # By class and the number among its like: of several processes, the one that writes has others besides.
+        like: dict[str, list[keras.callbacks.Callback]] = {}
+        for each in callbacks:
+            like.setdefault(type(each).__name__, []).append(each)
+        self._callbacks = {f"{name} {number}": each for name, same in like.items() for number, each in enumerate(same)}
         self._new = {name: _attributes(each) for name, each in self._callbacks.items()}
 
     def get(self) -> dict[str, dict[str, Any]]:
-        """The state of each, by number and class."""
+        """The state of each, by class and number.
+
+        Raises:
+            InputError: a `get_state` gives what a checkpoint cannot hold.
+        """
         return {name: self._state(name) for name in self._callbacks}
 
     def set(self, states: Mapping[str, Mapping[str, Any]]) -> None:
@@ -42,7 +52,13 @@ class CallbackStates:
     def _state(self, name: str) -> dict[str, Any]:
         callback = self._callbacks[name]
         if hasattr(callback, "get_state"):
-            return callback.get_state()
+            state = callback.get_state()
+            if not _plain(state):
+                raise InputError(
+                    "What a callback's `get_state` gives must be numbers, texts, None, arrays, and lists and dicts of "
+                    f"them, with texts for keys. Received: {state!r} from {type(callback).__name__}"
+                )
+            return state
         new = self._new[name]
         return {key: value for key, value in _attributes(callback).items() if not _equal(new.get(key, _NOTHING), value)}
 

@@ -57,7 +57,7 @@ class WriteHistory(keras.callbacks.Callback):
         """Adds the epoch and writes the whole file anew."""
         self.rows.append({"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs})
         columns = dict.fromkeys(column for row in self.rows for column in row)
-        with written(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with written(self.path, durable=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(columns))
             table.writeheader()
             table.writerows(self.rows)

@@ -5,7 +5,6 @@ A checkpoint is a `.npz` file, which anything that knows NumPy can open, with a 
 
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,10 +59,8 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             for left in self.folder.glob(".*-*.npz"):  # by a process that was killed over it; it takes room
                 left.unlink()
-            with written(path) as partial, partial.open("wb") as file:
+            with written(path, durable=True) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave the name without the bytes
         except OSError as error:
             last = next(iter(self.files), None)
             raise InputError(
@@ -91,9 +88,12 @@ class Checkpoints:
             except InputError:
                 raise
             except _DAMAGED as error:
-                _log.warning("The checkpoint is damaged (%s); the one before it is used. Received: %s", error, path)
+                _log.warning("The checkpoint is damaged (%s) and passed over. Received: %s", error, path)
         if self.files:
-            raise InputError(f"No checkpoint of the run is whole. Train again. Received: {self.folder}")
+            raise InputError(
+                "No checkpoint of the run is whole. Remove them for --resume to begin anew, or begin another run with "
+                f"this one's best weights by --init. Received: {self.folder}"
+            )
         return None
 
 

@@ -1,6 +1,7 @@
 """Training, from settings to a run folder."""
 
 import errno
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,7 +11,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_crosscoop.config import Settings
+from keras_crosscoop.config import Settings, Train
 from keras_crosscoop.data import Dataset, Skipped, dataset, indices, load_dataset, readable_errors
 from keras_crosscoop.devices import fastest_precision
 from keras_crosscoop.errors import InputError
@@ -40,7 +41,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
     _check_backend()
     if settings.train.precision == "auto":
         settings = settings.with_precision(fastest_precision())
-    with strategy(settings.train.strategy).scope():
+    with strategy(settings.train.strategy).scope(), lost_machines(folder):
         data = _opened(settings)
         loss = parts.loss(settings, data)
         if is_chief():
@@ -61,10 +62,12 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
     """
     _check_backend()
     run = Run.open(folder)
-    with strategy(run.settings.train.strategy).scope():
+    with strategy(run.settings.train.strategy).scope(), lost_machines(folder):
         data = _opened(run.settings)
         run.check_classes(data)
         run = replace(run, writes=is_chief())
+        if not Checkpoints(run.checkpoints).files:
+            logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
         _train(run, data, parts.loss(run.settings, data), callbacks)
     return run
 
@@ -75,6 +78,16 @@ def _check_backend() -> None:
             "Runs are trained on TensorFlow; other backends train by `model.fit`. Unset KERAS_BACKEND. "
             f"Received: {keras.backend.backend()!r}"
         )
+
+
+def _deterministic(options: Train) -> bool:
+    if options.deterministic and options.jit_compile:
+        raise InputError(
+            "XLA's kernels are not deterministic. Set train.deterministic or train.jit_compile to false. Received: both"
+        )
+    if options.deterministic is None:
+        return not (options.jit_compile or tf.config.list_physical_devices("GPU"))
+    return options.deterministic
 
 
 def _check_shares(settings: Settings) -> None:
@@ -104,7 +117,7 @@ def _opened(settings: Settings) -> Dataset:
 def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:
     """In the strategy's scope."""
     settings, options = run.settings, run.settings.train
-    if options.deterministic or (options.deterministic is None and not tf.config.list_physical_devices("GPU")):
+    if _deterministic(options):
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
     skipped = Skipped(), Skipped()  # of the two splits
@@ -113,7 +126,8 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     pairs = data.find(settings.data.train_split)
     steps = parts.steps_per_epoch(settings, len(pairs))
 
-    model = parts.network(run)
+    checkpoints = Checkpoints(run.checkpoints)
+    model = parts.network(run, begun=bool(checkpoints.files))
     model.compile(
         parts.optimizer(settings, steps),
         loss,
@@ -139,7 +153,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
 
     saver = Saver(
         model,
-        Checkpoints(run.checkpoints),
+        checkpoints,
         callbacks,
         every_steps=options.save_interval.get("steps", math.inf),
         every_seconds=options.save_interval.get("seconds", math.inf),
@@ -148,7 +162,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     )
     saver.resume()
     batches = parts.training_batches(settings, data, on_error[0], start=saver.step)
-    with lost_machines(run.folder), _full_disk(run), saver, board, readable_errors():
+    with _full_disk(run), saver, board, readable_errors():
         train(
             model,
             iter(batches),

@@ -1,6 +1,7 @@
 """The loop over steps and epochs. Keras's own begins with whole epochs; this one goes on from any step."""
 
 from collections.abc import Container, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -51,10 +52,12 @@ def train(
             saver.after_step(epoch, last + 1, float(losses["loss"]))
             if model.stop_training:  # by a callback that looks at steps; the epoch ends here
                 break
+        saver.check_weights()  # before they are measured, and kept for the best
         done = 0
         figures = {name: float(loss) for name, loss in model.mean_losses().items()}
-        with averaged(model):
-            if epoch + 1 in validated:
+        measuring = epoch + 1 in validated
+        with averaged(model) if measuring else nullcontext():
+            if measuring:
                 measured = model.evaluate(
                     validation, steps=validation_steps, callbacks=callbacks, verbose=0, return_dict=True
                 )

@@ -26,12 +26,12 @@ def steps_per_epoch(settings: Settings, images: int) -> int:
     return once * max(1, round(images / settings.train.batch_size / once))
 
 
-def network(run: Run) -> Segmenter:
-    """The network, with the weights that it begins with."""
+def network(run: Run, *, begun: bool) -> Segmenter:
+    """The network, with the weights that it begins with, unless it has begun and a checkpoint has them."""
     settings, options = run.settings, run.settings.train
     with precision.policy(options.precision):
-        if options.init is None:
-            model = build(settings.model, len(run.classes))
+        if begun or options.init is None:
+            model = build(settings.model, len(run.classes), pretrained=not begun)
         else:
             model, report = build_warm(settings.model, len(run.classes), options.init)
             if run.writes:

@@ -1,5 +1,6 @@
 """When a training saves itself: at intervals, at its end, and before a signal ends it; never once it is ruined."""
 
+import logging
 import math
 import signal
 import threading
@@ -17,6 +18,8 @@ from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State, assign, sums, values, variables
 from keras_crosscoop.training.strategy import on_any_machine
 
+_log = logging.getLogger(__name__)
+_NAMED = 32  # files, at most, in an error
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and what batch systems and clouds send before they kill
 
 
@@ -79,6 +82,7 @@ class Saver(keras.callbacks.Callback):
             assign(named, state.variables)
             self._remembered = state.callbacks
             self.position, self.step = (state.epoch, state.step), state.steps
+            _log.info("Training goes on from step %d.", self.step)
         self._restart_interval()
         return self.position
 
@@ -92,11 +96,15 @@ class Saver(keras.callbacks.Callback):
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        """Saves if all is done, or a signal stopped it."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        if kind in (None, Interrupted):
-            self.save()
+        """Saves if all is done, or a signal stopped it; one that came at the very end counts too."""
+        try:
+            if kind in (None, Interrupted):
+                self.save()
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+        if kind is None:
+            self._raise_signal()
 
     def _note_signal(self, number: int, _: object) -> None:
         self._signal = number
@@ -142,22 +150,33 @@ class Saver(keras.callbacks.Callback):
         if due or self.step - self._last_step >= self.every_steps:
             self.save()
 
+    def check_weights(self) -> dict[str, np.ndarray]:
+        """All variables' values: an activation can hide from the loss that weights are ruined.
+
+        Raises:
+            InputError: they are no numbers any more.
+        """
+        held = values(variables(self.segmenter))
+        figures = sums(self.segmenter)  # of validation, maybe, which may be no numbers
+        if not all(np.isfinite(array).all() for name, array in held.items() if name not in figures):
+            raise self._ruined("weights are no numbers", since=self._last_whole)
+        self._last_whole = self.step
+        return held
+
     def save(self) -> None:
         """Writes a checkpoint.
 
         Raises:
             InputError: it cannot be written, or weights are no numbers any more.
         """
-        held = values(variables(self.segmenter)) | self._sums
-        figures = sums(self.segmenter)  # of validation, maybe, which may be no numbers
-        if not all(np.isfinite(array).all() for name, array in held.items() if name not in figures):
-            raise self._ruined("weights are no numbers")
+        held = self.check_weights() | self._sums
         if self.writes:
             self.checkpoints.save(State(*self.position, self.step, held, self.states.get()))
         self._restart_interval()
 
     def _restart_interval(self) -> None:
         self._last_step, self._last_time = self.step, time.monotonic()
+        self._last_whole = self.step  # the last step whose weights were looked at
 
     def _raise_signal(self) -> None:
         if on_any_machine(self._signal is not None):  # or the others would wait for this one's part of the next step
@@ -167,11 +186,14 @@ class Saver(keras.callbacks.Callback):
                 self._signal or signal.SIGTERM,
             )
 
-    def _ruined(self, what: str) -> InputError:
-        executed = range(max(0, self.step - self.segmenter.steps_per_execution), self.step)
-        files = ", ".join(file for step in executed for file in self.files(step))
+    def _ruined(self, what: str, since: int | None = None) -> InputError:
+        """The error for a state that is no numbers: since the last execution, or since some step."""
+        first = self.step - self.segmenter.steps_per_execution if since is None else since
+        executed = range(max(0, min(first, self.step - 1)), self.step)
+        files = [file for step in executed[-_NAMED:] for file in self.files(step)][-_NAMED:]
+        when = f"at step {self.step}" if len(executed) < 2 else f"between steps {executed[0] + 1} and {self.step}"
         last = next(iter(self.checkpoints.files), None)
         return InputError(
-            f"Training is ruined at step {self.step}: its {what}. Lower train.learning_rate, set train.clip_norm, or "
-            f"look at the files of its batch: {files}. The last good checkpoint: {last or 'none'}. Received: {what}"
+            f"Training is ruined {when}: its {what}. Lower train.learning_rate, set train.clip_norm, or look at the "
+            f"files of its batch: {', '.join(files)}. The last good checkpoint: {last or 'none'}. Received: {what}"
         )

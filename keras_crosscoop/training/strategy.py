@@ -52,7 +52,10 @@ def distributed(load: Callable[[Parts], tf.data.Dataset]) -> tf.data.Dataset | t
 def is_chief() -> bool:
     """Whether this process is the one that writes: the only one, or the first of several machines."""
     resolver = tf.distribute.get_strategy().cluster_resolver
-    return resolver is None or resolver.task_id in (None, 0)
+    if resolver is None or resolver.task_id is None:
+        return True
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
 def on_any_machine(flag: bool) -> bool:
@@ -93,7 +96,7 @@ def _machines() -> Literal["TF_CONFIG", "Slurm"] | None:
     """What speaks of several machines."""
     if len(_workers()) > 1:
         return "TF_CONFIG"
-    return "Slurm" if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 else None
+    return "Slurm" if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" else None
 
 
 def _workers() -> list[str]:
@@ -111,15 +114,15 @@ def _multiworker() -> tf.distribute.Strategy:
     match _machines():
         case None:
             raise InputError(
-                "Several machines are named by TF_CONFIG, or by Slurm within srun. Set it, or choose another strategy. "
-                "Received: neither."
+                "Several machines are named by TF_CONFIG, or by Slurm within srun. Name them, or choose another "
+                f"strategy. Received: {os.environ.get('TF_CONFIG', 'neither')}"
             )
         case "Slurm":
-            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver
         case "TF_CONFIG":
-            resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+            resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-    except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver())
+    except (RuntimeError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"The machines cannot be joined ({reason}). Received: {resolver.cluster_spec()}") from error
+        raise InputError(f"The machines cannot be joined ({reason}). Received: {_machines()}") from error

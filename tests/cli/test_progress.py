@@ -148,16 +148,16 @@ def test_a_file_gets_a_line_an_epoch_and_nothing_else(to_a_file, capfd):
     training.epoch(2, skipped_files=3)
     training.progress.__exit__()
     assert capfd.readouterr().err.splitlines() == [
-        "epoch 1/4  loss 1.500 + 0.250  12.0 images/s",
-        "epoch 2/4  loss 1.500 + 0.250  3.0 images/s  val mIoU top 50.0, bottom 25.0, ensemble 62.5",
-        "epoch 3/4  loss 1.500 + 0.250  12.0 images/s  files skipped so far: 3 (see skipped.txt)",
+        "epoch 1/4  loss 1.500 + 0.250  12.0 images/s  1.2 GiB",
+        "epoch 2/4  loss 1.500 + 0.250  3.0 images/s  1.2 GiB  val mIoU top 50.0, bottom 25.0, ensemble 62.5",
+        "epoch 3/4  loss 1.500 + 0.250  12.0 images/s  1.2 GiB  files skipped so far: 3 (see skipped.txt)",
     ]
 
 
 def test_an_epoch_of_one_traced_step_has_no_rate(to_a_file, capfd):
     training = to_a_file()
     training.epoch(0, first=3)
-    assert capfd.readouterr().err == "epoch 1/3  loss 1.500 + 0.250\n"
+    assert capfd.readouterr().err == "epoch 1/3  loss 1.500 + 0.250  1.2 GiB\n"
 
 
 def test_it_remembers_nothing(train):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_crosscoop.data import Skipped, dataset, load_dataset, readable_errors
+from keras_crosscoop.data import Parts, Skipped, dataset, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
 
 
@@ -281,3 +281,15 @@ def test_too_much_to_skip(make_folder):
     message = str(caught.value)
     assert message.startswith("3 of 200 images cannot be used, more than the 1% that may be skipped.")
     assert "The last one: The image cannot be read" in message
+
+
+def test_devices_with_an_image_each_may_see_different_sizes(make_folder):
+    """Only what shares a batch on one device must agree in size."""
+    folder = make_folder({"train": 2}, (24, 32))
+    for kind in ("images", "masks"):
+        path = folder / kind / "train" / "001.png"
+        Image.open(path).crop((0, 0, 20, 16)).save(path)
+    batches = load_dataset("folder", "train", data_dir=folder, batch_size=2, parts=Parts(0, 2, 2))
+    assert [tuple(image.shape) for image, _ in batches] == [(1, 24, 32, 3), (1, 16, 20, 3)]
+    with pytest.raises(InputError, match="different sizes cannot share a batch"):
+        load_dataset("folder", "train", data_dir=folder, batch_size=4, parts=Parts(0, 1, 2))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_crosscoop import precision
 from keras_crosscoop.losses import CrossEntropy, Dice, Sum
 from keras_crosscoop.training import SGD
 from keras_crosscoop.training.state import values, variables
@@ -48,6 +49,32 @@ def test_the_weights_are_those_of_the_whole_batch(pair, loss, remat):
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("parts", "clip"), [(1, None), (2, None), (2, 0.1)])
+def test_float16_makes_the_step_of_float32(pair, parts, clip):
+    """The loss is scaled for the gradients, and these are scaled back, in parts too and before they are clipped."""
+    moved = {}
+    for name in ("float32", "mixed_float16"):
+        with precision.policy(name):
+            model = pair(dropout=(0, 0, 0))
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+        model.compile(SGD(0.1, global_clipnorm=clip), accumulation_steps=parts)
+        before = values(variables(model))
+        model.train_on_batch(*batch(0))
+        after = values(variables(model))
+        moved[name] = {
+            key: after[key] - before[key]
+            for key in after
+            if key.endswith(("classifier/kernel", "decoder_2_conv/kernel"))
+        }
+    pairs = list(zip(moved["mixed_float16"].values(), moved["float32"].values(), strict=True))
+    assert len(pairs) == 4
+    for found, expected in pairs:
+        assert np.linalg.norm(expected) > 1e-4
+        assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
 
 
 def test_batch_normalisation_sees_parts(pair):

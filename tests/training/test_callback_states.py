@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from helpers import refused
 
 from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.checkpoints import Checkpoints
@@ -215,19 +216,29 @@ def test_a_callback_can_say_itself():
     before, after = Own(), Own()
     states = CallbackStates([before])
     before.count = 3
-    assert states.get() == {"0 Own": {"counted": 3}}
+    assert states.get() == {"Own 0": {"counted": 3}}
     CallbackStates([after]).set(states.get())
     assert (after.given, after.count) == ({"counted": 3}, 0)
 
 
-def test_others_stay_as_they_are():
-    """A state is that of a callback of the same class in the same place."""
+def test_a_state_goes_to_the_same_of_its_class():
+    """Whatever others stand before it, as they do in the one of several processes that writes."""
     first, second = Custom(count=0), Custom(count=0)
     states = CallbackStates([first, second])
     first.count, second.count = 1, 2
 
-    own, moved, third = Own(), Custom(count=0), Custom(count=0)
-    CallbackStates([own, moved, third]).set(states.get())
+    own, moved, third, fourth = Own(), Custom(count=0), Custom(count=0), Custom(count=0)
+    CallbackStates([own, moved, third, fourth]).set(states.get())
     assert own.given is None
-    assert not hasattr(own, "0 Custom")
-    assert (own.count, moved.count, third.count) == (0, 2, 0)
+    assert (own.count, moved.count, third.count, fourth.count) == (0, 1, 2, 0)
+
+
+@pytest.mark.parametrize("state", [{"path": Path("a")}, {1: 2.0}, {"set": {1}}])
+def test_what_no_checkpoint_can_hold_is_refused(state):
+    class Strange(keras.callbacks.Callback):
+        def get_state(self):
+            return state
+
+    message = refused(CallbackStates([Strange()]).get)
+    assert "What a callback's `get_state` gives must be numbers, texts" in message
+    assert "from Strange" in message

@@ -299,7 +299,7 @@ def not_on_disk(monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.os, "fsync", fsync)
+        patched.setattr(os, "fsync", fsync)
         yield
 
 

@@ -51,6 +51,12 @@ def found(tmp_path_factory):
     for name, process in processes.items():  # after all have ended
         assert process.returncode == 0, f"{name}: {errors[name][-4000:]}"
     arrays = {name: load(root / f"{name.replace('machine ', 'machines-')}.npz") for name in processes}
+    assert {name: (bool(of.pop("told")), bool(of.pop("nothing"))) for name, of in arrays.items()} == {
+        "one": (False, False),
+        "two": (False, False),
+        "machine 0": (True, False),  # what only the other one knows
+        "machine 1": (True, False),
+    }
     histories = {kind: read_history(root / kind / "history.csv") for kind in ("one", "two", "machines")}
     return arrays, histories
 
@@ -102,6 +108,7 @@ def train(kind, settings, folder, output):
 
     from keras_crosscoop import config, training
     from keras_crosscoop.training.state import values, variables
+    from keras_crosscoop.training.strategy import on_any_machine
 
     if kind == "two":
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -109,7 +116,8 @@ def train(kind, settings, folder, output):
 
     class Keep(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
-            np.savez(f"{output}.npz", **values(variables(self.model)))
+            told = {"told": on_any_machine(output.endswith("-1")), "nothing": on_any_machine(False)}
+            np.savez(f"{output}.npz", **values(variables(self.model)), **told)
 
     run = training.fit(config.settings(yaml.safe_load(settings)), Path(folder), [Keep()])
     assert run.writes == (not output.endswith("-1"))

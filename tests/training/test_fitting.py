@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import refused
@@ -23,10 +25,16 @@ def settings_of(folder, **train):
 
 
 @pytest.mark.parametrize(
-    ("deterministic", "gpus", "expected"),
-    [(None, [], True), (None, ["GPU:0"], False), (False, [], False), (True, ["GPU:0"], True)],
+    ("options", "gpus", "expected"),
+    [
+        ({}, [], True),
+        ({}, ["GPU:0"], False),
+        ({"deterministic": False}, [], False),
+        ({"deterministic": True}, ["GPU:0"], True),
+        ({"jit_compile": True}, [], False),  # Keras would leave it out
+    ],
 )
-def test_on_cpus_the_same_bits_are_the_default(monkeypatch, make_folder, tmp_path, deterministic, gpus, expected):
+def test_on_cpus_the_same_bits_are_the_default(monkeypatch, make_folder, tmp_path, options, gpus, expected):
     class SeenError(Exception):
         pass
 
@@ -40,7 +48,7 @@ def test_on_cpus_the_same_bits_are_the_default(monkeypatch, make_folder, tmp_pat
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
     monkeypatch.setattr(keras.utils, "set_random_seed", stop)  # all that follows takes its time
     with pytest.raises(SeenError):
-        training.fit(settings_of(folder, deterministic=deterministic), tmp_path / "run")
+        training.fit(settings_of(folder, **options), tmp_path / "run")
     assert bool(asked) == expected
 
 
@@ -59,3 +67,33 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(monkeypatch, make_fold
         ["000000001.npz", "000000002.npz"] if steps == 1 else []
     )
     assert folder.exists() == (steps == 1)
+
+
+def test_xla_is_not_deterministic(make_folder, tmp_path):
+    both = settings_of(make_folder(), deterministic=True, jit_compile=True)
+    assert "XLA's kernels are not deterministic" in refused(training.fit, both, tmp_path / "run")
+
+
+def test_a_run_needs_nothing_of_what_it_began_with_to_go_on(make_folder, tmp_path):
+    data = make_folder({"train": 8, "val": 2}, (40, 48))
+    first = training.fit(settings_of(data), tmp_path / "first")
+    second = training.fit(settings_of(data, init=str(first.folder)), tmp_path / "second")
+    shutil.rmtree(first.folder)
+    listed = (second.folder / "init.csv").read_bytes()
+    training.resume(second.folder)
+    assert (second.folder / "init.csv").read_bytes() == listed
+
+
+def test_ruined_weights_are_not_kept_for_the_best(make_folder, tmp_path):
+    """Also where an activation hides them from the loss."""
+
+    class Ruin(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                bias = next(v for v in self.model.trainable_variables if "aspp_pool" in v.path)
+                bias.assign(np.full(bias.shape, np.nan))
+
+    data = make_folder({"train": 8, "val": 2}, (40, 48))
+    message = refused(training.fit, settings_of(data), tmp_path / "run", [Ruin()])
+    assert message.startswith("Training is ruined between steps 1 and 2: its weights are no numbers.")
+    assert not (tmp_path / "run").exists()

@@ -286,10 +286,35 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, where, end):
             saver.after_step(0, 2, 0.5)
 
     message = refused(run)
-    assert message.startswith("Training is ruined at step 2: its weights are no numbers.")
-    assert "/data/1a.png, /data/1b.png" in message
+    assert message.startswith("Training is ruined between steps 1 and 2: its weights are no numbers.")
+    assert "/data/0a.png, /data/0b.png, /data/1a.png, /data/1b.png. " in message
     assert "The last good checkpoint: none. " in message
     assert saved(saver) == []
+
+
+def test_an_error_names_the_last_files_of_many(tmp_path):
+    saver = saver_of(tmp_path, (model := Model()))
+    train(saver, 40)
+    model.weight.assign([1.0, math.nan])
+    message = refused(saver.check_weights)
+    assert message.startswith("Training is ruined between steps 1 and 40: ")
+    assert "/data/24a.png, " in message
+    assert "/data/39b.png. " in message
+    assert "/data/23b.png" not in message
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_at_the_very_end_counts(tmp_path):
+    saver = saver_of(tmp_path, Model())
+
+    def run():
+        with saver:
+            train(saver, 2)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="stopped and saved at step 2"):
+        run()
+    assert saved(saver) == [2]
 
 
 def test_a_validation_without_figure_ruins_nothing(tmp_path):

@@ -1,5 +1,7 @@
 """Which devices are taken, and what is said of machines that cannot be."""
 
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
 from helpers import refused
@@ -44,6 +46,35 @@ def test_what_names_machines_must_be_whole(monkeypatch, value):
     message = refused(strategy, "auto")
     assert "TF_CONFIG must be JSON such as" in message
     assert value in message
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "expected"),
+    [
+        ({"worker": ["a:1", "b:1"]}, ("worker", 0), True),
+        ({"worker": ["a:1", "b:1"]}, ("worker", 1), False),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, ("chief", 0), True),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, ("worker", 0), False),  # as Kubeflow counts
+    ],
+)
+def test_one_of_several_machines_writes(monkeypatch, cluster, task, expected):
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec(cluster), "", *task)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(cluster_resolver=resolver))
+    assert is_chief() == expected
+
+
+@pytest.mark.parametrize("tasks", ["2", "many"])
+def test_a_slurm_step_must_be_whole(monkeypatch, tasks):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    message = refused(strategy, "auto")
+    assert message.startswith("The machines cannot be joined (")
+    assert message.endswith("Received: Slurm")
+
+
+def test_tasks_are_lists(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": "localhost:1"}, "task": {"type": "worker", "index": 0}}')
+    assert "The machines cannot be joined (" in refused(strategy, "auto")
 
 
 def test_one_process_writes_and_asks_itself():
