@@ -123,6 +123,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
+class Dropout(keras.layers.Dropout):
+    """`Dropout` that draws anew on each of several devices: Keras drops the same units of every device's images."""
+
+    def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
+        """See `keras.layers.Dropout.call`."""
+        replica = tf and tf.distribute.get_replica_context()
+        if not (training and 0 < self.rate < 1 and replica and replica.num_replicas_in_sync > 1):
+            return super().call(inputs, training=training)
+        seed = tf.add(tf.cast(self.seed_generator.next(), "int32"), [replica.replica_id_in_sync_group, 0])
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
 class PadToMultiple(keras.layers.Layer):
     """Pads an image below and to the right: `(B, H, W, C) -> (B, H', W', C)`, H' and W' multiples of `multiple`.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from keras import KerasTensor, layers
 
-from keras_crosscoop.layers import ResizeLike
+from keras_crosscoop.layers import Dropout, ResizeLike
 from keras_crosscoop.models.blocks import conv_bn_relu
 
 # Of ASPP. Those between are named after their rates at output stride 16, which grow as the stride shrinks: the weights
@@ -37,7 +37,7 @@ def aspp_output(branches: Sequence[KerasTensor], width: int, dropout: float, *, 
     """What ASPP hands on: its branches, concatenated, projected to `(B, h, w, width)`, with dropout."""
     x = layers.Concatenate(name=f"{name}_aspp_concat")(branches)
     x = conv_bn_relu(x, width, 1, name=f"{name}_aspp_output")
-    return layers.Dropout(dropout, name=f"{name}_aspp_dropout")(x)
+    return Dropout(dropout, name=f"{name}_aspp_dropout")(x)
 
 
 def low_level(x: KerasTensor, *, name: str) -> KerasTensor:
@@ -54,7 +54,7 @@ def merge(high: KerasTensor, low: KerasTensor, *, name: str) -> KerasTensor:
 def refine(x: KerasTensor, number: int, width: int, dropout: float, *, name: str) -> KerasTensor:
     """The decoder's 3x3 layer of that number: `(B, H/4, W/4, C) -> (B, H/4, W/4, width)`, with dropout."""
     x = conv_bn_relu(x, width, 3, name=f"{name}_decoder_{number}")
-    return layers.Dropout(dropout, name=f"{name}_decoder_{number}_dropout")(x)
+    return Dropout(dropout, name=f"{name}_decoder_{number}_dropout")(x)
 
 
 def classify(x: KerasTensor, num_classes: int, *, name: str) -> KerasTensor:
