@@ -69,6 +69,7 @@ def fit(
         output = output or recipes.new_folder(settings.data.name)
     with FitProgress(settings) as progress:
         run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress])
+    del progress  # and with it the network that was trained: another is measured
     if not run.writes:  # the first of several machines goes on
         return
     model, data, split = run.load(), dataset(settings.data.name, settings.data.dir), settings.data.val_split

@@ -90,7 +90,8 @@ class Segmenter(keras.Model):
         """As `keras.Model.compile`, but every output is trained by one `loss` of labels and logits, and all are summed.
 
         Args:
-            optimizer: Keras's, or `keras_crosscoop.training.SGD`.
+            optimizer: Keras's, or `keras_crosscoop.training.SGD`; from now on this model's alone, as it is told not to
+                sum gradients over devices again.
             loss: of one output, a scalar; cross-entropy over valid pixels by default.
             loss_weights: how much the loss of each of `sides` counts in the sum; 1 by default, as in the paper.
             accumulation_steps: parts that a batch goes through the network in, one after another, for one step: less

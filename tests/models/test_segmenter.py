@@ -1,5 +1,8 @@
 """What a model reports is what NumPy makes of what it predicts, and a training step is what is written in the paper."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -228,3 +231,22 @@ def test_what_cannot_be_segmented_is_refused_in_one_line(pair, image, output, me
         pair().segment(image, output)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_model_that_xla_trains_is_measured_without_it():
+    """It has no kernel for confusion matrices. In a process of its own: where another test asked for determinism, Keras
+    leaves XLA out.
+    """
+    program = """
+import numpy as np
+from keras_crosscoop import DeepLabV3Plus
+model = DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None)
+model.compile(jit_compile=True)
+batch = np.zeros((1, 32, 32, 3), "uint8"), np.zeros((1, 32, 32), "uint8")
+figures = model.evaluate(*batch, verbose=0, return_dict=True)
+assert model.jit_compile
+accuracy = (model.segment(batch[0][0]) == 0).mean()
+assert abs(figures["single_pixel_accuracy"] - accuracy) < 1e-6, (figures, accuracy)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
