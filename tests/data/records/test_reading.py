@@ -1,0 +1,116 @@
+"""What is found, and what is damaged."""
+
+import gc
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers import refused
+
+from keras_crosscoop.data import dataset
+from keras_crosscoop.data.records.checksums import verify
+from keras_crosscoop.data.records.reading import find_records
+
+
+def test_they_are_found_from_any_folder_above(written, records):
+    for folder in (records, records / "folder", written):
+        assert find_records("folder", folder) == written
+        assert len(dataset("folder", folder).pairs("val")) == 3
+    assert find_records("folder", records.parent) is None
+    newer = written.with_name("1.0.10")
+    shutil.copytree(written, written.with_name("1.0.9"))
+    shutil.copytree(written, newer)
+    written.with_name("2.0.0").mkdir()
+    assert find_records("folder", records) == newer
+
+
+def test_records_of_something_else_are_refused(written, records):
+    assert 'records of data set "folder", not of "camvid"' in refused(dataset, "camvid", written)
+    (written / "metadata.json").unlink()
+    message = refused(dataset, "folder", records)
+    assert message.startswith("The folder holds records of another program.")
+    info = json.loads((written / "dataset_info.json").read_text())
+    (written / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "array_record"}))
+    assert "must be TFRecord files, not array_record" in refused(dataset, "folder", records)
+    (written / "dataset_info.json").write_text("{")
+    assert refused(dataset, "folder", records).endswith(f"Received: {written}/dataset_info.json")
+
+
+@pytest.fixture
+def shard(written):
+    return written / "folder-train.tfrecord-00000-of-00001"
+
+
+def test_a_truncated_shard_is_named(records, shard):
+    content = shard.read_bytes()
+    for size, number in ((5, 0), (2000, 0), (3000, 1), (len(content) - 1, 4)):
+        shard.write_bytes(content[:size])
+        message = refused(dataset("folder", records).pairs, "train")
+        assert message.startswith(f"A shard breaks off in its record {number}. Copy it again, or prepare the data set")
+        assert message.endswith(f"Received: {shard}")
+    assert len(dataset("folder", records).pairs("val")) == 3
+    shard.write_bytes(b"")
+    assert "must hold 5 records, and this one holds 0" in refused(dataset("folder", records).pairs, "train")
+    shard.unlink()
+    assert "cannot be opened (No such file or directory)" in refused(dataset("folder", records).pairs, "train")
+
+
+def test_a_shard_that_shrinks_while_it_is_read(records, shard):
+    data = dataset("folder", records)
+    pairs = data.pairs("train")
+    data.read(*pairs[0])
+    os.truncate(shard, 1000)
+    message = refused(data.read, *pairs[0])  # whose values it has found before
+    assert " breaks off). Copy its shard again" in message
+    assert message.endswith(f"Received: {shard}, record 0")
+    assert refused(data.read, *pairs[4]).startswith("A record is damaged (it is no tf.train.Example). Copy its shard")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"image/shape", b"image/shapf", "image/shape is missing"),
+        (b"label/value", b"\xff" * 11, "it is no tf.train.Example"),
+        (bytes([3, 26, 33, 3]), bytes([3, 26, 34, 3]), "image is not of its shape"),
+        (bytes([3, 26, 33, 3]), bytes([3, 26, 33, 255]), "image/shape breaks off"),
+    ],
+)
+def test_a_damaged_record_is_named(records, shard, old, new, reason):
+    content = shard.read_bytes()
+    assert old in content
+    shard.write_bytes(content.replace(old, new))
+    data = dataset("folder", records)
+    message = refused(data.read, *data.pairs("train")[2])
+    assert message.startswith(f"A record is damaged ({reason}). Copy its shard again")
+    assert message.endswith(f"Received: {shard}, record 2")
+
+
+def test_shards_are_closed_with_the_data_set(records, shard):
+    def open_shards():
+        gc.collect()
+        return [link for link in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if link == str(shard)]
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no list of open files here")
+    pairs = dataset("folder", records).pairs("train")
+    assert len(open_shards()) == 1
+    del pairs
+    assert open_shards() == []
+
+
+def test_checksums(written, shard):
+    assert verify(written) == []
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=written, check=True, capture_output=True)
+    lines = (written / "SHA256SUMS").read_text().splitlines()
+    assert {line.split()[1] for line in lines} >= {path.name for path in written.glob("*.tfrecord*")}
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    (written / "folder-val.tfrecord-00000-of-00001").unlink()
+    assert verify(written) == [shard, written / "folder-val.tfrecord-00000-of-00001"]
+    (written / "SHA256SUMS").unlink()
+    assert refused(verify, written).endswith(f"Received: {written}/SHA256SUMS")
