@@ -21,7 +21,10 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize("tree", TREES)
+ALIKE = ("cityscapes-coarse", "voc2012-aug")  # the others, but for one thing that faster tests look at too
+
+
+@pytest.mark.parametrize("tree", [pytest.param(tree, marks=[pytest.mark.slow] * (tree in ALIKE)) for tree in TREES])
 def test_from_files_to_figures(tree, crosscoop, tmp_path):
     """The recipe of the data set is taken, with a tiny network; records give the same figures to the last digit."""
     name = tree.partition("-")[0]

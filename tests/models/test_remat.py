@@ -225,6 +225,7 @@ def alone(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_devices_in_step_recompute_alike(tmp_path):
     alone("devices", str(tmp_path / "found.npz"))
     with np.load(tmp_path / "found.npz") as found:
