@@ -1,5 +1,6 @@
 """Data that several tests share."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command line, whose tests read what is printed
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,13 @@ def tapped(name, model):
     return lambda image: taps(preprocess(image.copy()))
 
 
-@pytest.fixture(scope="module", params=backbones.NAMES)
+LARGE = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")  # more of what their smaller sisters are made of
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in backbones.NAMES],
+)
 def network(request, tmp_path_factory):
     """A name, its backbone at each output stride with the same weights, and the stock network if there is one."""
     name, keras_model = request.param, None
