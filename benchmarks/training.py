@@ -23,6 +23,7 @@ from keras_crosscoop import CrossCoop
 from keras_crosscoop.training import SGD
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.strategy import strategy
 
 Work = Callable[[], object]
 PAIRS = {
@@ -83,7 +84,7 @@ def compare_steps(pair: str, batch: int, size: int, rounds: int) -> None:
 def compare_devices(pair: str, batch: int, size: int, rounds: int) -> None:
     """One device beside two, which share the same cores and the same batch."""
     contenders = {}
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with strategy("mirrored").scope():
         for kind, synchronized in (("each its own", False), ("synchronised", True)):
             work = step(model(pair, synchronized=synchronized), samples(batch, size))
             contenders[f"two devices, batch normalisation {kind}"] = work

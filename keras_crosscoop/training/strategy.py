@@ -34,7 +34,9 @@ def strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
         return _multiworker()
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+        # TensorFlow's collectives take 0.2 ms on CPUs, however little they sum; sums by plain operations, 0.01 ms.
+        sums = tf.distribute.ReductionToOneDevice() if kind == "CPU" else None
+        return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)], sums)
     return tf.distribute.get_strategy()
 
 
