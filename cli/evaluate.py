@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+from crosscoop_tf.inference_options import inference_options
 from crosscoop_tf.quiet import TensorFlowCommand
 
 
@@ -17,19 +19,52 @@ from crosscoop_tf.quiet import TensorFlowCommand
     type=click.IntRange(min=0),
     help="Measure on the middle so many pixels; 0 for whole images. By default as the run.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@inference_options
+@click.option(
+    "--boundary-tolerance",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Pixels that an outline may be off, for the boundary F-score.",
+)
+@click.option("--intervals", is_flag=True, help="Also 95 % intervals, by resampling the images.")
+@click.option("--confusion", is_flag=True, help="Also print what each class is taken for.")
+@click.option(
+    "--suspects", type=click.IntRange(min=0), default=0, help="List so many regions whose labels are probably wrong."
+)
+@click.option(
+    "--save-predictions",
+    type=click.Path(path_type=Path),
+    help="Write predictions there as benchmark servers want them.",
+)
+@click.option("--force", is_flag=True, help="Write over earlier predictions.")
+@click.option("--json", "form", flag_value="json", help="Print one JSON object and nothing else.")
+@click.option("--csv", "form", flag_value="csv", help="Print the figures of each class as CSV and nothing else.")
 def evaluate(
-    run: Path, name: str | None, data_dir: Path | None, split: str | None, crop: int | None, as_json: bool
+    run: Path,
+    name: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    crop: int | None,
+    confusion: bool,
+    suspects: int,
+    save_predictions: Path | None,
+    force: bool,
+    form: str | None,
+    **options: Any,
 ) -> None:
-    """Measure a run: IoU of each class, for each output and their ensemble.
+    """Measure a run, for each output and their ensemble: IoU of each class, outlines, calibration, who is right.
 
     \b
     crosscoop-tf evaluate saved_models/street_scenes-1
-    crosscoop-tf evaluate saved_models/camvid-1 --data-dir CamVid --split test
+    crosscoop-tf evaluate saved_models/camvid-1 --scales 0.75,1,1.25 --flip
+    crosscoop-tf evaluate saved_models/cityscapes-1 --window 769 --intervals
+    crosscoop-tf evaluate saved_models/cityscapes-1 --split test --save-predictions submission
+    crosscoop-tf evaluate saved_models/camvid-1 --suspects 20
     crosscoop-tf evaluate saved_models/street_scenes-1 --json > figures.json
     """
+    from crosscoop_tf.figures import print_confusion, print_csv, print_evaluation, print_suspects
     from crosscoop_tf.progress import EvaluateProgress
-    from crosscoop_tf.tables import print_evaluation
 
     from keras_crosscoop import evaluation
     from keras_crosscoop.data import dataset
@@ -39,15 +74,30 @@ def evaluate(
     own = opened.settings.data
     data = dataset(name or own.name, data_dir or (own.dir if name in (None, own.name) else None))
     opened.check_classes(data)
-    figures = evaluation.evaluate(
-        opened.load(),
-        data,
-        split or own.val_split,
-        center_crop=opened.settings.evaluation.crop if crop is None else crop or None,
-        on_error=own.on_error,
-        callbacks=[] if as_json else [EvaluateProgress()],
-    )
-    if as_json:
+    split = split or own.val_split
+    data.check_split(split)
+    predictions = save_predictions and evaluation.Predictions(save_predictions, data, split, force=force)
+    with EvaluateProgress(quiet=form is not None) as progress:
+        figures = evaluation.evaluate(
+            opened.load(),
+            data,
+            split,
+            center_crop=opened.settings.evaluation.crop if crop is None else crop or None,
+            on_error=own.on_error,
+            list_suspects=suspects,
+            predictions=predictions,
+            watch=progress,
+            **options,
+        )
+    if form == "json":
         click.echo(json.dumps(figures))
-    else:
+    elif form == "csv":
+        print_csv(figures)
+    elif figures["outputs"]:
         print_evaluation(figures)
+        if confusion:
+            print_confusion(figures)
+        if suspects:
+            print_suspects(figures)
+    if predictions is not None and form is None:
+        click.echo(f"Predictions: {save_predictions}")

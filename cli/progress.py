@@ -115,19 +115,25 @@ def _memory() -> Callable[[], float]:
     return lambda: process.memory_info().rss / 2**30
 
 
-class EvaluateProgress(keras.callbacks.Callback):
-    """A bar over the images of an evaluation."""
+class EvaluateProgress:
+    """A bar over the images of an evaluation; calling it moves it.
 
-    def on_test_begin(self, logs: Any = None) -> None:
-        """Shows the bar."""
+    Args:
+        quiet: whether to show none.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
         self.bar = _bar()
-        self.task = self.bar.add_task("Evaluating", total=self.params["steps"])
+        self.bar.disable = quiet
+        self.task = self.bar.add_task("Evaluating", total=None)
+
+    def __enter__(self) -> "EvaluateProgress":
         self.bar.start()
+        return self
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves the bar."""
-        self.bar.update(self.task, advance=1)
-
-    def on_test_end(self, logs: Any = None) -> None:
-        """Closes the bar."""
+    def __exit__(self, *error: object) -> None:
         self.bar.stop()
+
+    def __call__(self, done: int, images: int) -> None:
+        """Moves the bar."""
+        self.bar.update(self.task, completed=done, total=images)

@@ -1,33 +1,13 @@
-"""Figures as tables."""
+"""Networks as tables."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from keras_crosscoop.models.backbones import Description
 from keras_crosscoop.models.costs import Cost, Part
-
-
-def print_evaluation(figures: dict[str, Any]) -> None:
-    """Prints the IoU of each class and the means, a column an output, in percent."""
-    outputs = figures["outputs"]
-    shown = f"the middle {figures['crop']} pixels of {figures['images']}" if figures["crop"] else figures["images"]
-    table = Table(title=f"IoU in % on {figures['dataset']} {figures['split']}, {shown} images")
-    if figures["skipped"]:
-        table.caption = f"skipped: {len(figures['skipped'])}, the first: {escape(figures['skipped'][0])}"
-    table.add_column("class")
-    for output in outputs:
-        table.add_column(output, justify="right")
-    for name in next(iter(outputs.values()))["per_class"]:
-        table.add_row(escape(name), *(_percent(output["per_class"][name]) for output in outputs.values()))
-    table.add_section()
-    table.add_row("mean IoU", *(_percent(output["mean_iou"]) for output in outputs.values()), style="bold")
-    table.add_row("pixel accuracy", *(_percent(output["pixel_accuracy"]) for output in outputs.values()))
-    Console().print(table)
 
 
 def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) -> None:
@@ -71,7 +51,3 @@ def print_backbones(backbones: Sequence[Description]) -> None:
         for name, tap, columns in (("low", backbone.low, first), ("high", backbone.high, ("", "", ""))):
             table.add_row(*columns, name, str(tap.channels), ", ".join(map(str, tap.strides)), tap.layer)
     Console(width=max(120, Console().width)).print(table)  # names that one copies stay in one piece
-
-
-def _percent(value: float | None) -> str:
-    return "absent" if value is None else f"{100 * value:.1f}"

@@ -130,6 +130,19 @@ def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB]
     """
     image = Image.fromarray(np.asarray(ids, np.uint8))
     image.putpalette(palette_table(palette).tobytes())
+    _write(image, path)
+
+
+def write_grey(path: str | os.PathLike, values: np.ndarray) -> None:
+    """Writes values, uint8 `(H, W)`, as a grey PNG, complete or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    _write(Image.fromarray(values), path)
+
+
+def _write(image: Image.Image, path: str | os.PathLike) -> None:
     try:
         with written(Path(path)) as partial:
             image.save(partial, format="PNG")
@@ -146,6 +159,24 @@ def palette_table(palette: Sequence[RGB]) -> np.ndarray:
     table[: len(palette)] = palette
     table[VOID] = VOID_COLOUR
     return table
+
+
+def check_size(size: tuple[int, int], path: str | os.PathLike | Stored) -> None:
+    """Refuses to decode what Pillow would: a small file may hold more pixels than any memory.
+
+    Args:
+        size: `(H, W)`, as the file's header says.
+        path: of the file.
+
+    Raises:
+        InputError: there are over twice `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise _too_large(path)
+
+
+def _too_large(path: str | os.PathLike | Stored) -> InputError:
+    return InputError(f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Cut or shrink it. Received: {path}")
 
 
 @contextmanager
@@ -165,8 +196,7 @@ def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) ->
     except FileNotFoundError as error:
         raise InputError(f"There is no such image file. Is the path right? Received: {path}") from error
     except Image.DecompressionBombError as error:
-        limit = 2 * Image.MAX_IMAGE_PIXELS
-        raise InputError(f"The image has over {limit:,} pixels. Cut or shrink it. Received: {path}") from error
+        raise _too_large(path) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"The file holds no image that can be read. Replace or remove it. Received: {path}") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:

@@ -1,6 +1,8 @@
 """What tests of several modules do alike."""
 
+import json
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +31,13 @@ def assert_equal(found, expected):
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def untimed(figures):
+    """The figures in a JSON text or file of an evaluation, less how long it took."""
+    found = json.loads(figures.read_text() if isinstance(figures, Path) else figures)
+    assert found.pop("seconds_per_image") > 0
+    return found
 
 
 def photograph(*size, seed=0):

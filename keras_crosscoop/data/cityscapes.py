@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keras_crosscoop.data.archive import Archive
 from keras_crosscoop.data.pairing import pair_files
-from keras_crosscoop.data.spec import Dataset, Entry, Pair
+from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB
@@ -180,4 +180,9 @@ ENTRY = Entry(
     layout="leftImg8bit/ and gtFine/ (for coarse labels gtCoarse/), or the zip files that hold them",
     source="www.cityscapes-dataset.com/downloads",
     licence="free for non-commercial use after registration; not to be passed on",
+    # The official evaluation finds files by city, sequence and frame, and wants ids, not training ids.
+    submission=Submission(
+        lambda split, stem: f"{stem.removesuffix('_leftImg8bit')}_pred_labelIds.png",
+        tuple(label.id for label in LABELS if label.train_id != VOID),
+    ),
 )

@@ -17,7 +17,7 @@ from PIL import ExifTags
 from keras_crosscoop.data import headers
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import Stored
-from keras_crosscoop.images import opened, read_image, read_label
+from keras_crosscoop.images import check_size, opened, read_image, read_label
 
 _PNM = re.compile(rb"P[56]\n(\d+) (\d+)\n255\n")  # as `images.pnm` writes it
 
@@ -40,7 +40,8 @@ def open_image(file: Stored) -> Encoded:
     """An image whose windows are RGB, uint8 `(h, w, 3)`, the same pixels as `images.read_image` gives.
 
     Raises:
-        InputError: it cannot be read. Damage that the header does not show is found when a window is decoded.
+        InputError: it cannot be read, or is too large (`check_size`). Damage that the header does not show is found
+            when a window is decoded.
     """
     data = content(file)
 
@@ -50,8 +51,10 @@ def open_image(file: Stored) -> Encoded:
     if raw := _PNM.match(data):
         return _raw(data, raw, channels=(3,))
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.COLOURED):
+        check_size(png.size, file)
         return Encoded(png.size, _or_else(by_pillow, _png_decoder(data, channels=3)))
     if (jpeg := headers.jpeg(data)) and jpeg.channels in (1, 3) and not (jpeg.has_exif and _is_turned(file, data)):
+        check_size(jpeg.size, file)
         return Encoded(jpeg.size, _or_else(by_pillow, _jpeg_decoder(data, width=jpeg.size[1])))
     return _decoded(by_pillow())
 
@@ -60,8 +63,8 @@ def open_label(file: Stored) -> Encoded:
     """A label whose windows are the values as stored, integers `(h, w)`, the same as `images.read_label` gives.
 
     Raises:
-        InputError: it cannot be read, or holds colours instead of ids. Damage that the header does not show is found
-            when a window is decoded.
+        InputError: it cannot be read, is too large (`check_size`), or holds colours instead of ids. Damage that the
+            header does not show is found when a window is decoded.
     """
     data = content(file)
 
@@ -71,6 +74,7 @@ def open_label(file: Stored) -> Encoded:
     if raw := _PNM.match(data):
         return _raw(data, raw, channels=())
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.INDEXED):
+        check_size(png.size, file)
         return Encoded(png.size, _or_else(by_pillow, _png_decoder(headers.as_grey(data, png), channels=1)))
     return _decoded(by_pillow())
 

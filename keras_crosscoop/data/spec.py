@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -170,6 +170,19 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """Predictions as the makers of a data set want to have them.
+
+    Attributes:
+        path: (split, image's name without its ending) -> the file of its prediction, a PNG.
+        ids: class id -> value in the file; none for the class ids themselves, in the classes' colours.
+    """
+
+    path: Callable[[str, str], str] = lambda split, stem: f"{stem}.png"
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Entry:
     """What the catalogue says of a data set.
 
@@ -181,6 +194,7 @@ class Entry:
         source: where to get it.
         licence: its terms, in a phrase.
         needs_folder: whether there is no other place to find it.
+        submission: how its makers take predictions.
     """
 
     open: Callable[[Path | None], Dataset]
@@ -190,6 +204,7 @@ class Entry:
     source: str
     licence: str
     needs_folder: bool = True
+    submission: Submission = field(default_factory=Submission)
 
 
 def _sizes_differ(image: Stored, size: tuple[int, int], label: Stored, label_size: tuple[int, int]) -> InputError:

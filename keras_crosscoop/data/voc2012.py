@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_crosscoop.data.pairing import UnpairedError, pair_files
 from keras_crosscoop.data.palette import voc_palette
-from keras_crosscoop.data.spec import Dataset, Entry, Pair
+from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import pnm
@@ -246,4 +246,6 @@ ENTRY = Entry(
     layout="VOCdevkit/VOC2012/, and for split trainaug SBD: benchmark_RELEASE/ or SegmentationClassAug/",
     source="host.robots.ox.ac.uk/pascal/VOC/voc2012",
     licence="Flickr's terms of use for the images; its makers ask to be cited, those of SBD too",
+    # What its server unpacks, of competition 5: trained on VOC's data alone.
+    submission=Submission(lambda split, stem: f"results/VOC2012/Segmentation/comp5_{split}_cls/{stem}.png"),
 )

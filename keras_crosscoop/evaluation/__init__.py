@@ -1,6 +1,17 @@
-"""Evaluation: figures from confusion matrices, and pictures of what a network sees."""
+"""Evaluation: inference on whole images, figures, and pictures of what a network sees."""
 
-from keras_crosscoop.evaluation.figures import evaluate, write_json
-from keras_crosscoop.evaluation.pictures import draw_examples, draw_prediction, overlay, targets
+from keras_crosscoop.evaluation.evaluating import evaluate, write_json
+from keras_crosscoop.evaluation.figures import best_and_worst
+from keras_crosscoop.evaluation.inference import Inference
+from keras_crosscoop.evaluation.pictures import draw_examples, overlay
+from keras_crosscoop.evaluation.submission import Predictions
 
-__all__ = ["draw_examples", "draw_prediction", "evaluate", "overlay", "targets", "write_json"]
+__all__ = [
+    "Inference",
+    "Predictions",
+    "best_and_worst",
+    "draw_examples",
+    "evaluate",
+    "overlay",
+    "write_json",
+]

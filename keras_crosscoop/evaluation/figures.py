@@ -1,75 +1,147 @@
-"""Figures of a model on a split, from one integer confusion matrix an output."""
+"""Figures from counts: what is told of a model on a split."""
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
-from keras_crosscoop.files import written
+from keras_crosscoop.evaluation.counting import CERTAIN, Counts
 from keras_crosscoop.metrics import iou_per_class
-from keras_crosscoop.models import Segmenter
+
+LEVEL = 0.95  # of the intervals
+RESAMPLES = 1000
 
 
-def evaluate(
-    model: Segmenter,
-    dataset: Dataset,
-    split: str = "val",
-    *,
-    center_crop: int | None = None,
-    on_error: OnError = "fail",
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> dict[str, Any]:
-    """Runs a model over the images of a split, one at a time.
-
-    Args:
-        model: compiled.
-        dataset: of the model's classes.
-        split: one of the data set's.
-        center_crop: see `load_dataset`; None for whole images.
-        on_error: see `load_dataset`.
-        callbacks: for progress.
-
-    Returns:
-        `{"dataset", "split", "images", "skipped", "crop", "outputs": {output: figures}}`, where the figures are
-        `{"mean_iou", "pixel_accuracy", "per_class": {name: iou}}`, fractions of 1, and `skipped` holds the reasons why
-        images were left out. A class in neither labels nor predictions has IoU None and counts in no mean.
-
-    Raises:
-        InputError: there is no such split, it has no labels, or a file of it cannot be used.
-    """
-    dataset.check_labelled(split)
-    skipped = Skipped() if on_error == "skip" else on_error
-    samples = load_dataset(dataset, split, center_crop=center_crop, batch_size=1, on_error=skipped)
-    with readable_errors():
-        model.evaluate(samples, verbose=0, callbacks=list(callbacks))
-    reasons = [] if skipped == "fail" else list(skipped.reasons)
+def figures(counts: Counts, outputs: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The figures of each output, see `evaluate`; fractions of 1, None where there is nothing to measure."""
     return {
-        "dataset": dataset.name,
-        "split": split,
-        "images": int(samples.cardinality()) - len(reasons),
-        "skipped": reasons,
-        "crop": center_crop,
-        "outputs": {name: _figures(matrix, dataset.classes) for name, matrix in model.confusions.items()},
+        output: _of_output(*of_output, classes)
+        for output, *of_output in zip(outputs, counts.confusion, counts.calibration, counts.boundaries, strict=True)
     }
 
 
-def write_json(figures: dict[str, Any], path: Path) -> None:
-    """Writes figures to a file, whole or not at all."""
-    with written(path) as partial:
-        partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-
-
-def _figures(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    ious = iou_per_class(matrix)
-    present = ~np.isnan(ious)
+def _of_output(
+    confusion: np.ndarray, calibration: np.ndarray, boundaries: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    iou, correct, labelled = iou_per_class(confusion), np.diagonal(confusion), confusion.sum(axis=1)
+    of_classes = {
+        "iou": iou,
+        "accuracy": _ratio(correct, labelled),
+        "dice": _ratio(2 * correct, labelled + confusion.sum(axis=0)),
+        "boundary_f": _f_scores(boundaries),
+    }
+    pixels, right, confidences = calibration.T / [[1], [1], [CERTAIN]]
+    total = confusion.sum()
     return {
-        "mean_iou": float(ious[present].mean()) if present.any() else None,
-        "pixel_accuracy": float(np.trace(matrix) / max(matrix.sum(), 1)),
+        "mean_iou": _mean(iou),
+        "pixel_accuracy": _number(_ratio(correct.sum(), total)),
+        "mean_accuracy": _mean(of_classes["accuracy"]),
+        "frequency_weighted_iou": _number(_ratio(np.nansum(labelled * iou), total)),
+        "mean_dice": _mean(of_classes["dice"]),
+        "mean_boundary_f": _mean(of_classes["boundary_f"]),
+        "calibration_error": _number(_ratio(np.abs(right - confidences).sum(), total)),
         "per_class": {
-            name: float(iou) if there else None for name, iou, there in zip(classes, ious, present, strict=True)
+            name: {figure: _number(values[index]) for figure, values in of_classes.items()}
+            for index, name in enumerate(classes)
+        },
+        "confusion": confusion.tolist(),
+        "calibration": {
+            "pixels": pixels.astype(int).tolist(),
+            "confidence": [_number(value) for value in _ratio(confidences, pixels)],
+            "accuracy": [_number(value) for value in _ratio(right, pixels)],
         },
     }
+
+
+def disagreement(counts: Counts) -> dict[str, float | None]:
+    """Where two networks differ: the share of such pixels, and who is right there, as shares of those."""
+    differ, top, bottom, ensemble = counts.disagreement.tolist()
+    shares = {
+        "share": _ratio(differ, counts.confusion[0].sum()),
+        "top_right": _ratio(top, differ),
+        "bottom_right": _ratio(bottom, differ),
+        "neither_right": _ratio(differ - top - bottom, differ),
+        "ensemble_right": _ratio(ensemble, differ),
+    }
+    return {name: _number(share) for name, share in shares.items()}
+
+
+def of_image(name: str, counts: Counts, outputs: Sequence[str]) -> dict[str, Any]:
+    """What is told of a single image."""
+    confusions = dict(zip(outputs, counts.confusion, strict=True))
+    return {
+        "image": name,
+        "mean_iou": {output: _mean(iou_per_class(matrix)) for output, matrix in confusions.items()},
+        "pixel_accuracy": {
+            output: _number(_ratio(np.trace(matrix), matrix.sum())) for output, matrix in confusions.items()
+        },
+    }
+
+
+def intervals(
+    of_images: Sequence[np.ndarray], outputs: Sequence[str], classes: Sequence[str], *, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """How far figures would move with other images: percentile intervals of the bootstrap over images.
+
+    Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+
+    Args:
+        of_images: each image's confusion matrices, `(O, C, C)` integers.
+        outputs: O names.
+        classes: C names.
+        seed: of the resamples.
+
+    Returns:
+        For each output the lower and the upper end of `mean_iou`, `pixel_accuracy` and, in `per_class`, of each IoU;
+        None where a class occurs in no resample.
+    """
+    images = len(of_images)
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
+    found = {}
+    for index, output in enumerate(outputs):
+        matrices = np.stack([of_image[index] for of_image in of_images])
+        sums = [np.tensordot(draw, matrices, axes=1) for draw in draws]
+        ious = np.stack([iou_per_class(matrix) for matrix in sums])
+        accuracies = np.array([np.trace(matrix) / max(matrix.sum(), 1) for matrix in sums])
+        means = np.array([np.nan if (value := _mean(iou)) is None else value for iou in ious])
+        found[output] = {
+            "mean_iou": _interval(means),
+            "pixel_accuracy": _interval(accuracies),
+            "per_class": {name: _interval(ious[:, number]) for number, name in enumerate(classes)},
+        }
+    return found
+
+
+def best_and_worst(figures: Mapping[str, Any], count: int) -> tuple[list[dict], list[dict]]:
+    """Of what `evaluate` gave, so many images of the greatest and of the least mean IoU of the last output."""
+    *_, output = figures["outputs"]
+    measured = [image for image in figures["per_image"] if image["mean_iou"][output] is not None]
+    ranked = sorted(measured, key=lambda image: image["mean_iou"][output])
+    return ranked[::-1][:count], ranked[:count]
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    there = values[~np.isnan(values)]
+    return np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(there) else None
+
+
+def _f_scores(boundaries: np.ndarray) -> np.ndarray:
+    predicted, met, true, found = boundaries.T
+    precision, recall = np.nan_to_num(_ratio(met, predicted)), np.nan_to_num(_ratio(found, true))
+    scores = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+    return np.where(predicted + true > 0, scores, np.nan)
+
+
+def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
+    """NaN where there is nothing to divide by."""
+    part, whole = np.asarray(part, "float64"), np.asarray(whole, "float64")
+    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else None
+
+
+def _number(value: np.ndarray | float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -239,12 +239,15 @@ class Segmenter(keras.Model):
         def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
             """Nothing: all is built. Keras would average the images of all machines for it (keras issue 20585)."""
 
-    def segment(self, image: ImageLike, output: str | None = None) -> np.ndarray:
-        """Class ids of one image, uint8 `(H, W)` at the image's own size.
+    def segment(
+        self, image: ImageLike, output: str | None = None, *, probabilities: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Class ids of one image, uint8 `(H, W)` at the image's own size; see `evaluation.Inference` for large ones.
 
         Args:
             image: a file's path, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255].
             output: one of `output_choices`; the last of them by default, so the ensemble where there is one.
+            probabilities: whether to give those of all classes too, float32 `(H, W, C)`.
 
         Raises:
             InputError: the image cannot be read, or there is no such output.
@@ -253,4 +256,9 @@ class Segmenter(keras.Model):
         if output not in self.output_choices:
             raise unknown("output", output, self.output_choices)
         logits = self.predict_on_batch(as_rgb(image)[None])
-        return ops.convert_to_numpy(ops.argmax(self.scores(logits, output)[0], axis=-1)).astype("uint8")
+        scores = self.scores(logits, output)[0]
+        classes = ops.convert_to_numpy(ops.argmax(scores, axis=-1)).astype("uint8")
+        if not probabilities:
+            return classes
+        found = scores / len(self.sides) if output == ENSEMBLE else ops.softmax(scores, axis=-1)
+        return classes, ops.convert_to_numpy(found)

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers import photograph
+from helpers import photograph, refused
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -192,3 +192,15 @@ def test_damaged_jpeg(damage, reason, tmp_path):
 def test_file_that_went_away(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it there, .* Received: .*a\.png$"):
         open_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "palette.png"])
+def test_what_is_too_large_is_refused_before_it_is_decoded(kind, tmp_path, monkeypatch):
+    """TensorFlow's decoders have no guard of their own."""
+    path = {**NATIVE, **PILLOW}[kind](tmp_path / f"picture.{kind}")
+    open_file = open_label if kind == "palette.png" else open_image
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 + 1)
+    open_file(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 - 1)
+    message = refused(open_file, path)
+    assert message == f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Cut or shrink it. Received: {path}"

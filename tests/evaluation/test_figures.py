@@ -1,44 +1,136 @@
-"""Figures against NumPy, worked out from the same predictions one image at a time."""
+"""Figures against scikit-learn and NumPy, worked out from the same predictions one image at a time."""
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
-from keras_crosscoop import CrossCoop, dataset
-from keras_crosscoop.evaluation import evaluate
+from keras_crosscoop import dataset
+from keras_crosscoop.evaluation import Inference, evaluate, figures
+from keras_crosscoop.evaluation.boundaries import boundary_matches
 
-
-def test_figures_equal_numpys(make_folder):
-    data = dataset("folder", make_folder({"train": 1, "val": 3}, size=(30, 41)))
-    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
-    model.compile()
-
-    figures = evaluate(model, data, "val")
-
-    assert (figures["dataset"], figures["split"], figures["images"]) == ("folder", "val", 3)
-    for output in ("top", "bottom", "ensemble"):
-        truths, predictions = [], []
-        for image_path, label_path in data.pairs("val"):
-            image, label = data.read(image_path, label_path)
-            truths.append(label[label != 255])
-            predictions.append(model.segment(image, output)[label != 255])
-        truth, prediction = np.concatenate(truths), np.concatenate(predictions)
-        ious = {
-            name: np.sum((truth == i) & (prediction == i)) / np.sum((truth == i) | (prediction == i))
-            for i, name in enumerate(data.classes)
-        }
-        measured = figures["outputs"][output]
-        assert measured["per_class"] == pytest.approx(ious, abs=1e-12)
-        assert measured["mean_iou"] == pytest.approx(np.mean(list(ious.values())), abs=1e-12)
-        assert measured["pixel_accuracy"] == pytest.approx(np.mean(truth == prediction), abs=1e-12)
+OUTPUTS = ("top", "bottom", "ensemble")
 
 
-def test_what_was_skipped_is_told(make_folder):
+@pytest.fixture
+def data(make_folder):
+    return dataset("folder", make_folder({"train": 1, "val": 3}, size=(30, 41)))
+
+
+def seen(model, data, output, **options):
+    """All labels, classes and confidences of valid pixels, and each image's maps."""
+    labels, probabilities = [], []
+    for pair in data.pairs("val"):
+        image, label = data.read(*pair)
+        labels.append(label)
+        probabilities.append(Inference(model, **options)(image)[output])
+    maps = [each.argmax(-1).astype(np.uint8) for each in probabilities]
+    valid = np.concatenate([label.ravel() for label in labels]) != 255
+    flat = [np.concatenate([each.ravel() for each in images])[valid] for images in (labels, maps)]
+    return *flat, np.concatenate([each.max(-1).ravel() for each in probabilities])[valid], labels, maps
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 24, "scales": (0.75, 1.0), "flip": True}])
+def test_figures_equal_scikit_learns(pair, data, options):
+    model = pair()
+    found = evaluate(model, data, "val", **options)
+    assert (found["dataset"], found["split"], found["images"]) == ("folder", "val", 3)
+    assert tuple(found["outputs"]) == OUTPUTS
+    for output, measured in found["outputs"].items():
+        truth, predicted, confidence, labels, maps = seen(model, data, output, **options)
+        classes = range(3)
+        matrix = metrics.confusion_matrix(truth, predicted, labels=classes)
+        assert measured["confusion"] == matrix.tolist()
+        iou = metrics.jaccard_score(truth, predicted, labels=classes, average=None, zero_division=0)
+        dice = metrics.f1_score(truth, predicted, labels=classes, average=None, zero_division=0)
+        recall = metrics.recall_score(truth, predicted, labels=classes, average=None, zero_division=0)
+        for figure, of_classes, mean in (("iou", iou, "mean_iou"), ("dice", dice, "mean_dice")):
+            assert [of[figure] for of in measured["per_class"].values()] == pytest.approx(list(of_classes), abs=1e-12)
+            assert measured[mean] == pytest.approx(np.mean(of_classes), abs=1e-12)
+        assert [of["accuracy"] for of in measured["per_class"].values()] == pytest.approx(list(recall), abs=1e-12)
+        assert measured["mean_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, predicted), abs=1e-12)
+        assert measured["pixel_accuracy"] == pytest.approx(metrics.accuracy_score(truth, predicted), abs=1e-12)
+        weighted = metrics.jaccard_score(truth, predicted, average="weighted", zero_division=0)
+        assert measured["frequency_weighted_iou"] == pytest.approx(weighted, abs=1e-12)
+
+        bins = np.minimum((confidence * 15).astype(int), 14)
+        right = truth == predicted
+        error = sum(
+            abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)
+        )
+        assert measured["calibration_error"] == pytest.approx(error, abs=1e-6)
+        assert measured["calibration"]["pixels"] == np.bincount(bins, minlength=15).tolist()
+
+        matches = sum(boundary_matches(label, classes, 3, 3) for label, classes in zip(labels, maps, strict=True))
+        precision, recall = matches[:, [1, 3]].T / np.maximum(matches[:, [0, 2]].T, 1)
+        scores = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        assert [of["boundary_f"] for of in measured["per_class"].values()] == pytest.approx(list(scores), abs=1e-12)
+
+
+def test_who_is_right_where_networks_differ(pair, data):
+    model = pair()
+    found = evaluate(model, data, "val")["disagreement"]
+    (truth, top, *_), (_, bottom, *_), (_, ensemble, *_) = (seen(model, data, output) for output in OUTPUTS)
+    differ = top != bottom
+    assert 0.05 < differ.mean() < 0.95
+    assert found["share"] == pytest.approx(differ.mean(), abs=1e-12)
+    for name, right in (
+        ("top", top == truth),
+        ("bottom", bottom == truth),
+        ("neither", (top != truth) & (bottom != truth)),
+        ("ensemble", ensemble == truth),
+    ):
+        assert found[f"{name}_right"] == pytest.approx(right[differ].mean(), abs=1e-12)
+
+
+def test_images_are_told_apart(pair, data):
+    model = pair()
+    found = evaluate(model, data, "val")
+    assert [image["image"] for image in found["per_image"]] == ["000.png", "001.png", "002.png"]
+    *_, labels, maps = seen(model, data, "bottom")
+    for image, label, classes in zip(found["per_image"], labels, maps, strict=True):
+        valid = label != 255
+        ious = metrics.jaccard_score(label[valid], classes[valid], labels=range(3), average=None, zero_division=0)
+        assert image["mean_iou"]["bottom"] == pytest.approx(ious.mean(), abs=1e-12)
+        assert image["pixel_accuracy"]["bottom"] == pytest.approx((label == classes)[valid].mean(), abs=1e-12)
+    best, worst = figures.best_and_worst(found, 3)
+    ranked = sorted(found["per_image"], key=lambda image: image["mean_iou"]["ensemble"])
+    assert worst == ranked
+    assert best == ranked[::-1]
+
+
+def test_intervals_reach_from_image_to_image():
+    """Of two images, a quarter of the resamples is the one twice, and another quarter the other."""
+    good, bad = np.array([[[8, 0], [0, 8]]]), np.array([[[4, 4], [4, 4]]])
+    found = figures.intervals([good, bad], ["top"], ["a", "b"])["top"]
+    assert found["pixel_accuracy"] == pytest.approx([0.5, 1.0])
+    assert found["mean_iou"] == pytest.approx([1 / 3, 1.0])
+    assert found["per_class"] == {"a": pytest.approx([1 / 3, 1.0]), "b": pytest.approx([1 / 3, 1.0])}
+
+
+def test_intervals_are_those_of_the_binomial():
+    """Images that are all right or all wrong: the share of right ones is a binomial's, whose quantiles are known."""
+    images = [np.array([[[1, 0], [0, 0]]])] * 60 + [np.array([[[0, 1], [0, 0]]])] * 40
+    low, high = figures.intervals(images, ["top"], ["a", "b"])["top"]["pixel_accuracy"]
+    assert low == pytest.approx(0.50, abs=0.02)  # scipy.stats.binom(100, 0.6).ppf([0.025, 0.975]) / 100
+    assert high == pytest.approx(0.69, abs=0.02)
+
+
+def test_a_class_that_is_nowhere_counts_nowhere(pair, data):
+    found = evaluate(pair(num_classes=3), data, "val", intervals=True)
+    absent = figures._of_output(np.array([[3, 1], [0, 0]]), np.zeros((15, 3)), np.zeros((2, 4)), ["a", "b"])
+    assert absent["per_class"]["b"] == {"iou": 0.0, "accuracy": None, "dice": 0.0, "boundary_f": None}
+    assert absent["mean_accuracy"] == 0.75
+    ends = found["outputs"]["ensemble"]["intervals"]
+    low, high = ends["mean_iou"]
+    assert low <= found["outputs"]["ensemble"]["mean_iou"] <= high
+
+
+def test_what_was_skipped_is_told(make_folder, pair):
     data = dataset("folder", make_folder({"train": 1, "val": 100}, size=(8, 8)))
     _, bad = data.pairs("val")[7]
     bad.write_bytes(b"")
-    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
-    model.compile()
-    figures = evaluate(model, data, "val", on_error="skip")
-    assert figures["images"] == 99
-    (reason,) = figures["skipped"]
+    found = evaluate(pair(), data, "val", on_error="skip")
+    assert found["images"] == 99
+    assert [image["image"] for image in found["per_image"]] == [f"{n:03}.png" for n in range(100) if n != 7]
+    (reason,) = found["skipped"]
     assert reason.endswith(f"Received: {bad}")

@@ -208,6 +208,16 @@ def test_segment_gives_the_class_of_each_pixel(pair, tmp_path):
         np.testing.assert_array_equal(model.segment(image, output=output), expected)
 
 
+def test_segment_gives_probabilities(pair):
+    model, image = pair(), batch(1)[0][0]
+    logits = model(image[None].astype("float32"))
+    top, bottom = (keras.ops.convert_to_numpy(keras.ops.softmax(logits[side][0])) for side in ("top", "bottom"))
+    for output, expected in (("top", top), ("bottom", bottom), ("ensemble", (top + bottom) / 2)):
+        classes, found = model.segment(image, output, probabilities=True)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_array_equal(classes, expected.argmax(axis=-1))
+
+
 def test_segment_by_a_single_network():
     model, image = single(), batch(1)[0][0]
     expected = model(image[None].astype("float32"))["single"].numpy()[0].argmax(axis=-1)

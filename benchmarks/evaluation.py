@@ -1,0 +1,88 @@
+"""What evaluation takes beside the networks' own work: its time, and its memory on large images.
+
+    python benchmarks/evaluation.py
+
+Prints the share of `evaluate`'s time that bare forward passes over the same images take, in one run, taking turns, and
+the memory of processes that look at one image of Cityscapes' size with the paper's pair, whose weights are random.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from timing import medians
+
+from keras_crosscoop import CrossCoop, dataset, load_dataset
+from keras_crosscoop.evaluation import Inference, evaluate
+
+CLASSES = 19
+SIZES = {"whole": None, "window 769": 769}
+
+
+def pictures(folder: Path, count: int, size: tuple[int, int]) -> Path:
+    """A data set of JPEGs with structure, labelled in patches."""
+    random = np.random.default_rng(0)
+    (folder / "classes.txt").write_text("".join(f"class {number}\n" for number in range(CLASSES)))
+    for kind in ("images", "masks"):
+        (folder / kind / "val").mkdir(parents=True)
+    for number in range(count):
+        ids = random.integers(0, CLASSES, (size[0] // 24 + 1, size[1] // 24 + 1), np.uint8)
+        ids = ids.repeat(24, 0).repeat(24, 1)[: size[0], : size[1]]
+        image = np.clip(ids[..., None] * [12, 9, 5] + random.normal(0, 20, (*size, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / "images/val" / f"{number}.jpg", quality=90)
+        Image.fromarray(ids).save(folder / "masks/val" / f"{number}.png")
+    return folder
+
+
+def compare(count: int, size: tuple[int, int], rounds: int) -> None:
+    """`evaluate`, and the networks alone on images that lie ready in memory."""
+    model = CrossCoop(CLASSES, top="mobilenet_v2", bottom={"name": "mobilenet", "alpha": 0.75}, width=64, weights=None)
+    forward = tf.function(lambda image: model(image, training=False), reduce_retracing=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = dataset("folder", pictures(Path(folder), count, size))
+        images = [tf.cast(image[None], "float32") for image, _ in load_dataset(data, "val")]
+
+        def networks() -> None:
+            for image in images:
+                forward(image)["top"].numpy()
+
+        times = medians({"networks": networks, "evaluate": lambda: evaluate(model, data, "val")}, rounds)
+    print(f"{count} images of {size[1]}x{size[0]}, light pair: ", end="")
+    print(f"{times['networks'] / times['evaluate']:.0%} of evaluate's time are the networks'")
+
+
+def look(window: int | None) -> None:
+    """Prints the most memory that one image of Cityscapes' size takes, in GiB."""
+    model = CrossCoop(CLASSES, top="xception65", bottom="resnet101", weights=None)
+    image = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), np.uint8)
+    for strip in Inference(model, window=window).strips(image):
+        strip.numpy()
+    unit = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30)
+
+
+def main() -> None:
+    """Prints the comparison, and the memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each contender is timed")
+    parser.add_argument("--images", type=int, default=20, help="how many are evaluated")
+    parser.add_argument("--look", choices=SIZES, help=argparse.SUPPRESS)  # what a process measures
+    arguments = parser.parse_args()
+    if arguments.look:
+        look(SIZES[arguments.look])
+        return
+    for size in ((360, 480), (720, 960)):
+        compare(arguments.images, size, arguments.rounds)
+    for name in SIZES:
+        output = subprocess.run([sys.executable, __file__, "--look", name], capture_output=True, text=True, check=True)
+        print(f"The paper's pair on 2048x1024 pixels, {name}: {float(output.stdout):.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()

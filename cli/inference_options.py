@@ -1,0 +1,48 @@
+"""Options of commands that look at whole images: the arguments of `keras_crosscoop.evaluation.Inference`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class _Scales(click.ParamType):
+    name = "scales"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):  # the default
+            return value
+        try:
+            return tuple(map(float, value.split(",")))
+        except ValueError:
+            self.fail(f"Scales are numbers between commas, such as 0.5,1,1.5. Received: {value!r}", param, ctx)
+
+
+_OPTIONS = (
+    click.option(
+        "--window",
+        type=click.IntRange(min=1),
+        help="Look through square windows of so many pixels, for large images; at all of the image by default.",
+    ),
+    click.option(
+        "--overlap",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=1 / 3,
+        help="The least share of a window that the next one sees too; 1/3 by default.",
+    ),
+    click.option(
+        "--scales",
+        type=_Scales(),
+        default=(1.0,),
+        metavar="S,S,...",
+        help="Look at the image in so many times its size, and average the probabilities; 1 by default.",
+    ),
+    click.option("--flip", is_flag=True, help="Average with what is seen in the mirror image."),
+)
+
+
+def inference_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds them; the command receives `window`, `overlap`, `scales` and `flip`, for `Inference`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

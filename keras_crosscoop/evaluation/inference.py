@@ -1,0 +1,210 @@
+"""Inference on whole images of any size: in windows, at several scales, mirrored; averaged as class probabilities.
+
+An image passes in strips: the rows that no window below changes any more. What is kept of it at a time is bounded by
+the height of a window, not of the image.
+
+Reference: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, section 4.1 (scales and
+mirror images at test time).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation.memory import LARGE, too_large
+from keras_crosscoop.images import ImageLike, as_rgb
+from keras_crosscoop.models import Segmenter
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # of the DeepLab papers
+
+Strips = Iterator[tf.Tensor]  # of an image from its top to its bottom, each (S, h, W, C), S networks
+
+
+class Inference:
+    """How a model looks at an image; calling it gives class probabilities.
+
+    Args:
+        model: the networks.
+        window: height and width of what the networks see at once, pixels of the scaled image; None for all of it. A
+            larger window than the image is as large as the image.
+        overlap: of neighbouring windows, the least share of their width, in [0, 1). Probabilities fade from one to the
+            next.
+        scales: factors of the image's size; the probabilities at all of them are averaged.
+        flip: whether to average with the probabilities of the mirrored image.
+
+    Raises:
+        InputError: a window, overlap or scale cannot be.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        *,
+        window: int | None = None,
+        overlap: float = 1 / 3,
+        scales: Iterable[float] = (1.0,),
+        flip: bool = False,
+    ) -> None:
+        self.model = model
+        self.window = window
+        self.overlap = overlap
+        self.scales = tuple(scales)
+        self.flip = flip
+        if window is not None and window < 1:
+            raise InputError(f"A window is at least 1 pixel, or None for whole images. Received: {window=}")
+        if not 0 <= overlap < 1:
+            raise InputError(f"Windows overlap by at least 0 and less than 1 of their width. Received: {overlap=}")
+        if not self.scales or not all(0 < scale < np.inf for scale in self.scales):
+            raise InputError(f"Scales are positive factors, such as 0.5,1,1.5. Received: scales={self.scales}")
+
+    def __call__(self, image: ImageLike) -> dict[str, np.ndarray]:
+        """Class probabilities of every output of the model, float32 `(H, W, C)` at the image's own size.
+
+        Args:
+            image: a file's path, a Pillow image, or an array `(H, W, 3)` of RGB in [0, 255].
+
+        Raises:
+            InputError: the image cannot be read, or is too large for the memory.
+        """
+        whole = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image))], axis=1)
+        return dict(zip(self.model.output_choices, with_ensemble(whole), strict=True))
+
+    def strips(self, image: np.ndarray) -> Strips:
+        """Class probabilities of each network, strip by strip, float32 `(S, h, W, C)`; the heights add up to H.
+
+        Args:
+            image: RGB in [0, 255], `(H, W, 3)`.
+
+        Raises:
+            InputError: the image is too large for the memory.
+        """
+        seen = [min(self.window or np.inf, round(max(self.scales) * length)) for length in image.shape[:2]]
+        if seen[0] * seen[1] > LARGE and too_large(tf.function(self._probabilities), tf.TensorSpec((*seen, 3))):
+            raise self._too_large(image)
+        try:
+            yield from _average([self._at_scale(image, scale) for scale in self.scales])
+        except tf.errors.ResourceExhaustedError as error:
+            raise self._too_large(image) from error
+
+    def _at_scale(self, image: np.ndarray, scale: float) -> Strips:
+        size = image.shape[:2]
+        scaled_size = tuple(max(1, round(scale * length)) for length in size)
+        if scaled_size == size:
+            return self._in_windows(tf.constant(image))
+        scaled = tf.image.resize(image, scaled_size)  # bilinear, without smoothing: as training images are scaled
+        return _resized(self._in_windows(scaled), scaled_size, size)
+
+    def _in_windows(self, image: tf.Tensor) -> Strips:
+        rows, columns = (_windows(length, self.window or length, self.overlap) for length in image.shape[:2])
+
+        def across(row: _Window) -> tf.Tensor:
+            views = (self._view(image[row.start : row.stop, column.start : column.stop]) for column in columns)
+            return tf.concat(list(_blended(views, columns, axis=2)), axis=2)
+
+        return _blended(map(across, rows), rows, axis=1)
+
+    def _view(self, image: tf.Tensor) -> tf.Tensor:
+        """Class probabilities `(S, H, W, C)` of what the networks see at once."""
+        probabilities = self._network(image)
+        if not self.flip:
+            return probabilities
+        return (probabilities + self._network(image[:, ::-1])[:, :, ::-1]) / 2
+
+    @cached_property
+    def _network(self) -> tf.types.experimental.PolymorphicFunction:
+        return tf.function(self._probabilities, reduce_retracing=True)
+
+    def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
+        logits = self.model(tf.cast(image, "float32")[None], training=False)
+        return tf.stack([tf.nn.softmax(logits[side][0]) for side in self.model.sides])
+
+    def _too_large(self, image: np.ndarray) -> InputError:
+        height, width, _ = image.shape
+        return InputError(
+            "The memory does not hold what the networks make of the image. Look at it through a smaller window: "
+            f"--window 513, say. Received: {width}x{height} pixels, window={self.window}"
+        )
+
+
+def with_ensemble(probabilities: tf.Tensor | np.ndarray) -> tf.Tensor | np.ndarray:
+    """Networks' probabilities `(S, ...)` as all outputs': after those of two comes their mean, the ensemble."""
+    if len(probabilities) == 1:
+        return probabilities
+    join = np.concatenate if isinstance(probabilities, np.ndarray) else tf.concat
+    return join([probabilities, (probabilities[:1] + probabilities[1:]) / 2], 0)
+
+
+class _Window(NamedTuple):
+    """Where a window lies along one side of an image, and how much it counts at each of its pixels, `(n,)`."""
+
+    start: int
+    stop: int
+    fade: np.ndarray
+
+
+def _windows(length: int, size: int, overlap: float) -> list[_Window]:
+    """As few as overlap by so much, evenly spread. Each counts most in its middle, and all sum to 1 at every pixel."""
+    size = min(size, length)
+    stride = max(1, int(size * (1 - overlap)))
+    starts = np.linspace(0, length - size, -(-(length - size) // stride) + 1).round().astype(int)
+    hat = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype("float32")
+    total = np.zeros(length, "float32")
+    for start in starts:
+        total[start : start + size] += hat
+    return [_Window(start, start + size, hat / total[start : start + size]) for start in starts.tolist()]
+
+
+def _blended(parts: Iterable[tf.Tensor], windows: Sequence[_Window], axis: int) -> Iterator[tf.Tensor]:
+    """What windows show along an axis, faded into each other: pieces from the first to the last."""
+    if len(windows) == 1:
+        yield from parts
+        return
+    pending = None  # what windows so far add to this one
+    for part, window, following in zip(parts, windows, [*windows[1:], None], strict=True):
+        blend = part * np.expand_dims(window.fade, tuple(range(1, 4 - axis)))
+        if pending is not None:
+            edges = np.zeros((4, 2), int)
+            edges[axis, 1] = blend.shape[axis] - pending.shape[axis]
+            blend += tf.pad(pending, edges)
+        done = (window.stop if following is None else following.start) - window.start
+        piece, pending = tf.split(blend, [done, blend.shape[axis] - done], axis)
+        yield piece
+
+
+def _resized(strips: Strips, size: tuple[int, int], new_size: tuple[int, int]) -> Strips:
+    """Strips of a picture, as strips of it in another size: bilinear, as `tf.image.resize` of it all would be."""
+    (height, _), (new_height, new_width) = size, new_size
+    places = (np.arange(new_height) + 0.5) * (height / new_height) - 0.5  # of new rows among the old ones
+    above, below = np.floor(places).clip(0).astype(int), np.ceil(places).clip(0, height - 1).astype(int)
+    share = (places - np.floor(places)).astype("float32")[:, None, None]  # of the row below
+    held, first, done = None, 0, 0  # old rows, the number of the first, and how many new ones are out
+    for strip in strips:
+        held = strip if held is None else tf.concat([held, strip], axis=1)
+        ready = int(np.searchsorted(below, first + held.shape[1]))
+        if ready == done:
+            continue
+        new = slice(done, ready)
+        rows = [tf.gather(held, side[new] - first, axis=1) for side in (above, below)]
+        yield tf.image.resize(rows[0] + (rows[1] - rows[0]) * share[new], [ready - done, new_width])
+        done = ready
+        if done < new_height:
+            held, first = held[:, above[done] - first :], int(above[done])
+
+
+def _average(streams: Sequence[Strips]) -> Strips:
+    """The mean of pictures whose strips end at different rows."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    held = [next(stream) for stream in streams]
+    while all(strip is not None for strip in held):
+        rows = min(strip.shape[1] for strip in held)
+        yield tf.add_n([strip[:, :rows] for strip in held]) / len(held)
+        held = [
+            strip[:, rows:] if strip.shape[1] > rows else next(stream, None)
+            for strip, stream in zip(held, streams, strict=True)
+        ]

@@ -1,0 +1,60 @@
+"""Outlines, against all distances between all their pixels."""
+
+import numpy as np
+import pytest
+
+from keras_crosscoop.evaluation.boundaries import boundary_matches
+
+
+def outline(ids, c):
+    height, width = ids.shape
+    return [
+        (y, x)
+        for y in range(height)
+        for x in range(width)
+        if ids[y, x] == c
+        and any(
+            0 <= y + dy < height and 0 <= x + dx < width and ids[y + dy, x + dx] != c
+            for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1))
+        )
+    ]
+
+
+def plain_matches(labels, classes, num_classes, tolerance):
+    def near(these, those):
+        return sum(any(np.hypot(y - v, x - u) <= tolerance for v, u in those) for y, x in these)
+
+    rows = []
+    for c in range(num_classes):
+        predicted, true = outline(classes, c), outline(labels, c)
+        rows.append([len(predicted), near(predicted, true), len(true), near(true, predicted)])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 3, 4])
+@pytest.mark.parametrize(("num_classes", "ids"), [(3, (0, 1, 2)), (140, (0, 63, 64, 139))])
+def test_as_all_distances(tolerance, num_classes, ids):
+    rng = np.random.default_rng(tolerance)
+    labels, classes = rng.choice(ids, (2, 5, 6)).astype(np.uint8).repeat(4, 1).repeat(4, 2)
+    found = boundary_matches(labels, np.roll(classes, 1, axis=1), num_classes, tolerance)
+    expected = plain_matches(labels, np.roll(classes, 1, axis=1), num_classes, tolerance)
+    np.testing.assert_array_equal(found, expected)
+    assert 0 < expected[:, 1].sum() < expected[:, 0].sum() or tolerance == 4
+
+
+def test_void_between_classes_hides_no_outline():
+    """As PASCAL VOC draws it, five pixels wide: the outline lies in its middle."""
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:, 10:] = 1
+    classes = labels.copy()
+    labels[:, 8:13] = 255
+    np.testing.assert_array_equal(boundary_matches(labels, classes, 2, 3), 20)
+
+
+def test_deep_inside_void_nothing_counts():
+    labels = np.full((40, 40), 255, np.uint8)
+    labels[:, :10] = 0
+    classes = np.zeros((40, 40), np.uint8)
+    classes[:, 30:] = 1
+    np.testing.assert_array_equal(boundary_matches(labels, classes, 2, 3), 0)
+    np.testing.assert_array_equal(boundary_matches(np.full_like(labels, 255), classes, 2, 3), 0)

@@ -1,0 +1,80 @@
+"""Labels made wrong on purpose are found again, and outlines drawn a little differently are not."""
+
+import numpy as np
+import pytest
+
+from keras_crosscoop.evaluation.counting import BINS, Segmented
+from keras_crosscoop.evaluation.suspects import contradictions, rank
+from keras_crosscoop.labels import VOID
+
+CLASSES = ("road", "sky", "car")
+
+
+@pytest.fixture
+def truth():
+    ids = np.zeros((40, 60), np.uint8)
+    ids[:15] = 1
+    ids[25:35, 10:30] = 2
+    return ids
+
+
+def sure(classes, bin_number=BINS - 1):
+    return Segmented(classes[None], np.full(classes.shape, bin_number, np.uint8))
+
+
+def test_a_wrong_label_is_found_where_it_is(truth):
+    labels = truth.copy()
+    labels[25:35, 10:30] = 0  # the car was forgotten
+    (region,) = contradictions("a.png", labels, sure(truth))
+    assert (region.box, region.label, region.prediction) == ((10, 25, 20, 10), 0, 2)
+    assert region.bins[-1] == region.bins.sum() == 200
+
+
+def test_regions_of_other_classes_are_apart(truth):
+    labels = truth.copy()
+    labels[25:35, 10:20] = 0
+    labels[25:35, 20:30] = 1
+    found = {(region.label, region.box) for region in contradictions("a.png", labels, sure(truth))}
+    assert found == {(0, (10, 25, 10, 10)), (1, (20, 25, 10, 10))}
+
+
+def test_outlines_void_and_doubt_are_no_contradiction(truth):
+    labels = truth.copy()
+    labels[13:15] = 0  # two rows lower
+    labels[25:35, 10:30] = VOID
+    assert contradictions("a.png", labels, sure(truth)) == []
+    labels[25:35, 10:30] = 0
+    assert contradictions("a.png", labels, sure(truth, BINS // 2 - 1)) == []
+    assert len(contradictions("a.png", labels, sure(truth, BINS // 2))) == 1
+
+
+def test_rank_goes_by_how_often_such_confidence_is_right(truth):
+    """A large region where the network is right in half of all cases stands behind a smaller one where it always is."""
+    labels = truth.copy()
+    labels[25:35, 10:30] = 0
+    small = contradictions("small.png", labels, sure(truth, BINS - 1))
+    labels[:15, :25] = 0
+    large = contradictions("large.png", labels, sure(truth, BINS - 2))
+    calibration = np.zeros((BINS, 3))
+    calibration[BINS - 2], calibration[BINS - 1] = (1000, 300, 900), (1000, 1000, 980)
+    found = rank(small + large, calibration, CLASSES, 2)
+    assert found["regions"] == [
+        {
+            "image": "small.png",
+            "box": [10, 25, 20, 10],
+            "label": "road",
+            "prediction": "car",
+            "pixels": 200,
+            "wrong": 200.0,
+        },
+        {
+            "image": "large.png",
+            "box": [0, 0, 25, 15],
+            "label": "road",
+            "prediction": "sky",
+            "pixels": 375,
+            "wrong": pytest.approx(112.5),
+        },
+    ]
+    assert [image["image"] for image in found["images"]] == ["small.png", "large.png"]
+    assert found["images"][1]["wrong"] == pytest.approx(172.5)
