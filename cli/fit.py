@@ -54,11 +54,12 @@ def fit(
     crosscoop-tf fit --resume saved_models/cityscapes-1
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.width=128
     """
-    from crosscoop_tf.progress import FitProgress
-    from crosscoop_tf.tables import print_evaluation
+    from crosscoop_tf.figures import print_evaluation
+    from crosscoop_tf.progress import EvaluateProgress, FitProgress
 
     from keras_crosscoop import evaluation, training
     from keras_crosscoop.data import dataset
+    from keras_crosscoop.evaluation.report import write_report
     from keras_crosscoop.runs import Run
 
     if resume:
@@ -73,13 +74,15 @@ def fit(
     if not run.writes:  # the first of several machines goes on
         return
     model, data, split = run.load(), dataset(settings.data.name, settings.data.dir), settings.data.val_split
-    figures = evaluation.evaluate(
-        model, data, split, center_crop=settings.evaluation.crop, on_error=settings.data.on_error
-    )
+    with EvaluateProgress() as progress:
+        figures = evaluation.evaluate(
+            model, data, split, center_crop=settings.evaluation.crop, on_error=settings.data.on_error, watch=progress
+        )
     evaluation.write_json(figures, run.folder / "metrics.json")
     evaluation.draw_examples(model, data, split, run.folder / "pictures")
+    report = write_report(run, figures, model, data)
     print_evaluation(figures)
-    click.echo(f"Run: {run.folder}   Pictures: {run.folder / 'pictures'}")
+    click.echo(f"Run: {run.folder}   Report: {report}")
 
 
 def _check_alone(context: click.Context) -> None:

@@ -10,6 +10,7 @@ from crosscoop_tf.evaluate import evaluate
 from crosscoop_tf.fit import fit
 from crosscoop_tf.info import info
 from crosscoop_tf.predict import predict
+from crosscoop_tf.report import report
 from crosscoop_tf.summary import summary
 
 BAD_INPUT = 2
@@ -31,6 +32,7 @@ def commands(context: click.Context) -> None:
     crosscoop-tf fit --dataset folder --data-dir MY_DATA      train on your own images
     crosscoop-tf evaluate saved_models/street_scenes-1        measure it
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
+    crosscoop-tf report saved_models/street_scenes-1          one page with all of it, to look into
     crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
     crosscoop-tf data check cityscapes --data-dir DIR         find out now what would end a night of training
 
@@ -41,7 +43,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (fit, evaluate, predict, summary, data, info):
+for command in (fit, evaluate, predict, report, summary, data, info):
     commands.add_command(command)
 
 

@@ -25,7 +25,7 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     "devices": set(),
     "runs": BELOW | {"config"},
     "training": BELOW | {"config", "devices", "runs"},
-    "evaluation": BELOW,
+    "evaluation": BELOW | {"config", "runs"},
     "__init__": BELOW | {"config", "runs", "training", "evaluation"},
 }
 FOREIGN_TO_LIBRARY = {"click", "rich", "crosscoop_tf", "cli"}

@@ -1,0 +1,134 @@
+"""The report of several runs, side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, NamedTuple
+
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation.inference import Inference
+from keras_crosscoop.evaluation.report import charts, examples, panels, tables
+from keras_crosscoop.evaluation.report.measured import history
+from keras_crosscoop.evaluation.report.reporting import looking
+from keras_crosscoop.evaluation.report.writing import write
+from keras_crosscoop.images import VOID_COLOUR
+from keras_crosscoop.runs import Run
+
+EXAMPLES = 6
+
+
+class Compared(NamedTuple):
+    """A run, what `evaluate` measured of it, and on what."""
+
+    run: Run
+    figures: Mapping[str, Any]
+    dataset: Dataset
+
+    @property
+    def output(self) -> str:
+        """The one that stands for the run: the ensemble, if there is one."""
+        return list(self.figures["outputs"])[-1]
+
+    @property
+    def scores(self) -> list[float | None]:
+        """Mean IoU of each image."""
+        return [of_image["mean_iou"][self.output] for of_image in self.figures["per_image"]]
+
+
+def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], target: Path) -> None:
+    """Writes several runs side by side as one HTML page.
+
+    Where all were measured on the same images, those are shown on which they differ most.
+
+    Args:
+        runs: each with what `evaluate` measured of it, and on what.
+        target: the page.
+
+    Raises:
+        InputError: a run's weights or an image of the data set cannot be read, or the page cannot be written.
+    """
+    compared = [Compared(*run) for run in runs]
+    letters = [ascii_uppercase[index % 26] * (index // 26 + 1) for index in range(len(compared))]
+    names = [f"{letter}: {each.run.folder.absolute().name}" for letter, each in zip(letters, compared, strict=True)]
+    rows = [
+        (index, letter, output, of_output)
+        for index, (letter, each) in enumerate(zip(letters, compared, strict=True))
+        for output, of_output in each.figures["outputs"].items()
+    ]
+    write(
+        "comparison.html",
+        target,
+        title="Runs compared",
+        names=names,
+        letters=letters,
+        compared=compared,
+        differences=tables.differences([each.run.settings for each in compared]),
+        rows=rows,
+        columns=tables.FIGURES,
+        best={
+            figure.key: tables.best([row[-1][figure.key] for row in rows], more_is_better=figure.more_is_better)
+            for figure in tables.FIGURES
+        },
+        series=charts.COLOURS,
+        curves=_learning_curves(letters, compared),
+        per_class=_per_class(compared),
+        best_of=tables.best,
+        void=VOID_COLOUR,
+        examples=_examples(letters, compared),
+    )
+
+
+def _per_class(compared: Sequence[Compared]) -> dict[str, list[float | None]]:
+    """IoU of every run, by class; None where a run does not know it, too."""
+    of_runs = [each.figures["outputs"][each.output]["per_class"] for each in compared]
+    names = dict.fromkeys(name for of_run in of_runs for name in of_run)
+    return {name: [of_run[name]["iou"] if name in of_run else None for of_run in of_runs] for name in names}
+
+
+def _learning_curves(letters: Sequence[str], compared: Sequence[Compared]) -> list[charts.Chart]:
+    losses, ious = [], []
+    for series, (letter, each) in enumerate(zip(letters, compared, strict=True)):
+        epochs = history(each.run)
+        losses += [
+            charts.Curve(f"{letter}, training", "loss", epochs, series),
+            charts.Curve(f"{letter}, validation", "val_loss", epochs, series, dashed=True),
+        ]
+        ious.append(charts.Curve(f"{letter} {each.output}", f"val_{each.output}_mean_iou", epochs, series))
+    return charts.learning_curves(losses, ious)
+
+
+def _examples(letters: Sequence[str], compared: Sequence[Compared]) -> list[examples.Example]:
+    first = compared[0]
+    if any(_measured_on(each) != _measured_on(first) for each in compared):
+        return []
+    names = [f"{letter} {each.output}" for letter, each in zip(letters, compared, strict=True)]
+    scores = dict(zip(names, [each.scores for each in compared], strict=True))
+    shown = examples.opened(first.dataset, first.figures, _most_different(scores))
+    for name, each in zip(names, compared, strict=True):
+        inference = Inference(each.run.load(), **looking(each.figures))
+        for example in shown:
+            probabilities = example.sampled(inference(example.image)[each.output])
+            example.panels.append(panels.of_output(name, probabilities, each.run.palette))
+    return shown
+
+
+def _measured_on(each: Compared) -> tuple:
+    images = [of_image["image"] for of_image in each.figures["per_image"]]
+    return each.figures["dataset"], each.figures["split"], each.figures["crop"], each.run.classes, images
+
+
+def _most_different(scores: Mapping[str, Sequence[float | None]]) -> list[examples.Choice]:
+    """The images whose scores lie farthest apart."""
+    apart = {
+        index: max(of_image) - min(of_image)
+        for index, of_image in enumerate(zip(*scores.values(), strict=True))
+        if None not in of_image
+    }
+    return [
+        examples.Choice(
+            f"{100 * apart[index]:.1f} points of mean IoU apart",
+            index,
+            {panel: of_images[index] for panel, of_images in scores.items()},
+        )
+        for index in sorted(apart, key=lambda index: -apart[index])[:EXAMPLES]
+    ]
