@@ -1,32 +1,83 @@
-"""`crosscoop-tf predict`: pictures of what a run sees in images."""
+"""`crosscoop-tf predict`: what a run sees in images and videos."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
+from crosscoop_tf.inference_options import inference_options
 from crosscoop_tf.quiet import TensorFlowCommand
+
+FOUND_FAILURES = 1
 
 
 @click.command(cls=TensorFlowCommand)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option(
+    "--output-head",
+    type=click.Choice(["ensemble", "top", "bottom", "single"]),
+    help="Which network's classes; the ensemble's by default, where there are two.",
+)
+@inference_options
+@click.option("--probabilities", is_flag=True, help="Also write {stem}.npz: probabilities (H, W, C), classes (C,).")
+@click.option("--no-overlay", is_flag=True, help="Write class ids alone, no pictures of images under their colours.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many images of one size, one after another, go through the network together; on GPUs more are faster.",
+)
 @click.option("--force", is_flag=True, help="Write over files of earlier predictions.")
-def predict(run: Path, images: tuple[Path, ...], output: Path, force: bool) -> None:
-    """Segment images: for each a palette PNG of class ids, and the image under its classes' colours, with a legend.
+def predict(
+    run: Path,
+    paths: tuple[Path, ...],
+    output: Path,
+    output_head: str | None,
+    probabilities: bool,
+    no_overlay: bool,
+    batch_size: int,
+    force: bool,
+    **inference: Any,
+) -> None:
+    """Segment images and videos: for each a palette PNG of class ids, and it under its classes' colours, with a legend.
+
+    A SOURCE is an image, a video, a folder, whose images are taken at any depth, or a quoted glob. Results lie in the
+    same subfolders as what they are of: {stem}.png and {stem}_overlay.png; of a video {stem}.mp4, and its frames in
+    {stem}/000001.png and so on. What fails is named, the others go on; it exits with 1 then.
 
     \b
     crosscoop-tf predict saved_models/street_scenes-1 photo.jpg --output pictures
-    crosscoop-tf predict saved_models/street_scenes-1 holiday/*.jpg --output pictures --force
+    crosscoop-tf predict saved_models/street_scenes-1 "holiday/**/*.jpg" --output pictures --force
+    crosscoop-tf predict saved_models/camvid-1 large.png --output out --window 513 --scales 0.5,1,1.5 --flip
+    crosscoop-tf predict saved_models/camvid-1 drive.mp4 --output out     # pip install "keras-crosscoop[video]"
     """
-    from rich.console import Console
-    from rich.progress import track
+    from crosscoop_tf.progress import passing_bar
 
-    from keras_crosscoop import evaluation
+    from keras_crosscoop.evaluation.inference import Inference
+    from keras_crosscoop.evaluation.predicting import Predicting
+    from keras_crosscoop.evaluation.predictor import Predictor
+    from keras_crosscoop.evaluation.sources import check_targets, find_sources, make_folders
     from keras_crosscoop.runs import Run
 
     opened = Run.open(run)
-    targets = evaluation.targets(images, output, force=force)
-    model = opened.load()
-    for image, target in track(targets, description="Segmenting", console=Console(stderr=True)):
-        evaluation.draw_prediction(model, image, target, opened.classes, opened.palette)
+    sources = find_sources(paths, output)
+    total = sum(source.pictures() for source in sources)
+    check_targets(sources, overlay=not no_overlay, probabilities=probabilities, force=force)
+    predictor = Predictor(Inference(opened.load(), **inference), output_head, probabilities=probabilities)
+    predicting = Predicting(predictor, opened.classes, opened.palette, overlay=not no_overlay, batch_size=batch_size)
+    make_folders(sources)
+    failed = 0
+    with passing_bar() as bar:
+        task = bar.add_task("Segmenting", total=total)
+        for error in predicting(sources):
+            if error:
+                failed += 1
+                bar.console.print(f"crosscoop-tf: {error}", markup=False, highlight=False, soft_wrap=True)
+            bar.advance(task)
     click.echo(f"Pictures: {output}")
+    if failed:
+        click.echo(f"crosscoop-tf: {failed} of {len(sources)} could not be segmented, see above.", err=True)
+        sys.exit(FOUND_FAILURES)

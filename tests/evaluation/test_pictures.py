@@ -1,11 +1,8 @@
 """Pictures, pixel by pixel."""
 
 import numpy as np
-import pytest
-from PIL import Image
 
-from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation import overlay, targets
+from keras_crosscoop.evaluation import overlay
 from keras_crosscoop.evaluation.pictures import OPACITY, colours
 from keras_crosscoop.images import VOID_COLOUR
 
@@ -39,13 +36,3 @@ def test_a_legend_wraps_rather_than_runs_out_of_the_picture():
     narrow = overlay(np.zeros((20, 12, 3), np.uint8), ids, names, PALETTE * 4)
     wide = overlay(np.zeros((20, 12, 3), np.uint8), ids[:, :1].repeat(12, 1), names, PALETTE * 4)
     assert narrow.height - 20 > 10 * (wide.height - 20) / 2
-
-
-def test_targets_refuse_two_images_of_one_name(tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        Image.new("RGB", (4, 4)).save(tmp_path / folder / "x.png")
-    images = [tmp_path / "a/x.png", tmp_path / "b/x.png"]
-    with pytest.raises(InputError, match="Two images would be written"):
-        targets(images, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

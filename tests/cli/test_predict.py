@@ -1,0 +1,114 @@
+"""`crosscoop-tf predict`: files in, files out, and what it says of those that fail."""
+
+import inspect
+
+import numpy as np
+import pytest
+from crosscoop_tf.predict import predict
+from helpers import photograph
+from PIL import Image
+
+from keras_crosscoop import load
+from keras_crosscoop.evaluation import Inference
+from keras_crosscoop.images import read_label
+
+
+@pytest.fixture
+def photos(halves, tmp_path):
+    """Three images in `photos`, two of them of one name."""
+    for source, target in (("0.png", "a.png"), ("1.png", "x/a.png"), ("2.png", "x/b.png")):
+        (tmp_path / "photos" / target).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / target).write_bytes((halves / "images/val" / source).read_bytes())
+    return tmp_path / "photos"
+
+
+def written(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_predict_writes_ids_and_an_overlay(crosscoop, run_folder, photos, tmp_path):
+    code, out, err = crosscoop("predict", run_folder, "photos", "--output", "out")
+    assert (code, out, err) == (0, "Pictures: out\n", "")
+    assert written(tmp_path / "out") == ["a.png", "a_overlay.png"] + [
+        f"x/{stem}{ending}" for stem in "ab" for ending in (".png", "_overlay.png")
+    ]
+    model = load(run_folder)
+    for name in ("a.png", "x/a.png", "x/b.png"):
+        np.testing.assert_array_equal(read_label(tmp_path / "out" / name), model.segment(photos / name))
+    with Image.open(tmp_path / "out/a.png") as ids:
+        assert ids.mode == "P"
+        assert ids.getpalette()[:6] == [0x10, 0x20, 0x30, 0xF0, 0xE0, 0xD0]
+
+
+def test_options_reach_inference(crosscoop, run_folder, tmp_path):
+    pixels = photograph(48, 64)[0].astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    options = ("--window=24", "--overlap=0.5", "--scales=0.75,1", "--flip", "--output-head=top", "--probabilities")
+    assert crosscoop("predict", run_folder, "*.png", "--output=out", "--no-overlay", *options).code == 0
+    assert written(tmp_path / "out") == ["photo.npz", "photo.png"]
+    inference = Inference(load(run_folder), window=24, overlap=0.5, scales=(0.75, 1), flip=True)
+    with np.load(tmp_path / "out/photo.npz") as saved:
+        assert list(saved["classes"]) == ["dark", "bright"]
+        np.testing.assert_allclose(saved["probabilities"], inference(pixels)["top"], atol=1e-3)
+
+
+def test_defaults_are_those_of_inference():
+    options = predict.make_context("predict", ["run", "photo.png", "--output=out"]).params
+    of_inference = inspect.signature(Inference).parameters
+    for name in ("window", "overlap", "scales", "flip"):
+        assert options[name] == of_inference[name].default
+
+
+@pytest.mark.parametrize("scales", ["1,x", "", "0.5;1", "1,,2"])
+def test_scales_are_numbers(crosscoop, run_folder, photos, scales):
+    code, _, err = crosscoop("predict", run_folder, "photos", "--output=out", f"--scales={scales}")
+    assert code == 2
+    assert f"such as 0.5,1,1.5. Received: {scales!r}" in err
+
+
+@pytest.mark.parametrize("options", [["--scales=0,1"], ["--output-head=single"]])
+def test_bad_options_leave_nothing(crosscoop, run_folder, photos, tmp_path, options):
+    assert crosscoop("predict", run_folder, "photos", "--output=out", *options).code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(crosscoop, run_folder, photos, tmp_path):
+    whole = (photos / "a.png").read_bytes()
+    (photos / "cut[bold].png").write_bytes(whole[: len(whole) // 2])
+    (photos / "text.png").write_text("no image")
+    code, _, err = crosscoop("predict", run_folder, "photos", "--output", "out")
+    assert code == 1
+    lines = err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("crosscoop-tf: The image cannot be read (")
+    assert lines[0].endswith("Received: photos/cut[bold].png")
+    assert lines[1].endswith("Received: photos/text.png")
+    assert lines[2] == "crosscoop-tf: 2 of 5 could not be segmented, see above."
+    assert {name for name in written(tmp_path / "out") if "overlay" not in name} == {"a.png", "x/a.png", "x/b.png"}
+
+
+def test_what_is_not_there_is_named_before_anything_is_written(crosscoop, run_folder, photos, tmp_path):
+    code, _, err = crosscoop("predict", run_folder, photos, "gone.png", "--output", "out")
+    assert code == 2
+    assert err.startswith("crosscoop-tf: There is no such file")
+    assert err.endswith("Received: gone.png\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_overwrites_only_when_told(crosscoop, run_folder, photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.png").write_text("mine")
+    code, _, err = crosscoop("predict", run_folder, photos / "a.png", "--output", "out")
+    assert code == 2
+    assert "--force" in err
+    assert (tmp_path / "out/a.png").read_text() == "mine"
+    assert crosscoop("predict", run_folder, photos / "a.png", "--output", "out", "--force").code == 0
+    assert read_label(tmp_path / "out/a.png").shape == (32, 48)
+
+
+def test_predict_never_writes_over_its_own_image(crosscoop, run_folder, photos):
+    before = (photos / "a.png").read_bytes()
+    code, _, err = crosscoop("predict", run_folder, photos / "a.png", "--output", "photos", "--force")
+    assert code == 2
+    assert "A source would be overwritten by a prediction" in err
+    assert (photos / "a.png").read_bytes() == before

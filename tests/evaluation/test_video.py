@@ -1,0 +1,112 @@
+"""Videos: the frames that were written come back, and predictions on them frame by frame."""
+
+import sys
+
+import numpy as np
+import pytest
+from helpers import refused
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation import Inference, video
+from keras_crosscoop.evaluation.pictures import under_colours
+from keras_crosscoop.evaluation.predicting import Predicting
+from keras_crosscoop.evaluation.predictor import Predictor
+from keras_crosscoop.evaluation.sources import find_sources, make_folders
+from keras_crosscoop.images import read_label
+
+pytest.importorskip("imageio_ffmpeg")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # imageio-ffmpeg leaves pipes so
+
+CLASSES = ("road", "sky", "car")
+PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
+LEVELS = (20, 90, 160, 230, 125)  # of grey, a frame each
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Five frames of flat grey, 64x48, 7.5 a second."""
+    path = tmp_path / "clip.mp4"
+    with video.movie(path, 7.5) as append:
+        for level in LEVELS:
+            append(np.full((48, 64, 3), level, np.uint8))
+    return path
+
+
+def test_frames_come_back(clip):
+    assert video.about(clip) == (7.5, 5)
+    frames = list(video.read_frames(clip))
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 5
+    np.testing.assert_allclose([frame.mean() for frame in frames], LEVELS, atol=3)  # H.264 is lossy
+
+
+def test_odd_sizes_are_filled_up_by_what_is_beside(tmp_path):
+    with video.movie(tmp_path / "odd.mp4", 5) as append:
+        append(np.full((47, 63, 3), 200, np.uint8))
+    [frame] = video.read_frames(tmp_path / "odd.mp4")
+    assert frame.shape == (48, 64, 3)
+    np.testing.assert_allclose(frame, 200, atol=4)
+
+
+def test_a_movie_is_there_whole_or_not_at_all(tmp_path):
+    def fail():
+        with video.movie(tmp_path / "film.mp4", 5) as append:
+            append(np.zeros((48, 64, 3), np.uint8))
+            raise InputError("A frame cannot be read. Received: frame 2")
+
+    refused(fail)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", None])
+def test_a_broken_video_is_named(clip, content):
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    assert str(clip) in refused(video.about, clip)
+    assert str(clip) in refused(list, video.read_frames(clip))
+    [source] = find_sources([clip], clip.parent / "out")
+    assert source.pictures() == 1
+
+
+def test_without_the_extra_it_is_told_what_to_install(clip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    [source] = find_sources([clip], clip.parent / "out")
+    assert 'pip install "keras-crosscoop[video]"' in refused(source.pictures)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_predictions_on_a_video(pair, clip, batch_size):
+    model = pair()
+    sources = find_sources([clip], clip.parent / "out")
+    assert sources[0].pictures() == 5
+    make_folders(sources)
+    predictor = Predictor(Inference(model), probabilities=True)
+    assert list(Predicting(predictor, CLASSES, PALETTE, batch_size=batch_size)(sources)) == [None] * 5
+    names = [f"{number:06}{ending}" for number in range(1, 6) for ending in (".npz", ".png")]
+    assert sorted(path.name for path in sources[0].target.iterdir()) == names
+    film = clip.parent / "out/clip.mp4"
+    assert video.about(film) == (7.5, 5)
+    drawn = list(video.read_frames(film))
+    for number, frame in enumerate(video.read_frames(clip)):
+        ids = read_label(sources[0].target / f"{number + 1:06}.png")
+        assert np.mean(ids == model.segment(frame)) > 0.999
+        expected = under_colours(frame, ids, PALETTE)
+        assert np.abs(drawn[number][:48].astype(float) - expected).mean() < 8  # H.264 halves the colours' resolution
+
+
+def test_a_video_that_breaks_off_leaves_no_film_and_the_next_goes_on(pair, clip, monkeypatch):
+    def broken(path):
+        for number, frame in enumerate(read_frames(path)):
+            if number == 3 and path == clip:
+                raise InputError(f"The video cannot be read. Received: {path}")
+            yield frame
+
+    read_frames = video.read_frames
+    monkeypatch.setattr(video, "read_frames", broken)
+    other = clip.with_name("other.mp4")
+    other.write_bytes(clip.read_bytes())
+    sources = find_sources([clip, other], clip.parent / "out")
+    make_folders(sources)
+    outcomes = list(Predicting(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
+    assert [str(outcome)[:9] for outcome in outcomes] == ["None"] * 3 + ["The video"] + ["None"] * 5
+    assert not (clip.parent / "out/clip.mp4").exists()
+    assert video.about(clip.parent / "out/other.mp4").frames == 5
