@@ -17,7 +17,7 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option(
     "--crop",
     type=click.IntRange(min=0),
-    help="Measure on the middle so many pixels; 0 for whole images. By default as the run.",
+    help="Measure on the middle so many pixels; 0 for whole images. By default as the run, but predictions are of all.",
 )
 @inference_options
 @click.option(
@@ -76,13 +76,14 @@ def evaluate(
     opened.check_classes(data)
     split = split or own.val_split
     data.check_split(split)
+    own_crop = None if save_predictions else opened.settings.evaluation.crop
     predictions = save_predictions and evaluation.Predictions(save_predictions, data, split, force=force)
     with EvaluateProgress(quiet=form is not None) as progress:
         figures = evaluation.evaluate(
             opened.load(),
             data,
             split,
-            center_crop=opened.settings.evaluation.crop if crop is None else crop or None,
+            center_crop=own_crop if crop is None else crop or None,
             on_error=own.on_error,
             list_suspects=suspects,
             predictions=predictions,

@@ -66,8 +66,8 @@ def evaluate(
         Of a split whose labels its makers keep, only how many images there were.
 
     Raises:
-        InputError: there is no such split, it has no labels and no predictions are asked for, or a file of it cannot
-            be used.
+        InputError: there is no such split, it has no labels and no predictions are asked for, predictions are asked for
+            of crops, or a file cannot be used.
     """
     inference = Inference(model, **looking)
     if predictions is None and split in dataset.unlabelled:
@@ -75,6 +75,8 @@ def evaluate(
             f'The labels of split "{split}" of data set "{dataset.name}" are kept by its makers. Write predictions for '
             f"them by --save-predictions DIR, or name another split. Received: {split!r}"
         )
+    if predictions is not None and center_crop is not None:
+        raise InputError(f"Predictions are written of whole images. Measure without a crop. Received: {center_crop=}")
     skipped = Skipped() if on_error == "skip" else on_error
     samples = load_dataset(dataset, split, center_crop=center_crop, on_error=skipped)
     pairs, outputs = dataset.find(split), model.output_choices

@@ -50,7 +50,7 @@ def movie(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
     try:
         with (
             written(path) as partial,
-            closing(imageio().get_writer(partial, format="FFMPEG", mode="I", fps=fps, macro_block_size=2)) as writer,
+            closing(imageio().get_writer(partial, format="FFMPEG", mode="I", fps=fps, macro_block_size=1)) as writer,
         ):
 
             def append(frame: np.ndarray) -> None:

@@ -57,6 +57,9 @@ def test_voc_is_measured_on_the_centre_crop(crosscoop, tmp_path):
     )
     assert by_recipe == of_513
     assert by_recipe["outputs"] != of_all["outputs"]
+    written = untimed(crosscoop("evaluate", "run", "--json", "--save-predictions=out").out)
+    assert written["outputs"] == of_all["outputs"]
+    assert len(list((tmp_path / "out/results/VOC2012/Segmentation/comp5_val_cls").iterdir())) == 2
 
     model, data = load(tmp_path / "run"), dataset("voc2012", tmp_path / "data")
     hits, either = np.zeros(21), np.zeros(21)

@@ -60,6 +60,13 @@ def test_other_data_sets_get_palette_images(make_folder, tmp_path, pair):
         )
 
 
+def test_crops_are_not_submitted(make_folder, tmp_path, pair):
+    data = dataset("folder", make_folder())
+    predictions = Predictions(tmp_path / "out", data, "val")
+    assert "center_crop=16" in refused(evaluate, pair(), data, "val", predictions=predictions, center_crop=16)
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_overwritten_unasked(make_folder, tmp_path):
     data = dataset("folder", make_folder())
     (tmp_path / "out").mkdir()
