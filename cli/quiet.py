@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,16 @@ class TensorFlowCommand(click.Command):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with _native_stderr_closed():
             import tensorflow  # noqa: F401
+        from PIL import Image
+
         library = logging.getLogger("keras_crosscoop")
         library.setLevel(logging.INFO)
         library.addHandler(handler := logging.StreamHandler())
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                # Pillow warns of half as many pixels as it refuses: scans, which are meant.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                return super().invoke(ctx)
         finally:
             library.removeHandler(handler)
 

@@ -112,3 +112,16 @@ def test_predict_never_writes_over_its_own_image(crosscoop, run_folder, photos):
     assert code == 2
     assert "A source would be overwritten by a prediction" in err
     assert (photos / "a.png").read_bytes() == before
+
+
+def test_bombs_are_refused_unread_and_large_scans_are_not(crosscoop, run_folder, photos, tmp_path, monkeypatch):
+    """Pillow refuses from twice its limit on, and warns from the limit on: images here have 32x48 pixels."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 48 - 1)
+    assert crosscoop("predict", run_folder, "photos", "--output=scans") == (0, "Pictures: scans\n", "")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 48 // 2 - 1)
+    code, _, err = crosscoop("predict", run_folder, "photos/a.png", "--output=bombs")
+    assert code == 1
+    assert (
+        err.splitlines()[0] == "crosscoop-tf: The image has over 1,534 pixels. Cut or shrink it. Received: photos/a.png"
+    )
+    assert written(tmp_path / "bombs") == []
