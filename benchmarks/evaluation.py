@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 from timing import medians
+from training import PAIRS
 
 from keras_crosscoop import CrossCoop, dataset, load_dataset
 from keras_crosscoop.evaluation import Inference, evaluate
@@ -40,9 +41,9 @@ def pictures(folder: Path, count: int, size: tuple[int, int]) -> Path:
     return folder
 
 
-def compare(count: int, size: tuple[int, int], rounds: int) -> None:
+def compare(pair: str, count: int, size: tuple[int, int], rounds: int) -> None:
     """`evaluate`, and the networks alone on images that lie ready in memory."""
-    model = CrossCoop(CLASSES, top="mobilenet_v2", bottom={"name": "mobilenet", "alpha": 0.75}, width=64, weights=None)
+    model = CrossCoop(CLASSES, **PAIRS[pair], weights=None)
     forward = tf.function(lambda image: model(image, training=False), reduce_retracing=True)
     with tempfile.TemporaryDirectory() as folder:
         data = dataset("folder", pictures(Path(folder), count, size))
@@ -53,13 +54,13 @@ def compare(count: int, size: tuple[int, int], rounds: int) -> None:
                 forward(image)["top"].numpy()
 
         times = medians({"networks": networks, "evaluate": lambda: evaluate(model, data, "val")}, rounds)
-    print(f"{count} images of {size[1]}x{size[0]}, light pair: ", end="")
-    print(f"{times['networks'] / times['evaluate']:.0%} of evaluate's time are the networks'")
+    print(f"{count} images of {size[1]}x{size[0]}, {pair} pair: ", end="")
+    print(f"{times['networks'] / times['evaluate']:.0%} of evaluate's time are the networks'", flush=True)
 
 
 def look(window: int | None) -> None:
     """Prints the most memory that one image of Cityscapes' size takes, in GiB."""
-    model = CrossCoop(CLASSES, top="xception65", bottom="resnet101", weights=None)
+    model = CrossCoop(CLASSES, **PAIRS["paper"], weights=None)
     image = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), np.uint8)
     for strip in Inference(model, window=window).strips(image):
         strip.numpy()
@@ -71,14 +72,13 @@ def main() -> None:
     """Prints the comparison, and the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender is timed")
-    parser.add_argument("--images", type=int, default=20, help="how many are evaluated")
     parser.add_argument("--look", choices=SIZES, help=argparse.SUPPRESS)  # what a process measures
     arguments = parser.parse_args()
     if arguments.look:
         look(SIZES[arguments.look])
         return
-    for size in ((360, 480), (720, 960)):
-        compare(arguments.images, size, arguments.rounds)
+    for pair, count in (("light", 60), ("paper", 12)):
+        compare(pair, count, (360, 480), arguments.rounds)
     for name in SIZES:
         output = subprocess.run([sys.executable, __file__, "--look", name], capture_output=True, text=True, check=True)
         print(f"The paper's pair on 2048x1024 pixels, {name}: {float(output.stdout):.1f} GiB")

@@ -10,11 +10,9 @@ from scipy import ndimage
 
 from keras_crosscoop.labels import VOID
 
-_BITS = 64  # classes in an integer, a bit each
 
-
-def boundary_matches(labels: np.ndarray, classes: np.ndarray, num_classes: int, tolerance: int) -> np.ndarray:
-    """Pixels on the outlines of each class, and how many lie near one of the same class, integers `(C, 4)`.
+def boundary_matches(labels: np.ndarray, outputs: np.ndarray, num_classes: int, tolerance: int) -> np.ndarray:
+    """Pixels on the outlines of each class, and how many lie near one of the same class, integers `(O, C, 4)`.
 
     Columns: predicted; of these, at most `tolerance` pixels from a true one; true; of these, from a predicted one. A
     pixel is on an outline if one of its four neighbours is of another class; the image's edge is none. Void, which many
@@ -23,32 +21,33 @@ def boundary_matches(labels: np.ndarray, classes: np.ndarray, num_classes: int, 
 
     Args:
         labels: true class ids and 255 for void, uint8 `(H, W)`.
-        classes: predicted ones, uint8 `(H, W)`.
+        outputs: predicted ones of several outputs, uint8 `(O, H, W)`.
         num_classes: C.
         tolerance: pixels, as the crow flies.
     """
-    matches = np.zeros((num_classes, 4), np.int64)
-    void = labels == VOID
+    matches = np.zeros((len(outputs), num_classes, 4), np.int64)
+    void, known = labels == VOID, True
     if void.all():
         return matches
-    known = True
     if void.any():
         depth, nearest = ndimage.distance_transform_edt(void, return_indices=True)
         labels, known = labels[tuple(nearest)], depth <= tolerance
-    edges, true_edges = _edges(classes) & known, _edges(labels) & known
-    for first in range(0, num_classes, _BITS):
-        of_part = slice(first, first + _BITS)
-        for column, ids, on_edge, others, on_others in (
-            (0, classes, edges, labels, true_edges),
-            (2, labels, true_edges, classes, edges),
-        ):
-            near = _spread(_bits(others, on_others, first), tolerance)
-            place = on_edge & (ids >= first) & (ids < first + _BITS)
-            found, bit = ids[place], (ids[place] - first).astype(np.uint64)
-            matched = found[(near[place] >> bit) & np.uint64(1) == 1]
-            matches[of_part, column] = np.bincount(found, minlength=num_classes)[of_part]
-            matches[of_part, column + 1] = np.bincount(matched, minlength=num_classes)[of_part]
+    integer = np.uint32 if num_classes <= 32 else np.uint64
+    true_edges, edges = _edges(labels) & known, [_edges(classes) & known for classes in outputs]
+    for first in range(0, num_classes, integer(0).itemsize * 8):
+        table = _bits(first, num_classes, integer)
+        near_truth = _spread(np.where(true_edges, table[labels], integer(0)), tolerance)
+        for of_output, classes, on_edge in zip(matches, outputs, edges, strict=True):
+            near = _spread(np.where(on_edge, table[classes], integer(0)), tolerance)
+            of_output[:, :2] += _met(classes[on_edge], near_truth[on_edge], table, num_classes)
+            of_output[:, 2:] += _met(labels[true_edges], near[true_edges], table, num_classes)
     return matches
+
+
+def _met(ids: np.ndarray, near: np.ndarray, table: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixels of each class that has a bit, and those near which there is the same class, `(C, 2)`."""
+    bits = table[ids]
+    return np.stack([np.bincount(ids[which != 0], minlength=num_classes) for which in (bits, bits & near)], axis=1)
 
 
 def _edges(ids: np.ndarray) -> np.ndarray:
@@ -60,12 +59,12 @@ def _edges(ids: np.ndarray) -> np.ndarray:
     return on_edge
 
 
-def _bits(ids: np.ndarray, on_edge: np.ndarray, first: int) -> np.ndarray:
-    """A bit for the class of each pixel on an edge, of 64 classes."""
-    table = np.zeros(VOID + 1, np.uint64)
-    some = np.arange(first, min(first + _BITS, VOID))
-    table[some] = np.uint64(1) << (some - first).astype(np.uint64)
-    return np.where(on_edge, table[ids], np.uint64(0))
+def _bits(first: int, num_classes: int, integer: type[np.unsignedinteger]) -> np.ndarray:
+    """A bit for each class from the first one on, as many as an integer has; `(256,)`."""
+    table = np.zeros(VOID + 1, integer)
+    count = min(num_classes - first, integer(0).itemsize * 8)
+    table[first : first + count] = integer(1) << np.arange(count, dtype=integer)
+    return table
 
 
 def _spread(bits: np.ndarray, distance: int) -> np.ndarray:

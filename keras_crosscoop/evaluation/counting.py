@@ -76,7 +76,7 @@ def segmented(inference: Inference, image: np.ndarray, labels: np.ndarray) -> tu
 def counts(found: Segmented, labels: np.ndarray, counted: list[np.ndarray], tolerance: int) -> Counts:
     """All counts of an image that was `segmented`, with boundaries met within so many pixels."""
     num_classes = counted[0].shape[-1]
-    return Counts(*counted, np.stack([boundary_matches(labels, ids, num_classes, tolerance) for ids in found.classes]))
+    return Counts(*counted, boundary_matches(labels, found.classes, num_classes, tolerance))
 
 
 @cache
@@ -87,10 +87,10 @@ def _counter(networks: int, num_classes: int) -> tf.types.experimental.Polymorph
 
 def _count(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Of a strip `(S, h, W, C)`: class ids, confidence bins, and the first three fields of `Counts`."""
-    probabilities = with_ensemble(probabilities)
-    outputs, num_classes = probabilities.shape[0], probabilities.shape[3]
-    classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    confidence = tf.reduce_max(probabilities, axis=-1)
+    of_outputs = with_ensemble(tf.unstack(probabilities))
+    outputs, num_classes = len(of_outputs), probabilities.shape[3]
+    classes = tf.stack([tf.argmax(each, axis=-1, output_type=tf.int32) for each in of_outputs])
+    confidence = tf.stack([tf.reduce_max(each, axis=-1) for each in of_outputs])
     bins = tf.minimum(tf.cast(confidence * BINS, tf.int32), BINS - 1)
     labels = tf.cast(labels, tf.int32)[None]
     right = tf.equal(classes, labels)
@@ -99,23 +99,26 @@ def _count(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]
     # Void pixels are counted in one more row, or bin, which is cut off again.
     void = tf.equal(labels, VOID)
     cells = (output * (num_classes + 1) + tf.where(void, num_classes, labels)) * num_classes + classes
-    confusion = tf.math.bincount(
-        tf.reshape(cells, [-1]), minlength=outputs * (num_classes + 1) * num_classes, dtype=tf.int64
-    )
-    confusion = tf.reshape(confusion, [outputs, num_classes + 1, num_classes])[:, :num_classes]
-    places = tf.reshape(output * (BINS + 1) + tf.where(void, BINS, bins), [-1])
-    sums = tf.stack(
-        [
-            tf.math.unsorted_segment_sum(tf.reshape(tf.cast(each, tf.int64), [-1]), places, outputs * (BINS + 1))
-            for each in (tf.ones_like(classes), right, tf.round(confidence * CERTAIN))
-        ],
-        axis=-1,
-    )
-    calibration = tf.reshape(sums, [outputs, BINS + 1, 3])[:, :BINS]
+    confusion = _counted(cells, outputs * (num_classes + 1) * num_classes)
+    places = output * (BINS + 1) + tf.where(void, BINS, bins)
+    calibration = [_counted(places, outputs * (BINS + 1), each) for each in (None, right, confidence * CERTAIN)]
     if outputs == 1:
         disagreement = tf.zeros([4], tf.int64)
     else:
         differ = tf.not_equal(classes[:1], classes[1:2]) & ~void
         shown = [differ, *(differ & right[number] for number in range(3))]
         disagreement = tf.stack([tf.math.count_nonzero(each) for each in shown])
-    return tf.cast(classes, tf.uint8), tf.cast(bins[-1], tf.uint8), confusion, calibration, disagreement
+    return (
+        tf.cast(classes, tf.uint8),
+        tf.cast(bins[-1], tf.uint8),
+        tf.reshape(confusion, [outputs, num_classes + 1, num_classes])[:, :num_classes],
+        tf.reshape(tf.stack(calibration, axis=-1), [outputs, BINS + 1, 3])[:, :BINS],
+        disagreement,
+    )
+
+
+def _counted(places: tf.Tensor, length: int, numbers: tf.Tensor | None = None) -> tf.Tensor:
+    """How often each place occurs, or the sum of the numbers there, which are rounded: integers, `(length,)`."""
+    if numbers is not None:  # whole ones, so exact in any order
+        numbers = tf.round(tf.reshape(tf.cast(numbers, tf.float64), [-1]))
+    return tf.cast(tf.math.bincount(tf.reshape(places, [-1]), numbers, length, dtype=tf.int64), tf.int64)

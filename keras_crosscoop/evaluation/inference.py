@@ -9,7 +9,7 @@ mirror images at test time).
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,8 @@ from keras_crosscoop.images import ImageLike, as_rgb
 from keras_crosscoop.models import Segmenter
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # of the DeepLab papers
+
+T = TypeVar("T", tf.Tensor, np.ndarray)
 
 Strips = Iterator[tf.Tensor]  # of an image from its top to its bottom, each (S, h, W, C), S networks
 
@@ -130,12 +132,12 @@ class Inference:
         )
 
 
-def with_ensemble(probabilities: tf.Tensor | np.ndarray) -> tf.Tensor | np.ndarray:
-    """Networks' probabilities `(S, ...)` as all outputs': after those of two comes their mean, the ensemble."""
-    if len(probabilities) == 1:
-        return probabilities
-    join = np.concatenate if isinstance(probabilities, np.ndarray) else tf.concat
-    return join([probabilities, (probabilities[:1] + probabilities[1:]) / 2], 0)
+def with_ensemble(of_networks: Sequence[T]) -> list[T]:
+    """The networks' probabilities as all outputs': after those of two comes their mean, the ensemble."""
+    if len(of_networks) == 1:
+        return [*of_networks]
+    top, bottom = of_networks
+    return [top, bottom, (top + bottom) / 2]
 
 
 class _Window(NamedTuple):

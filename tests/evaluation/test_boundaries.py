@@ -36,10 +36,10 @@ def plain_matches(labels, classes, num_classes, tolerance):
 def test_as_all_distances(tolerance, num_classes, ids):
     rng = np.random.default_rng(tolerance)
     labels, classes = rng.choice(ids, (2, 5, 6)).astype(np.uint8).repeat(4, 1).repeat(4, 2)
-    found = boundary_matches(labels, np.roll(classes, 1, axis=1), num_classes, tolerance)
-    expected = plain_matches(labels, np.roll(classes, 1, axis=1), num_classes, tolerance)
-    np.testing.assert_array_equal(found, expected)
-    assert 0 < expected[:, 1].sum() < expected[:, 0].sum() or tolerance == 4
+    outputs = np.stack([np.roll(classes, 1, axis=1), np.roll(labels, 2, axis=0)])
+    expected = np.stack([plain_matches(labels, each, num_classes, tolerance) for each in outputs])
+    np.testing.assert_array_equal(boundary_matches(labels, outputs, num_classes, tolerance), expected)
+    assert 0 < expected[0, :, 1].sum() < expected[0, :, 0].sum() or tolerance == 4
 
 
 def test_void_between_classes_hides_no_outline():
@@ -48,7 +48,7 @@ def test_void_between_classes_hides_no_outline():
     labels[:, 10:] = 1
     classes = labels.copy()
     labels[:, 8:13] = 255
-    np.testing.assert_array_equal(boundary_matches(labels, classes, 2, 3), 20)
+    np.testing.assert_array_equal(boundary_matches(labels, classes[None], 2, 3), 20)
 
 
 def test_deep_inside_void_nothing_counts():
@@ -56,5 +56,5 @@ def test_deep_inside_void_nothing_counts():
     labels[:, :10] = 0
     classes = np.zeros((40, 40), np.uint8)
     classes[:, 30:] = 1
-    np.testing.assert_array_equal(boundary_matches(labels, classes, 2, 3), 0)
-    np.testing.assert_array_equal(boundary_matches(np.full_like(labels, 255), classes, 2, 3), 0)
+    np.testing.assert_array_equal(boundary_matches(labels, classes[None], 2, 3), 0)
+    np.testing.assert_array_equal(boundary_matches(np.full_like(labels, 255), classes[None], 2, 3), 0)

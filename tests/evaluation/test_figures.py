@@ -60,7 +60,7 @@ def test_figures_equal_scikit_learns(pair, data, options):
         assert measured["calibration_error"] == pytest.approx(error, abs=1e-6)
         assert measured["calibration"]["pixels"] == np.bincount(bins, minlength=15).tolist()
 
-        matches = sum(boundary_matches(label, classes, 3, 3) for label, classes in zip(labels, maps, strict=True))
+        (matches,) = sum(boundary_matches(label, ids[None], 3, 3) for label, ids in zip(labels, maps, strict=True))
         precision, recall = matches[:, [1, 3]].T / np.maximum(matches[:, [0, 2]].T, 1)
         scores = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
         assert [of["boundary_f"] for of in measured["per_class"].values()] == pytest.approx(list(scores), abs=1e-12)
