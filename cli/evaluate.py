@@ -17,7 +17,8 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option(
     "--crop",
     type=click.IntRange(min=0),
-    help="Measure on the middle so many pixels; 0 for whole images. By default as the run, but predictions are of all.",
+    help="Measure on the middle so many pixels; 0 for whole images. By default as the run, but --save-predictions "
+    "and --suspects look at all of them.",
 )
 @inference_options
 @click.option(
@@ -76,7 +77,8 @@ def evaluate(
     opened.check_classes(data)
     split = split or own.val_split
     data.check_split(split)
-    own_crop = None if save_predictions else opened.settings.evaluation.crop
+    own_crop = None if save_predictions or suspects else opened.settings.evaluation.crop
+    options["window"] = options["window"] or opened.settings.evaluation.window
     predictions = save_predictions and evaluation.Predictions(save_predictions, data, split, force=force)
     with EvaluateProgress(quiet=form is not None) as progress:
         figures = evaluation.evaluate(
@@ -84,7 +86,7 @@ def evaluate(
             data,
             split,
             center_crop=own_crop if crop is None else crop or None,
-            on_error=own.on_error,
+            on_error="fail" if save_predictions else own.on_error,  # a server wants all of them
             list_suspects=suspects,
             predictions=predictions,
             watch=progress,

@@ -49,7 +49,7 @@ def print_evaluation(figures: dict[str, Any]) -> None:
     intervals = any(ends.values())
     console = Console(width=max(96, Console().width)) if intervals else Console()
     console.print(table)
-    if differ := figures["disagreement"]:
+    if (differ := figures["disagreement"]) and differ["share"]:
         who = ", ".join(f"{name} {_percent(differ[f'{name}_right'])} %" for name in ("top", "bottom", "neither"))
         console.print(
             f"The networks differ on {_percent(differ['share'])} % of the pixels. Right there: {who}; "

@@ -76,12 +76,19 @@ def fit(
     model, data, split = run.load(), dataset(settings.data.name, settings.data.dir), settings.data.val_split
     with EvaluateProgress() as progress:
         figures = evaluation.evaluate(
-            model, data, split, center_crop=settings.evaluation.crop, on_error=settings.data.on_error, watch=progress
+            model,
+            data,
+            split,
+            center_crop=settings.evaluation.crop,
+            on_error=settings.data.on_error,
+            watch=progress,
+            window=settings.evaluation.window,
         )
     evaluation.write_json(figures, run.folder / "metrics.json")
-    evaluation.draw_examples(model, data, split, run.folder / "pictures")
-    report = write_report(run, figures, model, data)
     print_evaluation(figures)
+    inference = evaluation.Inference(model, window=figures["window"])
+    evaluation.draw_examples(inference, data, split, run.folder / "pictures")
+    report = write_report(run, figures, model, data)
     click.echo(f"Run: {run.folder}   Report: {report}")
 
 

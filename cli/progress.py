@@ -128,7 +128,6 @@ class EvaluateProgress:
         self.task = self.bar.add_task("Evaluating", total=None)
 
     def __enter__(self) -> "EvaluateProgress":
-        self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -136,4 +135,5 @@ class EvaluateProgress:
 
     def __call__(self, done: int, images: int) -> None:
         """Moves the bar."""
+        self.bar.start()  # only now: what ends before takes one line
         self.bar.update(self.task, completed=done, total=images)

@@ -173,6 +173,7 @@ class Evaluation(_Section):
     """How it is measured."""
 
     crop: PositiveInt | None = None  # the middle of each image, pixels; None for whole images
+    window: PositiveInt | None = None  # what the networks see at once of an image too large for the memory, pixels
 
 
 class Settings(_Section):

@@ -46,7 +46,7 @@ def as_rgb(image: ImageLike) -> np.ndarray:
         return to_rgb(image)
     if not isinstance(image, np.ndarray):
         return read_image(image)
-    if image.ndim != 3 or image.shape[-1] != 3:
+    if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise InputError(f"An image array must be (H, W, 3), RGB. Received: an array of shape {image.shape}")
     return image
 

@@ -20,7 +20,7 @@ def open(data_dir: Path) -> Dataset:
     """The data set in `data_dir`, laid out as `ENTRY` says; its splits are those that are there.
 
     A line of `classes.txt` is a class's name and, if wanted, its colour: `traffic sign #dcdc00`. Without one, the class
-    gets its colour of the PASCAL VOC colour map.
+    gets its colour of the PASCAL VOC colour map. Split "test" may have images alone.
 
     Raises:
         InputError: `classes.txt` is missing or cannot be understood, or there is no split.
@@ -31,12 +31,15 @@ def open(data_dir: Path) -> Dataset:
     )
     if not splits:
         raise InputError(f"The folder holds no split. Lay it out as {_LAYOUT}. Received: {data_dir}")
+    images, masks = data_dir / "images", data_dir / "masks"
+    unlabelled = tuple(split for split in splits if split == "test" and not (masks / split).is_dir())
     return Dataset(
         name="folder",
         classes=classes,
         palette=palette,
         splits=splits,
-        find=lambda split: pair_folders(data_dir / "images" / split, data_dir / "masks" / split),
+        find=lambda split: pair_folders(images / split, None if split in unlabelled else masks / split),
+        unlabelled=unlabelled,
     )
 
 

@@ -30,13 +30,15 @@ class UnpairedError(InputError):
         return UnpairedError, (self.alone, self.pairs)
 
 
-def pair_folders(images: Path, labels: Path) -> list[Pair]:
-    """The pairs of two folders, subfolders included, in the order of their relative paths.
+def pair_folders(images: Path, labels: Path | None) -> list[Pair]:
+    """The pairs of two folders, subfolders included, in the order of their relative paths; without `labels`, of none.
 
     Raises:
         AbsentError: both folders are missing.
         InputError: a folder is missing, a file has no partner, or two images compete for one label.
     """
+    if labels is None:
+        return [(file, None) for _, file in sorted(_files(images, IMAGE_SUFFIXES).items())]
     if not (images.is_dir() or labels.is_dir()):
         raise AbsentError(f"A folder of the data set is missing. Is it fully extracted? Received: {images}")
     return pair_files(

@@ -1,9 +1,10 @@
 """A model, measured on a split."""
 
 import json
+import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
+from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import figures, suspects
 from keras_crosscoop.evaluation.counting import Counts, counts, segmented
@@ -66,8 +68,8 @@ def evaluate(
         Of a split whose labels its makers keep, only how many images there were.
 
     Raises:
-        InputError: there is no such split, it has no labels and no predictions are asked for, predictions are asked for
-            of crops, or a file cannot be used.
+        InputError: there is no such split, it has no labels and no predictions are asked for, predictions or
+            suspects are asked for of crops, or a file cannot be used.
     """
     inference = Inference(model, **looking)
     if predictions is None and split in dataset.unlabelled:
@@ -75,8 +77,10 @@ def evaluate(
             f'The labels of split "{split}" of data set "{dataset.name}" are kept by its makers. Write predictions for '
             f"them by --save-predictions DIR, or name another split. Received: {split!r}"
         )
-    if predictions is not None and center_crop is not None:
-        raise InputError(f"Predictions are written of whole images. Measure without a crop. Received: {center_crop=}")
+    if center_crop is not None and (predictions is not None or list_suspects):
+        raise InputError(
+            f"Predictions and suspect labels are of whole images. Measure without a crop. Received: {center_crop=}"
+        )
     skipped = Skipped() if on_error == "skip" else on_error
     samples = load_dataset(dataset, split, center_crop=center_crop, on_error=skipped)
     pairs, outputs = dataset.find(split), model.output_choices
@@ -84,7 +88,8 @@ def evaluate(
     tally = _Tally(outputs, keep=intervals)
     with readable_errors(), ThreadPoolExecutor(1) as beside:
         behind: deque = deque()
-        for (file, _), (image, labels) in zip(pairs, samples.as_numpy_iterator(), strict=True):
+        streams = names_of(pairs), pairs, samples.as_numpy_iterator()
+        for name, (file, _), (image, labels) in zip(*streams, strict=True):
             start = time.perf_counter()
             found, counted = segmented(inference, image, labels)
             seconds.append(time.perf_counter() - start)
@@ -96,7 +101,6 @@ def evaluate(
                 predictions.write(file, found.classes[-1])
             if split in dataset.unlabelled:
                 continue
-            name = Path(file.name).name
             if list_suspects:
                 regions += suspects.contradictions(name, labels, found)
             behind.append((name, beside.submit(counts, found, labels, counted, boundary_tolerance)))
@@ -129,6 +133,15 @@ def evaluate(
     if list_suspects:
         told["suspects"] = suspects.rank(regions, tally.total.calibration[-1], dataset.classes, list_suspects)
     return told
+
+
+def names_of(pairs: Sequence[Pair]) -> list[str]:
+    """What images are called: their paths below the folder that holds all of them, or their names in an archive."""
+    files = [image for image, _ in pairs]
+    if not all(isinstance(file, Path) for file in files):
+        return [Path(file.name).name for file in files]
+    root = os.path.commonpath([file.parent for file in files])
+    return [file.relative_to(root).as_posix() for file in files]
 
 
 class _Tally:

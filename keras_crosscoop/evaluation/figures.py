@@ -99,8 +99,8 @@ def intervals(
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
     found = {}
     for index, output in enumerate(outputs):
-        matrices = np.stack([of_image[index] for of_image in of_images])
-        sums = [np.tensordot(draw, matrices, axes=1) for draw in draws]
+        matrices = np.stack([of_image[index].ravel() for of_image in of_images])
+        sums = (draws.astype("float64") @ matrices).reshape(RESAMPLES, len(classes), len(classes))
         ious = np.stack([iou_per_class(matrix) for matrix in sums])
         accuracies = np.array([np.trace(matrix) / max(matrix.sum(), 1) for matrix in sums])
         means = np.array([np.nan if (value := _mean(iou)) is None else value for iou in ious])

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.memory import LARGE, too_large
 from keras_crosscoop.images import ImageLike, as_rgb
 from keras_crosscoop.models import Segmenter
+from keras_crosscoop.models.memory import LARGE, fits, needed
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # of the DeepLab papers
 
@@ -56,6 +56,7 @@ class Inference:
         self.overlap = overlap
         self.scales = tuple(scales)
         self.flip = flip
+        self._known_needs: dict[tuple[int, int], float] = {}  # bytes, of sizes asked for
         if window is not None and window < 1:
             raise InputError(f"A window is at least 1 pixel, or None for whole images. Received: {window=}")
         if not 0 <= overlap < 1:
@@ -84,8 +85,8 @@ class Inference:
         Raises:
             InputError: the image is too large for the memory.
         """
-        seen = [min(self.window or np.inf, round(max(self.scales) * length)) for length in image.shape[:2]]
-        if seen[0] * seen[1] > LARGE and too_large(tf.function(self._probabilities), tf.TensorSpec((*seen, 3))):
+        height, width = (min(self.window or np.inf, round(max(self.scales) * side)) for side in image.shape[:2])
+        if height * width > LARGE and not fits(self._needed(height, width)):
             raise self._too_large(image)
         try:
             yield from _average([self._at_scale(image, scale) for scale in self.scales])
@@ -123,6 +124,11 @@ class Inference:
     def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
         logits = self.model(tf.cast(image, "float32")[None], training=False)
         return tf.stack([tf.nn.softmax(logits[side][0]) for side in self.model.sides])
+
+    def _needed(self, height: int, width: int) -> float:
+        if (height, width) not in self._known_needs:
+            self._known_needs[height, width] = needed(self._probabilities, (height, width, 3))
+        return self._known_needs[height, width]
 
     def _too_large(self, image: np.ndarray) -> InputError:
         height, width, _ = image.shape

@@ -8,15 +8,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.files import written
 from keras_crosscoop.images import RGB, palette_table
 from keras_crosscoop.labels import VOID
-from keras_crosscoop.models import Segmenter
 
 OPACITY = 0.6  # of the classes' colours over the image
 
 
-def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
+def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
     """Pictures of a few images spread over a split: image, truth and prediction, side by side, with a legend.
 
     Those that cannot be read are left out: this follows `evaluate`, which has told of them.
@@ -28,7 +28,8 @@ def draw_examples(model: Segmenter, dataset: Dataset, split: str, folder: Path, 
             image, truth = dataset.read(*pairs[index])
         except InputError:
             continue
-        prediction = model.segment(image)
+        *_, probabilities = inference(image).values()
+        prediction = probabilities.argmax(axis=-1).astype(np.uint8)
         panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
         picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)

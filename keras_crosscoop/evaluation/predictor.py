@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_crosscoop.errors import unknown
 from keras_crosscoop.evaluation.inference import Inference
-from keras_crosscoop.evaluation.memory import LARGE
+from keras_crosscoop.models.memory import LARGE
 
 
 class Prediction(NamedTuple):

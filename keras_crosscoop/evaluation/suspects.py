@@ -69,9 +69,12 @@ def rank(regions: list[Region], calibration: np.ndarray, classes: tuple[str, ...
     """
     pixels, right, _ = calibration.T
     accuracy = right / np.maximum(pixels, 1)
+    accuracy[accuracy <= 0.5] = 0  # in doubt the label is right
     listed, of_images = [], {}
     for region in regions:
         wrong = float(region.bins @ accuracy)
+        if wrong < 1:
+            continue
         of_images[region.image] = of_images.get(region.image, 0.0) + wrong
         listed.append(
             {

@@ -20,6 +20,7 @@ from keras_crosscoop.metrics import Confusion, MeanLoss
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     from keras_crosscoop.models.accumulation import accumulate
+    from keras_crosscoop.models.memory import LARGE, fits, needed
     from keras_crosscoop.models.remat import recomputed
 
 ENSEMBLE = "ensemble"
@@ -250,12 +251,18 @@ class Segmenter(keras.Model):
             probabilities: whether to give those of all classes too, float32 `(H, W, C)`.
 
         Raises:
-            InputError: the image cannot be read, or there is no such output.
+            InputError: the image cannot be read or is too large for the memory, or there is no such output.
         """
         output = output or self.output_choices[-1]
         if output not in self.output_choices:
             raise unknown("output", output, self.output_choices)
-        logits = self.predict_on_batch(as_rgb(image)[None])
+        image = as_rgb(image)
+        if _ON_TENSORFLOW and image.shape[0] * image.shape[1] > LARGE and not fits(needed(self, (1, *image.shape))):
+            raise InputError(
+                "The memory does not hold what the networks make of the image. Look at it through "
+                f"evaluation.Inference(model, window=513), say. Received: {image.shape[1]}x{image.shape[0]} pixels"
+            )
+        logits = self.predict_on_batch(image[None])
         scores = self.scores(logits, output)[0]
         classes = ops.convert_to_numpy(ops.argmax(scores, axis=-1)).astype("uint8")
         if not probabilities:

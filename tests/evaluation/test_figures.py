@@ -115,14 +115,27 @@ def test_intervals_are_those_of_the_binomial():
     assert high == pytest.approx(0.69, abs=0.02)
 
 
-def test_a_class_that_is_nowhere_counts_nowhere(pair, data):
-    found = evaluate(pair(num_classes=3), data, "val", intervals=True)
+def test_a_class_that_is_nowhere_counts_nowhere():
     absent = figures._of_output(np.array([[3, 1], [0, 0]]), np.zeros((15, 3)), np.zeros((2, 4)), ["a", "b"])
     assert absent["per_class"]["b"] == {"iou": 0.0, "accuracy": None, "dice": 0.0, "boundary_f": None}
     assert absent["mean_accuracy"] == 0.75
-    ends = found["outputs"]["ensemble"]["intervals"]
-    low, high = ends["mean_iou"]
-    assert low <= found["outputs"]["ensemble"]["mean_iou"] <= high
+
+
+def test_images_of_one_name_in_two_folders_are_told_apart(make_folder, pair):
+    root = make_folder()
+    for kind in ("images", "masks"):
+        (root / kind / "val/more").mkdir()
+        (root / kind / "val/more/000.png").write_bytes((root / kind / "val/001.png").read_bytes())
+    found = evaluate(pair(), dataset("folder", root), "val")["per_image"]
+    assert [image["image"] for image in found] == ["000.png", "001.png", "more/000.png"]
+    assert found[2]["mean_iou"] == found[1]["mean_iou"] != found[0]["mean_iou"]
+
+
+def test_intervals_on_request(pair, data):
+    found = evaluate(pair(), data, "val", intervals=True)
+    of_images = [image["pixel_accuracy"]["top"] for image in found["per_image"]]
+    low, high = found["outputs"]["top"]["intervals"]["pixel_accuracy"]
+    assert [low, high] == pytest.approx([min(of_images), max(of_images)])  # each alone in a 27th of the resamples
 
 
 def test_what_was_skipped_is_told(make_folder, pair):

@@ -10,7 +10,8 @@ import tensorflow as tf
 from helpers import photograph, refused
 
 from keras_crosscoop import DeepLabV3Plus
-from keras_crosscoop.evaluation import Inference, inference, memory
+from keras_crosscoop.evaluation import Inference, inference
+from keras_crosscoop.models import memory
 
 
 @pytest.fixture
@@ -148,10 +149,16 @@ def test_large_images_are_refused_before_they_fill_the_memory(model, monkeypatch
     """Seven tensors of 2.4 and more Gbytes do not fit into one, but windows do."""
     image = np.broadcast_to(np.uint8(0), (10000, 15000, 3))
     free = SimpleNamespace(available=10**9)
+    asked = []
+    monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
-    message = refused(next, Inference(model).strips(image))
+    looking = Inference(model)
+    message = refused(next, looking.strips(image))
     assert "--window" in message
     assert message.endswith("Received: 15000x10000 pixels, window=None")
+    assert refused(next, looking.strips(image)) == message
+    assert len(asked) == 1, "it takes seconds"
+    assert "evaluation.Inference(model, window=513)" in refused(model.segment, image)
     assert next(Inference(model, window=32, overlap=0).strips(image[:40, :50])).shape == (2, 8, 50, 4)
 
 

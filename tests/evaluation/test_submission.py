@@ -65,6 +65,7 @@ def test_crops_are_not_submitted(make_folder, tmp_path, pair):
     predictions = Predictions(tmp_path / "out", data, "val")
     assert "center_crop=16" in refused(evaluate, pair(), data, "val", predictions=predictions, center_crop=16)
     assert not (tmp_path / "out").exists()
+    assert "center_crop=16" in refused(evaluate, pair(), data, "val", list_suspects=1, center_crop=16)
 
 
 def test_nothing_is_overwritten_unasked(make_folder, tmp_path):
@@ -83,6 +84,18 @@ def test_two_images_of_one_name_are_refused(make_folder, tmp_path):
         (root / kind / "val/more/000.png").write_bytes((root / kind / "val/000.png").read_bytes())
     message = refused(Predictions, tmp_path / "out", dataset("folder", root), "val")
     assert message.startswith(f"Two images would be written to {tmp_path / 'out/000.png'}.")
+
+
+def test_images_alone_are_a_split_to_predict_on(make_folder, tmp_path, pair):
+    root = make_folder()
+    (root / "images/test/more").mkdir(parents=True)
+    for name in ("b.png", "more/a.png"):
+        (root / "images/test" / name).write_bytes((root / "images/val/000.png").read_bytes())
+    data = dataset("folder", root)
+    assert data.splits == ("train", "val", "test")
+    assert "--save-predictions" in refused(evaluate, pair(), data, "test")
+    evaluate(pair(), data, "test", predictions=Predictions(tmp_path / "out", data, "test"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
 
 
 def test_a_split_without_labels_points_at_predictions(tmp_path, pair):

@@ -49,15 +49,15 @@ def test_outlines_void_and_doubt_are_no_contradiction(truth):
 
 
 def test_rank_goes_by_how_often_such_confidence_is_right(truth):
-    """A large region where the network is right in half of all cases stands behind a smaller one where it always is."""
+    """However confident the network is."""
     labels = truth.copy()
     labels[25:35, 10:30] = 0
     small = contradictions("small.png", labels, sure(truth, BINS - 1))
     labels[:15, :25] = 0
     large = contradictions("large.png", labels, sure(truth, BINS - 2))
     calibration = np.zeros((BINS, 3))
-    calibration[BINS - 2], calibration[BINS - 1] = (1000, 300, 900), (1000, 1000, 980)
-    found = rank(small + large, calibration, CLASSES, 2)
+    calibration[BINS - 2], calibration[BINS - 1] = (1000, 520, 900), (1000, 1000, 980)
+    found = rank(large + small, calibration, CLASSES, 2)
     assert found["regions"] == [
         {
             "image": "small.png",
@@ -73,8 +73,17 @@ def test_rank_goes_by_how_often_such_confidence_is_right(truth):
             "label": "road",
             "prediction": "sky",
             "pixels": 375,
-            "wrong": pytest.approx(112.5),
+            "wrong": pytest.approx(195),
         },
     ]
-    assert [image["image"] for image in found["images"]] == ["small.png", "large.png"]
-    assert found["images"][1]["wrong"] == pytest.approx(172.5)
+    assert found["images"] == [
+        {"image": "large.png", "wrong": pytest.approx(299)},  # with the car in it
+        {"image": "small.png", "wrong": 200.0},
+    ]
+
+
+def test_a_network_that_is_mostly_wrong_suspects_nothing(truth):
+    labels = truth.copy()
+    labels[25:35, 10:30] = 0
+    calibration = np.tile([1000, 500, 900], (BINS, 1))
+    assert rank(contradictions("a.png", labels, sure(truth)), calibration, CLASSES, 2) == {"regions": [], "images": []}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation.evaluating import names_of
 from keras_crosscoop.evaluation.report import panels
 from keras_crosscoop.evaluation.report.panels import Panel
 
@@ -95,17 +95,16 @@ def opened(dataset: Dataset, figures: Mapping[str, Any], choices: Sequence[Choic
 
 
 def _pairs(dataset: Dataset, figures: Mapping[str, Any]) -> list[Pair]:
-    """The files behind `per_image`, which leaves out what was skipped but keeps the order."""
-    files, found = iter(dataset.find(figures["split"])), []
-    for of_image in figures["per_image"]:
-        pair = next((pair for pair in files if Path(pair[0].name).name == of_image["image"]), None)
-        if pair is None:
-            raise InputError(
-                f'The run was measured on an image that data set "{dataset.name}" no longer holds. Remove the run\'s '
-                f"metrics.json, and it is measured anew. Received: {of_image['image']}"
-            )
-        found.append(pair)
-    return found
+    """The files behind `per_image`."""
+    pairs = dataset.find(figures["split"])
+    by_name = dict(zip(names_of(pairs), pairs, strict=True))
+    names = [of_image["image"] for of_image in figures["per_image"]]
+    if gone := [name for name in names if name not in by_name]:
+        raise InputError(
+            f'The run was measured on an image that data set "{dataset.name}" no longer holds. Remove the run\'s '
+            f"metrics.json, and it is measured anew. Received: {gone[0]}"
+        )
+    return [by_name[name] for name in names]
 
 
 def _read(dataset: Dataset, pair: Pair, crop: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,7 @@ def measured(
             settings.data.val_split,
             center_crop=settings.evaluation.crop,
             on_error=settings.data.on_error,
+            window=settings.evaluation.window,
             watch=watch,
         )
         write_json(figures, path)

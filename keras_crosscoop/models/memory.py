@@ -1,6 +1,8 @@
 """How much memory a network takes for an image: asked before a large one, as Linux kills who takes too much of it."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import psutil
 import tensorflow as tf
@@ -9,11 +11,14 @@ LARGE = 2048 * 2048  # pixels; to ask takes seconds, which smaller images are no
 _SCRATCH = 1.5  # times what tensors take: kernels' own (measured on whole images of 2048x1024)
 
 
-def too_large(network: tf.types.experimental.PolymorphicFunction, image: tf.TensorSpec) -> bool:
-    """Whether a network's pass over an image of this size takes more memory than is free; of a CPU, GPUs tell."""
-    if tf.config.list_logical_devices("GPU"):
-        return False
-    return _SCRATCH * _peak(network.get_concrete_function(image).graph) > psutil.virtual_memory().available
+def fits(need: float) -> bool:
+    """Whether so many bytes are free; of a CPU: GPUs tell when they are not."""
+    return bool(tf.config.list_logical_devices("GPU")) or need <= psutil.virtual_memory().available
+
+
+def needed(network: Callable[[tf.Tensor], Any], shape: tuple[int, ...]) -> float:
+    """Bytes that a network's pass over floats of this shape takes, about."""
+    return _SCRATCH * _peak(tf.function(network).get_concrete_function(tf.TensorSpec(shape)).graph)
 
 
 def _peak(graph: tf.Graph) -> int:
