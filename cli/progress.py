@@ -131,7 +131,8 @@ class EvaluateProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:
+            self.bar.stop()
 
     def __call__(self, done: int, images: int) -> None:
         """Moves the bar."""
