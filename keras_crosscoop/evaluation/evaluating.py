@@ -136,10 +136,11 @@ def evaluate(
 
 
 def names_of(pairs: Sequence[Pair]) -> list[str]:
-    """What images are called: their paths below the folder that holds all of them, or their names in an archive."""
+    """What images are called: their names, or where two have one, their paths below the folder that holds them all."""
     files = [image for image, _ in pairs]
-    if not all(isinstance(file, Path) for file in files):
-        return [Path(file.name).name for file in files]
+    names = [Path(file.name).name for file in files]
+    if len({*names}) == len(names) or not all(isinstance(file, Path) for file in files):
+        return names
     root = os.path.commonpath([file.parent for file in files])
     return [file.relative_to(root).as_posix() for file in files]
 
