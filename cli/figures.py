@@ -9,17 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_crosscoop.evaluation import best_and_worst
+from keras_crosscoop.evaluation.figures import FIGURES, best_and_worst
 
-_MEANS = {
-    "mean_iou": "mean IoU",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "class accuracy",
-    "frequency_weighted_iou": "weighted IoU",
-    "mean_dice": "Dice",
-    "mean_boundary_f": "boundary F",
-    "calibration_error": "calibration error",
-}
 _EXTREMES = 3  # images named on either side
 
 
@@ -41,11 +32,11 @@ def print_evaluation(figures: dict[str, Any]) -> None:
         )
         table.add_row(escape(name), *cells)
     table.add_section()
-    for figure, title in _MEANS.items():
-        cells = (_percent(of[figure], ends[output].get(figure)) for output, of in outputs.items())
-        if figure == "mean_boundary_f":
-            title += f", {figures['boundary_tolerance']} px"
-        table.add_row(title, *cells, style="bold" if figure == "mean_iou" else "")
+    for key, name, _ in FIGURES:
+        cells = (_percent(of[key], ends[output].get(key)) for output, of in outputs.items())
+        if key == "mean_boundary_f":
+            name += f", {figures['boundary_tolerance']} px"
+        table.add_row(name, *cells, style="bold" if key == "mean_iou" else "")
     intervals = any(ends.values())
     console = Console(width=max(96, Console().width)) if intervals else Console()
     console.print(table)

@@ -59,7 +59,7 @@ def fit(
 
     from keras_crosscoop import evaluation, training
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.evaluation.report import write_report
+    from keras_crosscoop.evaluation.report import measure, write_report
     from keras_crosscoop.runs import Run
 
     if resume:
@@ -73,21 +73,12 @@ def fit(
     del progress  # and with it the network that was trained: another is measured
     if not run.writes:  # the first of several machines goes on
         return
-    model, data, split = run.load(), dataset(settings.data.name, settings.data.dir), settings.data.val_split
+    model, data = run.load(), dataset(settings.data.name, settings.data.dir)
     with EvaluateProgress() as progress:
-        figures = evaluation.evaluate(
-            model,
-            data,
-            split,
-            center_crop=settings.evaluation.crop,
-            on_error=settings.data.on_error,
-            watch=progress,
-            window=settings.evaluation.window,
-        )
-    evaluation.write_json(figures, run.folder / "metrics.json")
+        figures = measure(run, model, data, progress)
     print_evaluation(figures)
     inference = evaluation.Inference(model, window=figures["window"])
-    evaluation.draw_examples(inference, data, split, run.folder / "pictures")
+    evaluation.draw_examples(inference, data, figures["split"], run.folder / "pictures")
     report = write_report(run, figures, model, data)
     click.echo(f"Run: {run.folder}   Report: {report}")
 

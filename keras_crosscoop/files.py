@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from keras_crosscoop.errors import InputError
+
 
 class Stored(Protocol):
     """What a `Path` has of a file that can be read, also of one in an archive or a record: its bytes, and its name."""
@@ -42,6 +44,18 @@ def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it is a folder that is none, say: what failed before tells more
             partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those that it lies in, where they are not there yet.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}") from error
 
 
 def require_room(folder: Path, size: int) -> None:

@@ -1,7 +1,7 @@
 """Figures from counts: what is told of a model on a split."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,25 @@ from keras_crosscoop.metrics import iou_per_class
 
 LEVEL = 0.95  # of the intervals
 RESAMPLES = 1000
+
+
+class Figure(NamedTuple):
+    """One number that is told of an output: its key, its name, and whether more of it is better."""
+
+    key: str
+    name: str
+    more_is_better: bool = True
+
+
+FIGURES = (  # of a whole split
+    Figure("mean_iou", "mean IoU"),
+    Figure("pixel_accuracy", "pixel accuracy"),
+    Figure("mean_accuracy", "mean class accuracy"),
+    Figure("frequency_weighted_iou", "IoU weighted by frequency"),
+    Figure("mean_dice", "mean Dice"),
+    Figure("mean_boundary_f", "mean boundary F"),
+    Figure("calibration_error", "calibration error", more_is_better=False),
+)
 
 
 def figures(counts: Counts, outputs: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:

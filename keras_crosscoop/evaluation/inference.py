@@ -199,8 +199,9 @@ def _resized(strips: Strips, size: tuple[int, int], new_size: tuple[int, int]) -
         rows = [tf.gather(held, side[new] - first, axis=1) for side in (above, below)]
         yield tf.image.resize(rows[0] + (rows[1] - rows[0]) * share[new], [ready - done, new_width])
         done = ready
-        if done < new_height:
-            held, first = held[:, above[done] - first :], int(above[done])
+        if done == new_height:
+            return
+        held, first = held[:, above[done] - first :], int(above[done])
 
 
 def _average(streams: Sequence[Strips]) -> Strips:

@@ -13,11 +13,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import video
-from keras_crosscoop.evaluation.pictures import save, under_colours, with_legend
+from keras_crosscoop.evaluation.pictures import overlay, save, under_colours, with_legend
 from keras_crosscoop.evaluation.pipeline import ahead, batches, behind
 from keras_crosscoop.evaluation.predictor import Prediction, Predictor
 from keras_crosscoop.evaluation.sources import IDS, OVERLAY, PROBABILITIES, VIDEO, Source, ending
@@ -127,22 +126,19 @@ class Predicting:
     def _write_image(self, picture: Picture, prediction: Prediction) -> None:
         self._write_classes(picture, prediction)
         if self.overlay:
-            drawn = self._draw(picture, prediction, legend=np.unique(prediction.ids))
+            drawn = overlay(picture.pixels, prediction.ids, self.classes, self.palette)
             save(drawn, ending(picture.target, OVERLAY))
 
     def _write_frame(self, append: Callable[[np.ndarray], None] | None, frame: Picture, prediction: Prediction) -> None:
         self._write_classes(frame, prediction)
         if append:  # of one height all along, and so of one legend
-            append(np.asarray(self._draw(frame, prediction, legend=range(len(self.classes)))))
+            coloured = under_colours(frame.pixels, prediction.ids, self.palette)
+            append(np.asarray(with_legend(coloured, range(len(self.classes)), self.classes, self.palette)))
 
     def _write_classes(self, picture: Picture, prediction: Prediction) -> None:
         write_label(ending(picture.target, IDS), prediction.ids, self.palette)
         if prediction.probabilities is not None:
             write_probabilities(ending(picture.target, PROBABILITIES), prediction.probabilities, self.classes)
-
-    def _draw(self, picture: Picture, prediction: Prediction, legend: Iterable[int]) -> Image.Image:
-        coloured = under_colours(picture.pixels, prediction.ids, self.palette)
-        return with_legend(coloured, legend, self.classes, self.palette)
 
 
 def write_probabilities(path: Path, probabilities: np.ndarray, classes: Sequence[str]) -> None:

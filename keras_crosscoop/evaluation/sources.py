@@ -9,6 +9,7 @@ from pathlib import Path
 from keras_crosscoop.data.pairing import IMAGE_SUFFIXES
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import video
+from keras_crosscoop.files import make_folder
 
 IDS, OVERLAY, PROBABILITIES, VIDEO = ".png", "_overlay.png", ".npz", ".mp4"  # how the names of results end
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
@@ -138,13 +139,7 @@ def make_folders(sources: Sequence[Source]) -> None:
         InputError: one cannot be made.
     """
     for source in sources:
-        folder = source.target if source.is_video else source.target.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}"
-            ) from error
+        make_folder(source.target if source.is_video else source.target.parent)
 
 
 def _identity(path: Path) -> tuple[int, int]:

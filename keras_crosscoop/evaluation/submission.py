@@ -7,7 +7,7 @@ import numpy as np
 from keras_crosscoop.data import CATALOGUE, Dataset
 from keras_crosscoop.data.spec import Submission
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import Stored
+from keras_crosscoop.files import Stored, make_folder
 from keras_crosscoop.images import write_grey, write_label
 
 
@@ -49,12 +49,7 @@ class Predictions:
             InputError: the file cannot be written.
         """
         target = self.target(image)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"The folder cannot be made ({error.strerror}). Name another. Received: {target.parent}"
-            ) from error
+        make_folder(target.parent)
         if ids := self._submission.ids:
             write_grey(target, np.array(ids, np.uint8)[classes])
         else:

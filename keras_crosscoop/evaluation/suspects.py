@@ -15,7 +15,7 @@ from keras_crosscoop.labels import VOID
 
 MOST = 20  # regions an image that are remembered
 _THIN = np.ones((3, 3), bool)  # what does not hold it is an outline drawn a little differently
-_SURE = BINS // 2  # bins from here on: the predicted class is likelier than all others together
+_SURE = BINS // 2  # bins from here on: about half of all probability or more is one class's
 
 
 @dataclass(frozen=True)

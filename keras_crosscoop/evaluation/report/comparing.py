@@ -6,6 +6,7 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation.figures import FIGURES
 from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.report import charts, examples, panels, tables
 from keras_crosscoop.evaluation.report.measured import history
@@ -64,10 +65,10 @@ def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], tar
         compared=compared,
         differences=tables.differences([each.run.settings for each in compared]),
         rows=rows,
-        columns=tables.FIGURES,
+        columns=FIGURES,
         best={
             figure.key: tables.best([row[-1][figure.key] for row in rows], more_is_better=figure.more_is_better)
-            for figure in tables.FIGURES
+            for figure in FIGURES
         },
         series=charts.COLOURS,
         curves=_learning_curves(letters, compared),

@@ -8,9 +8,32 @@ from typing import Any
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.evaluating import evaluate, write_json
+from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
 
 History = list[dict[str, float]]  # an epoch's figures; what it did not measure is left out
+
+
+def measure(
+    run: Run, model: Segmenter, dataset: Dataset, watch: Callable[[int, int], object] = lambda done, images: None
+) -> dict[str, Any]:
+    """Measures a run's network as its settings say, and writes the figures to its `metrics.json`.
+
+    Raises:
+        InputError: as of `evaluate`.
+    """
+    settings = run.settings
+    figures = evaluate(
+        model,
+        dataset,
+        settings.data.val_split,
+        center_crop=settings.evaluation.crop,
+        on_error=settings.data.on_error,
+        window=settings.evaluation.window,
+        watch=watch,
+    )
+    write_json(figures, run.folder / "metrics.json")
+    return figures
 
 
 def measured(
@@ -28,17 +51,7 @@ def measured(
     """
     path = run.folder / "metrics.json"
     if not path.exists():
-        settings = run.settings
-        figures = evaluate(
-            run.load(),
-            dataset,
-            settings.data.val_split,
-            center_crop=settings.evaluation.crop,
-            on_error=settings.data.on_error,
-            window=settings.evaluation.window,
-            watch=watch,
-        )
-        write_json(figures, path)
+        measure(run, run.load(), dataset, watch)
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
         _, _ = figures["outputs"], figures["per_image"]

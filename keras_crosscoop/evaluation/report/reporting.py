@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation.figures import FIGURES
 from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.report import charts, examples, panels, tables
 from keras_crosscoop.evaluation.report.measured import History, history
@@ -41,7 +42,7 @@ def write_report(
         run=run,
         settings=config.dump(run.settings),
         figures=figures,
-        rows=tables.FIGURES,
+        rows=FIGURES,
         series=charts.COLOURS,
         curves=_learning_curves(history(run), figures),
         confusions={name: tables.confusion(output["confusion"]) for name, output in figures["outputs"].items()},

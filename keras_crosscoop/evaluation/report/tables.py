@@ -9,25 +9,6 @@ import numpy as np
 from keras_crosscoop.config import Settings
 
 
-class Figure(NamedTuple):
-    """One number that is told of an output: its key, its name, and whether more of it is better."""
-
-    key: str
-    name: str
-    more_is_better: bool = True
-
-
-FIGURES = (
-    Figure("mean_iou", "mean IoU"),
-    Figure("pixel_accuracy", "pixel accuracy"),
-    Figure("mean_accuracy", "mean class accuracy"),
-    Figure("frequency_weighted_iou", "IoU weighted by frequency"),
-    Figure("mean_dice", "mean Dice"),
-    Figure("mean_boundary_f", "mean boundary F"),
-    Figure("calibration_error", "calibration error", more_is_better=False),
-)
-
-
 def best(values: Sequence[float | None], *, more_is_better: bool = True) -> set[int]:
     """Which of them are best, to the tenth of a percent that is shown; none where all are equal."""
     shown = {index: round(value, 3) for index, value in enumerate(values) if value is not None}
