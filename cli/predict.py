@@ -7,6 +7,7 @@ from typing import Any
 import click
 from crosscoop_tf.inference_options import inference_options
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.server_option import check_server_options, opened_predictor, server_option
 
 FOUND_FAILURES = 1
 
@@ -30,8 +31,11 @@ FOUND_FAILURES = 1
     show_default=True,
     help="How many images of one size, one after another, go through the network together; on GPUs more are faster.",
 )
+@server_option
 @click.option("--force", is_flag=True, help="Write over files of earlier predictions.")
+@click.pass_context
 def predict(
+    context: click.Context,
     run: Path,
     paths: tuple[Path, ...],
     output: Path,
@@ -39,6 +43,7 @@ def predict(
     probabilities: bool,
     no_overlay: bool,
     batch_size: int,
+    server: str | None,
     force: bool,
     **inference: Any,
 ) -> None:
@@ -53,12 +58,12 @@ def predict(
     crosscoop-tf predict saved_models/street_scenes-1 "holiday/**/*.jpg" --output pictures --force
     crosscoop-tf predict saved_models/camvid-1 large.png --output out --window 513 --scales 0.5,1,1.5 --flip
     crosscoop-tf predict saved_models/camvid-1 drive.mp4 --output out     # pip install "keras-crosscoop[video]"
+    crosscoop-tf predict saved_models/camvid-1 photos --output out --server http://localhost:8501
     """
+    check_server_options(context)
     from crosscoop_tf.progress import passing_bar
 
-    from keras_crosscoop.evaluation.inference import Inference
     from keras_crosscoop.evaluation.predicting import Predicting
-    from keras_crosscoop.evaluation.predictor import Predictor
     from keras_crosscoop.evaluation.sources import check_targets, find_sources, make_folders
     from keras_crosscoop.runs import Run
 
@@ -66,11 +71,11 @@ def predict(
     sources = find_sources(paths, output)
     total = sum(source.pictures() for source in sources)
     check_targets(sources, overlay=not no_overlay, probabilities=probabilities, force=force)
-    predictor = Predictor(Inference(opened.load(), **inference), output_head, probabilities=probabilities)
-    predicting = Predicting(predictor, opened.classes, opened.palette, overlay=not no_overlay, batch_size=batch_size)
-    make_folders(sources)
+    wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed = 0
-    with passing_bar() as bar:
+    with opened_predictor(opened, server, output_head, **wanted) as predictor, passing_bar() as bar:
+        predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
+        make_folders(sources)
         task = bar.add_task("Segmenting", total=total)
         for error in predicting(sources):
             if error:

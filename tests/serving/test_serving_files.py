@@ -1,0 +1,119 @@
+"""What TensorFlow Serving reads beside a SavedModel can be read, and means what it should."""
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from helpers import photograph, refused
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from keras_crosscoop.export.serving_files import WARMUP, write_server_files, write_warmup
+
+IMAGE = photograph(24, 32)[0].astype(np.uint8)
+ENCODED = tf.io.encode_png(IMAGE).numpy()
+
+
+def test_requests_to_warm_up_with_are_answered(tmp_path, server):
+    """One for each signature, as TensorFlow Serving makes them of a version before it serves it."""
+    write_warmup(tmp_path, "cars", IMAGE, ENCODED)
+    assert [path.name for path in tmp_path.iterdir()] == [WARMUP]
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(str(tmp_path / "tf_serving_warmup_requests"))
+    ]
+    requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
+    assert list(requests) == ["serving_default", "serve_bytes", "probabilities"]
+    assert {request.model_spec.name for request in requests.values()} == {"cars"}
+    found = {}
+    for signature, request in requests.items():
+        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+        found[signature] = server.served.predict(1, signature, inputs)
+    classes = found["serving_default"]["classes"]
+    assert classes.shape == (1, 24, 32)
+    np.testing.assert_array_equal(found["serve_bytes"]["classes"], classes)
+    np.testing.assert_array_equal(found["probabilities"]["probabilities"].argmax(-1), classes)
+
+
+def test_warming_up_needs_the_extra_and_a_folder(tmp_path, monkeypatch):
+    message = refused(write_warmup, tmp_path / "none", "cars", IMAGE, ENCODED)
+    assert "cannot be written (" in message
+    assert message.endswith(f"Received: {tmp_path / 'none' / WARMUP}")
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    assert 'pip install "keras-crosscoop[serving]"' in refused(write_warmup, tmp_path, "cars", IMAGE, ENCODED)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["street_scenes-1", "two cars", 'a "b" \\ {c}', "Straße"])
+def test_models_config(tmp_path, name):
+    assert write_server_files(tmp_path, name) == []
+    found = text_format.Parse(
+        (tmp_path / "models.config").read_bytes(), model_server_config_pb2.ModelServerConfig()
+    ).model_config_list.config
+    assert [(model.name, model.base_path, model.model_platform) for model in found] == [
+        (name, f"/models/{name}", "tensorflow")
+    ]
+    assert (tmp_path / "models.config").read_bytes().isascii()
+
+
+def test_the_policy_that_models_config_suggests(tmp_path):
+    write_server_files(tmp_path, "cars")
+    text = (tmp_path / "models.config").read_text()
+    (policy,) = (line.strip("# ") for line in text.splitlines() if "versions: 1" in line)
+    text = text.replace('platform: "tensorflow"', f'platform: "tensorflow" {policy}')
+    found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config[0]
+    assert list(found.model_version_policy.specific.versions) == [1]
+
+
+def batching_parameters():
+    """TensorFlow Serving's message, which tensorflow-serving-api lacks: session_bundle_config.proto."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="batching.proto", package="tensorflow.serving", syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name]
+    )
+    message = file.message_type.add(name="BatchingParameters")
+    kind = descriptor_pb2.FieldDescriptorProto
+    wrapped = ["max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"]
+    for number, name in enumerate(wrapped, 1):
+        value = {"type": kind.TYPE_MESSAGE, "type_name": ".google.protobuf.Int64Value"}
+        message.field.add(name=name, number=number, label=kind.LABEL_OPTIONAL, **value)
+    message.field.add(name="allowed_batch_sizes", number=6, label=kind.LABEL_REPEATED, type=kind.TYPE_INT64)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))()
+
+
+def test_batching_parameters(tmp_path):
+    write_server_files(tmp_path, "cars")
+    text = (tmp_path / "batching_parameters.txt").read_text()
+    found = text_format.Parse(text, batching_parameters())
+    assert list(found.allowed_batch_sizes) == sorted(set(found.allowed_batch_sizes))
+    assert found.allowed_batch_sizes[-1] == found.max_batch_size.value > 1  # TensorFlow Serving insists
+    assert min(found.batch_timeout_micros.value, found.num_batch_threads.value, found.max_enqueued_batches.value) > 0
+    assert "ONE SIZE" in text
+
+
+def test_what_a_user_changed_stays(tmp_path):
+    assert write_server_files(tmp_path, "cars") == []
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before.keys() == {"models.config", "batching_parameters.txt"}
+    assert write_server_files(tmp_path, "cars") == []
+    (tmp_path / "batching_parameters.txt").write_text("max_batch_size { value: 2 }\n")
+    assert write_server_files(tmp_path, "cars") == [tmp_path / "batching_parameters.txt"]
+    assert (tmp_path / "batching_parameters.txt").read_text() == "max_batch_size { value: 2 }\n"
+    assert (tmp_path / "models.config").read_bytes() == before["models.config"]
+    (tmp_path / "batching_parameters.txt").unlink()
+    assert write_server_files(tmp_path, "cars") == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a/b"])
+def test_names_that_no_model_can_have(tmp_path, name):
+    assert f"Received: {name!r}" in refused(write_server_files, tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    assert "cannot be written (No such file or directory)" in refused(write_server_files, tmp_path / "none", "cars")
