@@ -46,8 +46,8 @@ class Exported(tf.Module):
         return self.serving_default(image)
 
 
-def export(model, folder, *, leave_out=()):
-    """Writes it, less some of its signatures."""
+def export(model, folder):
+    """Writes it."""
     module = Exported(model)
-    names = {"serving_default", "serve_bytes", "probabilities"} - set(leave_out)
+    names = ("serving_default", "serve_bytes", "probabilities")
     tf.saved_model.save(module, folder, {name: getattr(module, name) for name in names})

@@ -9,7 +9,6 @@ import grpc
 import numpy as np
 import pytest
 from helpers import free_ports, refused
-from serving.exported import export
 from serving.model_server import running
 
 from keras_crosscoop.evaluation.server import connected, trouble
@@ -78,19 +77,18 @@ def test_a_model_that_is_not_loaded(server, url):
 
 
 @pytest.mark.parametrize("missing", ["serve_bytes", "serving_default", "probabilities"])
-def test_a_signature_is_missing(run, tmp_path, missing):
-    export(run.load(), tmp_path / "1", leave_out=[missing])
-    with running(tmp_path, "m") as server:
-        for url, of_classes in ((server.rest, "serve_bytes"), (server.grpc, "serving_default")):
-            for probabilities in (False, True):
-                if missing == ("probabilities" if probabilities else of_classes):
-                    message = refused(use, url, "m", probabilities=probabilities)
-                    assert f'model "m" has no signature "{missing}", but ' in message
-                    assert "Serve what crosscoop-tf export writes." in message
-                else:
-                    assert use(url, "m", probabilities=probabilities).ids.shape == (20, 24)
-            if missing == "probabilities":  # and so its metadata tell no count
-                assert "model has at least 3 classes, and the run 2." in refused(use, url, "m", 2)
+def test_a_signature_is_missing(server, url, monkeypatch, missing):
+    monkeypatch.delitem(server.served.definitions[1], missing)
+    of_classes = "serving_default" if url == server.grpc else "serve_bytes"
+    for probabilities in (False, True):
+        if missing == ("probabilities" if probabilities else of_classes):
+            message = refused(use, url, probabilities=probabilities)
+            assert f'model "a street-1" has no signature "{missing}", but ' in message
+            assert "Serve what crosscoop-tf export writes." in message
+        else:
+            assert use(url, probabilities=probabilities).ids.shape == (20, 24)
+    if missing == "probabilities":  # and so its metadata tell no count
+        assert "model has at least 3 classes, and the run 2." in refused(use, url, classes=2)
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
