@@ -33,7 +33,7 @@ class Served:
         faults: what becomes of the next requests instead of an answer, each a function that gets the handler of REST or
             the context of gRPC; None leaves one as it is.
         refuses: given a signature and its inputs, why these are refused, or None.
-        log: of each prediction its signature and the shape of its input.
+        log: of each prediction its signature, the shape of its input, and which outputs were asked for, if not all.
         requests: how many came, of any kind.
     """
 
@@ -80,7 +80,7 @@ class Served:
         if set(inputs) != set(definition.inputs):
             message = f"input size does not match signature: {len(inputs)}!={len(definition.inputs)}"
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
-        self.log.append((signature, *(tuple(tensor.shape) for tensor in inputs.values())))
+        self.log.append((signature, *(tuple(tensor.shape) for tensor in inputs.values()), tuple(outputs)))
         if why := self.refuses(signature, inputs):
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, why)
         if unknown := set(outputs) - set(definition.outputs):

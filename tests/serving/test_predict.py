@@ -83,9 +83,9 @@ def test_videos_leave_stderr_to_errors(server, run, tmp_path):
 @pytest.mark.parametrize(("options", "sizes"), [([], [1, 1, 1, 1]), (["--batch-size=2"], [2, 1, 1])])
 def test_images_of_one_size_go_together(predict, server, url, run, photos, options, sizes):
     assert predict(run.folder, photos, "--output=out", "--server", url, *options)[0] == 0
-    signature = "serving_default" if url.startswith("grpc") else "serve_bytes"
-    assert [name for name, _ in server.served.log] == [signature] * len(sizes)
-    assert [shape[0] for _, shape in server.served.log] == sizes
+    asked = ("serving_default", ("classes",)) if url == server.grpc else ("serve_bytes", ())
+    assert [(signature, outputs) for signature, _, outputs in server.served.log] == [asked] * len(sizes)
+    assert [shape[0] for _, shape, _ in server.served.log] == sizes
 
 
 def test_no_weights_are_loaded(predict, url, run, photos, tmp_path):

@@ -165,13 +165,26 @@ def test_predictions_over_rest(server, body, told):
     assert f"crosscoop-tf exports ({told})." in refused(use, server.rest)
 
 
-def test_ids_beyond_the_classes(server):
-    for first, count in ((3, 4), (-1, 0)):
-        ids = np.full((1, 20, 24), 0)
-        ids[:] = first
-        body = b'{"predictions": %s}' % str(ids.tolist()).encode()
-        server.served.faults.extend([None, None, sends(200, body)])
-        assert f"model has at least {count} classes, and the run 3." in refused(use, server.rest)
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (3, "The server's model has at least 4 classes, and the run 3."),
+        (-1, "The server's model has at least 0 classes, and the run 3."),
+        (0.5, "crosscoop-tf exports (classes are float64 of shape (1, 20, 24))."),
+    ],
+)
+def test_values_that_are_no_ids(server, value, told):
+    ids = np.full((1, 20, 24), value).tolist()
+    server.served.faults.extend([None, None, sends(200, b'{"predictions": %s}' % str(ids).encode())])
+    assert told in refused(use, server.rest)
+
+
+@pytest.mark.parametrize("size", [(1200, 1200), (640, 640)])
+def test_messages_may_be_large(server, size):
+    """Over 4 MiB, the limit of gRPC itself: the larger image, and the smaller one's probabilities."""
+    image = np.zeros((*size, 3), np.uint8)
+    with connected(server.grpc, "a street-1", 3, probabilities=size == (640, 640)) as predictor:
+        assert predictor(image).ids.shape == size
 
 
 @pytest.mark.parametrize(
@@ -232,3 +245,24 @@ def test_a_path_in_front_is_kept(exported):
         assert use(server.rest, "m").ids.shape == (20, 24)
         assert use(f"{server.rest}/v1/models/m/versions/1").ids.shape == (20, 24)
         assert 'no model "m" (404 Not Found). Say' in refused(use, server.rest.removesuffix("/serving"), "m")
+
+
+def test_patience_comes_back():
+    pauses, outcomes = [], iter([trouble.PassingError] * 5 + [1] + [trouble.PassingError, 2])
+
+    def call():
+        outcome = next(outcomes)
+        if outcome is trouble.PassingError:
+            raise outcome("busy")
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trouble.time, "sleep", pauses.append)
+        patiently = trouble.Patience()
+        for expected in (None, None, 1, 2):  # four times in vain, once in vain, at once, the second time
+            if expected is None:
+                with pytest.raises(trouble.PassingError):
+                    patiently(call)
+            else:
+                assert patiently(call) == expected
+    assert pauses == [0.25, 0.5, 1.0, 0.25]
