@@ -155,8 +155,9 @@ class PadToMultiple(keras.layers.Layer):
     def call(self, image: KerasTensor) -> KerasTensor:
         """See the class."""
         _, height, width, _ = ops.shape(image)
-        edges = [[0, 0], [0, -height % self.multiple], [0, -width % self.multiple], [0, 0]]
-        return ops.pad(image, edges, constant_values=self.value)
+        # Not -height % multiple: remainders of negative numbers are other ones in ONNX.
+        below, right = (self.multiple - 1 - (length - 1) % self.multiple for length in (height, width))
+        return ops.pad(image, [[0, 0], [0, below], [0, right], [0, 0]], constant_values=self.value)
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         """The shape that `call` gives for `shape`."""

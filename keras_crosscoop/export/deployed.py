@@ -1,6 +1,5 @@
 """What leaves the package: one graph from pixels to class ids, with all that `evaluate` and `predict` do in it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -58,6 +57,18 @@ def told(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
     """The likeliest class of each pixel, and its probability: `(B, H, W, C) -> classes, confidence (B, H, W)`."""
     classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
     return {"classes": tf.cast(classes, tf.uint8), "confidence": tf.reduce_max(probabilities, axis=-1)}
+
+
+def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
+    """Images, uint8 `(B, H, W, 3)`, brought to the size that a network was exported for: bilinear, rounded."""
+    if tuple(image.shape[1:3]) == tuple(size):
+        return image
+    return tf.cast(tf.round(tf.image.resize(image, size)), tf.uint8)
+
+
+def restored(told: dict[str, tf.Tensor], size: Any) -> dict[str, tf.Tensor]:
+    """What was `told` at another size, `(B, h, w)`, at the images' own, `(B, H, W)`: of each pixel the nearest."""
+    return {key: tf.image.resize(found[..., None], size, "nearest")[..., 0] for key, found in told.items()}
 
 
 def frozen(network: Any, *signature: tf.TensorSpec) -> Any:
