@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import grpc
 import numpy as np
@@ -70,9 +71,14 @@ def test_a_server_looks_at_videos(predict, place, tmp_path):
 
 @pipes_are_left
 def test_videos_leave_stderr_to_errors(server, run, tmp_path):
-    """In a process of its own, where nothing has told gRPC beforehand to be silent about ffmpeg's."""
+    """In a process of its own, where nothing has told gRPC beforehand to be silent about ffmpeg's.
+
+    That of the result is started in a thread while the answer to the second frame is waited for.
+    """
     with video.movie(tmp_path / "drive.mp4", fps=5) as append:
-        append(photograph(40, 48)[0].astype(np.uint8))
+        for number in range(3):
+            append(photograph(40, 48, seed=number)[0].astype(np.uint8))
+    server.served.faults.extend([None, None, None, lambda context: time.sleep(1)])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
     command = [sys.executable, "-c", "from crosscoop_tf.main import main; main()", "predict", run.folder, "drive.mp4"]
     options = ["--output=out", f"--server={server.grpc}"]
