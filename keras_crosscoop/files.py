@@ -46,6 +46,28 @@ def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_written(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `folder`, which takes that name when the block ends, and goes if it fails.
+
+    Raises:
+        InputError: `folder` is there already, or its place cannot be written.
+    """
+    make_folder(folder.parent)
+    partial = folder.with_name(f".{os.getpid()}-{folder.name}")
+    try:
+        partial.mkdir()
+    except OSError as error:
+        raise InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}") from error
+    try:
+        yield partial
+        if folder.exists():  # which `rename` would replace, were it empty
+            raise InputError(f"The folder is there already. Remove it, or name another. Received: {folder}")
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder, and those that it lies in, where they are not there yet.
 

@@ -1,1 +1,7 @@
-"""Deployment: a trained model as SavedModel, LiteRT or ONNX, and what its servers read."""
+"""Deployment: a trained network as SavedModel, LiteRT or ONNX, each proven equal to the model, and what servers read."""
+
+from keras_crosscoop.export.exporting import export
+from keras_crosscoop.export.parity import DisagreementError
+from keras_crosscoop.export.running import Exported, opened
+
+__all__ = ["DisagreementError", "Exported", "export", "opened"]

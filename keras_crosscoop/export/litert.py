@@ -10,6 +10,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, frozen, told
@@ -22,26 +23,29 @@ def write_litert(
     network: keras.Model,
     path: Path,
     size: Size,
-    quantize: Quantize = "none",
-    calibration: Iterable[np.ndarray] = (),
+    quantize: Quantize,
+    samples: Iterable[np.ndarray],
+    described: Mapping[str, Any],
 ) -> None:
     """Writes a file whose signature `serving_default` is `image`, uint8 `(1, H, W, 3)` -> `classes`, `confidence`.
 
-    Outputs are addressed by these names: their order is the converter's. Class ids are uint8 `(1, H, W)`, confidences
-    float32 alike.
+    Class ids are uint8 `(1, H, W)`, confidences float32 alike. Outputs go by these names: their order is the
+    converter's. What describes the file is appended as `labels.txt`, a class a line, and `metadata.json`, in the way of
+    TensorFlow Lite's metadata: the file is a zip file, too.
 
     Args:
         network: of `deployed`, of that size.
         path: of the file.
         size: `(H, W)`.
-        quantize: "float16" and "dynamic" (int8) store weights small; "int8" computes so, too.
-        calibration: images of that size, uint8 `(H, W, 3)`, that tell the range of every feature, for "int8".
+        quantize: "float16" and "dynamic" (8 bits) store weights small; "int8" computes with 8 bits.
+        samples: images of that size, uint8 `(H, W, 3)`, that tell the range of every feature, for "int8".
+        described: of JSON; its `classes` are the labels.
 
     Raises:
-        InputError: the converter refuses an operation, which is named.
+        InputError: an operation cannot be converted; it is named, with its layer.
     """
     image = tf.TensorSpec([1, *size, 3], tf.uint8, name="image")
-    if quantize == "none":
+    if quantize == "none":  # the products that this saves would be rounded to 8 bits one by one
         network = enlarged_last(network)
     core = frozen(lambda image: network(tf.cast(image, tf.float32), training=False), image)
     module = tf.Module()
@@ -54,18 +58,23 @@ def write_litert(
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
-            converter.representative_dataset = lambda: ([sample[None]] for sample in calibration)
+            converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
         try:
             path.write_bytes(converter.convert())
-        except (tf.lite.python.convert_phase.ConverterError, RuntimeError, ValueError) as error:
-            raise InputError("") from error
-
-
-def attach(path: Path, classes: Mapping[str, str], **facts: Any) -> None:
-    """Appends `labels.txt`, a class a line, and `metadata.json` to a LiteRT file, as its metadata tools do.
-
-    The file stays a model, and is a zip file as well: `unzip -p model.tflite labels.txt`.
-    """
+        except ConverterError as error:
+            raise InputError(f"{_reason(error)} Received: {network.name} network") from error
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labels.txt", "".join(f"{name}\n" for name in classes))
-        archive.writestr("metadata.json", json.dumps({"classes": classes, **facts}, indent=2) + "\n")
+        archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
+        archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")
+
+
+def _reason(error: ConverterError) -> str:
+    """Which operations of which layers cannot be converted."""
+    found = dict.fromkeys(
+        f"{each.operator.name} of layer {each.location.call[0].name if each.location.call else 'unknown'}"
+        for each in error.errors
+        if each.operator.name
+    )
+    if not found:
+        return f"TensorFlow Lite's converter gave up: {str(error).strip().splitlines()[0]}"
+    return f"TensorFlow Lite has no operation for {', '.join(found)}. Use others, or another --format."

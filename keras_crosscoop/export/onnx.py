@@ -1,28 +1,53 @@
 """ONNX files, through Keras's exporter."""
 
+import json
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import KerasTensor, layers, ops
 
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, Told
 from keras_crosscoop.export.rewriting import copied, rewritten
 
 
-def write_onnx(network: keras.Model, path: Path, size: Size | None = None) -> None:
+def write_onnx(network: keras.Model, path: Path, size: Size | None, described: Mapping[str, Any]) -> None:
     """Writes a file: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8 `(B, H, W)`, `confidence`, float32.
 
     Args:
         network: of `deployed`.
         path: of the file.
-        size: `(H, W)`, where it shall be fixed.
+        size: `(H, W)`; None for any.
+        described: of JSON; becomes the file's metadata, one property a key.
+
+    Raises:
+        InputError: an operation cannot be converted.
     """
+    import onnx  # of the extra
+
     image = keras.Input((*(size or (None, None)), 3), dtype="uint8", name="image")
     outputs = Told(name="told")(_padded(network)(ops.cast(image, "float32")))
     model = keras.Model(image, outputs)
     model(ops.zeros((1, *(size or (64, 64)), 3), "uint8"))  # Keras exports nothing that was never called
-    model.export(path, format="onnx", verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of Keras's, about NumPy
+        try:
+            model.export(path, format="onnx", verbose=False)
+        except (ValueError, KeyError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"Keras could not convert it to ONNX: {reason} Received: {network.name} network"
+            ) from error
+    file = onnx.load(path)
+    onnx.helper.set_model_props(file, {key: _text(value) for key, value in described.items()})
+    onnx.save(file, path)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _padded(network: keras.Model) -> keras.Model:

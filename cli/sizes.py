@@ -1,0 +1,20 @@
+"""Sizes of images on the command line."""
+
+import re
+from typing import Any
+
+import click
+
+
+class _Size(click.ParamType):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int] | str:
+        if value == "dynamic" or isinstance(value, tuple):
+            return value
+        if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)):
+            self.fail(f"A size is height x width in pixels, as 360x480, or dynamic. Received: {value!r}", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+SIZE = _Size()
