@@ -10,7 +10,7 @@ from keras_crosscoop.runs import load, warm_start
 __version__ = "0.1.0"
 
 # Each in its module, which is imported when it is first asked for: the networks also run where there is no TensorFlow.
-_NEED_TENSORFLOW = {"dataset": "data", "evaluation": "evaluation", "load_dataset": "data"}
+_NEED_TENSORFLOW = {"dataset": "data", "evaluation": "evaluation", "export": "export", "load_dataset": "data"}
 
 __all__ = [
     "CrossCoop",

@@ -26,7 +26,8 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     "runs": BELOW | {"config"},
     "training": BELOW | {"config", "devices", "runs"},
     "evaluation": BELOW | {"config", "runs"},
-    "__init__": BELOW | {"config", "runs", "training", "evaluation"},
+    "export": BELOW | {"config", "runs"},
+    "__init__": BELOW | {"config", "runs", "training", "evaluation", "export"},
 }
 FOREIGN_TO_LIBRARY = {"click", "rich", "crosscoop_tf", "cli"}
 HEAVY = {"keras_cv", "tensorflow_datasets"}

@@ -1,4 +1,4 @@
-"""Deployment: a trained network as SavedModel, LiteRT or ONNX, each proven equal to the model, and what servers read."""
+"""Deployment: a trained network as SavedModel, LiteRT or ONNX, each proven equal to the live model."""
 
 from keras_crosscoop.export.exporting import export
 from keras_crosscoop.export.parity import DisagreementError

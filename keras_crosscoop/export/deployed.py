@@ -37,12 +37,11 @@ def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.M
         size: `(H, W)`, where it shall be fixed.
     """
     sides = model.sides if output == ENSEMBLE else (output,)
-    wanted = keras.Model(model.input, [model.output[side] for side in sides], name=output)
+    wanted = keras.Model(model.input, {side: model.output[side] for side in sides}, name=output)
     network = folded(wanted, (*(size or (None, None)), 3))
-    probabilities = [layers.Softmax(name=f"{side}_softmax")(logits) for side, logits in zip(sides, network.outputs)]
-    if len(sides) > 1:
-        probabilities = [layers.Average(name="ensemble")(probabilities)]
-    return keras.Model(network.input, probabilities[0], name=output)
+    probabilities = [layers.Softmax(name=f"{side}_softmax")(network.output[side]) for side in sides]
+    found = probabilities[0] if len(sides) == 1 else layers.Average(name=f"{ENSEMBLE}_average")(probabilities)
+    return keras.Model(network.input, found, name=output)
 
 
 class Told(layers.Layer):

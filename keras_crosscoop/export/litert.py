@@ -62,7 +62,7 @@ def write_litert(
         try:
             path.write_bytes(converter.convert())
         except ConverterError as error:
-            raise InputError(f"{_reason(error)} Received: {network.name} network") from error
+            raise InputError(f"{_reason(error)} Received: output {network.name}") from error
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
         archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")

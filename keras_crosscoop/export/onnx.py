@@ -38,9 +38,7 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
             model.export(path, format="onnx", verbose=False)
         except (ValueError, KeyError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"Keras could not convert it to ONNX: {reason} Received: {network.name} network"
-            ) from error
+            raise InputError(f"ONNX cannot hold the network: {reason} Received: output {network.name}") from error
     file = onnx.load(path)
     onnx.helper.set_model_props(file, {key: _text(value) for key, value in described.items()})
     onnx.save(file, path)

@@ -13,22 +13,17 @@ import pytest
 from crosscoop_tf.main import main
 from helpers import photograph
 from PIL import Image
-from serving.exported import export
 from serving.model_server import running
 
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.server import trouble
+from keras_crosscoop.export.deployed import deployed
+from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.runs import Run, build
 
 CLASSES, PALETTE = ("road", "sky", "car"), ((10, 20, 30), (0, 0, 250), (200, 0, 0))
 TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None, "dropout": [0, 0, 0]}
-
-
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "serving: needs a TensorFlow Serving at CROSSCOOP_SERVER that serves the run CROSSCOOP_RUN"
-    )
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +43,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(run):
     """The folder of the run's exported versions."""
-    export(run.load(), run.folder / "serving" / "1")
+    write_saved_model(deployed(run.load(), "ensemble"), run.folder / "serving" / "1")
     return run.folder / "serving"
 
 
