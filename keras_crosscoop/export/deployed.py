@@ -1,14 +1,15 @@
 """What leaves the package: one graph from pixels to class ids, with all that `evaluate` and `predict` do in it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import KerasTensor, layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_crosscoop.errors import unknown
 from keras_crosscoop.export.folding import folded
+from keras_crosscoop.export.rewriting import producer
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.segmenter import ENSEMBLE
 
@@ -27,9 +28,10 @@ def chosen(model: Segmenter, output: str | None) -> str:
 
 
 def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.Model:
-    """Of one output, the network in inference: RGB in [0, 255] `(B, H, W, 3) -> probabilities (B, H, W, C)`, float32.
+    """The networks that an output needs, in inference: RGB in [0, 255] `(B, H, W, 3) -> logits [(B, H', W', C), ...]`.
 
-    What only other outputs need is not in it, nor what only training needs.
+    What only other outputs need is not in it, nor what only training needs. Logits are as large as the padded image:
+    to cut the edges off what is `told` of them takes less than to cut them off every class.
 
     Args:
         model: the trained networks; they stay as they are.
@@ -37,25 +39,29 @@ def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.M
         size: `(H, W)`, where it shall be fixed.
     """
     sides = model.sides if output == ENSEMBLE else (output,)
-    wanted = keras.Model(model.input, {side: model.output[side] for side in sides}, name=output)
-    network = folded(wanted, (*(size or (None, None)), 3))
-    probabilities = [layers.Softmax(name=f"{side}_softmax")(network.output[side]) for side in sides]
-    found = probabilities[0] if len(sides) == 1 else layers.Average(name=f"{ENSEMBLE}_average")(probabilities)
-    return keras.Model(network.input, found, name=output)
+    padded = [producer(model.output[side]).input[0] for side in sides]  # before `CropLike`
+    return folded(keras.Model(model.input, padded, name=output), (*(size or (None, None)), 3))
 
 
-class Told(layers.Layer):
-    """What is told of probabilities `(B, H, W, C)`: `classes`, uint8 `(B, H, W)`, and `confidence`, float32 alike."""
-
-    def call(self, probabilities: KerasTensor) -> dict[str, KerasTensor]:
-        """See the class."""
-        return told(probabilities)
+def probable(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The class probabilities of an output, of which the ensemble's are the mean of two networks'."""
+    return sum(map(tf.nn.softmax, logits)) / len(logits)
 
 
-def told(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The likeliest class of each pixel, and its probability: `(B, H, W, C) -> classes, confidence (B, H, W)`."""
-    classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    return {"classes": tf.cast(classes, tf.uint8), "confidence": tf.reduce_max(probabilities, axis=-1)}
+def told(logits: Sequence[tf.Tensor], size: tf.Tensor | Size) -> dict[str, tf.Tensor]:
+    """The likeliest class of each pixel and its probability, of images `(H, W)`: `classes`, `confidence`, `(B, H, W)`.
+
+    As `probable` has it, but means of one number a pixel, not of all classes'.
+    """
+    likeness = sum(map(tf.nn.softmax, logits))
+    classes = tf.cast(tf.argmax(likeness, axis=-1, output_type=tf.int32), tf.uint8)
+    confidence = tf.reduce_max(likeness, axis=-1) / len(logits)
+    return {"classes": cropped(classes, size), "confidence": cropped(confidence, size)}
+
+
+def cropped(padded: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
+    """Without what lies below and to the right of `size`: `(B, H', W', ...) -> (B, H, W, ...)`."""
+    return padded[:, : size[0], : size[1]]
 
 
 def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:

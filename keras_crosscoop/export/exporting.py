@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,8 @@ def export(
         "tensorflow": tf.__version__,
     }
     target = _target(form, folder or run.folder / form.folder, facts)
-    with folder_written(target) as partial:
-        path = partial / form.file
+    with folder_written(target) as aside:
+        path = aside / form.file
         watch("Converting", 0, 1)
         network = deployed(model, output, size if form.file else None)
         try:
@@ -95,16 +96,16 @@ def export(
                     write_saved_model(network, path, size)
                     _accompany(path, run, dataset.read(*compared[0])[0], facts)
                 case "tflite":
-                    samples = _samples(run, dataset, calibration if quantize == "int8" else 0, size)
+                    samples = partial(_samples, run, dataset, calibration, size)
                     write_litert(network, path, size, quantize, samples, _described(run, facts))
                 case "onnx":
                     write_onnx(network, path, size, _described(run, facts))
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
-            raise InputError(f"The network cannot be written ({reason}). Received: {partial.parent}") from error
+            raise InputError(f"The network cannot be written ({reason}). Received: {aside.parent}") from error
         found = {
             **facts,
-            "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
+            "bytes": sum(file.stat().st_size for file in aside.rglob("*") if file.is_file()),
             **parity(
                 opened(path),
                 live(model, output, size),
@@ -120,7 +121,7 @@ def export(
                 f"model gives them, less than {least:.2%}; nothing was exported. Allow it with --min-agreement, or "
                 f"choose another --quantize. Received: --format {name} --quantize {quantize}"
             )
-        (partial / "parity.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        (aside / "parity.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if name == "savedmodel":
         write_server_files(target.parent, run.folder.resolve().name)
     return target / form.file, found

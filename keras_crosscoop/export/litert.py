@@ -2,8 +2,9 @@
 
 import json
 import tempfile
+import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,12 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, frozen, told
+from keras_crosscoop.export.rewriting import producer
 from keras_crosscoop.export.upsampling import enlarged_last
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
+
+_TOLD = "told"  # scope of the operations that tell classes of logits
 
 
 def write_litert(
@@ -24,7 +28,7 @@ def write_litert(
     path: Path,
     size: Size,
     quantize: Quantize,
-    samples: Iterable[np.ndarray],
+    samples: Callable[[], Iterable[np.ndarray]],
     described: Mapping[str, Any],
 ) -> None:
     """Writes a file whose signature `serving_default` is `image`, uint8 `(1, H, W, 3)` -> `classes`, `confidence`.
@@ -37,8 +41,8 @@ def write_litert(
         network: of `deployed`, of that size.
         path: of the file.
         size: `(H, W)`.
-        quantize: "float16" and "dynamic" (8 bits) store weights small; "int8" computes with 8 bits.
-        samples: images of that size, uint8 `(H, W, 3)`, that tell the range of every feature, for "int8".
+        quantize: "float16" and "dynamic" (8 bits) store weights small; "int8" also computes with 8 bits, up to logits.
+        samples: gives images of that size, uint8 `(H, W, 3)`, that tell the range of every feature, for "int8".
         described: of JSON; its `classes` are the labels.
 
     Raises:
@@ -49,23 +53,59 @@ def write_litert(
         network = enlarged_last(network)
     core = frozen(lambda image: network(tf.cast(image, tf.float32), training=False), image)
     module = tf.Module()
-    module.serve = tf.function(lambda image: told(core(image)[0]), input_signature=[image], autograph=False)
+
+    @tf.function(input_signature=[image], autograph=False)
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = core(image)
+        with tf.name_scope(_TOLD):
+            return told(logits, size)
+
+    module.serve = serve
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+        tf.saved_model.save(module, folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        if quantize != "none":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if quantize == "int8":
-            converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
         try:
-            path.write_bytes(converter.convert())
+            if quantize == "int8":
+                last = {producer(logits).name for logits in network.outputs}
+                exact = [
+                    operation.name for operation in core.graph.get_operations() if last & set(operation.name.split("/"))
+                ]
+                exact += [operation.name for operation in serve.get_concrete_function().graph.get_operations()]
+                path.write_bytes(_in_8_bits(converter, samples, exact))
+            else:
+                if quantize != "none":
+                    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                if quantize == "float16":
+                    converter.target_spec.supported_types = [tf.float16]
+                path.write_bytes(converter.convert())
         except ConverterError as error:
             raise InputError(f"{_reason(error)} Received: output {network.name}") from error
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
         archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")
+
+
+def _in_8_bits(
+    converter: tf.lite.TFLiteConverter, samples: Callable[[], Iterable[np.ndarray]], exact: list[str]
+) -> bytes:
+    """The network with 8 bits a number, but for operations whose names are `exact`.
+
+    These enlarge logits and tell classes of them: in 8 bits they would take twice as long, as few of them have kernels,
+    and probabilities would have steps of 1/256.
+    """
+
+    def fed() -> Iterator[list[np.ndarray]]:
+        return ([sample[None]] for sample in samples())
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = fed
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=exact)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that its interpreter has moved
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=fed, debug_options=options
+        )
+    return debugger.get_nondebug_quantized_model()
 
 
 def _reason(error: ConverterError) -> str:

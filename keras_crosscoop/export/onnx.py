@@ -10,7 +10,7 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.export.deployed import Size, Told
+from keras_crosscoop.export.deployed import Size, told
 from keras_crosscoop.export.rewriting import copied, rewritten
 
 
@@ -29,7 +29,8 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
     import onnx  # of the extra
 
     image = keras.Input((*(size or (None, None)), 3), dtype="uint8", name="image")
-    outputs = Told(name="told")(_padded(network)(ops.cast(image, "float32")))
+    logits = _padded(network)(ops.cast(image, "float32"))
+    outputs = _Told(name="told")(logits, image)
     model = keras.Model(image, outputs)
     model(ops.zeros((1, *(size or (64, 64)), 3), "uint8"))  # Keras exports nothing that was never called
     with warnings.catch_warnings():
@@ -46,6 +47,11 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+class _Told(layers.Layer):
+    def call(self, logits: list[KerasTensor], image: KerasTensor) -> dict[str, KerasTensor]:
+        return told(logits, ops.shape(image)[1:3])
 
 
 def _padded(network: keras.Model) -> keras.Model:

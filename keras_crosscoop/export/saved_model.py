@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_crosscoop.export.deployed import Size, fitted, frozen, restored, told
+from keras_crosscoop.export.deployed import Size, cropped, fitted, frozen, probable, restored, told
 from keras_crosscoop.export.fusing import fusable
 from keras_crosscoop.export.upsampling import enlarged_last
 
@@ -31,11 +31,11 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
     network = fusable(enlarged_last(network))
     core = frozen(lambda image: network(tf.cast(image, tf.float32), training=False), _IMAGES)
 
-    def probable(image: tf.Tensor) -> tf.Tensor:
-        return core(image if size is None else fitted(image, size))[0]
-
     def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return restored(told(probable(image)), tf.shape(image)[1:3]) if size else told(probable(image))
+        shape = tf.shape(image)[1:3]
+        if size is None:
+            return told(core(image), shape)
+        return restored(told(core(fitted(image, size)), size), shape)
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -47,8 +47,12 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def probabilities(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        found, shape = probable(_checked(image)), tf.shape(image)[1:3]
-        return {"probabilities": tf.image.resize(found, shape, "nearest") if size else found}
+        image = _checked(image)
+        shape = tf.shape(image)[1:3]
+        if size is None:
+            return {"probabilities": cropped(probable(core(image)), shape)}
+        found = cropped(probable(core(fitted(image, size))), size)
+        return {"probabilities": tf.image.resize(found, shape, "nearest")}
 
     signatures: dict[str, Any] = {
         "serving_default": serving_default,
