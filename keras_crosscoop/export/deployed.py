@@ -9,11 +9,12 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from keras_crosscoop.errors import unknown
 from keras_crosscoop.export.folding import folded
-from keras_crosscoop.export.rewriting import producer
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.segmenter import ENSEMBLE
 
 Size = tuple[int, int]  # (H, W)
+
+_STRIDE = 4  # image pixels between two of the decoder's, and so of the logits
 
 
 def chosen(model: Segmenter, output: str | None) -> str:
@@ -28,10 +29,10 @@ def chosen(model: Segmenter, output: str | None) -> str:
 
 
 def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.Model:
-    """The networks that an output needs, in inference: RGB in [0, 255] `(B, H, W, 3) -> logits [(B, H', W', C), ...]`.
+    """The networks that an output needs, in inference, up to their logits at a quarter of the (padded) image's size.
 
-    What only other outputs need is not in it, nor what only training needs. Logits are as large as the padded image:
-    to cut the edges off what is `told` of them takes less than to cut them off every class.
+    `RGB in [0, 255] (B, H, W, 3) -> [(B, H'/4, W'/4, C), ...]`, a network each; `told` makes classes of them. What only
+    other outputs need is not in it, nor what only training needs.
 
     Args:
         model: the trained networks; they stay as they are.
@@ -39,28 +40,34 @@ def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.M
         size: `(H, W)`, where it shall be fixed.
     """
     sides = model.sides if output == ENSEMBLE else (output,)
-    padded = [producer(model.output[side]).input[0] for side in sides]  # before `CropLike`
-    return folded(keras.Model(model.input, padded, name=output), (*(size or (None, None)), 3))
+    logits = [model.get_layer(f"{side}_classifier").output for side in sides]
+    return folded(keras.Model(model.input, logits, name=output), (*(size or (None, None)), 3))
 
 
-def probable(logits: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The class probabilities of an output, of which the ensemble's are the mean of two networks'."""
-    return sum(map(tf.nn.softmax, logits)) / len(logits)
+def probable(logits: Sequence[tf.Tensor], size: tf.Tensor | Size) -> tf.Tensor:
+    """The class probabilities of images `(H, W)`, of an ensemble the mean of its networks': `(B, H, W, C)`."""
+    return _cropped(_likeness(logits), size) / len(logits)
 
 
 def told(logits: Sequence[tf.Tensor], size: tf.Tensor | Size) -> dict[str, tf.Tensor]:
     """The likeliest class of each pixel and its probability, of images `(H, W)`: `classes`, `confidence`, `(B, H, W)`.
 
-    As `probable` has it, but means of one number a pixel, not of all classes'.
+    As `probable` has it; but edges are cut off, and means are taken, of one number a pixel instead of all classes'.
     """
-    likeness = sum(map(tf.nn.softmax, logits))
+    likeness = _likeness(logits)
     classes = tf.cast(tf.argmax(likeness, axis=-1, output_type=tf.int32), tf.uint8)
-    confidence = tf.reduce_max(likeness, axis=-1) / len(logits)
-    return {"classes": cropped(classes, size), "confidence": cropped(confidence, size)}
+    confidence = _cropped(tf.reduce_max(likeness, axis=-1), size) / len(logits)
+    return {"classes": _cropped(classes, size), "confidence": confidence}
 
 
-def cropped(padded: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
-    """Without what lies below and to the right of `size`: `(B, H', W', ...) -> (B, H, W, ...)`."""
+def _likeness(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of all networks' class probabilities at the padded image's size: `(B, H', W', C)`."""
+    height, width = (_STRIDE * length for length in keras.ops.shape(logits[0])[1:3])
+    return sum(tf.nn.softmax(tf.image.resize(each, (height, width))) for each in logits)
+
+
+def _cropped(padded: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
+    """What `PadToMultiple` added, cut off: `(B, H', W', ...) -> (B, H, W, ...)`."""
     return padded[:, : size[0], : size[1]]
 
 

@@ -15,7 +15,6 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, frozen, told
-from keras_crosscoop.export.rewriting import producer
 from keras_crosscoop.export.upsampling import enlarged_last
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
@@ -66,11 +65,8 @@ def write_litert(
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         try:
             if quantize == "int8":
-                last = {producer(logits).name for logits in network.outputs}
-                exact = [
-                    operation.name for operation in core.graph.get_operations() if last & set(operation.name.split("/"))
-                ]
-                exact += [operation.name for operation in serve.get_concrete_function().graph.get_operations()]
+                exact = [operation.name for operation in serve.get_concrete_function().graph.get_operations()]
+                exact += ["PartitionedCall:0", "PartitionedCall:1"]  # what the last of them are called
                 path.write_bytes(_in_8_bits(converter, samples, exact))
             else:
                 if quantize != "none":

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_crosscoop.export.deployed import Size, cropped, fitted, frozen, probable, restored, told
+from keras_crosscoop.export.deployed import Size, fitted, frozen, probable, restored, told
 from keras_crosscoop.export.fusing import fusable
 from keras_crosscoop.export.upsampling import enlarged_last
 
@@ -50,8 +50,8 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
         image = _checked(image)
         shape = tf.shape(image)[1:3]
         if size is None:
-            return {"probabilities": cropped(probable(core(image)), shape)}
-        found = cropped(probable(core(fitted(image, size))), size)
+            return {"probabilities": probable(core(image), shape)}
+        found = probable(core(fitted(image, size)), size)
         return {"probabilities": tf.image.resize(found, shape, "nearest")}
 
     signatures: dict[str, Any] = {

@@ -1,0 +1,139 @@
+"""Formats in processes of their own that take turns, so that a noisy machine slows all of them alike."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+Reply = dict[str, Any]  # see `benchmark_worker.main`
+
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.export.benchmark_worker import main; main()",
+)
+
+
+class WorkerError(Exception):
+    """A process failed, died or hangs; the message is one line. It is gone."""
+
+
+class Worker:
+    """A format, loading in a process of its own; it goes with the block that this stands in.
+
+    Nothing that is typed, as Ctrl-C, reaches it. Without its parent it ends by itself.
+
+    Args:
+        job: of `benchmark_worker.main`.
+        errors: a file for what it prints to stderr.
+        patience: seconds that it may take for an answer.
+    """
+
+    def __init__(self, job: Mapping[str, Any], errors: Path, patience: float = 600) -> None:
+        self._errors, self._patience = errors, patience
+        with errors.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", *_PROGRAM, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+        self._replies: SimpleQueue[Reply | None] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self._job = json.dumps(job)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def load(self) -> Reply:
+        """Waits until it has loaded.
+
+        Raises:
+            WorkerError: it cannot.
+        """
+        return self._answered(self._job)
+
+    def segment(self, number: int) -> Reply:
+        """Has it segment the image of that number.
+
+        Raises:
+            WorkerError: it cannot.
+        """
+        return self._answered(str(number))
+
+    def close(self) -> None:
+        """Ends the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        self._process.stdout.close()
+        try:
+            self._process.stdin.close()
+        except OSError:  # of what was not read any more
+            pass
+
+    def _listen(self) -> None:
+        for line in self._process.stdout:
+            self._replies.put(json.loads(line))
+        self._replies.put(None)
+
+    def _answered(self, line: str) -> Reply:
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except OSError:  # it is dead, as the answer tells
+            pass
+        try:
+            answer = self._replies.get(timeout=self._patience)
+        except Empty:
+            self.close()
+            raise WorkerError(f"It gave no answer for {self._patience:.0f} seconds.") from None
+        if answer is None or "error" in answer:
+            self.close()
+            raise WorkerError(answer["error"] if answer else self._last_words())
+        return answer
+
+    def _last_words(self) -> str:
+        lines = self._errors.read_text(encoding="utf-8", errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        code = self._process.returncode
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        hint = ", as one that takes too much memory" if code == -9 else ""
+        return f"Its process ended {how}{hint}." + (f" It said: {said[-1]}" if said else "")
+
+
+def alternate(
+    segmenting: Mapping[str, Callable[[int], Reply]],
+    numbers: Iterable[int],
+    failed: dict[str, str],
+    watch: Callable[[], object] = lambda: None,
+) -> dict[str, list[Reply]]:
+    """Has each of several segment an image, then each of them the next.
+
+    Args:
+        segmenting: what a name's `Worker` does.
+        numbers: of the images.
+        failed: gets the reason of each that fails; the others go on.
+        watch: is told when all have segmented an image.
+
+    Returns:
+        The replies of those that did not fail.
+    """
+    replies: dict[str, list[Reply]] = {name: [] for name in segmenting}
+    for number in numbers:
+        for name in list(replies):
+            try:
+                replies[name].append(segmenting[name](number))
+            except WorkerError as error:
+                failed[name] = str(error)
+                del replies[name]
+        watch()
+    return replies
