@@ -68,21 +68,25 @@ def _checked(image: tf.Tensor) -> tf.Tensor:
     """The images, if they are some: servers do not compare what they are sent with a signature's shape."""
     image = tf.raw_ops.PlaceholderWithDefault(input=image, shape=None)  # of which no shape is taken for granted
     shape = tf.shape(image)
-    is_image = tf.Assert(
+    is_image = _require(
         tf.logical_and(tf.equal(tf.size(shape), 4), tf.equal(shape[-1], 3)),
         ["`image` must be RGB, uint8 (B, H, W, 3). Received shape:", shape],
     )
     with tf.control_dependencies([is_image]):
-        is_full = tf.Assert(
+        is_full = _require(
             tf.greater(tf.size(image), 0), ["`image` must hold one image or more. Received shape:", shape]
         )
     with tf.control_dependencies([is_full]):
         return tf.ensure_shape(tf.identity(image), _IMAGES.shape)
 
 
+def _require(condition: tf.Tensor, told: list[Any]) -> tf.Operation:
+    return tf.Assert(condition, told, summarize=8)  # numbers of a shape
+
+
 def _decoded(image_bytes: tf.Tensor) -> tf.Tensor:
     """The images in files, `(B,) -> uint8 (B, H, W, 3)`."""
-    some = tf.Assert(
+    some = _require(
         tf.greater(tf.size(image_bytes), 0),
         ["`image_bytes` must hold one file or more. Received shape:", tf.shape(image_bytes)],
     )
@@ -92,7 +96,7 @@ def _decoded(image_bytes: tf.Tensor) -> tf.Tensor:
     def decode(file: tf.Tensor) -> tf.Tensor:
         image = _decode(file)
         shape = tf.shape(image)
-        alike = tf.Assert(
+        alike = _require(
             tf.reduce_all(tf.equal(shape, first)),
             ["The images of a request must have one size. Send others apart. Received (H, W, 3):", first, shape],
         )
@@ -105,7 +109,7 @@ def _decoded(image_bytes: tf.Tensor) -> tf.Tensor:
 def _decode(file: tf.Tensor) -> tf.Tensor:
     """RGB, uint8 `(H, W, 3)`, the pixels that Pillow makes of a JPEG or PNG."""
     known = tf.logical_or(tf.io.is_jpeg(file), tf.equal(tf.strings.substr(file, 0, 4), b"\x89PNG"))
-    is_image = tf.Assert(
+    is_image = _require(
         known, ["`image_bytes` must be JPEG or PNG files. Received bytes that begin:", tf.strings.substr(file, 0, 8)]
     )
     with tf.control_dependencies([is_image]):
