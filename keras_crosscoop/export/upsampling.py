@@ -29,10 +29,12 @@ def enlarged_last(model: keras.Model) -> keras.Model:
         if not (isinstance(operation, layers.Conv2D) and _is_plain(operation)):
             return None
         joined = producer(arguments[0])
-        if not isinstance(joined, layers.Concatenate) or not isinstance(producer(joined.input[0]), ResizeLike):
+        if not isinstance(joined, layers.Concatenate) or len(joined.input) != 2:
             return None
-        features, like = producer(joined.input[0]).input
-        (others,) = joined.input[1:]
+        enlarged, others = joined.input
+        if not isinstance(producer(enlarged), ResizeLike):
+            return None
+        features, like = producer(enlarged).input
         kernel, *bias = operation.get_weights()
         channels = features.shape[-1]
         upsampled = UpsampledConv2D(operation.filters, name=f"{operation.name}_upsampled")
