@@ -69,7 +69,7 @@ def _checked(image: tf.Tensor) -> tf.Tensor:
     image = tf.raw_ops.PlaceholderWithDefault(input=image, shape=None)  # of which no shape is taken for granted
     shape = tf.shape(image)
     is_image = _require(
-        tf.logical_and(tf.equal(tf.size(shape), 4), tf.equal(shape[-1], 3)),
+        tf.logical_and(tf.equal(tf.size(shape), 4), tf.reduce_all(tf.equal(shape[-1:], 3))),  # a number has no last
         ["`image` must be RGB, uint8 (B, H, W, 3). Received shape:", shape],
     )
     with tf.control_dependencies([is_image]):

@@ -37,9 +37,7 @@ def test_of_networks_side_by_side_one_leaves_alone(pair):
     for side, other in (("top", "bottom"), ("bottom", "top")):
         left = paths(deployed(model, side))
         assert {path.split("_")[0] for path in left} == {side}
-        assert {path for path in paths(model) if not path.endswith("_bn")} == left | {
-            path for path in paths(deployed(model, other))
-        }
+        assert {path for path in paths(model) if not path.endswith("_bn")} == left | paths(deployed(model, other))
 
 
 def test_of_networks_that_read_each_other_only_the_other_classifier_goes(pair):
