@@ -17,7 +17,7 @@ from keras import KerasTensor, layers
 
 from keras_crosscoop.export.rewriting import copied, producer, rewritten
 
-_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
 def folded(model: keras.Model, input_shape: Sequence[int | None] = (None, None, 3)) -> keras.Model:
@@ -52,7 +52,7 @@ def _foldable(model: keras.Model) -> dict[int, layers.BatchNormalization]:
             continue
         convolution = producer(operation.input)
         linear = getattr(convolution, "activation", None) is keras.activations.linear
-        if isinstance(convolution, _CONVOLUTIONS) and linear and readers[id(operation.input)] == 1:
+        if isinstance(convolution, CONVOLUTIONS) and linear and readers[id(operation.input)] == 1:
             found[id(convolution)] = operation
     return found
 

@@ -15,6 +15,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, frozen, told
+from keras_crosscoop.export.unconvertible import unconvertible
 from keras_crosscoop.export.upsampling import enlarged_last
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
@@ -75,7 +76,7 @@ def write_litert(
                     converter.target_spec.supported_types = [tf.float16]
                 path.write_bytes(converter.convert())
         except ConverterError as error:
-            raise InputError(f"{_reason(error)} Received: output {network.name}") from error
+            raise _complaint(error, network) from error
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
         archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")
@@ -104,13 +105,14 @@ def _in_8_bits(
     return debugger.get_nondebug_quantized_model()
 
 
-def _reason(error: ConverterError) -> str:
-    """Which operations of which layers cannot be converted."""
-    found = dict.fromkeys(
-        f"{each.operator.name} of layer {each.location.call[0].name if each.location.call else 'unknown'}"
+def _complaint(error: ConverterError, network: keras.Model) -> InputError:
+    found = [
+        (each.operator.name.removeprefix("tf."), each.location.call[0].name if each.location.call else "")
         for each in error.errors
         if each.operator.name
+    ]
+    if found:
+        return unconvertible("TensorFlow Lite", found, network)
+    return InputError(
+        f"TensorFlow Lite's converter gave up: {str(error).strip().splitlines()[0]} Received: output {network.name}"
     )
-    if not found:
-        return f"TensorFlow Lite's converter gave up: {str(error).strip().splitlines()[0]}"
-    return f"TensorFlow Lite has no operation for {', '.join(found)}. Use others, or another --format."

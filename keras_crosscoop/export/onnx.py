@@ -1,8 +1,10 @@
 """ONNX files, through Keras's exporter."""
 
 import json
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from keras import KerasTensor, layers, ops
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, told
+from keras_crosscoop.export.folding import CONVOLUTIONS
 from keras_crosscoop.export.rewriting import copied, rewritten
+from keras_crosscoop.export.unconvertible import unconvertible
 
 
 def write_onnx(network: keras.Model, path: Path, size: Size | None, described: Mapping[str, Any]) -> None:
@@ -33,7 +37,7 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
     outputs = _Told(name="told")(logits, image)
     model = keras.Model(image, outputs)
     model(ops.zeros((1, *(size or (64, 64)), 3), "uint8"))  # Keras exports nothing that was never called
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent("tf2onnx"):
         warnings.simplefilter("ignore", FutureWarning)  # of Keras's, about NumPy
         try:
             model.export(path, format="onnx", verbose=False)
@@ -41,8 +45,24 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"ONNX cannot hold the network: {reason} Received: output {network.name}") from error
     file = onnx.load(path)
+    lacking = [(node.op_type, node.name) for node in file.graph.node if not onnx.defs.has(node.op_type, node.domain)]
+    if lacking:  # of which the exporter only says something, and keeps them
+        path.unlink()
+        raise unconvertible("ONNX", lacking, network)
     onnx.helper.set_model_props(file, {key: _text(value) for key, value in described.items()})
     onnx.save(file, path)
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keeps a library from logging: what it says is told by an error here."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _text(value: Any) -> str:
@@ -58,10 +78,10 @@ def _padded(network: keras.Model) -> keras.Model:
     """A copy whose dilated convolutions are padded by a layer before them: onnxruntime does not pad those itself."""
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
-        rates = getattr(operation, "dilation_rate", (1, 1))
-        if max(rates) == 1 or operation.padding != "same":
+        if not isinstance(operation, CONVOLUTIONS) or max(operation.dilation_rate) == 1 or operation.padding != "same":
             return None
-        edges = tuple(rate * (size // 2) for rate, size in zip(rates, operation.kernel_size, strict=True))
+        reach = zip(operation.dilation_rate, operation.kernel_size, strict=True)
+        edges = tuple(rate * (size // 2) for rate, size in reach)
         padded = layers.ZeroPadding2D(edges, name=f"{operation.name}_pad")(*arguments)
         return copied(operation, padding="valid")(padded)
 

@@ -1,6 +1,7 @@
 """Exported files, run: each format by its own runtime, all alike to call."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +65,9 @@ def _litert(path: Path) -> Exported:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
         Interpreter = tf.lite.Interpreter  # noqa: N806 - a class
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that TensorFlow's own has moved to LiteRT
+        interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     segment = interpreter.get_signature_runner("serving_default")
     _, height, width, _ = segment.get_input_details()["image"]["shape"].tolist()
     return Exported(lambda image: segment(image=image), (height, width))

@@ -1,0 +1,130 @@
+"""ONNX files, run by onnxruntime: values, at any size or one, and what describes them."""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+from export.networks import decided, photographs
+from helpers import refused
+from keras import layers
+
+from keras_crosscoop.export.deployed import deployed
+from keras_crosscoop.export.onnx import write_onnx
+from keras_crosscoop.export.running import opened
+
+DESCRIBED = {"classes": ["road", "sky", "car"], "format": "onnx", "size": None}
+
+
+def session(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def assert_told(path, model, images, output="ensemble"):
+    """As the live model tells it, but where two classes are as good as alike."""
+    names = ["classes", "confidence"]
+    found = dict(zip(names, session(path).run(names, {"image": images}), strict=True))
+    assert {name: (array.dtype, array.shape) for name, array in found.items()} == {
+        "classes": (np.uint8, images.shape[:3]),
+        "confidence": (np.float32, images.shape[:3]),
+    }
+    for number, image in enumerate(images):
+        classes, probabilities = model.segment(image, output, probabilities=True)
+        ordered = np.sort(probabilities, axis=-1)
+        assert np.all((found["classes"][number] == classes) | (ordered[..., -1] - ordered[..., -2] < 1e-4))
+        np.testing.assert_allclose(found["confidence"][number], ordered[..., -1], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def any_size(tmp_path_factory, network):
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(deployed(network, "ensemble"), path, None, DESCRIBED)
+    return path
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (40, 56)), (3, (33, 47)), (2, (64, 16)), (1, (97, 130)), (2, (3, 1))])
+def test_it_tells_what_the_model_tells(any_size, network, count, size):
+    assert_told(any_size, network, photographs(count, *size, seed=30))
+
+
+@pytest.mark.parametrize("output", ["top", "bottom"])
+def test_one_output_at_one_size(network, tmp_path, output):
+    """Images of other sizes are brought to it."""
+    write_onnx(deployed(network, output, (33, 47)), tmp_path / "model.onnx", (33, 47), DESCRIBED)
+    images = photographs(2, 33, 47, seed=30)
+    assert_told(tmp_path / "model.onnx", network, images, output)
+    (described,) = session(tmp_path / "model.onnx").get_inputs()
+    assert described.shape[1:] == [33, 47, 3]
+    exported = opened(tmp_path / "model.onnx")
+    assert exported.size == (33, 47)
+    assert exported(photographs(1, 66, 94)[0])["classes"].shape == (66, 94)
+
+
+def test_inputs_and_outputs_are_the_documented_ones(any_size):
+    opened_file = session(any_size)
+    (image,) = opened_file.get_inputs()
+    assert (image.name, image.type, image.shape[3]) == ("image", "tensor(uint8)", 3)
+    assert not any(isinstance(length, int) for length in image.shape[:3])
+    assert {output.name: output.type for output in opened_file.get_outputs()} == {
+        "classes": "tensor(uint8)",
+        "confidence": "tensor(float)",
+    }
+    assert opened(any_size).size is None
+
+
+def test_the_file_is_valid_and_says_what_it_is(any_size):
+    file = onnx.load(any_size)
+    onnx.checker.check_model(file, full_check=True)
+    properties = {each.key: each.value for each in file.metadata_props}
+    assert properties == {"classes": json.dumps(["road", "sky", "car"]), "format": "onnx", "size": "null"}
+
+
+def test_no_normalisation_is_left(any_size):
+    assert not [node for node in onnx.load(any_size).graph.node if node.op_type == "BatchNormalization"]
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "xception"])
+def test_dilated_convolutions_of_other_backbones(pair, tmp_path, backbone):
+    """Depthwise and separable ones, dilated at output stride 8; onnxruntime pads dilated ones wrongly or not at all."""
+    model = decided(pair(bottom={"name": backbone}, output_stride=8, topology="none"))
+    rates = {
+        max(layer.dilation_rate)
+        for layer in model.get_layer("bottom_backbone").layers
+        if isinstance(layer, layers.DepthwiseConv2D | layers.SeparableConv2D)
+    }
+    assert rates > {1}
+    write_onnx(deployed(model, "bottom"), tmp_path / "model.onnx", None, DESCRIBED)
+    assert_told(tmp_path / "model.onnx", model, photographs(1, 40, 56, seed=30), "bottom")
+
+
+class Strange(layers.Layer):
+    """Of an operation that ONNX lacks."""
+
+    def call(self, features):
+        return tf.math.digamma(1 + tf.nn.relu(features))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_what_cannot_be_converted_is_named(tmp_path, caplog):
+    """The operation, and the layer that needs it."""
+    image = keras.Input((None, None, 3))
+    features = Strange(name="odd_one")(layers.Conv2D(3, 4, strides=4, padding="same", name="first")(image))
+    network = keras.Model(image, [features], name="top")
+    message = refused(write_onnx, network, tmp_path / "model.onnx", None, DESCRIBED)
+    assert message == (
+        "ONNX has no operation for Digamma of layer odd_one. Use others, or another --format. Received: output top"
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.records == []
+
+
+def test_onnxruntime_is_asked_for_where_it_is_missing(any_size, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    message = refused(opened, any_size)
+    assert message == (f'ONNX files are run by onnxruntime: pip install "keras-crosscoop[onnx]". Received: {any_size}')
