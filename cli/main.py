@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import version
 
 import click
+from crosscoop_tf.benchmark import benchmark
 from crosscoop_tf.data import data
 from crosscoop_tf.evaluate import evaluate
 from crosscoop_tf.export import export
@@ -35,6 +36,7 @@ def commands(context: click.Context) -> None:
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
     crosscoop-tf report saved_models/street_scenes-1          one page with all of it, to look into
     crosscoop-tf export saved_models/street_scenes-1 --format tflite   for phones; also savedmodel, onnx
+    crosscoop-tf benchmark saved_models/street_scenes-1       which format is the fastest and smallest here
     crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
     crosscoop-tf data check cityscapes --data-dir DIR         find out now what would end a night of training
 
@@ -45,7 +47,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (fit, evaluate, predict, report, export, summary, data, info):
+for command in (fit, evaluate, predict, report, export, benchmark, summary, data, info):
     commands.add_command(command)
 
 

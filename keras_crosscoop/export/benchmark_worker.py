@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ def main() -> None:
     os.dup2(2, 1)  # what native code prints is no reply
 
     def reply(**content: Any) -> None:
-        print(json.dumps(content), file=replies, flush=True)
+        replies.write(json.dumps(content) + "\n")
+        replies.flush()
 
     try:
         job = json.loads(sys.stdin.readline())
-        _share_devices()
+        tf.config.threading.set_intra_op_parallelism_threads(os.cpu_count())  # as many as other runtimes get
+        share_gpus()
         runtime = _RUNTIMES.get(Path(job["path"]).suffix)
         if runtime and importlib.util.find_spec(runtime.split(".")[0]):
             importlib.import_module(runtime)
@@ -79,11 +82,11 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def _share_devices() -> None:
-    """Gives TensorFlow as many threads as the other runtimes get, and of GPUs no more memory than it needs."""
-    tf.config.threading.set_intra_op_parallelism_threads(os.cpu_count())
+def share_gpus() -> None:
+    """Lets TensorFlow take no more memory of GPUs than it needs, as several processes are at work there."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        with suppress(RuntimeError):  # it is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _segmenting(job: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

@@ -76,7 +76,7 @@ def export(
         size = None if form.any_size else dataset.read(*pairs[0])[0].shape[:2]
     model = run.load() if model is None else model
     output = chosen(model, output)
-    compared = _spread(pairs, images)
+    compared = spread(pairs, images)
     facts = {
         "format": name,
         "output": output,
@@ -137,14 +137,14 @@ def _target(form: Format, folder: Path, facts: Mapping[str, Any]) -> Path:
     return folder / f"{facts['output']}-{size}-{numbers}"
 
 
-def _spread(items: list[Pair], count: int) -> list[Pair]:
+def spread(items: list[Pair], count: int) -> list[Pair]:
     """So many of them, evenly spread."""
     return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
 
 
 def _samples(run: Run, dataset: Dataset, count: int, size: Size) -> Iterator[np.ndarray]:
     """Training images at that size, uint8 `(H, W, 3)`."""
-    for pair in _spread(dataset.find(run.settings.data.train_split), count):
+    for pair in spread(dataset.find(run.settings.data.train_split), count):
         image, _ = dataset.read(*pair)
         yield fitted(image[None], size)[0].numpy() if image.shape[:2] != size else image
 

@@ -80,7 +80,11 @@ def _onnx(path: Path) -> Exported:
         raise InputError(
             f'ONNX files are run by onnxruntime: pip install "keras-crosscoop[onnx]". Received: {path}'
         ) from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count()
+    # Else its threads go on spinning for a while after each image, and slow what else the machine does.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (described,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
     size = tuple(described.shape[1:3])
 

@@ -5,15 +5,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 Reply = dict[str, Any]  # see `benchmark_worker.main`
 
-_PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.export.benchmark_worker import main; main()",
-)
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.export.benchmark_worker import main; main()"
 
 
 class WorkerError(Exception):
@@ -35,7 +34,7 @@ class Worker:
         self._errors, self._patience = errors, patience
         with errors.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", *_PROGRAM, *sys.path],
+                [sys.executable, "-c", _PROGRAM, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -75,10 +74,8 @@ class Worker:
         self._process.wait()
         self._listener.join()
         self._process.stdout.close()
-        try:
+        with suppress(OSError):  # of what it did not read any more
             self._process.stdin.close()
-        except OSError:  # of what was not read any more
-            pass
 
     def _listen(self) -> None:
         for line in self._process.stdout:
@@ -86,11 +83,9 @@ class Worker:
         self._replies.put(None)
 
     def _answered(self, line: str) -> Reply:
-        try:
+        with suppress(OSError):  # it is dead, as the answer tells
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        except OSError:  # it is dead, as the answer tells
-            pass
         try:
             answer = self._replies.get(timeout=self._patience)
         except Empty:
@@ -114,7 +109,6 @@ def alternate(
     segmenting: Mapping[str, Callable[[int], Reply]],
     numbers: Iterable[int],
     failed: dict[str, str],
-    watch: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Reply]]:
     """Has each of several segment an image, then each of them the next.
 
@@ -122,7 +116,6 @@ def alternate(
         segmenting: what a name's `Worker` does.
         numbers: of the images.
         failed: gets the reason of each that fails; the others go on.
-        watch: is told when all have segmented an image.
 
     Returns:
         The replies of those that did not fail.
@@ -135,5 +128,4 @@ def alternate(
             except WorkerError as error:
                 failed[name] = str(error)
                 del replies[name]
-        watch()
     return replies

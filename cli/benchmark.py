@@ -1,0 +1,112 @@
+"""`crosscoop-tf benchmark`: a run's network in every format, side by side on this machine."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.sizes import SIZE
+
+FOUND_FAILURES = 1
+
+
+@click.command(cls=TensorFlowCommand)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--formats",
+    metavar="F,F,...",
+    help="Of keras, savedmodel, tflite, tflite-float16, tflite-dynamic, tflite-int8, onnx; by default all that are "
+    "possible with what is installed.",
+)
+@click.option(
+    "--size",
+    type=SIZE,
+    metavar="HxW",
+    help="What every format sees every image at; the size of the data set's first by default.",
+)
+@click.option(
+    "--output-head",
+    type=click.Choice(["ensemble", "top", "bottom", "single"]),
+    help="Which network's classes; the ensemble's by default, where there are two.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Validation images, evenly spread.",
+)
+@click.option(
+    "--calibration",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Training images that tell int8 the range of every feature.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="Images that each format is timed on, the same again if need be; by default a minute's worth, 10 to 200.",
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="The folder of the data set; the run's own by default."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def benchmark(
+    run: Path,
+    formats: str | None,
+    size: tuple[int, int] | str | None,
+    output_head: str | None,
+    images: int,
+    calibration: int,
+    rounds: int | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare the formats that export writes, on this machine: time, memory, size, and what they still see.
+
+    Each has a process of its own and all of the machine's threads, and they take turns, one image each. Times are from
+    an image in memory to its class ids in memory, one image at a time. Nothing stays on disk. A format that fails is
+    named, the others go on; it exits with 1 then.
+
+    \b
+    crosscoop-tf benchmark saved_models/street_scenes-1
+    crosscoop-tf benchmark saved_models/street_scenes-1 --size 257x257 --output-head top
+    crosscoop-tf benchmark saved_models/street_scenes-1 --formats keras,tflite,tflite-int8 --rounds 50
+    crosscoop-tf benchmark saved_models/street_scenes-1 --json > formats.json
+    """
+    if size == "dynamic":
+        raise click.UsageError("All formats see images of one size. Name it, as --size 360x480.")
+    from crosscoop_tf.benchmark_table import print_benchmark
+    from crosscoop_tf.progress import passing_bar
+
+    from keras_crosscoop.data import dataset
+    from keras_crosscoop.export.benchmarking import benchmark as benchmark_run
+    from keras_crosscoop.runs import Run
+
+    opened = Run.open(run)
+    data = dataset(opened.settings.data.name, data_dir or opened.settings.data.dir)
+    with passing_bar() as bar:
+        task = bar.add_task("Loading", total=None)
+        found = benchmark_run(
+            opened,
+            data,
+            formats.split(",") if formats is not None else None,
+            output=output_head,
+            size=size,
+            images=images,
+            calibration=calibration,
+            rounds=rounds,
+            watch=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    if as_json:
+        click.echo(json.dumps(found))
+    elif found["formats"]:
+        print_benchmark(found)
+    for name, reason in found["left_out"].items():
+        click.echo(f"crosscoop-tf: {name} is left out. {reason}", err=True)
+    for name, reason in found["failed"].items():
+        click.echo(f"crosscoop-tf: {name} failed. {reason}", err=True)
+    if found["failed"]:
+        sys.exit(FOUND_FAILURES)
