@@ -1,4 +1,4 @@
-"""SavedModels for TensorFlow Serving: three signatures over one frozen network, and errors that name the problem."""
+"""SavedModels for TensorFlow Serving: three signatures over one network, and errors that name the problem."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_crosscoop.export.deployed import Size, fitted, frozen, probable, restored, told
+from keras_crosscoop.export.deployed import Size, fitted, probable, restored, told
 from keras_crosscoop.export.fusing import fusable
 from keras_crosscoop.export.upsampling import enlarged_last
 
@@ -29,7 +29,10 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
         size: `(H, W)` that images are brought to for the network, and class maps back from; None for as they are.
     """
     network = fusable(enlarged_last(network))
-    core = frozen(lambda image: network(tf.cast(image, tf.float32), training=False), _IMAGES)
+
+    @tf.function(input_signature=[_IMAGES], autograph=False)
+    def core(image: tf.Tensor) -> list[tf.Tensor]:
+        return network(tf.cast(image, tf.float32), training=False)
 
     def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
         shape = tf.shape(image)[1:3]
@@ -60,7 +63,8 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
         "probabilities": probabilities,
     }
     module = tf.Module()
-    module.signatures_of_one_network = signatures
+    # No constants: of these TensorFlow keeps a dozen copies a signature, and gains 15 % of speed by them.
+    module.weights = [weight.value for weight in network.weights]
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
