@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -53,19 +54,42 @@ def folder_written(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: `folder` is there already, or its place cannot be written.
     """
+    if folder.exists():
+        raise _there(folder)
+    missing = [parent for parent in folder.parents if not parent.exists()]
     make_folder(folder.parent)
-    partial = folder.with_name(f".{os.getpid()}-{folder.name}")
+    try:
+        partial = _new_folder(folder)
+        try:
+            yield partial
+            if folder.exists():  # by now; `rename` would replace it, were it empty
+                raise _there(folder)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        with suppress(OSError):  # they hold something
+            for parent in missing:
+                parent.rmdir()
+
+
+def _new_folder(folder: Path) -> Path:
+    """A new one beside it for what becomes it, also where a process of this number was killed and left its own."""
+    names = (f".{os.getpid()}-{number}-{folder.name}" for number in count())
+    partial = next(path for path in map(folder.with_name, names) if not path.exists())
     try:
         partial.mkdir()
     except OSError as error:
-        raise InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}") from error
-    try:
-        yield partial
-        if folder.exists():  # which `rename` would replace, were it empty
-            raise InputError(f"The folder is there already. Remove it, or name another. Received: {folder}")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise _unmade(folder, error) from error
+    return partial
+
+
+def _there(folder: Path) -> InputError:
+    return InputError(f"The folder is there already. Remove it, or name another. Received: {folder}")
+
+
+def _unmade(folder: Path, error: OSError) -> InputError:
+    return InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}")
 
 
 def make_folder(folder: Path) -> None:
@@ -77,7 +101,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}") from error
+        raise _unmade(folder, error) from error
 
 
 def require_room(folder: Path, size: int) -> None:

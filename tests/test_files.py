@@ -1,8 +1,11 @@
 """A file appears whole under its name, or what was there before stays."""
 
-import pytest
+import os
 
-from keras_crosscoop.files import written
+import pytest
+from helpers import refused
+
+from keras_crosscoop.files import folder_written, written
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -34,3 +37,55 @@ def test_a_failure_leaves_what_was_there(tmp_path, before, failure):
     with pytest.raises(failure):
         fail()
     assert [(path, path.read_text()) for path in tmp_path.iterdir()] == ([(file, "old")] if before else [])
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    """With the parents that it lacks; what a killed process of the same number left is no hindrance."""
+    folder = tmp_path / "a" / "b" / "1"
+    folder.parent.mkdir(parents=True)
+    left = folder.with_name(f".{os.getpid()}-0-1")
+    left.mkdir()
+    (left / "old").touch()
+    with folder_written(folder) as partial:
+        (partial / "file").write_text("new")
+        assert not folder.exists()
+        assert partial.parent == folder.parent
+        assert partial.name.startswith(".")
+    assert [path.name for path in folder.iterdir()] == ["file"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [left.name, "1"]
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_folder_that_fails_leaves_nothing(tmp_path, failure):
+    """Not even the parents that were made for it; those of others stay."""
+    (tmp_path / "mine").mkdir()
+
+    def fail(folder):
+        with folder_written(folder) as partial:
+            (partial / "file").write_text("half")
+            raise failure
+
+    for folder in (tmp_path / "a" / "b" / "1", tmp_path / "mine" / "1"):
+        with pytest.raises(failure):
+            fail(folder)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_folder_that_is_there_stays(tmp_path):
+    folder = tmp_path / "1"
+    folder.mkdir()
+    blocks = []
+
+    def write(before=lambda: None):
+        with folder_written(folder) as partial:
+            blocks.append(partial)
+            before()
+
+    assert refused(write) == f"The folder is there already. Remove it, or name another. Received: {folder}"
+    assert blocks == [], "the block is not begun"
+    folder.rmdir()
+    assert "is there already" in refused(write, folder.mkdir)
+    assert list(tmp_path.iterdir()) == [folder]
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "1"
+    assert refused(write).startswith("The folder cannot be made (File exists).")

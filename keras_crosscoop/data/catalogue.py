@@ -31,7 +31,8 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     data_dir = Path(data_dir)
     if entry.needs_folder and not data_dir.is_dir():
         raise InputError(
-            f'Data set "{name}" needs a folder with {entry.layout}. Received: {data_dir}, which is no folder.'
+            f'Data set "{name}" needs a folder with {entry.layout}. Name it with --data-dir. '
+            f"Received: {data_dir}, which is no folder."
         )
     if records := find_records(name, data_dir):
         return open_records(name, records, entry.open)

@@ -20,7 +20,7 @@ from keras_crosscoop.export.onnx import write_onnx
 from keras_crosscoop.export.parity import DisagreementError, live, parity
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.export.saved_model import write_saved_model
-from keras_crosscoop.export.serving_files import write_server_files, write_warmup
+from keras_crosscoop.export.serving_files import check_name, write_server_files, write_warmup
 from keras_crosscoop.files import folder_written
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
@@ -70,6 +70,8 @@ def export(
         DisagreementError: it sees other things than the live model. Nothing is left.
     """
     form = check_options(name, quantize, size)
+    if name == "savedmodel":
+        check_name(run.folder.resolve().name)
     run.check_classes(dataset)
     pairs = dataset.pairs(run.settings.data.val_split, headers=False)
     if size in (None, DYNAMIC):
@@ -130,7 +132,7 @@ def export(
 def _target(form: Format, folder: Path, facts: Mapping[str, Any]) -> Path:
     """The folder of an export: of servers the next version, of files what they are."""
     if not form.file:
-        versions = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
     size = "x".join(map(str, facts["size"])) if facts["size"] else DYNAMIC
     numbers = "float32" if facts["quantize"] == "none" else facts["quantize"]

@@ -65,9 +65,10 @@ def parity(
         seconds.append(time.perf_counter() - start)
         probabilities = live(image)
         classes, expected = found["classes"], probabilities.argmax(axis=-1)
-        images, pixels, equal = images + 1, pixels + classes.size, equal + int((classes == expected).sum())
+        same = (classes == expected) & np.isfinite(found["confidence"])  # no class is the likeliest of none
+        images, pixels, equal = images + 1, pixels + classes.size, equal + int(same.sum())
         of_told = np.take_along_axis(probabilities, classes[..., None].astype(np.intp), axis=-1)[..., 0]
-        largest = max(largest, float(np.abs(of_told - found["confidence"]).max()))
+        largest = max(largest, float(np.abs(of_told - np.nan_to_num(found["confidence"])).max()))
         valid = labels != VOID
         for matrix, predicted in zip(confusion, (expected, classes), strict=True):
             cells = labels[valid].astype(np.int64) * num_classes + predicted[valid]

@@ -80,6 +80,18 @@ def write_warmup(extra: Path, name: str, image: np.ndarray, encoded: bytes) -> N
         raise _unwritable(path, error) from error
 
 
+def check_name(name: str) -> None:
+    """Refuses what TensorFlow Serving's addresses do not allow as the name of a model.
+
+    Raises:
+        InputError: it is such a name.
+    """
+    if not name or ":" in name or "/" in name:
+        raise InputError(
+            f"A model's name on a server has no colon or slash. Rename the run's folder. Received: {name!r}"
+        )
+
+
 def write_server_files(folder: Path, name: str) -> list[Path]:
     """Writes `models.config` and `batching_parameters.txt`, for the container's path `/models/{name}`.
 
@@ -95,10 +107,7 @@ def write_server_files(folder: Path, name: str) -> list[Path]:
     Raises:
         InputError: the name can be none of a model, or a file cannot be read or written.
     """
-    if not name or ":" in name or "/" in name:  # what TensorFlow Serving's addresses do not allow
-        raise InputError(
-            f"A model's name on a server has no colon or slash. Rename the run's folder. Received: {name!r}"
-        )
+    check_name(name)
     kept = []
     for file, content in ((MODELS, _MODELS.format(name=CEscape(name.encode(), as_utf8=False))), (BATCHING, _BATCHING)):
         path = folder / file
