@@ -62,9 +62,9 @@ def built(pair: list[str], size: int, topology: str) -> CrossCoop:
     return model
 
 
-def low(logits: list[tf.Tensor], size: Any) -> dict[str, tf.Tensor]:
+def low(logits: Mapping[str, tf.Tensor], size: Any) -> dict[str, tf.Tensor]:
     """In place of `told`: next to nothing, so that a network ends with its logits, a quarter of the image's size."""
-    largest = tf.reduce_max(sum(logits), axis=-1)
+    largest = tf.reduce_max(sum(logits.values()), axis=-1)
     return {"classes": tf.cast(largest, tf.uint8), "confidence": largest}
 
 

@@ -1,11 +1,10 @@
 """What leaves the package: one graph from pixels to class ids, with all that `evaluate` and `predict` do in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_crosscoop.errors import unknown
 from keras_crosscoop.export.folding import folded
@@ -31,8 +30,8 @@ def chosen(model: Segmenter, output: str | None) -> str:
 def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.Model:
     """The networks that an output needs, in inference, up to their logits at a quarter of the (padded) image's size.
 
-    `RGB in [0, 255] (B, H, W, 3) -> [(B, H'/4, W'/4, C), ...]`, a network each; `told` makes classes of them. What only
-    other outputs need is not in it, nor what only training needs.
+    RGB in [0, 255], `(B, H, W, 3) -> {side: (B, H'/4, W'/4, C)}`, of which `told` makes classes. What only other
+    outputs need is not in it, nor what only training needs.
 
     Args:
         model: the trained networks; they stay as they are.
@@ -40,16 +39,16 @@ def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.M
         size: `(H, W)`, where it shall be fixed.
     """
     sides = model.sides if output == ENSEMBLE else (output,)
-    logits = [model.get_layer(f"{side}_classifier").output for side in sides]
+    logits = {side: model.get_layer(f"{side}_classifier").output for side in sides}
     return folded(keras.Model(model.input, logits, name=output), (*(size or (None, None)), 3))
 
 
-def probable(logits: Sequence[tf.Tensor], size: tf.Tensor | Size) -> tf.Tensor:
+def probable(logits: Mapping[str, tf.Tensor], size: tf.Tensor | Size) -> tf.Tensor:
     """The class probabilities of images `(H, W)`, of an ensemble the mean of its networks': `(B, H, W, C)`."""
     return _cropped(_likeness(logits), size) / len(logits)
 
 
-def told(logits: Sequence[tf.Tensor], size: tf.Tensor | Size) -> dict[str, tf.Tensor]:
+def told(logits: Mapping[str, tf.Tensor], size: tf.Tensor | Size) -> dict[str, tf.Tensor]:
     """The likeliest class of each pixel and its probability, of images `(H, W)`: `classes`, `confidence`, `(B, H, W)`.
 
     As `probable` has it; but edges are cut off, and means are taken, of one number a pixel instead of all classes'.
@@ -60,10 +59,11 @@ def told(logits: Sequence[tf.Tensor], size: tf.Tensor | Size) -> dict[str, tf.Te
     return {"classes": _cropped(classes, size), "confidence": confidence}
 
 
-def _likeness(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+def _likeness(logits: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """The sum of all networks' class probabilities at the padded image's size: `(B, H', W', C)`."""
-    height, width = (_STRIDE * length for length in keras.ops.shape(logits[0])[1:3])
-    return sum(tf.nn.softmax(tf.image.resize(each, (height, width))) for each in logits)
+    first, *_ = logits.values()
+    size = tuple(_STRIDE * length for length in keras.ops.shape(first)[1:3])
+    return sum(tf.nn.softmax(tf.image.resize(each, size)) for each in logits.values())
 
 
 def _cropped(padded: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
@@ -81,9 +81,3 @@ def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
 def restored(told: dict[str, tf.Tensor], size: Any) -> dict[str, tf.Tensor]:
     """What was `told` at another size, `(B, h, w)`, at the images' own, `(B, H, W)`: of each pixel the nearest."""
     return {key: tf.image.resize(found[..., None], size, "nearest")[..., 0] for key, found in told.items()}
-
-
-def frozen(network: Any, *signature: tf.TensorSpec) -> Any:
-    """A function whose variables are constants, which kernels may prepare once: it gives a list of tensors."""
-    function = tf.function(network, input_signature=signature, autograph=False)
-    return convert_variables_to_constants_v2(function.get_concrete_function())

@@ -2,25 +2,23 @@
 
 import json
 import tempfile
-import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.export.deployed import Size, frozen, told
+from keras_crosscoop.export.deployed import Size, told
 from keras_crosscoop.export.unconvertible import unconvertible
 from keras_crosscoop.export.upsampling import enlarged_last
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
-
-_TOLD = "told"  # scope of the operations that tell classes of logits
 
 
 def write_litert(
@@ -48,38 +46,43 @@ def write_litert(
     Raises:
         InputError: an operation cannot be converted; it is named, with its layer.
     """
-    image = tf.TensorSpec([1, *size, 3], tf.uint8, name="image")
     if quantize == "none":  # the products that this saves would be rounded to 8 bits one by one
         network = enlarged_last(network)
-    core = frozen(lambda image: network(tf.cast(image, tf.float32), training=False), image)
-    module = tf.Module()
+    with tempfile.TemporaryDirectory() as folder:
+        exact = _save(network, size, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        try:
+            content = _in_8_bits(converter, samples, exact) if quantize == "int8" else converter.convert()
+        except ConverterError as error:
+            raise _complaint(error, network) from error
+        path.write_bytes(content)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
+        archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")
+
+
+def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
+    """Writes the SavedModel that is converted, and gives the names of all operations that tell classes of logits."""
+    image = tf.TensorSpec([1, *size, 3], tf.uint8, name="image")
+    core = tf.function(
+        lambda image: network(tf.cast(image, tf.float32), training=False), input_signature=[image], autograph=False
+    )
 
     @tf.function(input_signature=[image], autograph=False)
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = core(image)
-        with tf.name_scope(_TOLD):
+        with tf.name_scope("told"):
             return told(logits, size)
 
-    module.serve = serve
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        try:
-            if quantize == "int8":
-                exact = [operation.name for operation in serve.get_concrete_function().graph.get_operations()]
-                exact += ["PartitionedCall:0", "PartitionedCall:1"]  # what the last of them are called
-                path.write_bytes(_in_8_bits(converter, samples, exact))
-            else:
-                if quantize != "none":
-                    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-                if quantize == "float16":
-                    converter.target_spec.supported_types = [tf.float16]
-                path.write_bytes(converter.convert())
-        except ConverterError as error:
-            raise _complaint(error, network) from error
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
-        archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")
+    module = tf.Module()
+    module.weights = [weight.value for weight in network.weights]
+    tf.saved_model.save(module, folder, signatures={"serving_default": serve})
+    outputs = [f"StatefulPartitionedCall:{number}" for number in range(2)]  # what the last of them are called
+    return [operation.name for operation in serve.get_concrete_function().graph.get_operations()] + outputs
 
 
 def _in_8_bits(
@@ -88,21 +91,12 @@ def _in_8_bits(
     """The network with 8 bits a number, but for operations whose names are `exact`.
 
     These enlarge logits and tell classes of them: in 8 bits they would take twice as long, as few of them have kernels,
-    and probabilities would have steps of 1/256.
+    and probabilities would have steps of 1/256. The two steps are those of `tf.lite.experimental.QuantizationDebugger`,
+    which makes another network in between, three times as large.
     """
-
-    def fed() -> Iterator[list[np.ndarray]]:
-        return ([sample[None]] for sample in samples())
-
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = fed
-    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=exact)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that its interpreter has moved
-        debugger = tf.lite.experimental.QuantizationDebugger(
-            converter=converter, debug_dataset=fed, debug_options=options
-        )
-    return debugger.get_nondebug_quantized_model()
+    converter.representative_dataset = lambda: ([sample[None]] for sample in samples())
+    converter._experimental_calibrate_only = True
+    return mlir_quantize(converter.convert(), denylisted_nodes=exact)
 
 
 def _complaint(error: ConverterError, network: keras.Model) -> InputError:

@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
 
 
 class _Told(layers.Layer):
-    def call(self, logits: list[KerasTensor], image: KerasTensor) -> dict[str, KerasTensor]:
+    def call(self, logits: dict[str, KerasTensor], image: KerasTensor) -> dict[str, KerasTensor]:
         return told(logits, ops.shape(image)[1:3])
 
 

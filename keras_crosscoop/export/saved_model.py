@@ -31,7 +31,7 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
     network = fusable(enlarged_last(network))
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
-    def core(image: tf.Tensor) -> list[tf.Tensor]:
+    def core(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return network(tf.cast(image, tf.float32), training=False)
 
     def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
