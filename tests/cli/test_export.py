@@ -63,7 +63,7 @@ def wrong(monkeypatch):
 
     def inverted(model, output, size=None):
         network = graph(model, output, size)
-        turned = [keras.layers.Rescaling(-1.0)(logits) for logits in network.outputs]
+        turned = {side: keras.layers.Rescaling(-1.0)(logits) for side, logits in network.output.items()}
         return keras.Model(network.input, turned, name=output)
 
     monkeypatch.setattr(exporting, "deployed", inverted)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.networks import decided, lively, photographs, values
+from export.networks import assert_near, decided, lively, photographs, values
 from helpers import refused
 
 from keras_crosscoop import DeepLabV3Plus
@@ -94,7 +94,7 @@ def test_parameters_are_those_of_the_network_less_normalisation(pair, output):
 def test_probabilities_are_those_of_the_model(network, output, count, size):
     """Softmax by NumPy, of logits that the model itself has enlarged and cut."""
     images = photographs(count, *size, seed=20)
-    logits = keras.tree.flatten(deployed(network, output)(images, training=False))
+    logits = deployed(network, output)(images, training=False)
     found = np.asarray(probable(logits, size))
     of_model = values(network, images)
     expected = [np.exp(of_model[side]) for side in (network.sides if output == "ensemble" else [output])]
@@ -126,10 +126,10 @@ def test_the_runs_outputs_are_no_guess(network):
 def test_a_size_can_be_fixed(network):
     fixed = deployed(network, "ensemble", (40, 56))
     assert fixed.input_shape == (None, 40, 56, 3)
-    assert [tuple(shape) for shape in fixed.output_shape] == [(None, 12, 16, 3)] * 2  # of 48 x 64, padded, a quarter
+    quarter = (None, 12, 16, 3)  # of 48 x 64, padded
+    assert {side: logits.shape for side, logits in fixed.output.items()} == {"top": quarter, "bottom": quarter}
     images = photographs(1, 40, 56, seed=20)
-    for found, expected in zip(fixed(images), deployed(network, "ensemble")(images), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert_near(values(fixed, images), values(deployed(network, "ensemble"), images))
 
 
 def test_the_model_stays_as_it_is(pair):
@@ -166,6 +166,10 @@ def test_the_last_output_is_exported_unless_another_is_asked_for(pair):
     assert "no output" in refused(chosen, single, "ensemble")
 
 
+def of_sides(*logits):
+    return dict(zip(("top", "bottom"), logits, strict=False))
+
+
 def test_told_by_hand():
     """Of two networks the mean of probabilities decides, not of logits; ties go to the first class; edges go.
 
@@ -175,22 +179,22 @@ def test_told_by_hand():
     def logits(*probabilities, plus=0):
         return tf.constant((np.log(probabilities) + plus).reshape(1, 1, 1, -1), tf.float32)
 
-    found = told([logits(0.2, 0.8), logits(0.7, 0.3, plus=100)], (2, 3))
+    found = told(of_sides(logits(0.2, 0.8), logits(0.7, 0.3, plus=100)), (2, 3))
     np.testing.assert_array_equal(found["classes"], np.ones((1, 2, 3)))
     np.testing.assert_allclose(found["confidence"], np.full((1, 2, 3), 0.55), rtol=1e-5)
     np.testing.assert_allclose(
-        probable([logits(0.2, 0.8), logits(0.7, 0.3, plus=100)], (1, 4)), [[[[0.45, 0.55]] * 4]], rtol=1e-5
+        probable(of_sides(logits(0.2, 0.8), logits(0.7, 0.3, plus=100)), (1, 4)), [[[[0.45, 0.55]] * 4]], rtol=1e-5
     )
-    np.testing.assert_array_equal(told([logits(0.2, 0.4, 0.4)], (1, 1))["classes"], [[[1]]])
-    np.testing.assert_allclose(told([logits(0.2, 0.4, 0.4)], (1, 1))["confidence"], [[[0.4]]], rtol=1e-5)
+    np.testing.assert_array_equal(told(of_sides(logits(0.2, 0.4, 0.4)), (1, 1))["classes"], [[[1]]])
+    np.testing.assert_allclose(told(of_sides(logits(0.2, 0.4, 0.4)), (1, 1))["confidence"], [[[0.4]]], rtol=1e-5)
 
 
 def test_logits_are_enlarged_before_they_become_probabilities():
     """Two features, logits 0 and 8 of the first class: of eight pixels 0, 0, 1, 3, 5, 7, 8, 8; then softmax."""
     logits = tf.constant([[[[0.0, 4.5], [8.0, 4.5]]]])
     expected = 1 / (1 + np.exp(4.5 - np.array([0, 0, 1, 3, 5, 7, 8])))
-    np.testing.assert_allclose(probable([logits], (1, 7))[0, 0, :, 0], expected, rtol=1e-5)
-    np.testing.assert_array_equal(told([logits], (3, 7))["classes"], [[[1, 1, 1, 1, 0, 0, 0]] * 3])
+    np.testing.assert_allclose(probable(of_sides(logits), (1, 7))[0, 0, :, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(told(of_sides(logits), (3, 7))["classes"], [[[1, 1, 1, 1, 0, 0, 0]] * 3])
 
 
 def test_sizes_by_hand():

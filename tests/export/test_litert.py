@@ -164,7 +164,7 @@ def test_what_cannot_be_converted_is_named(tmp_path, quantize):
     """The operation, and the layer that needs it."""
     image = keras.Input((*SIZE, 3))
     features = Strange(name="odd_one")(layers.Conv2D(3, 4, strides=4, padding="same", name="first")(image))
-    message = refused(written, tmp_path / "model.tflite", keras.Model(image, [features], name="top"), quantize)
+    message = refused(written, tmp_path / "model.tflite", keras.Model(image, {"top": features}, name="top"), quantize)
     assert message == (
         "TensorFlow Lite has no operation for Digamma of layer odd_one. Use others, or another --format. "
         "Received: output top"
