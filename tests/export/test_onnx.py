@@ -102,7 +102,8 @@ def test_dilated_layers(tmp_path, kind):
     """Onnxruntime pads dilated convolutions wrongly or not at all."""
     keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
-    features = DILATED[kind]()(layers.Conv2D(4, 4, strides=4, padding="same", name="first")(image))
+    features = layers.Conv2D(4, 4, strides=4, padding="same")(layers.Rescaling(1 / 64, -2)(image))
+    features = DILATED[kind]()(features)
     network = keras.Model(image, {"top": layers.Conv2D(3, 1)(features)}, name="top")
     write_onnx(network, tmp_path / "model.onnx", None, DESCRIBED)
     images = photographs(2, 48, 64, seed=30)
