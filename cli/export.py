@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.sizes import SIZE
 
@@ -93,6 +94,9 @@ def export(
     from keras_crosscoop.export.formats import check_options
 
     check_options(name, quantize, size)
+    context = click.get_current_context()
+    if quantize != "int8" and context.get_parameter_source("calibration") is not ParameterSource.DEFAULT:
+        raise click.UsageError(f"--calibration is for --quantize int8. Received: --quantize {quantize}", context)
     from crosscoop_tf.progress import passing_bar
     from crosscoop_tf.tables import print_parity
 

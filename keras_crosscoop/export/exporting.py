@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -91,17 +92,8 @@ def export(
     with folder_written(target) as aside:
         path = aside / form.file
         watch("Converting", 0, 1)
-        network = deployed(model, output, size if form.file else None)
         try:
-            match name:
-                case "savedmodel":
-                    write_saved_model(network, path, size)
-                    _accompany(path, run, dataset.read(*compared[0])[0], facts)
-                case "tflite":
-                    samples = partial(_samples, run, dataset, calibration, size)
-                    write_litert(network, path, size, quantize, samples, _described(run, facts))
-                case "onnx":
-                    write_onnx(network, path, size, _described(run, facts))
+            _write(deployed(model, output, size if form.file else None), path, facts, run, dataset, calibration)
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
             raise InputError(f"The network cannot be written ({reason}). Received: {aside.parent}") from error
@@ -127,6 +119,27 @@ def export(
     if name == "savedmodel":
         write_server_files(target.parent, run.folder.resolve().name)
     return target / form.file, found
+
+
+def _write(
+    network: keras.Model, path: Path, facts: Mapping[str, Any], run: Run, dataset: Dataset, calibration: int
+) -> None:
+    """Writes a network in a format, with what a file or a server should tell of it."""
+    size, described = facts["size"], _described(run, facts)
+    match facts["format"]:
+        case "savedmodel":
+            write_saved_model(network, path, size)
+            extra = path / "assets.extra"
+            extra.mkdir()
+            (extra / "metadata.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            first, *_ = dataset.find(run.settings.data.val_split)
+            image, _ = dataset.read(*first)
+            write_warmup(extra, run.folder.resolve().name, image, tf.io.encode_png(image).numpy())
+        case "tflite":
+            samples = partial(_samples, run, dataset, calibration, size)
+            write_litert(network, path, size, facts["quantize"], samples, described)
+        case "onnx":
+            write_onnx(network, path, size, described)
 
 
 def _target(form: Format, folder: Path, facts: Mapping[str, Any]) -> Path:
@@ -155,12 +168,3 @@ def _described(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a file should tell of itself: its classes in order, their colours, how it was made."""
     colours = [f"#{bytes(colour).hex()}" for colour in run.palette]
     return {"classes": list(run.classes), "palette": colours, **facts, "config": run.settings.model_dump(mode="json")}
-
-
-def _accompany(saved_model: Path, run: Run, image: np.ndarray, facts: Mapping[str, Any]) -> None:
-    """Writes what stands beside a SavedModel: what it tells of itself, and requests to warm up with."""
-    extra = saved_model / "assets.extra"
-    extra.mkdir()
-    described = json.dumps(_described(run, facts), indent=2)
-    (extra / "metadata.json").write_text(described + "\n", encoding="utf-8")
-    write_warmup(extra, run.folder.resolve().name, image, tf.io.encode_png(image).numpy())

@@ -181,3 +181,10 @@ def test_averaged_weights_are_exported(crosscoop, halves, tmp_path):
         likeliest = [model.segment(image, probabilities=True)[1].max(-1) for model in (own, averaged)]
         assert np.abs(confidence - likeliest[0]).max() > 0.01
         np.testing.assert_allclose(confidence, likeliest[1], atol=1e-4)
+
+
+def test_calibration_without_int8_is_refused(crosscoop, run):
+    code, _, err = crosscoop("export", run, "--format=tflite", "--calibration=4")
+    assert code == 2
+    assert "--calibration is for --quantize int8" in err
+    assert err.count("\n") == 1
