@@ -18,7 +18,7 @@ from keras_crosscoop.export.litert import write_litert
 from keras_crosscoop.export.running import opened
 
 SIZE = (40, 56)
-DESCRIBED = {"classes": ["road", "sky", "traffic light"], "palette": ["#000000"], "size": SIZE}
+DESCRIBED = {"classes": ["sky", "road", "traffic light"], "palette": ["#000000"], "size": SIZE}
 # How often classes and how nearly probabilities are the live model's: float32 up to rounding; of a random network,
 # which nothing has made robust, few bits leave less.
 AGREEMENT = {"none": (1.0, 1e-4), "float16": (0.995, 0.02), "dynamic": (0.9, 0.3), "int8": (0.9, 0.3)}
@@ -133,7 +133,7 @@ def test_what_describes_a_file_is_inside(files):
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
             assert sorted(archive.namelist()) == ["labels.txt", "metadata.json"]
-            assert archive.read("labels.txt").decode() == "road\nsky\ntraffic light\n"
+            assert archive.read("labels.txt").decode() == "sky\nroad\ntraffic light\n"
             assert json.loads(archive.read("metadata.json")) == json.loads(json.dumps(DESCRIBED))
 
 
