@@ -6,7 +6,9 @@
 No data set is needed: the pair, the paper's by default, has random weights, and its batch normalisation the statistics
 of random images. Each contender has a process of its own and as many threads as the machine, and they take turns, one
 image each, in one run; those that the memory does not hold at once come after the others, again beside Keras. The base
-is `model.predict_on_batch` at batch 1, of the whole pair, and then classes of its outputs' probabilities.
+is `model.predict_on_batch` at batch 1, of the whole pair, and then classes of its outputs' probabilities. ONNX is not
+here, as its converter takes more memory than most machines have for the paper's pair; of runs, see
+`crosscoop-tf benchmark`.
 """
 
 import argparse
@@ -22,12 +24,10 @@ import tensorflow as tf
 
 from keras_crosscoop import CrossCoop
 from keras_crosscoop.export import litert, saved_model
-from keras_crosscoop.export.benchmark_worker import KERAS
+from keras_crosscoop.export.benchmark.measuring import measure, summarized
+from keras_crosscoop.export.benchmark.worker import KERAS
 from keras_crosscoop.export.deployed import deployed
-from keras_crosscoop.export.formats import FORMATS, check_options
 from keras_crosscoop.export.litert import Quantize
-from keras_crosscoop.export.measuring import measure, summarized
-from keras_crosscoop.export.onnx import write_onnx
 
 CLASSES = 21
 DESCRIBED = {"classes": [f"class {number}" for number in range(CLASSES)]}
@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pair", type=lambda names: names.split(","), default=["xception65", "resnet101"])
     parser.add_argument("--size", type=int, default=513, help="pixels, height and width")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each contender is timed")
+    parser.add_argument("--rounds", type=int, default=30, help="how often each contender is timed")
     parser.add_argument("--images", type=int, default=5, help="different ones")
     arguments = parser.parse_args()
     size = arguments.size
@@ -149,12 +149,6 @@ def main() -> None:
         with mock.patch.object(saved_model, "told", low), mock.patch.object(litert, "told", low):
             logits = write_both(model, size, folder, ", logits")
         jobs |= whole
-        try:
-            check_options("onnx")
-            write_onnx(deployed(model, "ensemble"), folder / FORMATS["onnx"].file, None, DESCRIBED)
-            jobs["ONNX"] = {"format": "onnx", "path": str(folder / FORMATS["onnx"].file)}
-        except ValueError as error:
-            print(f"ONNX is left out. {error}")
         alone = {"SavedModel, top alone": write_saved(model, "top", folder / "top")}
         del model
         unpaired = built(arguments.pair, size, "none")

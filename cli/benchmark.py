@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import click
+from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.run_options import calibration_option, data_dir_option, output_head_option
 from crosscoop_tf.sizes import SIZE
-
-FOUND_FAILURES = 1
 
 
 @click.command(cls=TensorFlowCommand)
@@ -25,11 +25,7 @@ FOUND_FAILURES = 1
     metavar="HxW",
     help="What every format sees every image at; the size of the data set's first by default.",
 )
-@click.option(
-    "--output-head",
-    type=click.Choice(["ensemble", "top", "bottom", "single"]),
-    help="Which network's classes; the ensemble's by default, where there are two.",
-)
+@output_head_option
 @click.option(
     "--images",
     type=click.IntRange(min=1),
@@ -37,21 +33,13 @@ FOUND_FAILURES = 1
     show_default=True,
     help="Validation images, evenly spread.",
 )
-@click.option(
-    "--calibration",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Training images that tell int8 the range of every feature.",
-)
+@calibration_option
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     help="Images that each format is timed on, the same again if need be; by default a minute's worth, 10 to 200.",
 )
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="The folder of the data set; the run's own by default."
-)
+@data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def benchmark(
     run: Path,
@@ -82,7 +70,7 @@ def benchmark(
     from crosscoop_tf.progress import passing_bar
 
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.export.benchmarking import benchmark as benchmark_run
+    from keras_crosscoop.export.benchmark import benchmark as benchmark_run
     from keras_crosscoop.runs import Run
 
     opened = Run.open(run)

@@ -10,7 +10,7 @@ _COLUMNS = ("ms", "x Keras", "p90", "images/s", "memory", "size", "agreement", "
 
 
 def print_benchmark(found: Mapping[str, Any]) -> None:
-    """Prints a line for each format, see `keras_crosscoop.export.benchmarking.benchmark`."""
+    """Prints a line for each format, see `keras_crosscoop.export.benchmark.benchmark`."""
     size = "x".join(map(str, found["size"]))
     where = f"{found['threads']} threads" + (", keras and savedmodel on a GPU" if found["gpu"] else "")
     table = Table(title=f"{found['output']}, {size}, one image at a time, {where}")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
+from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.run_options import calibration_option, data_dir_option, output_head_option
 from crosscoop_tf.sizes import SIZE
-
-FOUND_FAILURES = 1
 
 
 @click.command(cls=TensorFlowCommand)
@@ -21,11 +21,7 @@ FOUND_FAILURES = 1
     required=True,
     help="For TensorFlow Serving, for phones (LiteRT), or for onnxruntime.",
 )
-@click.option(
-    "--output-head",
-    type=click.Choice(["ensemble", "top", "bottom", "single"]),
-    help="Which network's classes; the ensemble's by default, where there are two.",
-)
+@output_head_option
 @click.option(
     "--size",
     type=SIZE,
@@ -39,13 +35,7 @@ FOUND_FAILURES = 1
     show_default=True,
     help="Of tflite: small weights (float16, dynamic), or computing with 8 bits (int8).",
 )
-@click.option(
-    "--calibration",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Training images that tell int8 the range of every feature.",
-)
+@calibration_option
 @click.option(
     "--images",
     type=click.IntRange(min=1),
@@ -58,9 +48,7 @@ FOUND_FAILURES = 1
     type=click.FloatRange(0, 1),
     help="The least share of equal pixels; 0.999 by default, float16 0.99, dynamic and int8 0.95.",
 )
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="The folder of the data set; the run's own by default."
-)
+@data_dir_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

@@ -8,15 +8,13 @@ import click
 from crosscoop_tf.benchmark import benchmark
 from crosscoop_tf.data import data
 from crosscoop_tf.evaluate import evaluate
+from crosscoop_tf.exit_codes import BAD_INPUT, INTERRUPTED
 from crosscoop_tf.export import export
 from crosscoop_tf.fit import fit
 from crosscoop_tf.info import info
 from crosscoop_tf.predict import predict
 from crosscoop_tf.report import report
 from crosscoop_tf.summary import summary
-
-BAD_INPUT = 2
-INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 
 @click.group(

@@ -5,22 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.inference_options import inference_options
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.run_options import output_head_option
 from crosscoop_tf.server_option import check_server_options, opened_predictor, server_option
-
-FOUND_FAILURES = 1
 
 
 @click.command(cls=TensorFlowCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The folder to write to.")
-@click.option(
-    "--output-head",
-    type=click.Choice(["ensemble", "top", "bottom", "single"]),
-    help="Which network's classes; the ensemble's by default, where there are two.",
-)
+@output_head_option
 @inference_options
 @click.option("--probabilities", is_flag=True, help="Also write {stem}.npz: probabilities (H, W, C), classes (C,).")
 @click.option("--no-overlay", is_flag=True, help="Write class ids alone, no pictures of images under their colours.")

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import click
+from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.settings import resolve
-
-FOUND_FAILURES = 1
 
 
 @click.command("check", cls=TensorFlowCommand)

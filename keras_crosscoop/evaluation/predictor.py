@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_crosscoop.errors import unknown
 from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.models.memory import LARGE
 
@@ -32,12 +31,8 @@ class Predictor:
     """
 
     def __init__(self, inference: Inference, output: str | None = None, *, probabilities: bool = False) -> None:
-        choices = inference.model.output_choices
-        if output not in (None, *choices):
-            raise unknown("output", output, choices)
-        sides = inference.model.sides
         self.inference = inference
-        self.sides = (output,) if output in sides else sides
+        self.sides = inference.model.sides_of(inference.model.chosen(output))
         self.probabilities = probabilities
 
     def takes_together(self, height: int, width: int) -> bool:

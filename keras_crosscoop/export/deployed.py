@@ -6,25 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_crosscoop.errors import unknown
 from keras_crosscoop.export.folding import folded
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.models.segmenter import ENSEMBLE
 
 Size = tuple[int, int]  # (H, W)
 
 _STRIDE = 4  # image pixels between two of the decoder's, and so of the logits
-
-
-def chosen(model: Segmenter, output: str | None) -> str:
-    """The output that is exported: the one asked for, or the model's last, so the ensemble where there is one.
-
-    Raises:
-        InputError: the model has no such output.
-    """
-    if output not in (None, *model.output_choices):
-        raise unknown("output", output, model.output_choices)
-    return output or model.output_choices[-1]
 
 
 def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.Model:
@@ -38,8 +25,7 @@ def deployed(model: Segmenter, output: str, size: Size | None = None) -> keras.M
         output: one of `model.output_choices`.
         size: `(H, W)`, where it shall be fixed.
     """
-    sides = model.sides if output == ENSEMBLE else (output,)
-    logits = {side: model.get_layer(f"{side}_classifier").output for side in sides}
+    logits = {side: model.get_layer(f"{side}_classifier").output for side in model.sides_of(output)}
     return folded(keras.Model(model.input, logits, name=output), (*(size or (None, None)), 3))
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.export.deployed import Size, chosen, deployed, fitted
+from keras_crosscoop.export.deployed import Size, deployed, fitted
 from keras_crosscoop.export.formats import DYNAMIC, MIN_AGREEMENT, Format, check_options
 from keras_crosscoop.export.litert import Quantize, write_litert
 from keras_crosscoop.export.onnx import write_onnx
@@ -78,7 +78,7 @@ def export(
     if size in (None, DYNAMIC):
         size = None if form.any_size else dataset.read(*pairs[0])[0].shape[:2]
     model = run.load() if model is None else model
-    output = chosen(model, output)
+    output = model.chosen(output)
     compared = spread(pairs, images)
     facts = {
         "format": name,

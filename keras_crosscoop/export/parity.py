@@ -12,7 +12,6 @@ from keras_crosscoop.export.running import Exported
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.metrics import iou_per_class
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.models.segmenter import ENSEMBLE
 
 Live = Callable[[np.ndarray], np.ndarray]  # an image, uint8 (H, W, 3) -> probabilities (H, W, C)
 
@@ -28,7 +27,7 @@ def live(model: Segmenter, output: str, size: Size | None = None) -> Live:
     def probabilities(image: tf.Tensor) -> tf.Tensor:
         seen = image if size is None else fitted(image, size)
         scores = model.scores(model(tf.cast(seen, tf.float32), training=False), output)
-        found = scores / len(model.sides) if output == ENSEMBLE else tf.nn.softmax(scores)
+        found = model.probabilities(scores, output)
         return found if size is None else tf.image.resize(found, tf.shape(image)[1:3], "nearest")
 
     return lambda image: probabilities(tf.constant(image[None]))[0].numpy()

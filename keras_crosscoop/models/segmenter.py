@@ -67,6 +67,20 @@ class Segmenter(keras.Model):
         """Every output that can be asked for and is measured: the networks', then their ensemble if there are two."""
         return self.sides if len(self.sides) == 1 else (*self.sides, ENSEMBLE)
 
+    def chosen(self, output: str | None) -> str:
+        """An output that can be asked for: this one, or by default the last, so the ensemble where there is one.
+
+        Raises:
+            InputError: there is no such output.
+        """
+        if output not in (None, *self.output_choices):
+            raise unknown("output", output, self.output_choices)
+        return output or self.output_choices[-1]
+
+    def sides_of(self, output: str) -> tuple[str, ...]:
+        """The networks that an output needs: both for the ensemble, else itself."""
+        return self.sides if output == ENSEMBLE else (output,)
+
     @property
     def confusions(self) -> dict[str, np.ndarray]:
         """The confusion matrix of each output over the last evaluation, `(C, C)` integers: row label, column class."""
@@ -194,6 +208,10 @@ class Segmenter(keras.Model):
             return sum(ops.softmax(logits[side], axis=-1) for side in self.sides)
         return logits[output]
 
+    def probabilities(self, scores: KerasTensor, output: str) -> KerasTensor:
+        """Of all classes, what `scores` of an output come to: `(..., C)` alike."""
+        return scores / len(self.sides) if output == ENSEMBLE else ops.softmax(scores, axis=-1)
+
     if _ON_TENSORFLOW:
 
         def train_step(self, data: Any) -> dict[str, KerasTensor]:
@@ -253,9 +271,7 @@ class Segmenter(keras.Model):
         Raises:
             InputError: the image cannot be read or is too large for the memory, or there is no such output.
         """
-        output = output or self.output_choices[-1]
-        if output not in self.output_choices:
-            raise unknown("output", output, self.output_choices)
+        output = self.chosen(output)
         image = as_rgb(image)
         if _ON_TENSORFLOW and image.shape[0] * image.shape[1] > LARGE and not fits(needed(self, (1, *image.shape))):
             raise InputError(
@@ -267,5 +283,4 @@ class Segmenter(keras.Model):
         classes = ops.convert_to_numpy(ops.argmax(scores, axis=-1)).astype("uint8")
         if not probabilities:
             return classes
-        found = scores / len(self.sides) if output == ENSEMBLE else ops.softmax(scores, axis=-1)
-        return classes, ops.convert_to_numpy(found)
+        return classes, ops.convert_to_numpy(self.probabilities(scores, output))

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from keras_crosscoop.export import contenders
+from keras_crosscoop.export.benchmark import contenders
 
 QUICK = ("--images=2", "--rounds=3", "--calibration=2")
 

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export.networks import assert_near, decided, lively, photographs, values
-from helpers import refused
 
 from keras_crosscoop import DeepLabV3Plus
-from keras_crosscoop.export.deployed import chosen, deployed, fitted, probable, restored, told
+from keras_crosscoop.export.deployed import deployed, fitted, probable, restored, told
 
 
 def paths(model):
@@ -157,13 +156,6 @@ def test_a_network_trained_in_half_precision_leaves_in_full(pair):
     images = photographs(1, 40, 56, seed=20)
     found, expected = (probable(deployed(model, "ensemble")(images), (40, 56)) for model in (half, exact))
     np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_the_last_output_is_exported_unless_another_is_asked_for(pair):
-    model, single = pair(), DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None)
-    assert (chosen(model, None), chosen(model, "bottom"), chosen(single, None)) == ("ensemble", "bottom", "single")
-    assert "single" in refused(chosen, model, "single")
-    assert "no output" in refused(chosen, single, "ensemble")
 
 
 def of_sides(*logits):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import refused
 from PIL import Image
 
 from keras_crosscoop import DeepLabV3Plus
@@ -182,6 +183,16 @@ def test_the_ensemble_sums_probabilities(pair):
     assert model.scores(logits, "top") is logits["top"]
     assert model.output_choices == ("top", "bottom", "ensemble")
     assert single().output_choices == ("single",)
+
+
+def test_the_last_output_is_taken_unless_another_is_asked_for(pair):
+    model = pair()
+    assert (model.chosen(None), model.chosen("bottom"), single().chosen(None)) == ("ensemble", "bottom", "single")
+    assert model.sides_of("ensemble") == ("top", "bottom")
+    assert model.sides_of("bottom") == ("bottom",)
+    assert "no output" in refused(model.chosen, "single")
+    assert "no output" in refused(single().chosen, "ensemble")
+    assert "no output" in refused(model.chosen, "")
 
 
 def test_segment_gives_the_class_of_each_pixel(pair, tmp_path):

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from keras_crosscoop.export import measuring, turns
-from keras_crosscoop.export.benchmark_worker import peak_memory
-from keras_crosscoop.export.contenders import FORMATS, available
-from keras_crosscoop.export.measuring import WARM_UP, measure, summarized
-from keras_crosscoop.export.turns import Worker, WorkerError, alternate
+from keras_crosscoop.export.benchmark import measuring, turns
+from keras_crosscoop.export.benchmark.contenders import FORMATS, available
+from keras_crosscoop.export.benchmark.measuring import WARM_UP, measure, summarized
+from keras_crosscoop.export.benchmark.turns import Worker, WorkerError, alternate
+from keras_crosscoop.export.benchmark.worker import peak_memory
 
 GIB = 2**30
 
@@ -167,7 +167,7 @@ def test_a_block_that_ends_leaves_no_process(tmp_path, monkeypatch):
 
 def test_the_memory_of_who_started_a_process_is_not_its_own():
     held = np.ones(2**30, np.uint8)
-    program = "from keras_crosscoop.export.benchmark_worker import peak_memory; print(peak_memory())"
+    program = "from keras_crosscoop.export.benchmark.worker import peak_memory; print(peak_memory())"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     found = subprocess.check_output([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
     assert 2**27 < int(found) < peak_memory() - held.nbytes / 2

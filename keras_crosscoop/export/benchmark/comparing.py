@@ -11,10 +11,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.export.contenders import available, contenders
+from keras_crosscoop.export.benchmark.contenders import available, contenders
+from keras_crosscoop.export.benchmark.measuring import measure, summarized
 from keras_crosscoop.export.deployed import Size
 from keras_crosscoop.export.exporting import Watch, spread
-from keras_crosscoop.export.measuring import measure, summarized
 from keras_crosscoop.runs import Run
 
 

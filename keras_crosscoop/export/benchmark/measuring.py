@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from keras_crosscoop.export.benchmark_worker import KERAS
-from keras_crosscoop.export.turns import Reply, Worker, WorkerError, alternate
+from keras_crosscoop.export.benchmark.turns import Reply, Worker, WorkerError, alternate
+from keras_crosscoop.export.benchmark.worker import KERAS
 
 Group = Mapping[str, Sequence[Reply]]  # of each format in it, one reply an image
 
@@ -33,7 +33,7 @@ def measure(
     and the others come after them, again in turn with Keras.
 
     Args:
-        jobs: of `benchmark_worker.main`, by the names of formats.
+        jobs: of `worker.main`, by the names of formats.
         images: how many there are; they come again where there are fewer than rounds.
         folder: for what processes print to stderr.
         failed: gets the reason of each format that fails; the others go on.
@@ -78,7 +78,7 @@ def _watched(numbers: Iterable[int], total: int, watch: Callable[[str, int, int]
 
 
 def summarized(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
-    """Of each format its `latency` and so on, see `benchmarking.benchmark`."""
+    """Of each format its `latency` and so on, see `comparing.benchmark`."""
     found: dict[str, dict[str, Any]] = {}
     for group in groups:
         base = _median(group[KERAS]) if KERAS in group else None

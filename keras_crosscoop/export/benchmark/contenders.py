@@ -9,8 +9,8 @@ import numpy as np
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError, unknown
-from keras_crosscoop.export.benchmark_worker import KERAS, reason, share_gpus
-from keras_crosscoop.export.deployed import Size, chosen, fitted
+from keras_crosscoop.export.benchmark.worker import KERAS, reason, share_gpus
+from keras_crosscoop.export.deployed import Size, fitted
 from keras_crosscoop.export.exporting import export
 from keras_crosscoop.export.formats import MIN_AGREEMENT, check_options
 from keras_crosscoop.export.litert import Quantize
@@ -34,7 +34,7 @@ class Contenders(NamedTuple):
 
     Attributes:
         output: that of the model which all of them tell the classes of.
-        jobs: of `benchmark_worker.main`, by formats.
+        jobs: of `worker.main`, by formats.
         likeness: of each of these its `bytes`, `agreement` with the live model, whether `export` would take that
             (`agrees`), and `mean_iou`.
         failed: the reasons of those that could not be made.
@@ -82,7 +82,7 @@ def contenders(
     """Writes images and exports to a folder, each export in one of its own.
 
     Args:
-        run: see `benchmarking.benchmark`, as of the others.
+        run: see `comparing.benchmark`, as of the others.
         dataset: see there.
         names: of `FORMATS`.
         folder: an empty one.
@@ -94,7 +94,7 @@ def contenders(
     """
     share_gpus()
     model = run.load()
-    made = Contenders(chosen(model, output), {}, {}, {})
+    made = Contenders(model.chosen(output), {}, {}, {})
     mean_iou = None  # of the live model
     for number, pair in enumerate(pairs):
         np.save(folder / f"{number}.npy", fitted(dataset.read(*pair)[0][None], size)[0])

@@ -10,9 +10,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-Reply = dict[str, Any]  # see `benchmark_worker.main`
+Reply = dict[str, Any]  # see `worker.main`
 
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.export.benchmark_worker import main; main()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.export.benchmark.worker import main; main()"
 
 
 class WorkerError(Exception):
@@ -25,7 +25,7 @@ class Worker:
     Nothing that is typed, as Ctrl-C, reaches it. Without its parent it ends by itself.
 
     Args:
-        job: of `benchmark_worker.main`.
+        job: of `worker.main`.
         errors: a file for what it prints to stderr.
         patience: seconds that it may take for an answer.
     """

@@ -1,0 +1,21 @@
+"""Options that commands about a run share."""
+
+from pathlib import Path
+
+import click
+
+output_head_option = click.option(
+    "--output-head",
+    type=click.Choice(["ensemble", "top", "bottom", "single"]),
+    help="Which network's classes; the ensemble's by default, where there are two.",
+)
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="The folder of the data set; the run's own by default."
+)
+calibration_option = click.option(
+    "--calibration",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Training images that tell int8 the range of every feature.",
+)
