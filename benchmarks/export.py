@@ -6,7 +6,7 @@
 No data set is needed: the pair, the paper's by default, has random weights, and its batch normalisation the statistics
 of random images. Each contender has a process of its own and as many threads as the machine, and they take turns, one
 image each, in one run; those that the memory does not hold at once come after the others, again beside Keras. The base
-is `model.predict_on_batch` at batch 1, of the whole pair, and then classes of its outputs' probabilities. ONNX is not
+is `model.predict_on_batch` at batch 1, of the whole pair, which ends with logits; all others tell classes. ONNX is not
 here, as its converter takes more memory than most machines have for the paper's pair; of runs, see
 `crosscoop-tf benchmark`.
 """
@@ -95,7 +95,7 @@ def write_both(model: CrossCoop, size: int, folder: Path, mark: str) -> Jobs:
 def measured(jobs: Jobs, folder: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What `crosscoop-tf benchmark` would tell of them."""
     failed: dict[str, str] = {}
-    jobs = {name: {**job, "output": "ensemble", "images": str(folder)} for name, job in jobs.items()}
+    jobs = {name: {**job, "output": None, "images": str(folder)} for name, job in jobs.items()}
     groups = measure(jobs, arguments.images, folder, failed, rounds=arguments.rounds)
     for name, reason in failed.items():
         print(f"  {name} failed. {reason}")
@@ -152,11 +152,12 @@ def main() -> None:
         alone = {"SavedModel, top alone": write_saved(model, "top", folder / "top")}
         del model
         unpaired = built(arguments.pair, size, "none")
-        alone["SavedModel, top, topology none"] = write_saved(unpaired, "top", folder / "none")
+        alone["SavedModel, topology none"] = write_saved(unpaired, "ensemble", folder / "none")
+        alone["SavedModel, topology none, top alone"] = write_saved(unpaired, "top", folder / "none_top")
         del unpaired
         title = f"{' + '.join(arguments.pair)}, {size}x{size}, batch 1"
         print_figures(f"{title}, ensemble", jobs, measured(jobs, folder, arguments))
-        jobs = {KERAS: jobs[KERAS], **alone}
+        jobs = {KERAS: jobs[KERAS], "SavedModel": jobs["SavedModel"], **alone}
         print_figures(f"{title}, one output against the pair in Keras", jobs, measured(jobs, folder, arguments))
         shares: dict[str, dict[str, Any]] = {}
         for name in whole:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.run_options import calibration_option, data_dir_option, output_head_option
+from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
 from crosscoop_tf.sizes import SIZE
 
 
@@ -64,8 +64,11 @@ def benchmark(
     crosscoop-tf benchmark saved_models/street_scenes-1 --formats keras,tflite,tflite-int8 --rounds 50
     crosscoop-tf benchmark saved_models/street_scenes-1 --json > formats.json
     """
+    context = click.get_current_context()
     if size == "dynamic":
-        raise click.UsageError("All formats see images of one size. Name it, as --size 360x480.")
+        raise click.UsageError("All formats see images of one size. Name it, as --size 360x480.", context)
+    if formats is not None and "tflite-int8" not in formats.split(","):
+        check_calibration_unused(context, f"--formats {formats}")
     from crosscoop_tf.benchmark_table import print_benchmark
     from crosscoop_tf.progress import passing_bar
 

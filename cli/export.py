@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.run_options import calibration_option, data_dir_option, output_head_option
+from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
 from crosscoop_tf.sizes import SIZE
 
 
@@ -82,9 +81,8 @@ def export(
     from keras_crosscoop.export.formats import check_options
 
     check_options(name, quantize, size)
-    context = click.get_current_context()
-    if quantize != "int8" and context.get_parameter_source("calibration") is not ParameterSource.DEFAULT:
-        raise click.UsageError(f"--calibration is for --quantize int8. Received: --quantize {quantize}", context)
+    if quantize != "int8":
+        check_calibration_unused(click.get_current_context(), f"--quantize {quantize}")
     from crosscoop_tf.progress import passing_bar
     from crosscoop_tf.tables import print_parity
 
@@ -118,5 +116,5 @@ def export(
     if as_json:
         click.echo(json.dumps({"path": str(path), **found}))
     else:
-        print_parity([found])
+        print_parity(found)
         click.echo(f"Exported: {path}")

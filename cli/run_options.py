@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 output_head_option = click.option(
     "--output-head",
@@ -19,3 +20,13 @@ calibration_option = click.option(
     show_default=True,
     help="Training images that tell int8 the range of every feature.",
 )
+
+
+def check_calibration_unused(context: click.Context, received: str) -> None:
+    """Refuses --calibration where nothing is quantised to int8.
+
+    Raises:
+        click.UsageError: it was given.
+    """
+    if context.get_parameter_source("calibration") is not ParameterSource.DEFAULT:
+        raise click.UsageError(f"--calibration is for int8. Received: {received}", context)

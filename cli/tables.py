@@ -54,19 +54,18 @@ def print_backbones(backbones: Sequence[Description]) -> None:
     Console(width=max(120, Console().width)).print(table)  # names that one copies stay in one piece
 
 
-def print_parity(exports: Sequence[Mapping[str, Any]]) -> None:
-    """Prints how each exported network compares with the live one, see `keras_crosscoop.export.export`."""
+def print_parity(found: Mapping[str, Any]) -> None:
+    """Prints how an exported network compares with the live one, see `keras_crosscoop.export.export`."""
     table = Table(title="Beside the live model")
     for column in ("format", "output", "size"):
         table.add_column(column)
     for column in ("agreement", "largest difference", "mIoU live", "exported", "ms", "p90", "MB"):
         table.add_column(column, justify="right")
-    for each in exports:
-        name = each["format"] if each["quantize"] == "none" else f"{each['format']} {each['quantize']}"
-        size = "x".join(map(str, each["size"])) if each["size"] else "any"
-        ious = (f"{100 * iou:.1f}" if iou is not None else "" for iou in each["mean_iou"].values())
-        times = (f"{1000 * seconds:.1f}" for seconds in each["latency"].values())
-        share = f"{100 * each['agreement']:.2f} %"
-        largest = f"{each['largest_probability_difference']:.1e}"
-        table.add_row(name, each["output"], size, share, largest, *ious, *times, f"{each['bytes'] / 1e6:.1f}")
+    name = found["format"] if found["quantize"] == "none" else f"{found['format']} {found['quantize']}"
+    size = "x".join(map(str, found["size"])) if found["size"] else "any"
+    ious = (f"{100 * iou:.1f}" if iou is not None else "" for iou in found["mean_iou"].values())
+    times = (f"{1000 * seconds:.1f}" for seconds in found["latency"].values())
+    share = f"{100 * found['agreement']:.2f} %"
+    largest = f"{found['largest_probability_difference']:.1e}"
+    table.add_row(name, found["output"], size, share, largest, *ious, *times, f"{found['bytes'] / 1e6:.1f}")
     Console(width=max(100, Console().width)).print(table)

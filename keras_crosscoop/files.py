@@ -54,9 +54,12 @@ def folder_written(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: `folder` is there already, or its place cannot be written.
     """
-    if folder.exists():
-        raise _there(folder)
-    missing = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        if folder.exists():
+            raise _there(folder)
+        missing = [parent for parent in folder.parents if not parent.exists()]
+    except OSError as error:  # it lies where nobody may look, or its name is too long
+        raise _unmade(folder, error) from error
     make_folder(folder.parent)
     try:
         partial = _new_folder(folder)

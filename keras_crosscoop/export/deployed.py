@@ -61,7 +61,8 @@ def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
     """Images, uint8 `(B, H, W, 3)`, brought to the size that a network was exported for: bilinear, rounded."""
     if tuple(image.shape[1:3]) == tuple(size):
         return image
-    return tf.cast(tf.round(tf.image.resize(image, size)), tf.uint8)
+    resized = tf.image.resize(tf.cast(image, tf.float32), size)  # ONNX gives the type that it gets
+    return tf.cast(tf.round(resized), tf.uint8)
 
 
 def restored(told: dict[str, tf.Tensor], size: Any) -> dict[str, tf.Tensor]:

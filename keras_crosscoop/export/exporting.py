@@ -97,17 +97,21 @@ def export(
         except (OSError, tf.errors.OpError) as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
             raise InputError(f"The network cannot be written ({reason}). Received: {aside.parent}") from error
-        found = {
-            **facts,
-            "bytes": sum(file.stat().st_size for file in aside.rglob("*") if file.is_file()),
-            **parity(
+        try:
+            likeness = parity(
                 opened(path),
                 live(model, output, size),
                 (dataset.read(*pair) for pair in compared),
                 len(run.classes),
                 lambda done: watch("Comparing", done, len(compared)),
-            ),
-        }
+            )
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(
+                "The memory does not hold what the networks make of the data set's images. Let them see images at a "
+                f"smaller --size. Received: --size {size or DYNAMIC}"
+            ) from error
+        size_on_disk = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
+        found = {**facts, "bytes": size_on_disk, **likeness}
         least = MIN_AGREEMENT[quantize] if min_agreement is None else min_agreement
         if found["agreement"] < least:
             raise DisagreementError(
@@ -145,7 +149,11 @@ def _write(
 def _target(form: Format, folder: Path, facts: Mapping[str, Any]) -> Path:
     """The folder of an export: of servers the next version, of files what they are."""
     if not form.file:
-        versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+        try:
+            versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+        except OSError as error:
+            reason = error.strerror
+            raise InputError(f"The folder cannot be read ({reason}). Name another. Received: {folder}") from error
         return folder / str(max(versions, default=0) + 1)
     size = "x".join(map(str, facts["size"])) if facts["size"] else DYNAMIC
     numbers = "float32" if facts["quantize"] == "none" else facts["quantize"]

@@ -15,7 +15,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, told
-from keras_crosscoop.export.unconvertible import unconvertible
+from keras_crosscoop.export.unconvertible import gave_up, unconvertible
 from keras_crosscoop.export.upsampling import enlarged_last
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
@@ -57,7 +57,9 @@ def write_litert(
             converter.target_spec.supported_types = [tf.float16]
         try:
             content = _in_8_bits(converter, samples, exact) if quantize == "int8" else converter.convert()
-        except ConverterError as error:
+        except InputError:  # of a sample
+            raise
+        except Exception as error:  # of many kinds, and what it says is all that there is to tell
             raise _complaint(error, network) from error
         path.write_bytes(content)
     with zipfile.ZipFile(path, "a") as archive:
@@ -99,14 +101,10 @@ def _in_8_bits(
     return mlir_quantize(converter.convert(), denylisted_nodes=exact)
 
 
-def _complaint(error: ConverterError, network: keras.Model) -> InputError:
+def _complaint(error: Exception, network: keras.Model) -> InputError:
     found = [
         (each.operator.name.removeprefix("tf."), each.location.call[0].name if each.location.call else "")
-        for each in error.errors
+        for each in (error.errors if isinstance(error, ConverterError) else ())
         if each.operator.name
     ]
-    if found:
-        return unconvertible("TensorFlow Lite", found, network)
-    return InputError(
-        f"TensorFlow Lite's converter gave up: {str(error).strip().splitlines()[0]} Received: output {network.name}"
-    )
+    return unconvertible("TensorFlow Lite", found, network) if found else gave_up("TensorFlow Lite", error, network)

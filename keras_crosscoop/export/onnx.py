@@ -11,20 +11,19 @@ from typing import Any
 import keras
 from keras import KerasTensor, layers, ops
 
-from keras_crosscoop.errors import InputError
-from keras_crosscoop.export.deployed import Size, told
+from keras_crosscoop.export.deployed import Size, fitted, restored, told
 from keras_crosscoop.export.folding import CONVOLUTIONS
 from keras_crosscoop.export.rewriting import copied, rewritten
-from keras_crosscoop.export.unconvertible import unconvertible
+from keras_crosscoop.export.unconvertible import gave_up, unconvertible
 
 
 def write_onnx(network: keras.Model, path: Path, size: Size | None, described: Mapping[str, Any]) -> None:
-    """Writes a file: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8 `(B, H, W)`, `confidence`, float32.
+    """Writes a file: `image`, uint8 `(B, H, W, 3)` of any size -> `classes`, uint8 `(B, H, W)`, `confidence`, float32.
 
     Args:
         network: of `deployed`.
         path: of the file.
-        size: `(H, W)`; None for any.
+        size: `(H, W)` that images are brought to for the network, and class maps back from; None for as they are.
         described: of JSON; becomes the file's metadata, one property a key.
 
     Raises:
@@ -32,18 +31,17 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
     """
     import onnx  # of the extra
 
-    image = keras.Input((*(size or (None, None)), 3), dtype="uint8", name="image")
-    logits = _padded(network)(ops.cast(image, "float32"))
-    outputs = _Told(name="told")(logits, image)
-    model = keras.Model(image, outputs)
-    model(ops.zeros((1, *(size or (64, 64)), 3), "uint8"))  # Keras exports nothing that was never called
+    image = keras.Input((None, None, 3), dtype="uint8", name="image")
+    seen = image if size is None else _Fitted(size, name="fitted")(image)
+    logits = _padded(network)(ops.cast(seen, "float32"))
+    model = keras.Model(image, _Told(size, name="told")(logits, image))
+    model(ops.zeros((1, 64, 64, 3), "uint8"))  # Keras exports nothing that was never called
     with warnings.catch_warnings(), _silent("tf2onnx"):
         warnings.simplefilter("ignore", FutureWarning)  # of Keras's, about NumPy
         try:
             model.export(path, format="onnx", verbose=False)
-        except (ValueError, KeyError, NotImplementedError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"ONNX cannot hold the network: {reason} Received: output {network.name}") from error
+        except Exception as error:  # of many kinds, and what it says is all that there is to tell
+            raise gave_up("ONNX", error, network) from error
     file = onnx.load(path)
     lacking = [(node.op_type, node.name) for node in file.graph.node if not onnx.defs.has(node.op_type, node.domain)]
     if lacking:  # of which the exporter only says something, and keeps them
@@ -69,9 +67,23 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+class _Fitted(layers.Layer):
+    def __init__(self, size: Size, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, image: KerasTensor) -> KerasTensor:
+        return fitted(image, self.size)
+
+
 class _Told(layers.Layer):
+    def __init__(self, size: Size | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
     def call(self, logits: dict[str, KerasTensor], image: KerasTensor) -> dict[str, KerasTensor]:
-        return told(logits, ops.shape(image)[1:3])
+        size = ops.shape(image)[1:3]
+        return told(logits, size) if self.size is None else restored(told(logits, self.size), size)
 
 
 def _padded(network: keras.Model) -> keras.Model:

@@ -82,13 +82,13 @@ def _onnx(path: Path) -> Exported:
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = os.cpu_count()
+    options.log_severity_level = 3  # errors: it warns of attributes that TensorFlow's nearest pixel needs
     # Else its threads go on spinning for a while after each image, and slow what else the machine does.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (described,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
-    size = tuple(described.shape[1:3])
 
     def run(image: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session.run(names, {described.name: image}), strict=True))
 
-    return Exported(run, size if all(isinstance(length, int) for length in size) else None)
+    return Exported(run)

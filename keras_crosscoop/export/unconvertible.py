@@ -7,6 +7,8 @@ import keras
 
 from keras_crosscoop.errors import InputError
 
+_LENGTH = 300  # characters of what converters say, which may be pages
+
 
 def unconvertible(runtime: str, operations: Iterable[tuple[str, str]], network: keras.Model) -> InputError:
     """The error for operations that cannot be converted: it names them, and the layers that need them.
@@ -21,6 +23,16 @@ def unconvertible(runtime: str, operations: Iterable[tuple[str, str]], network: 
     return InputError(
         f"{runtime} has no operation for {', '.join(found)}. Use others, or another --format. "
         f"Received: output {network.name}"
+    )
+
+
+def gave_up(runtime: str, error: Exception, network: keras.Model) -> InputError:
+    """The error for a converter that fails in another way: what it says, and the layers that it names."""
+    text = " ".join(str(error).split())
+    named = sorted({name for name in _names(network) if re.search(rf"\b{re.escape(name)}\b", text)})
+    at = f" (layer {', '.join(named)})" if named else ""
+    return InputError(
+        f"{runtime}'s converter gave up{at}: {type(error).__name__}: {text[:_LENGTH]}. Received: output {network.name}"
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from keras_crosscoop.export.benchmark import contenders
 
-QUICK = ("--images=2", "--rounds=3", "--calibration=2")
+QUICK = ("--images=2", "--rounds=3")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def run(run_folder, tmp_path):
 def test_every_format_is_measured_and_nothing_is_left(crosscoop, run, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = sorted(run.rglob("*"))
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--json")
+    code, out, err = crosscoop("benchmark", run, *QUICK, "--calibration=2", "--json")
     assert code == 0, err
     assert sorted(run.rglob("*")) == before
     assert not list(tmp_path.glob("crosscoop-*"))
@@ -72,7 +72,7 @@ def test_keras_alone_has_its_figures(crosscoop, run):
 def test_what_is_not_installed_is_left_out_or_refused(crosscoop, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     monkeypatch.setattr(contenders, "FORMATS", {name: contenders.FORMATS[name] for name in ("tflite", "onnx")})
-    code, out, err = crosscoop("benchmark", run, *QUICK)
+    code, out, err = crosscoop("benchmark", run, *QUICK, "--calibration=2")
     assert code == 0
     assert "tflite" in out
     told = [line for line in err.splitlines() if line.startswith("crosscoop-tf:")]
@@ -93,11 +93,11 @@ def test_a_format_that_fails_is_named_and_the_others_go_on(crosscoop, run, monke
         return export(run, dataset, name, **options)
 
     monkeypatch.setattr(contenders, "export", export_some)
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--formats=tflite-int8,tflite", "--json")
+    code, out, err = crosscoop("benchmark", run, *QUICK, "--calibration=2", "--formats=tflite-int8,tflite", "--json")
     assert code == 1
     assert list(json.loads(out)["formats"]) == ["tflite"]
     assert err.splitlines()[-1] == "crosscoop-tf: tflite-int8 failed. RuntimeError: The converter has had enough."
-    code, out, _ = crosscoop("benchmark", run, *QUICK, "--formats=tflite-int8")
+    code, out, _ = crosscoop("benchmark", run, *QUICK, "--calibration=2", "--formats=tflite-int8")
     assert (code, out) == (1, "")
 
 
@@ -106,6 +106,7 @@ def test_a_format_that_fails_is_named_and_the_others_go_on(crosscoop, run, monke
     [
         (["--formats=tflight"], 'Did you mean "tflite"?'),
         (["--formats="], "There is no format of that name."),
+        (["--formats=keras,tflite", "--calibration=4"], "--calibration is for int8. Received: --formats keras,tflite"),
         (["--size=dynamic"], "Name it, as --size 360x480."),
         (["--output-head=single"], "There is no output of that name."),
         (["--rounds=0"], "--rounds"),

@@ -15,6 +15,7 @@ from keras import layers
 
 from keras_crosscoop.export.deployed import deployed, told
 from keras_crosscoop.export.onnx import write_onnx
+from keras_crosscoop.export.parity import live
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.layers import AtrousConv2D, AtrousMaxPooling2D
 
@@ -54,15 +55,26 @@ def test_it_tells_what_the_model_tells(any_size, network, count, size):
 
 @pytest.mark.parametrize("output", ["top", "bottom"])
 def test_one_output_at_one_size(network, tmp_path, output):
-    """Images of other sizes are brought to it."""
+    """Images of other sizes are brought to it, and class maps back, inside."""
     write_onnx(deployed(network, output, (33, 47)), tmp_path / "model.onnx", (33, 47), DESCRIBED)
     images = photographs(2, 33, 47, seed=30)
     assert_told(tmp_path / "model.onnx", network, images, output)
-    (described,) = session(tmp_path / "model.onnx").get_inputs()
-    assert described.shape[1:] == [33, 47, 3]
     exported = opened(tmp_path / "model.onnx")
-    assert exported.size == (33, 47)
-    assert exported(photographs(1, 66, 94)[0])["classes"].shape == (66, 94)
+    for size in ((70, 101), (20, 31)):  # at twice the size, many means would lie between two whole numbers
+        image = photographs(1, *size)[0]
+        expected = live(network, output, (33, 47))(image)
+        found = exported(image)
+        assert (found["classes"] == expected.argmax(-1)).mean() > 0.995
+        # few of the pixels seen are rounded to the next number
+        np.testing.assert_allclose(found["confidence"], expected.max(-1), atol=5e-3)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((0, 40, 56, 3)), np.zeros((1, 40, 56, 4)), np.zeros((40, 56, 3))])
+def test_wrong_shapes_are_told_and_it_goes_on(any_size, network, wrong):
+    segment = session(any_size)
+    with pytest.raises(Exception, match=r"image|[Dd]imension|[Ss]hape"):
+        segment.run(None, {"image": wrong.astype(np.uint8)})
+    assert_told(any_size, network, photographs(1, 40, 56, seed=30))
 
 
 def test_inputs_and_outputs_are_the_documented_ones(any_size):

@@ -28,6 +28,7 @@ def main() -> None:
 
     A job says where its `images` are (a folder of `0.npy` and so on, uint8 `(H, W, 3)`), which network to load (`path`:
     an exported one, or, with the `output` of it that is wanted, a run's folder or a `.keras` file) and how: `format`.
+    Without such an output Keras predicts all logits, and nothing is made of them.
 
     A reply, a line of JSON on stdout, tells the `seconds` from an image in memory to class ids in memory; `resident`,
     the most bytes of memory that the process has had; and `memory`, those beyond what it had when all that it imports
@@ -95,6 +96,8 @@ def _segmenting(job: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
         exported = opened(Path(job["path"]))
         return lambda image: exported(image)["classes"]
     model = load(job["path"])
+    if job["output"] is None:
+        return lambda image: model.predict_on_batch(image[None])
 
     def segment(image: np.ndarray) -> np.ndarray:
         scores = model.scores(model.predict_on_batch(image[None]), job["output"])
