@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import version
 
 import click
+from crosscoop_tf.ablate import ablate
 from crosscoop_tf.benchmark import benchmark
 from crosscoop_tf.data import data
 from crosscoop_tf.evaluate import evaluate
@@ -45,7 +46,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (fit, evaluate, predict, report, export, benchmark, summary, data, info):
+for command in (fit, evaluate, predict, report, export, benchmark, ablate, summary, data, info):
     commands.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """Progress on the terminal: bars with the time left, and a line for each epoch that stays."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,15 @@ import keras
 import psutil
 import tensorflow as tf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 
 from keras_crosscoop.config import Settings
@@ -138,3 +147,42 @@ class EvaluateProgress:
         """Moves the bar."""
         self.bar.start()  # only now: what ends before takes one line
         self.bar.update(self.task, completed=done, total=images)
+
+
+class RowsProgress:
+    """A bar over all rows, one for each that is at work, and a line for each that is done."""
+
+    def __init__(self) -> None:
+        self.bar = _bar()
+        self.whole = self.bar.add_task("All rows", total=0)
+        self.tasks: dict[str, TaskID] = {}  # of rows at work
+        self.begun: dict[str, float] = {}
+
+    def __enter__(self) -> "RowsProgress":
+        if not self.bar.console.is_terminal:
+            self.bar.disable = True
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, row: str, doing: str, done: int, total: int) -> None:
+        """Shows what a row does, see `keras_crosscoop.ablation.ablate`."""
+        if doing == "waiting":
+            self.bar.update(self.whole, total=self.bar.tasks[self.whole].total + 1)
+        elif doing in ("done", "failed"):
+            if row in self.tasks:
+                self.bar.remove_task(self.tasks.pop(row))
+            seconds = time.monotonic() - self.begun.pop(row, time.monotonic())
+            self.bar.advance(self.whole)
+            self.bar.console.print(f"{row}: {doing}, {seconds:.0f} s", highlight=False)
+        else:
+            if row not in self.tasks:
+                self.begun.setdefault(row, time.monotonic())
+                self.tasks[row] = self.bar.add_task(row, total=None)
+            self.bar.update(self.tasks[row], description=f"{row}: {doing}", completed=done, total=total)
+
+    def tell(self, doing: str) -> None:
+        """Shows what is done when all rows are."""
+        self.bar.update(self.whole, description=doing)

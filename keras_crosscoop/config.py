@@ -76,6 +76,7 @@ class Model(_Section):
         "decoder",
     )
     fusion: Literal["concat", "add"] = "concat"
+    reduction: PositiveInt = 1  # a network reads one channel in so many of its partner's; 1 for the paper's method
     output_stride: Literal[8, 16, 32] = 16
     width: PositiveInt = 256
     dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)

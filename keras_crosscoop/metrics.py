@@ -90,11 +90,11 @@ class MeanLoss(keras.metrics.Metric):
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, float64 `(C,)`; NaN for a class in neither labels nor predictions.
+    """Intersection over union of each class, float64 `(..., C)`; NaN for a class in neither labels nor predictions.
 
     Args:
-        matrix: a confusion matrix, `(C, C)` integers.
+        matrix: confusion matrices, `(..., C, C)` integers.
     """
-    correct = np.diagonal(matrix).astype("float64")
-    union = matrix.sum(axis=0) + matrix.sum(axis=1) - correct
-    return np.divide(correct, union, out=np.full(len(matrix), np.nan), where=union > 0)
+    correct = np.diagonal(matrix, axis1=-2, axis2=-1).astype("float64")
+    union = matrix.sum(axis=-2) + matrix.sum(axis=-1) - correct
+    return np.divide(correct, union, out=np.full(correct.shape, np.nan), where=union > 0)

@@ -180,7 +180,7 @@ def build(
     if model.bottom is not None:
         network = CrossCoop(num_classes, **arguments)
     else:
-        for of_pairs in ("bottom", "topology", "sites", "fusion"):
+        for of_pairs in ("bottom", "topology", "sites", "fusion", "reduction"):
             del arguments[of_pairs]
         if isinstance(arguments["weights"], dict):
             arguments["weights"] = arguments["weights"].get("top")

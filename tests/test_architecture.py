@@ -27,6 +27,7 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     "training": BELOW | {"config", "devices", "runs"},
     "evaluation": BELOW | {"config", "runs"},
     "export": BELOW | {"config", "runs"},
+    "ablation": BELOW | {"config", "runs", "training", "evaluation"},
     "__init__": BELOW | {"config", "runs", "training", "evaluation", "export"},
 }
 FOREIGN_TO_LIBRARY = {"click", "rich", "crosscoop_tf", "cli"}

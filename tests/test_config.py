@@ -19,6 +19,7 @@ def test_defaults_are_the_papers_recipe():
         "topology": "cross",
         "sites": ("backbone", "aspp", "aspp_output", "decoder"),
         "fusion": "concat",
+        "reduction": 1,
         "output_stride": 16,
         "width": 256,
         "dropout": (0.5, 0.5, 0.1),

@@ -35,6 +35,7 @@ def evaluate(
     intervals: bool = False,
     list_suspects: int = 0,
     predictions: Predictions | None = None,
+    confusions: Path | None = None,
     watch: Callable[[int, int], object] = lambda done, images: None,
     **looking: Any,
 ) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def evaluate(
         intervals: whether to resample the images for intervals of the figures.
         list_suspects: how many regions and images to list whose labels are probably wrong.
         predictions: writes what was predicted to files.
+        confusions: an `.npz` file for each image's confusion matrices, `confusions` `(N, O, C, C)`: models are compared
+            by them, image by image.
         watch: is told of progress.
         **looking: options of `Inference`.
 
@@ -85,7 +88,7 @@ def evaluate(
     samples = load_dataset(dataset, split, center_crop=center_crop, on_error=skipped)
     pairs, outputs = dataset.find(split), model.output_choices
     images, regions, seconds = 0, [], []
-    tally = _Tally(outputs, keep=intervals)
+    tally = _Tally(outputs, keep=intervals or confusions is not None)
     with readable_errors(), ThreadPoolExecutor(1) as beside:
         behind: deque = deque()
         streams = names_of(pairs), pairs, samples.as_numpy_iterator()
@@ -130,6 +133,9 @@ def evaluate(
     if intervals:
         for output, ends in figures.intervals(tally.confusions, outputs, dataset.classes).items():
             told["outputs"][output]["intervals"] = ends
+    if confusions is not None:
+        with written(confusions) as partial:
+            np.savez_compressed(partial, confusions=np.stack(tally.confusions))
     if list_suspects:
         told["suspects"] = suspects.rank(regions, tally.total.calibration[-1], dataset.classes, list_suspects)
     return told

@@ -114,19 +114,16 @@ def intervals(
         For each output the lower and the upper end of `mean_iou`, `pixel_accuracy` and, in `per_class`, of each IoU;
         None where a class occurs in no resample.
     """
-    images = len(of_images)
-    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
     found = {}
     for index, output in enumerate(outputs):
-        matrices = np.stack([of_image[index].ravel() for of_image in of_images])
-        sums = (draws.astype("float64") @ matrices).reshape(RESAMPLES, len(classes), len(classes))
-        ious = np.stack([iou_per_class(matrix) for matrix in sums])
+        sums = resampled(np.stack([of_image[index] for of_image in of_images]), seed=seed)
+        ious = iou_per_class(sums)
         accuracies = np.array([np.trace(matrix) / max(matrix.sum(), 1) for matrix in sums])
         means = np.array([np.nan if (value := _mean(iou)) is None else value for iou in ious])
         found[output] = {
-            "mean_iou": _interval(means),
-            "pixel_accuracy": _interval(accuracies),
-            "per_class": {name: _interval(ious[:, number]) for number, name in enumerate(classes)},
+            "mean_iou": interval(means),
+            "pixel_accuracy": interval(accuracies),
+            "per_class": {name: interval(ious[:, number]) for number, name in enumerate(classes)},
         }
     return found
 
@@ -139,7 +136,15 @@ def best_and_worst(figures: Mapping[str, Any], count: int) -> tuple[list[dict], 
     return ranked[::-1][:count], ranked[:count]
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
+def resampled(of_images: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Sums of resampled images' confusion matrices, `(N, C, C) -> (RESAMPLES, C, C)`; a seed means the same images."""
+    images = len(of_images)
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
+    return np.tensordot(draws.astype("float64"), of_images, axes=1)
+
+
+def interval(values: np.ndarray) -> list[float] | None:
+    """The percentile interval of what resamples gave, NaN left out; None where there is nothing else."""
     there = values[~np.isnan(values)]
     return np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(there) else None
 

@@ -79,7 +79,7 @@ def site_costs(model: CrossCoop) -> dict[Site, Cost]:
 
     def without(site: Site) -> keras.Model:
         others = [other for other in sites if other != site]
-        connect = cooperation(arguments["topology"], others, arguments["fusion"])
+        connect = cooperation(arguments["topology"], others, arguments["fusion"], arguments["reduction"])
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(model.dtype_policy)
         try:

@@ -36,6 +36,8 @@ class CrossCoop(Segmenter):
         sites: after which layers: any of "backbone" (the paper's Connection 1), "aspp", "aspp_output" (Connection 2)
             and "decoder".
         fusion: how features join: "concat", or "add" where channels are equal.
+        reduction: a network reads one channel in so many of its partner's, made of all of them by a 1x1 convolution; 1
+            for all as they are, which is the paper's method. 8 makes most of the extra operations go.
         output_stride: image pixels between two features that ASPP reads: 8, 16 or 32.
         input_shape: `(H, W, 3)`, where a fixed size is wanted.
         weights: of the backbones: "imagenet", a file (see `backbones.build`) or None, or `{"top": ..., "bottom": ...}`.
@@ -77,6 +79,7 @@ class CrossCoop(Segmenter):
         topology: Topology = "cross",
         sites: Sequence[Site] = SITES,
         fusion: Fusion = "concat",
+        reduction: int = 1,
         output_stride: int = 16,
         input_shape: tuple[int | None, int | None, int] = (None, None, 3),
         weights: Weights | Mapping[str, Weights] = "imagenet",
@@ -85,7 +88,7 @@ class CrossCoop(Segmenter):
         name: str = "cross_coop",
         **kwargs: Any,
     ) -> None:
-        connect = cooperation(topology, sites, fusion)
+        connect = cooperation(topology, sites, fusion, reduction)
         weights = weights if isinstance(weights, Mapping) else {"top": weights, "bottom": weights}
         if set(weights) != {"top", "bottom"}:
             raise InputError(f'`weights` must name "top" and "bottom", or be one for both. Received: {dict(weights)}')
@@ -109,6 +112,7 @@ class CrossCoop(Segmenter):
             "topology": topology,
             "sites": tuple(sites),
             "fusion": fusion,
+            "reduction": reduction,
             "output_stride": output_stride,
             "input_shape": tuple(input_shape),
             "width": width,

@@ -42,6 +42,21 @@ def test_concatenation_joins_unequal_channels():
     np.testing.assert_array_equal(reads["bottom"][0, 0, 0], [5, 5, 10, 10, 1, 1])
 
 
+def test_reduced_features_are_made_of_all_of_the_partners():
+    """Of 6 channels 2, one in 4 rounded up; the network's own stay as they are."""
+    rng = np.random.default_rng(0)
+    own, partner = rng.normal(size=(1, 2, 3, 2)).astype("float32"), rng.normal(size=(1, 2, 3, 6)).astype("float32")
+    inputs = [keras.Input(array.shape[1:]) for array in (own, partner)]
+    reads = connect(dict(zip(("top", "bottom"), inputs, strict=True)), "cross", reduction=4, name="here")
+    model = keras.Model(inputs, reads)
+    found = model([own, partner])
+    kernel = model.get_layer("top_here_received_conv").kernel.numpy()
+    assert kernel.shape == (1, 1, 6, 2)
+    expected = np.maximum(partner @ kernel[0, 0] / np.sqrt(1 + 1e-5), 0)  # a new normalisation
+    np.testing.assert_allclose(found["top"], np.concatenate([own, expected], axis=-1), atol=1e-5)
+    assert found["bottom"].shape[-1] == 6 + 1
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_addition_refuses_unequal_channels(channels):
     """A single channel too, which would broadcast."""

@@ -1,0 +1,90 @@
+"""`crosscoop-tf ablate`: the paper's tables, trained and measured."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from crosscoop_tf import recipes
+from crosscoop_tf.exit_codes import FOUND_FAILURES
+from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.settings import recipe_options, resolve
+
+
+@click.command(cls=TensorFlowCommand)
+@click.option("--dataset", help="What to train on: street_scenes by default; `crosscoop-tf data list` lists all.")
+@click.option("--data-dir", type=click.Path(), help="The folder that holds the data set.")
+@click.option(
+    "--rows",
+    default="all",
+    show_default=True,
+    metavar="table1|table5|all|ROW,...",
+    help="What to compare: single_top, single_bottom, one_way_equal, one_way, none, ensemble_singles, "
+    "cross_without_c1_c2, cross_without_c1, cross_without_c2, cross_reduced, cross.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each row.")
+@recipe_options
+@click.option("--top", help="The first network's backbone.")
+@click.option("--bottom", help="The second network's backbone.")
+@click.option("--epochs", type=int, help="How often each training goes through the data.")
+@click.option("--top-weights", help='Of the first backbone: "imagenet", a file (see docs/weights.md), or "none".')
+@click.option("--bottom-weights", help="The same, of the second backbone.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Trainings at a time, each on a GPU of its own; by default as many as there are GPUs, or else one.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="The ablation's folder; saved_models/DATASET-ablation by default."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def ablate(
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    rows: str,
+    seeds: int,
+    top_weights: str | None,
+    bottom_weights: str | None,
+    jobs: int | None,
+    output: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train and measure two networks without, with and with parts of cooperation, all alike, and compare them.
+
+    Every row of the paper's tables 1 and 5: the single networks, the conventional network of one way, two networks
+    without paths, ensembles, the cross cooperative network, and that without Connections 1 and 2. With one seed all see
+    the same crops in the same order. What was done is kept: the same command goes on where it stopped. A row that fails
+    is named, the others go on; it exits with 1 then.
+
+    \b
+    crosscoop-tf ablate --dataset street_scenes --seeds 2
+    crosscoop-tf ablate --dataset folder --data-dir MY_DATA --rows single_top,single_bottom,cross
+    crosscoop-tf ablate --config voc2012-table1 --data-dir DIR --jobs 8
+    """
+    from crosscoop_tf.ablation_table import print_ablation
+    from crosscoop_tf.progress import RowsProgress
+
+    from keras_crosscoop.ablation import ablate as run_ablation
+    from keras_crosscoop.ablation import as_json as found_as_json
+    from keras_crosscoop.ablation import selected, tell
+
+    wanted = selected([name for name in rows.split(",") if name])
+    name = f"{options['dataset'] or 'street_scenes'}-ablation"
+    if recipe is None and name in recipes.names():
+        recipe = name
+    settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
+    output = output or Path("saved_models", f"{settings.data.name}-ablation")
+    with RowsProgress() as progress:
+        ablation, failed = run_ablation(settings, wanted, seeds, output, at_once=jobs, watch=progress)
+        found, files = tell(ablation, failed, progress.tell)
+    if as_json:
+        click.echo(json.dumps(found_as_json(ablation, found, failed)))
+    else:
+        print_ablation(found)
+        click.echo(f"Report: {files['html']}   Tables: {files['md']}, {files['csv']}")
+    for name, reason in failed.items():
+        click.echo(f"crosscoop-tf: {name} failed. {reason}", err=True)
+    if failed:
+        sys.exit(FOUND_FAILURES)

@@ -1,0 +1,124 @@
+"""The whole comparison: every row trained and measured under identical conditions, then told."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_crosscoop import config
+from keras_crosscoop.ablation.processes import Job, Watch, run_jobs
+from keras_crosscoop.ablation.rows import Row
+from keras_crosscoop.ablation.worker import FIGURES
+from keras_crosscoop.config import Settings
+from keras_crosscoop.data import Dataset, dataset
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.files import make_folder, written
+
+
+class Ablation(NamedTuple):
+    """A comparison, in a folder.
+
+    Attributes:
+        folder: holds `config.yaml`, the settings that the rows share, and `{row}/seed-{n}`, each a run folder, but for
+            rows that join the networks of others, with `metrics.json` and `confusions.npz`, each image's.
+        settings: of the full method; rows change the model, and the seed.
+        rows: what is compared.
+        seeds: of each row.
+    """
+
+    folder: Path
+    settings: Settings
+    rows: Sequence[Row]
+    seeds: Sequence[int]
+
+    def run(self, row: str, seed: int) -> Path:
+        """The folder of a row with a seed."""
+        return self.folder / row / f"seed-{seed}"
+
+    def jobs(self) -> list[Job]:
+        """What is still to do."""
+        return [
+            Job(
+                _job(row.name, seed),
+                {
+                    "folder": str(self.run(row.name, seed)),
+                    "settings": row.settings(self.settings, seed).model_dump(mode="json"),
+                    "joins": [str(self.run(each, seed)) for each in row.joins],
+                },
+                tuple(_job(each, seed) for each in row.joins),
+            )
+            for seed in self.seeds
+            for row in self.rows
+            if not (self.run(row.name, seed) / FIGURES).exists()
+        ]
+
+
+def _job(row: str, seed: int) -> str:
+    return f"{row}, seed {seed}"
+
+
+def ablate(
+    settings: Settings, rows: Sequence[Row], seeds: int, folder: Path, *, at_once: int | None = None, watch: Watch
+) -> tuple[Ablation, dict[str, str]]:
+    """Trains and measures every row with every seed, as far as that is still to do.
+
+    Args:
+        settings: of the full method.
+        rows: of `rows.selected`.
+        seeds: how many, from `train.seed` on; of one seed all rows see the same crops in the same order.
+        folder: a new one, or that of an ablation with these settings, which then goes on.
+        at_once: rows that are trained at a time, each on a GPU of its own where there are some; by default as many as
+            there are GPUs, or one.
+        watch: is told of progress.
+
+    Returns:
+        The comparison, and why some rows failed.
+
+    Raises:
+        InputError: the settings are of a single network, the data set cannot be used, or the folder holds something
+            else.
+        Interrupted: by a signal; what was done is kept.
+    """
+    if settings.model.bottom is None:
+        raise InputError("An ablation compares two networks with each by itself. Name --bottom, too. Received: none")
+    check_data(settings)
+    first = settings.train.seed
+    ablation = Ablation(folder, settings, rows, range(first, first + seeds))
+    _begin(ablation)
+    jobs = ablation.jobs()
+    for job in jobs:
+        watch(job.name, "waiting", 0, 1)
+    return ablation, run_jobs(jobs, at_once or max(1, len(tf.config.list_physical_devices("GPU"))), watch)
+
+
+def check_data(settings: Settings) -> Dataset:
+    """The data set, with labels on both splits.
+
+    Raises:
+        InputError: there is none.
+    """
+    data = dataset(settings.data.name, settings.data.dir)
+    for split in (settings.data.train_split, settings.data.val_split):
+        data.check_labelled(split)
+    return data
+
+
+def _begin(ablation: Ablation) -> None:
+    """Makes the folder, or finds it."""
+    path = ablation.folder / "config.yaml"
+    told = config.dump(ablation.settings)
+    if path.exists():
+        if config.settings(config.read(path)) != ablation.settings:
+            raise InputError(
+                f"The folder holds an ablation with other settings, see {path}. Name another with --output. "
+                f"Received: {ablation.folder}"
+            )
+        return
+    if ablation.folder.exists() and any(ablation.folder.iterdir()):
+        raise InputError(
+            f"An ablation needs a new or empty folder. Name another with --output. Received: {ablation.folder}"
+        )
+    make_folder(ablation.folder)
+    with written(path) as partial:
+        partial.write_text(told, encoding="utf-8")

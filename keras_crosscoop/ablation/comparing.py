@@ -1,0 +1,51 @@
+"""Is one network better than another, or is it the images, or the seeds? Both were measured on the same images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_crosscoop.evaluation.figures import interval, resampled
+from keras_crosscoop.metrics import iou_per_class
+
+
+class Gain(NamedTuple):
+    """How much more mean IoU the first of two networks has, fractions of 1.
+
+    Attributes:
+        mean: over the seeds.
+        of_seeds: of each.
+        interval: of the mean, had it been other images: 95 %, percentile bootstrap over images.
+        spread: standard deviation over seeds; None of a single one.
+        certain: whether it is more than both: the interval lies on one side of 0, and the mean is more than the spread.
+    """
+
+    mean: float
+    of_seeds: tuple[float, ...]
+    interval: tuple[float, float]
+    spread: float | None
+    certain: bool
+
+
+def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
+    """Compares two networks, image by image and seed by seed.
+
+    Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3. Both networks see each
+    resample's images, so what makes images hard for both takes no part.
+
+    Args:
+        first: of each seed, the confusion matrices of all images, `(N, C, C)` integers.
+        second: of the same seeds and images.
+    """
+    of_seeds = tuple(_mean_iou(a.sum(axis=0)) - _mean_iou(b.sum(axis=0)) for a, b in zip(first, second, strict=True))
+    resamples = [_mean_iou(resampled(a)) - _mean_iou(resampled(b)) for a, b in zip(first, second, strict=True)]
+    low, high = interval(np.mean(resamples, axis=0))
+    mean = float(np.mean(of_seeds))
+    spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
+    certain = spread is not None and (low > 0 or high < 0) and abs(mean) > spread
+    return Gain(mean, tuple(map(float, of_seeds)), (low, high), spread, certain)
+
+
+def _mean_iou(matrices: np.ndarray) -> np.ndarray:
+    """Of confusion matrices, `(..., C, C)` -> `(...)`."""
+    return np.nanmean(iou_per_class(matrices), axis=-1)

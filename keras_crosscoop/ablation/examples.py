@@ -1,0 +1,103 @@
+"""Pictures in the shape of the paper's figures 6 and 7: where single networks and the cross network differ, framed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation.inference import Inference
+from keras_crosscoop.evaluation.pictures import colours, save, with_legend
+from keras_crosscoop.images import RGB
+from keras_crosscoop.labels import VOID
+
+EXAMPLES = 4
+FRAMES = 3  # in an image, at most
+LEAST = 0.004  # of an image's pixels, that a framed region has
+WIDTH = 256  # pixels of a panel
+_REACH = 5  # pixels between two places where networks differ that are framed as one
+_HEAD = 20  # pixels above the first images, for names
+
+Predictions = dict[str, np.ndarray]  # name of the panel -> class ids (H, W)
+
+
+def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inference, str]], target: Path) -> None:
+    """A sheet: image, truth and what each network sees, for the images where these differ most about what is true.
+
+    Args:
+        dataset: whose images.
+        split: of it.
+        networks: of each panel how it looks, and which output.
+        target: the PNG.
+
+    Raises:
+        InputError: an image cannot be read, or the sheet cannot be written.
+    """
+    pairs = dataset.find(split)
+    candidates = np.linspace(0, len(pairs) - 1, min(len(pairs), 6 * EXAMPLES)).astype(int)
+    seen = []
+    for index in candidates:
+        image, truth = dataset.read(*pairs[index])
+        probabilities = {look: look(image) for look in dict.fromkeys(look for look, _ in networks.values())}
+        found = {
+            name: probabilities[look][output].argmax(axis=-1).astype(np.uint8)
+            for name, (look, output) in networks.items()
+        }
+        seen.append((image, truth, found))
+    chosen = sorted(seen, key=lambda each: -_differing(*each[1:]).mean())[:EXAMPLES]
+    rows = [_row(image, truth, found, dataset.palette) for image, truth, found in chosen]
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    sheet = np.concatenate([_names(["image", "truth", *networks], width), *rows])
+    maps = (ids for _, truth, found in chosen for ids in (truth, *found.values()))
+    shown = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
+    save(with_legend(sheet, shown, dataset.classes, dataset.palette), target)
+
+
+def _differing(truth: np.ndarray, found: Predictions) -> np.ndarray:
+    """Where some networks are right and others are not, bool `(H, W)`."""
+    right = np.stack([ids == truth for ids in found.values()])
+    return right.any(axis=0) & ~right.all(axis=0) & (truth != VOID)
+
+
+def frames(differing: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """The largest regions of a mask `(H, W)`: left, top, right, bottom, in pixels."""
+    near = ndimage.binary_dilation(differing, iterations=_REACH)
+    regions, count = ndimage.label(near)
+    if not count:
+        return []
+    sizes = ndimage.sum_labels(differing, regions, np.arange(1, count + 1))
+    largest = [index for index in np.argsort(-sizes)[:FRAMES] if sizes[index] >= LEAST * differing.size]
+    places = ndimage.find_objects(regions)
+    return [(places[i][1].start, places[i][0].start, places[i][1].stop, places[i][0].stop) for i in largest]
+
+
+def _row(image: np.ndarray, truth: np.ndarray, found: Predictions, palette: Sequence[RGB]) -> np.ndarray:
+    """Panels side by side, uint8 `(h, w, 3)`."""
+    boxes = frames(_differing(truth, found))
+    pictures = [image, *(colours(ids, palette) for ids in (truth, *found.values()))]
+    return np.concatenate([_framed(picture, boxes) for picture in pictures], axis=1)
+
+
+def _framed(picture: np.ndarray, boxes: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
+    height, width, _ = picture.shape
+    scale = WIDTH / width
+    panel = Image.fromarray(picture).resize((WIDTH, round(scale * height)), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(panel)
+    for box in boxes:
+        corners = [round(scale * edge) for edge in box]
+        draw.rectangle(corners, outline="black", width=3)
+        draw.rectangle([corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1], outline="white", width=1)
+    edge = Image.new("RGB", (WIDTH + 4, panel.height + 4), "white")
+    edge.paste(panel, (2, 2))
+    return np.asarray(edge)
+
+
+def _names(names: Sequence[str], width: int) -> np.ndarray:
+    head = Image.new("RGB", (width, _HEAD), "white")
+    draw = ImageDraw.Draw(head)
+    for number, name in enumerate(names):
+        draw.text((number * (WIDTH + 4) + WIDTH / 2, _HEAD / 2), name, "black", ImageFont.load_default(13), anchor="mm")
+    return np.asarray(head)

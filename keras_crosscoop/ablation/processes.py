@@ -1,0 +1,166 @@
+"""Rows in processes of their own: one that fails or dies takes no other with it, and GPUs are shared out."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_crosscoop.errors import Interrupted
+
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.ablation.worker import main; main()"
+
+
+class Job(NamedTuple):
+    """A row with a seed.
+
+    Attributes:
+        name: of both, for progress and failures.
+        told: what `worker.main` reads.
+        after: the names of jobs that must be done before.
+    """
+
+    name: str
+    told: Mapping[str, Any]
+    after: tuple[str, ...] = ()
+
+
+Watch = Callable[[str, str, int, int], object]  # (job, what is done, how much of it, of how much)
+
+
+def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
+    """Does jobs, so many at a time, each on a GPU of its own where there are some, and in its share of the CPUs.
+
+    SIGTERM and Ctrl-C let the jobs save what they have.
+
+    Returns:
+        Why some failed, by their names; the others are done.
+
+    Raises:
+        Interrupted: by a signal.
+    """
+    waiting, failed, running = list(jobs), {}, _Running()
+    pending = {job.name for job in waiting}
+    slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    for environment in _environments(at_once):
+        slots.put(environment)
+    with ThreadPoolExecutor(at_once) as pool, running.ended_by_signals():
+        futures: dict[Future, Job] = {}
+        while pending:
+            for job in [job for job in waiting if not pending & {*job.after}]:
+                waiting.remove(job)
+                if lacking := [name for name in job.after if name in failed]:
+                    failed[job.name] = f"It is made of {', '.join(lacking)}, which failed."
+                    pending.discard(job.name)
+                    watch(job.name, "failed", 1, 1)
+                else:
+                    futures[pool.submit(_run, job, slots, running, watch)] = job
+            done, _ = wait(futures, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = futures.pop(future)
+                pending.discard(job.name)
+                if reason := future.result():
+                    failed[job.name] = reason
+                watch(job.name, "failed" if reason else "done", 1, 1)
+    running.check()
+    return failed
+
+
+def _environments(at_once: int) -> Iterator[dict[str, str]]:
+    """What tells each of the processes that run at a time which part of the machine is theirs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = tf.config.list_physical_devices("GPU")
+    names = visible.split(",") if visible else [str(number) for number in range(len(gpus))]
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    for number in range(at_once):
+        environment = {} if at_once == 1 else {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
+        yield environment
+
+
+def _run(job: Job, slots: "queue.SimpleQueue[dict[str, str]]", running: "_Running", watch: Watch) -> str | None:
+    """Does a job; why it failed."""
+    environment = slots.get()
+    try:
+        return running.run(job, environment, watch)
+    finally:
+        slots.put(environment)
+
+
+class _Running:
+    """The processes at work."""
+
+    def __init__(self) -> None:
+        self.processes: set[subprocess.Popen] = set()
+        self.signal: int | None = None
+
+    def run(self, job: Job, environment: Mapping[str, str], watch: Watch) -> str | None:
+        """Starts a process for a job and waits for its end; why it failed."""
+        if self.signal is not None:
+            return "It was not begun."
+        folder = Path(job.told["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        errors = folder.parent / f"{folder.name}.log"
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
+                env={**os.environ, **environment},
+                start_new_session=True,  # Ctrl-C reaches it by `end`, once
+            )
+        self.processes.add(process)
+        if self.signal is not None:  # it came meanwhile
+            process.send_signal(signal.SIGTERM)
+        with suppress(BrokenPipeError):  # it is dead, as its exit code tells
+            process.stdin.write(json.dumps(job.told) + "\n")
+            process.stdin.flush()
+        error = None
+        for line in process.stdout:
+            reply = json.loads(line)
+            error = reply.get("error")
+            if not error:
+                watch(job.name, reply["doing"], reply["done"], reply["total"])
+        code = process.wait()
+        self.processes.discard(process)
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()
+        if code and not error:
+            said = [line.strip() for line in errors.read_text(encoding="utf-8", errors="replace").split("\n")]
+            error = f"Its process ended with exit code {code}. " + next((line for line in said[::-1] if line), "")
+        if not error:
+            errors.unlink()
+        return error
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Within it, the first signal has the processes save and end; `check` tells of it."""
+
+        def end(number: int, _: object) -> None:
+            self.signal = number
+            for process in [*self.processes]:
+                process.send_signal(signal.SIGTERM)
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises what a signal asked for."""
+        if self.signal is not None:
+            raise Interrupted("stopped, and saved. Go on by the same command", self.signal)

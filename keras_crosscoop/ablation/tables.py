@@ -1,0 +1,223 @@
+"""The paper's tables, of measured lines: as cells, which Markdown and a page show alike, and as CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_crosscoop.ablation.published import REFERENCES
+from keras_crosscoop.ablation.results import Line
+from keras_crosscoop.ablation.rows import TABLES
+from keras_crosscoop.config import Settings
+from keras_crosscoop.evaluation.report.tables import best
+
+PAPER = "paper, mIoU"
+_BY_CLASSES = {"voc2012": "Table 1", "cityscapes": "Table 3"}  # of the paper: one table for each data set
+
+
+class Cell(NamedTuple):
+    """What a table says at one place, and whether it is the best of its column."""
+
+    text: str
+    best: bool = False
+
+
+class Table(NamedTuple):
+    """Rows of cells under a title and above a note."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+def tables(lines: Sequence[Line], settings: Settings) -> list[Table]:
+    """All that can be made of what was measured, in the paper's order."""
+    name = settings.data.name
+    found = []
+    if of_methods := [line for line in lines if line.row.name in TABLES["table1"]]:
+        found.append(_by_classes(of_methods, name, settings))
+    if of_parts := [line for line in lines if line.row.name in (*TABLES["table5"], "cross_reduced")]:
+        found.append(_by_connections(of_parts, name))
+    found.append(_costs(lines))
+    if any(line.gain for line in lines):
+        found.append(_gains(lines))
+    if name in REFERENCES:
+        found.append(_references(name))
+    return found
+
+
+def _by_classes(lines: Sequence[Line], name: str, settings: Settings) -> Table:
+    classes = list(lines[0].per_class)
+    columns = {each: [_mean(line.per_class[each]) for line in lines] for each in classes}
+    columns["mIoU"] = [_mean(line.mean_iou) for line in lines]
+    winners = {column: best(values) for column, values in columns.items()}
+    rows = [
+        [
+            Cell(line.title),
+            Cell(line.output),
+            *(Cell(_percent(columns[each][index]), index in winners[each]) for each in classes),
+            Cell(_with_spread(line.mean_iou), index in winners["mIoU"]),
+            *_published(line, lines),
+        ]
+        for index, line in enumerate(lines)
+    ]
+    number = _BY_CLASSES.get(name, "In the shape of Table 1")
+    return Table(
+        f"{number}: IoU of methods and classes on {name} {settings.data.val_split}, %",
+        ["method", "output", *classes, "mIoU", *_published_column(lines)],
+        rows,
+        f"Means over {_seeds(lines)}, after ± their standard deviation. Bold: the best of a column.",
+    )
+
+
+def _by_connections(lines: Sequence[Line], name: str) -> Table:
+    means = [_mean(line.mean_iou) for line in lines]
+    winners = best(means)
+    number = "Table 5" if name == "voc2012" else "In the shape of Table 5"
+    rows = [
+        [
+            Cell(line.title),
+            Cell("" if "without_c1" in line.row.name else "✓"),
+            Cell("" if line.row.name in ("cross_without_c2", "cross_without_c1_c2") else "✓"),
+            Cell(line.output),
+            Cell(_with_spread(line.mean_iou), index in winners),
+            *_published(line, lines),
+        ]
+        for index, line in enumerate(lines)
+    ]
+    columns = ["network", "Connection 1", "Connection 2", "output", "mIoU", *_published_column(lines)]
+    note = f"In %, over {_seeds(lines)}. Connection 1 stands after the backbone, Connection 2 after ASPP."
+    return Table(f"{number}: what the connections add on {name}", columns, rows, note)
+
+
+def _costs(lines: Sequence[Line]) -> Table:
+    of_rows = {line.row.name: line for line in lines if line.cost is not None}
+    full = of_rows.get("cross")
+    rows = []
+    for line in of_rows.values():
+        cost = line.cost
+        cells = [line.title, f"{cost.parameters / 1e6:.2f}", f"{cost.flops / 1e9:.2f}", f"{1000 * cost.seconds:.1f}"]
+        cells.append(f"{cost.seconds / full.cost.seconds:.2f}" if full else "")
+        rows.append([Cell(cell) for cell in cells])
+    columns = ["networks", "parameters, M", "GFLOPs an image", "ms an image", "time, of cross"]
+    note = "Of one validation image. Times: medians, all rows in turn on the machine that wrote this."
+    return Table("What they cost", columns, rows, note)
+
+
+def _gains(lines: Sequence[Line]) -> Table:
+    rows = []
+    for line in lines:
+        if (gain := line.gain) is None:
+            continue
+        low, high = (_points(end) for end in gain.interval)
+        rows.append(
+            [
+                Cell(f"cross, {line.against}"),
+                Cell(line.title),
+                Cell(line.output),
+                Cell(_points(gain.mean)),
+                Cell(f"{low} to {high}"),
+                Cell("–" if gain.spread is None else f"{100 * gain.spread:.2f}"),
+                Cell(_verdict(gain.mean) if gain.certain else "not certain"),
+            ]
+        )
+    return Table(
+        "Is cross ahead? Points of mean IoU, paired",
+        ["of", "over", "output", "gain", "95 % over images", "spread of seeds", "so"],
+        rows,
+        "Each line is compared with the cross network's output of the same backbone, on the same images and with the "
+        "same seeds. Interval: bootstrap over images. Certain: the interval leaves out 0, and the gain is more than "
+        "its standard deviation over seeds.",
+    )
+
+
+def _verdict(gain: float) -> str:
+    return "cross is better" if gain > 0 else "cross is worse"
+
+
+def _references(name: str) -> Table:
+    number = {"voc2012": "Table 2", "cityscapes": "Table 4"}[name]
+    rows = [[Cell(method), Cell(f"{value:.1f}")] for method, value in REFERENCES[name].items()]
+    return Table(
+        f"{number}: other methods, as the paper lists them", ["method", PAPER], rows, "Published, not measured."
+    )
+
+
+def _published_column(lines: Sequence[Line]) -> list[str]:
+    return [PAPER] if any(line.published for line in lines) else []
+
+
+def _published(line: Line, lines: Sequence[Line]) -> list[Cell]:
+    return [Cell("" if line.published is None else f"{line.published:g}")] if _published_column(lines) else []
+
+
+def markdown(table: Table) -> str:
+    """As GitHub shows it."""
+    cells = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
+    rows = [list(table.columns), ["---"] * len(table.columns), *cells]
+    text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    return f"## {table.title}\n\n{text}\n" + (f"\n{table.note}\n" if table.note else "")
+
+
+def as_csv(lines: Sequence[Line]) -> str:
+    """One row a line: figures are fractions of 1, empty where there are none."""
+    stream = io.StringIO()
+    rows = [_flat(line) for line in lines]
+    writer = csv.DictWriter(stream, rows[0] if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _flat(line: Line) -> Mapping[str, Any]:
+    cost, gain = line.cost, line.gain
+    return {
+        "row": line.row.name,
+        "output": line.output,
+        "seeds": len(line.seeds),
+        "mean_iou": _mean(line.mean_iou),
+        "mean_iou_std": _std(line.mean_iou),
+        "parameters": cost and cost.parameters,
+        "flops": cost and cost.flops,
+        "seconds_per_image": cost and cost.seconds,
+        "published_mean_iou": line.published and line.published / 100,
+        "gain_of_cross": gain and gain.mean,
+        "gain_low": gain and gain.interval[0],
+        "gain_high": gain and gain.interval[1],
+        "gain_std": gain and gain.spread,
+        "gain_certain": gain and gain.certain,
+        **{f"{name}_iou": _mean(values) for name, values in line.per_class.items()},
+        **{f"{name}_iou_std": _std(values) for name, values in line.per_class.items()},
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _std(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.std(there, ddof=1)) if len(there) > 1 else None
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    spread = _std(values)
+    return _percent(_mean(values)) + (f" ± {100 * spread:.1f}" if spread is not None else "")
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _seeds(lines: Sequence[Line]) -> str:
+    counts = sorted({len(line.seeds) for line in lines})
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{many} seed" + ("" if many == "1" else "s")

@@ -1,0 +1,138 @@
+"""What is left of an ablation to read: Markdown, CSV, JSON, a page and pictures."""
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from keras_crosscoop.ablation.ablating import Ablation, check_data
+from keras_crosscoop.ablation.costs import RowCost, row_costs
+from keras_crosscoop.ablation.examples import draw_examples
+from keras_crosscoop.ablation.results import FULL_METHOD, Line, lines
+from keras_crosscoop.ablation.rows import ROWS, Row
+from keras_crosscoop.ablation.tables import as_csv, markdown, tables
+from keras_crosscoop.ablation.worker import FIGURES
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation import Inference
+from keras_crosscoop.evaluation.report.writing import write
+from keras_crosscoop.files import written
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.runs import Run, build
+
+EXAMPLES = "examples.png"
+
+
+def tell(
+    ablation: Ablation, failed: Mapping[str, str], watch: Callable[[str], object] = lambda doing: None
+) -> tuple[list[Line], dict[str, Path]]:
+    """Writes `ablation.md`, `.csv`, `.json`, `.html` and `examples.png` to the ablation's folder.
+
+    Args:
+        ablation: some of whose rows were measured.
+        failed: why others were not.
+        watch: is told what is done.
+
+    Returns:
+        What was found, and the files.
+
+    Raises:
+        InputError: a run or an image cannot be read, or a file cannot be written.
+    """
+    dataset = check_data(ablation.settings)
+    watch("timing")
+    found = lines(ablation, _costs(ablation, dataset))
+    shown = tables(found, ablation.settings)
+    watch("drawing")
+    pictured = _draw(ablation, dataset)
+    conditions = _conditions(ablation, found)
+    files = {kind: ablation.folder / f"ablation.{kind}" for kind in ("md", "csv", "json", "html")}
+    title = f"Ablation on {ablation.settings.data.name}"
+    text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, shown))
+    text += "".join(f"\n{name} failed: {reason}\n" for name, reason in failed.items())
+    if pictured:
+        files["png"] = pictured
+        text += f"\n## Where they differ\n\n![Images, labels and predictions]({pictured.name})\n"
+    _write(files["md"], text)
+    _write(files["csv"], as_csv(found))
+    _write(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n")
+    picture = f"data:image/png;base64,{b64encode(pictured.read_bytes()).decode()}" if pictured else None
+    page = {"title": title, "conditions": conditions, "tables": shown, "failed": failed, "examples": picture}
+    write("ablation.html", files["html"], **page)
+    return found, files
+
+
+def as_json(ablation: Ablation, found: Sequence[Line], failed: Mapping[str, str]) -> dict[str, Any]:
+    """All that was found, as plain values."""
+    return {
+        "folder": str(ablation.folder),
+        "settings": ablation.settings.model_dump(mode="json"),
+        "lines": [
+            {
+                "row": line.row.name,
+                "title": line.title,
+                "output": line.output,
+                "seeds": list(line.seeds),
+                "mean_iou": list(line.mean_iou),
+                "per_class": {name: list(values) for name, values in line.per_class.items()},
+                "cost": line.cost and line.cost._asdict(),
+                "published_mean_iou_percent": line.published,
+                "gain_of_cross": line.gain and {"output": line.against, **line.gain._asdict()},
+            }
+            for line in found
+        ],
+        "failed": dict(failed),
+    }
+
+
+def _conditions(ablation: Ablation, found: Sequence[Line]) -> str:
+    data, train = ablation.settings.data, ablation.settings.train
+    seeds = sorted({seed for line in found for seed in line.seeds})
+    return (
+        f"All rows alike: {train.epochs} epochs of {data.name} {data.train_split} at batch {train.batch_size}, crops "
+        f"of {data.crop_size} pixels, the same ones in the same order for one seed, learning rate "
+        f"{train.learning_rate:g}; measured on {data.val_split}. Seeds: {', '.join(map(str, seeds))}. All settings: "
+        "config.yaml."
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    with written(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
+    split = ablation.settings.data.val_split
+    crop = ablation.settings.evaluation.crop
+    image, _ = dataset.read(*dataset.find(split)[0])
+    size = (crop, crop) if crop else image.shape[:2]
+
+    def networks(row: Row) -> list[Segmenter]:
+        settings = [each.settings(ablation.settings, 0).model for each in map(ROWS.get, row.joins or (row.name,))]
+        shape = (*size, 3)
+        return [build(model, len(dataset.classes), pretrained=False, input_shape=shape) for model in settings]
+
+    return row_costs({row.name: partial(networks, row) for row in ablation.rows}, size)
+
+
+def _draw(ablation: Ablation, dataset: Dataset) -> Path | None:
+    """The sheet of examples, of the first seed with all networks that it shows."""
+    shown = {
+        "single, top's": ("single_top", "single"),
+        "single, bottom's": ("single_bottom", "single"),
+        "cross, top": (FULL_METHOD, "top"),
+        "cross, bottom": (FULL_METHOD, "bottom"),
+    }
+    rows = {row for row, _ in shown.values()}
+    for seed in ablation.seeds:
+        if all((ablation.run(row, seed) / FIGURES).exists() for row in rows):
+            break
+    else:
+        return None
+    window = ablation.settings.evaluation.window
+    looks = {row: Inference(Run.open(ablation.run(row, seed)).load(), window=window) for row in sorted(rows)}
+    networks = {name: (looks[row], output) for name, (row, output) in shown.items()}
+    target = ablation.folder / EXAMPLES
+    draw_examples(dataset, ablation.settings.data.val_split, networks, target)
+    return target

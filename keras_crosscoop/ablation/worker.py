@@ -1,0 +1,115 @@
+"""What a row's own process does: it trains and measures one network, or joins two and measures them."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_crosscoop import config
+from keras_crosscoop.ablation.joining import joined
+from keras_crosscoop.data import dataset
+from keras_crosscoop.errors import InputError, Interrupted
+from keras_crosscoop.evaluation import evaluate, write_json
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.runs import Run
+from keras_crosscoop.training import fit, resume
+
+FIGURES, CONFUSIONS = "metrics.json", "confusions.npz"  # of a row's folder; once the first is there, the row is done
+
+Watch = Callable[[str, int, int], object]  # (what is done, how much of it, of how much)
+
+
+def main() -> None:
+    """Reads a job, a line of JSON, from stdin, and replies by lines of JSON on stdout.
+
+    A job names its `folder` and `settings`, and, if two networks are joined, the folders of their runs (`joins`). A
+    reply tells what is `done` of how much (`total`) of what (`doing`); the last one of a job that failed, the `error`.
+    Without its parent, when stdin ends, the process saves and ends.
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what native code prints is no reply
+
+    def reply(**content: Any) -> None:
+        replies.write(json.dumps(content) + "\n")
+        replies.flush()
+
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        work(job, lambda doing, done, total: reply(doing=doing, done=done, total=total))
+    except Exception as error:  # whatever it is, the other rows go on
+        text = str(error).strip().splitlines() or [""]
+        known = isinstance(error, InputError | Interrupted)
+        reply(error=text[0] if known else f"{type(error).__name__}: {text[0]}")
+
+
+def work(job: dict[str, Any], watch: Watch) -> None:
+    """Does what is still to do of a job.
+
+    Raises:
+        InputError: as of `fit` and `evaluate`.
+        Interrupted: by a signal, saved.
+    """
+    folder, settings = Path(job["folder"]), config.settings(job["settings"])
+    if job["joins"]:
+        folder.mkdir(parents=True, exist_ok=True)
+        model = joined(*(Run.open(Path(each)).load() for each in job["joins"]))
+    else:
+        callbacks = [_Told(watch, settings.train.epochs)]
+        if (folder / "classes.json").exists():  # the last that a run's beginning writes
+            run = resume(folder, callbacks)
+        else:
+            (folder / "config.yaml").unlink(missing_ok=True)  # which the beginning of one may have left
+            run = fit(settings, folder, callbacks)
+        keras.backend.clear_session(free_memory=True)  # the network that was trained: its best is measured
+        model = run.load()
+    _measure(model, settings, folder, watch)
+
+
+def _measure(model: Segmenter, settings: config.Settings, folder: Path, watch: Watch) -> None:
+    figures = evaluate(
+        model,
+        dataset(settings.data.name, settings.data.dir),
+        settings.data.val_split,
+        center_crop=settings.evaluation.crop,
+        on_error=settings.data.on_error,
+        window=settings.evaluation.window,
+        confusions=folder / CONFUSIONS,
+        watch=lambda done, total: watch("measuring", done, total),
+    )
+    write_json(figures, folder / FIGURES)
+
+
+class _Told(keras.callbacks.Callback):
+    """Tells of every step."""
+
+    def __init__(self, watch: Watch, epochs: int) -> None:
+        super().__init__()
+        self.watch, self.epochs, self.epoch = watch, epochs, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Notes which it is."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Tells how many steps are done."""
+        steps = self.params["steps"]
+        self.watch("training", self.epoch * steps + batch + 1, self.epochs * steps)
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: what is told is of this process."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)

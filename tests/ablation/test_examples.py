@@ -1,0 +1,77 @@
+"""The sheet of pictures: what is framed, and in which images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_crosscoop import dataset
+from keras_crosscoop.ablation import examples
+from keras_crosscoop.ablation.examples import draw_examples, frames
+
+
+def test_frames_lie_around_the_largest_regions():
+    mask = np.zeros((100, 200), bool)
+    mask[10:30, 20:60] = True  # 800 pixels
+    mask[60:90, 100:180] = True  # 2400
+    mask[50, 5] = True  # too small to be framed
+    reach = 5
+    assert frames(mask) == [
+        (100 - reach, 60 - reach, 180 + reach, 90 + reach),
+        (20 - reach, 10 - reach, 60 + reach, 35),
+    ]
+
+
+def test_regions_close_to_each_other_are_framed_as_one():
+    mask = np.zeros((100, 200), bool)
+    mask[40:60, 40:60] = mask[40:60, 66:80] = True
+    assert frames(mask) == [(35, 35, 85, 65)]
+    assert frames(np.zeros((4, 4), bool)) == []
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Six images of two classes; the networks of `look` disagree in the fourth and, less, in the second."""
+    (tmp_path / "classes.txt").write_text("dark #102030\nbright #f0e0d0\n")
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+    for number in range(6):
+        Image.new("RGB", (64, 48), (10 * number, 0, 0)).save(tmp_path / "images" / "val" / f"{number}.png")
+        Image.new("L", (64, 48), 0).save(tmp_path / "masks" / "val" / f"{number}.png")
+    return dataset("folder", tmp_path)
+
+
+def look(wrong):
+    """A network that sees class 1 on the left of some images: `{number: share of the width}`."""
+
+    def segment(image):
+        found = np.zeros((*image.shape[:2], 2), np.float32)
+        edge = int(wrong.get(image[0, 0, 0] // 10, 0) * image.shape[1])
+        found[:, :edge, 1], found[:, edge:, 0] = 1, 1
+        return {"top": found}
+
+    return segment
+
+
+def test_the_images_of_most_difference_come_first(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(examples, "EXAMPLES", 2)
+    target = tmp_path / "sheet.png"
+    good, bad = look({}), look({1: 0.25, 3: 0.5, 5: 0.125})
+    draw_examples(data, "val", {"good": (good, "top"), "bad": (bad, "top")}, target)
+    sheet = np.asarray(Image.open(target))
+    panel = examples.WIDTH + 4
+    height = 48 * examples.WIDTH // 64 + 4
+    assert sheet.shape[1] == 4 * panel
+    for row, (number, share) in enumerate([(3, 0.5), (1, 0.25)]):
+        top = examples._HEAD + row * height
+        line = sheet[top + height // 2]  # through the middle: image, truth, good, bad
+        assert tuple(line[panel - 8]) == (10 * number, 0, 0)
+        assert tuple(line[2 * panel - 8]) == tuple(line[3 * panel - 8]) == (0x10, 0x20, 0x30)
+        assert tuple(line[3 * panel + 24]) == (0xF0, 0xE0, 0xD0)
+        assert tuple(line[3 * panel + 8 + int(share * 256) + 48]) == (0x10, 0x20, 0x30)
+
+
+def test_networks_differ_where_some_are_right():
+    """All right, one right, all wrong, void."""
+    truth = np.array([[0, 0, 0, 255]])
+    found = {"one": np.array([[0, 0, 1, 0]]), "other": np.array([[0, 1, 1, 1]])}
+    np.testing.assert_array_equal(examples._differing(truth, found), [[False, True, False, False]])

@@ -1,0 +1,85 @@
+"""What each row changes of the full method, and nothing else."""
+
+import pytest
+from helpers import refused
+
+from keras_crosscoop import config
+from keras_crosscoop.ablation.rows import ROWS, TABLES, selected
+from keras_crosscoop.models.connections import SITES
+
+BASE = config.settings(
+    {
+        "model": {
+            "top": {"name": "mobilenet_v2", "alpha": 0.5},
+            "bottom": "resnet50",
+            "weights": {"top": "/top.h5", "bottom": "/bottom.h5"},
+            "topology": "one_way",  # whatever a recipe says: rows are told from the full method
+            "sites": ["aspp"],
+            "reduction": 4,
+        },
+        "train": {"learning_rate": 0.3, "seed": 7},
+    }
+)
+TOP, BOTTOM = {"name": "mobilenet_v2", "alpha": 0.5}, "resnet50"
+BOTH = {"top": "/top.h5", "bottom": "/bottom.h5"}
+FULL = {"top": TOP, "bottom": BOTTOM, "weights": BOTH, "topology": "cross", "sites": SITES, "reduction": 1}
+MODELS = {
+    "single_top": {"top": TOP, "bottom": None, "weights": "/top.h5"},
+    "single_bottom": {"top": BOTTOM, "bottom": None, "weights": "/bottom.h5"},
+    "one_way_equal": FULL | {"top": BOTTOM, "weights": "/bottom.h5", "topology": "one_way"},
+    "one_way": FULL | {"topology": "one_way"},
+    "none": FULL | {"topology": "none"},
+    "cross": FULL,
+    "cross_without_c1": FULL | {"sites": ("aspp", "aspp_output", "decoder")},
+    "cross_without_c2": FULL | {"sites": ("backbone", "aspp", "decoder")},
+    "cross_without_c1_c2": FULL | {"sites": ("aspp", "decoder")},
+    "cross_reduced": FULL | {"reduction": 8},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_network_of_each_row(name):
+    settings = ROWS[name].settings(BASE, 3)
+    model = settings.model.model_dump()
+    assert {key: model[key] for key in MODELS[name]} == MODELS[name]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_all_else_is_the_same(name):
+    settings = ROWS[name].settings(BASE, 3)
+    assert settings.train.seed == 3
+    assert settings.model_dump(exclude={"model": True, "train": {"seed"}}) == BASE.model_dump(
+        exclude={"model": True, "train": {"seed"}}
+    )
+    shared = ("fusion", "output_stride", "width", "dropout")
+    assert [getattr(settings.model, key) for key in shared] == [getattr(BASE.model, key) for key in shared]
+    assert config.settings(settings.model_dump(mode="json")) == settings  # as a process gets them
+
+
+def test_every_row_is_trained_or_joins_those_that_are():
+    assert set(MODELS) | {"ensemble_singles"} == set(ROWS)
+    assert ROWS["ensemble_singles"].joins == ("single_top", "single_bottom")
+
+
+def test_titles_name_backbones():
+    assert ROWS["single_top"].titled(BASE) == "single network: mobilenet_v2"
+    assert ROWS["one_way_equal"].titled(BASE) == "conventional (one way), resnet50 twice"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["table5"], ["cross_without_c1_c2", "cross_without_c1", "cross_without_c2", "cross"]),
+        (["cross", "single_top"], ["single_top", "cross"]),
+        (["ensemble_singles"], ["single_top", "single_bottom", "ensemble_singles"]),
+        (["all"], list(ROWS)),
+        (["table1", "cross_without_c1"], [name for name in ROWS if name in (*TABLES["table1"], "cross_without_c1")]),
+    ],
+)
+def test_rows_are_named_by_tables_or_themselves(names, expected):
+    assert [row.name for row in selected(names)] == expected
+
+
+def test_unknown_rows_are_refused():
+    assert 'Did you mean "cross_without_c1"?' in refused(selected, ["cross_wihout_c1"])
+    assert "There is no row to train" in refused(selected, [])

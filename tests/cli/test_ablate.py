@@ -1,0 +1,186 @@
+"""`crosscoop-tf ablate`, in miniature."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import untimed
+from PIL import Image
+
+from keras_crosscoop import load
+from keras_crosscoop.metrics import iou_per_class
+
+TINY = (
+    *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--top-weights=none", "--bottom-weights=none"),
+    *("--set=data.crop_size=32", "--set=model.width=8", "--set=train.batch_size=4", "--epochs=2"),
+)
+ROWS = "--rows=ensemble_singles,cross"
+
+
+def options(halves, output):
+    return (*TINY, f"--data-dir={halves}", f"--output={output}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ablation") / "of halves"
+
+
+@pytest.fixture
+def ablation(crosscoop, halves, folder):
+    """Its folder, and what it printed; done once for the module."""
+    if not folder.exists():
+        code, out, err = crosscoop("ablate", *options(halves, folder), ROWS, "--seeds=2", "--json")
+        assert code == 0, err
+        (folder / "printed.json").write_text(out)
+    return folder, json.loads((folder / "printed.json").read_text())
+
+
+def test_every_row_is_trained_with_every_seed_and_told(ablation):
+    folder, found = ablation
+    lines = [(line["row"], line["output"], line["seeds"]) for line in found["lines"]]
+    assert lines == [
+        ("single_top", "single", [0, 1]),
+        ("single_bottom", "single", [0, 1]),
+        ("ensemble_singles", "ensemble", [0, 1]),
+        *(("cross", output, [0, 1]) for output in ("top", "bottom", "ensemble")),
+    ]
+    assert found["failed"] == {}
+    assert json.loads((folder / "ablation.json").read_text()) == found
+    with (folder / "ablation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"], row["output"]) for row in rows] == [line[:2] for line in lines]
+    for kind in ("md", "html"):
+        assert "single network: tiny_xception" in (folder / f"ablation.{kind}").read_text()
+    assert Image.open(folder / "examples.png").width > 1000
+
+
+def test_figures_are_those_of_the_runs(ablation, halves):
+    """Of each run evaluated by hand: segmented, counted, and averaged over seeds."""
+    folder, found = ablation
+    images, labels = (
+        [np.asarray(Image.open(halves / kind / "val" / f"{number}.png")) for number in range(3)]
+        for kind in ("images", "masks")
+    )
+
+    def mean_iou(networks, output):
+        matrix = np.zeros((2, 2), int)
+        for image, truth in zip(images, labels, strict=True):
+            if output == "ensemble" and len(networks) == 2:
+                probabilities = sum(network.segment(image, probabilities=True)[1] for network in networks)
+                classes = probabilities.argmax(-1)
+            else:
+                classes = networks[0].segment(image, output)
+            np.add.at(matrix, (truth, classes), 1)
+        return np.nanmean(iou_per_class(matrix))
+
+    for line in found["lines"]:
+        names = ["single_top", "single_bottom"] if line["row"] == "ensemble_singles" else [line["row"]]
+        expected = [
+            mean_iou([load(folder / name / f"seed-{seed}") for name in names], line["output"]) for seed in (0, 1)
+        ]
+        assert line["mean_iou"] == pytest.approx(expected)
+        if line["row"] != "cross":
+            cross = next(
+                each
+                for each in found["lines"]
+                if (each["row"], each["output"]) == ("cross", line["gain_of_cross"]["output"])
+            )
+            assert line["gain_of_cross"]["of_seeds"] == pytest.approx(np.subtract(cross["mean_iou"], line["mean_iou"]))
+
+
+def test_conditions_are_the_same_for_all(ablation):
+    folder, _ = ablation
+    configs = {
+        row: (folder / row / "seed-1/config.yaml").read_text() for row in ("single_top", "single_bottom", "cross")
+    }
+    parts = {row: text.partition("model:")[0] + text.partition("train:")[2] for row, text in configs.items()}
+    assert len({*parts.values()}) == 1
+    assert "seed: 1" in parts["cross"]
+
+
+def test_done_rows_are_not_trained_again(ablation, crosscoop, halves):
+    folder, found = ablation
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
+    code, out, err = crosscoop("ablate", *options(halves, folder), ROWS, "--seeds=2", "--json")
+    assert code == 0, err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} == before
+    again = json.loads(out)
+    for line in (*again["lines"], *found["lines"]):
+        line["cost"].pop("seconds")
+    assert again == found
+
+
+def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monkeypatch):
+    """Another row and another folder of weights, which is not there any more when its turn comes."""
+    folder, _ = ablation
+    (folder / "none" / "seed-0").mkdir(parents=True)
+    (folder / "none" / "seed-0" / "best.weights.h5").write_text("of another time")
+    code, out, err = crosscoop("ablate", *options(halves, folder), "--rows=none,cross", "--seeds=1")
+    assert code == 1
+    assert "none, seed 0 failed. A run needs a new or empty folder." in err.splitlines()[-1]
+    assert "cross" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows=table2"], 'Did you mean "table1"?'),
+        (["--rows="], "There is no row to train."),
+        (["--bottom=none"], "An ablation compares two networks"),
+        (["--dataset=folder", "--data-dir=nowhere"], "Received: nowhere"),
+        (["--set=train.lr=1"], "There is no setting of that name."),
+    ],
+)
+def test_bad_input_takes_one_line_and_leaves_nothing(crosscoop, tmp_path, arguments, message):
+    code, out, err = crosscoop("ablate", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "saved_models").exists()
+
+
+def test_another_ablation_or_anything_else_is_not_touched(ablation, crosscoop, halves, tmp_path):
+    folder, _ = ablation
+    code, _, err = crosscoop("ablate", *options(halves, folder), "--set=train.learning_rate=0.5")
+    assert code == 2
+    assert "The folder holds an ablation with other settings" in err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    code, _, err = crosscoop("ablate", *options(halves, tmp_path / "mine"))
+    assert code == 2
+    assert "An ablation needs a new or empty folder" in err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_in_the_middle_it_ends_with_the_same_table(ablation, halves, tmp_path, number):
+    """Also by a signal that nobody can answer: its rows end by themselves then, having saved."""
+    _, found = ablation
+    program = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
+    command = [sys.executable, "-c", program, "ablate", *options(halves, tmp_path / "a"), ROWS, "--seeds=2", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (tmp_path / "a/single_bottom/seed-0/classes.json").exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.1)
+    time.sleep(2)
+    os.kill(process.pid, number)
+    process.communicate()
+    assert process.returncode == (143 if number == signal.SIGTERM else -9)
+    if number == signal.SIGKILL:
+        time.sleep(10)  # for its row to notice
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    for line in (*again["lines"], *found["lines"]):
+        line["cost"].pop("seconds")
+    assert again["lines"] == found["lines"]
+    first, second = (untimed(root / "cross/seed-1/metrics.json") for root in (ablation[0], tmp_path / "a"))
+    assert first == second
