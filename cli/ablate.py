@@ -17,13 +17,11 @@ from crosscoop_tf.settings import recipe_options, resolve
 @click.option("--data-dir", type=click.Path(), help="The folder that holds the data set.")
 @click.option(
     "--rows",
-    default="all",
-    show_default=True,
     metavar="table1|table5|all|ROW,...",
-    help="What to compare: single_top, single_bottom, one_way_equal, one_way, none, ensemble_singles, "
+    help="What to compare, all by default: single_top, single_bottom, one_way_equal, one_way, none, ensemble_singles, "
     "cross_without_c1_c2, cross_without_c1, cross_without_c2, cross_reduced, cross.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each row.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Trainings of each row; 3 by default.")
 @recipe_options
 @click.option("--top", help="The first network's backbone.")
 @click.option("--bottom", help="The second network's backbone.")
@@ -42,8 +40,7 @@ from crosscoop_tf.settings import recipe_options, resolve
 def ablate(
     recipe: str | None,
     assignments: tuple[str, ...],
-    rows: str,
-    seeds: int,
+    rows: str | None,
     top_weights: str | None,
     bottom_weights: str | None,
     jobs: int | None,
@@ -66,21 +63,20 @@ def ablate(
     from crosscoop_tf.ablation_table import print_ablation
     from crosscoop_tf.progress import RowsProgress
 
-    from keras_crosscoop.ablation import ablate as run_ablation
-    from keras_crosscoop.ablation import as_json as found_as_json
-    from keras_crosscoop.ablation import selected, tell
+    from keras_crosscoop import ablation
 
-    wanted = selected([name for name in rows.split(",") if name])
     name = f"{options['dataset'] or 'street_scenes'}-ablation"
     if recipe is None and name in recipes.names():
         recipe = name
+    if rows is not None:
+        options["rows"] = rows.split(",")
     settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
     output = output or Path("saved_models", f"{settings.data.name}-ablation")
     with RowsProgress() as progress:
-        ablation, failed = run_ablation(settings, wanted, seeds, output, at_once=jobs, watch=progress)
-        found, files = tell(ablation, failed, progress.tell)
+        done, failed = ablation.ablate(settings, output, at_once=jobs, watch=progress)
+        found, files = ablation.tell(done, failed, progress.tell)
     if as_json:
-        click.echo(json.dumps(found_as_json(ablation, found, failed)))
+        click.echo(json.dumps(ablation.as_json(done, found, failed)))
     else:
         print_ablation(found)
         click.echo(f"Report: {files['html']}   Tables: {files['md']}, {files['csv']}")

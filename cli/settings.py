@@ -27,6 +27,8 @@ _SETTINGS = {
     "deterministic": "train.deterministic",
     "save_every": "train.save_every",
     "profile": "train.profile",
+    "rows": "ablation.rows",
+    "seeds": "ablation.seeds",
 }
 
 _RECIPE_OPTIONS = (

@@ -177,6 +177,13 @@ class Evaluation(_Section):
     window: PositiveInt | None = None  # what the networks see at once of an image too large for the memory, pixels
 
 
+class Ablation(_Section):
+    """What `ablate` compares, see `keras_crosscoop.ablation.rows`; no run depends on it."""
+
+    rows: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)  # or "table1", "table5", or rows by name
+    seeds: PositiveInt = 3  # trainings of each row
+
+
 class Settings(_Section):
     """Everything that a run depends on."""
 
@@ -185,6 +192,7 @@ class Settings(_Section):
     train: Train = Train()
     loss: Loss = Loss()
     evaluation: Evaluation = Evaluation()
+    ablation: Ablation = Ablation()
 
     def with_precision(self, name: str) -> "Settings":
         """The same settings in another precision."""
@@ -260,8 +268,8 @@ def nest(key: str, value: Any) -> dict[str, Any]:
 
 
 def dump(settings: Settings) -> str:
-    """The settings as YAML that `read` takes back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    """The settings of a run as YAML that `read` takes back."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude={"ablation"}), sort_keys=False)
 
 
 def _merge(below: Any, above: Any) -> Any:

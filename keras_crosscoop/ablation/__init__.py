@@ -1,7 +1,6 @@
 """Does cooperation help, and which part of it? The paper's tables, trained and measured under identical conditions."""
 
 from keras_crosscoop.ablation.ablating import ablate
-from keras_crosscoop.ablation.rows import selected
 from keras_crosscoop.ablation.telling import as_json, tell
 
-__all__ = ["ablate", "as_json", "selected", "tell"]
+__all__ = ["ablate", "as_json", "tell"]

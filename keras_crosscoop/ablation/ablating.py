@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_crosscoop import config
 from keras_crosscoop.ablation.processes import Job, Watch, run_jobs
-from keras_crosscoop.ablation.rows import Row
+from keras_crosscoop.ablation.rows import Row, selected
 from keras_crosscoop.ablation.worker import FIGURES
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, dataset
@@ -59,14 +59,13 @@ def _job(row: str, seed: int) -> str:
 
 
 def ablate(
-    settings: Settings, rows: Sequence[Row], seeds: int, folder: Path, *, at_once: int | None = None, watch: Watch
+    settings: Settings, folder: Path, *, at_once: int | None = None, watch: Watch
 ) -> tuple[Ablation, dict[str, str]]:
     """Trains and measures every row with every seed, as far as that is still to do.
 
     Args:
-        settings: of the full method.
-        rows: of `rows.selected`.
-        seeds: how many, from `train.seed` on; of one seed all rows see the same crops in the same order.
+        settings: of the full method; `ablation` says which rows, and how many seeds, from `train.seed` on. With one
+            seed all rows see the same crops in the same order.
         folder: a new one, or that of an ablation with these settings, which then goes on.
         at_once: rows that are trained at a time, each on a GPU of its own where there are some; by default as many as
             there are GPUs, or one.
@@ -76,15 +75,16 @@ def ablate(
         The comparison, and why some rows failed.
 
     Raises:
-        InputError: the settings are of a single network, the data set cannot be used, or the folder holds something
-            else.
+        InputError: there is no such row, the settings are of a single network, the data set cannot be used, or the
+            folder holds something else.
         Interrupted: by a signal; what was done is kept.
     """
+    rows = selected(settings.ablation.rows)
     if settings.model.bottom is None:
         raise InputError("An ablation compares two networks with each by itself. Name --bottom, too. Received: none")
     check_data(settings)
     first = settings.train.seed
-    ablation = Ablation(folder, settings, rows, range(first, first + seeds))
+    ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
     _begin(ablation)
     jobs = ablation.jobs()
     for job in jobs:
@@ -109,7 +109,7 @@ def _begin(ablation: Ablation) -> None:
     path = ablation.folder / "config.yaml"
     told = config.dump(ablation.settings)
     if path.exists():
-        if config.settings(config.read(path)) != ablation.settings:
+        if config.dump(config.settings(config.read(path))) != told:
             raise InputError(
                 f"The folder holds an ablation with other settings, see {path}. Name another with --output. "
                 f"Received: {ablation.folder}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_crosscoop.config import Model, Settings
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import unknown
 from keras_crosscoop.models.connections import SITES
 
 REDUCTION = 8  # of the cheaper cooperation
@@ -97,10 +97,8 @@ def selected(names: Sequence[str]) -> list[Row]:
     """The rows of names, of tables or of themselves, with those that they are made of, in the tables' order.
 
     Raises:
-        InputError: there is none of such a name, or no name.
+        InputError: there is none of such a name.
     """
-    if not names:
-        raise InputError(f"There is no row to train. Name one, or a table: {', '.join(TABLES)}. Received: nothing")
     found: set[str] = set()
     for name in names:
         if name not in (*TABLES, *ROWS):

@@ -82,4 +82,3 @@ def test_rows_are_named_by_tables_or_themselves(names, expected):
 
 def test_unknown_rows_are_refused():
     assert 'Did you mean "cross_without_c1"?' in refused(selected, ["cross_wihout_c1"])
-    assert "There is no row to train" in refused(selected, [])

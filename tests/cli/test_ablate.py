@@ -132,7 +132,7 @@ def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monk
     ("arguments", "message"),
     [
         (["--rows=table2"], 'Did you mean "table1"?'),
-        (["--rows="], "There is no row to train."),
+        (["--rows="], "There is no row of that name."),
         (["--bottom=none"], "An ablation compares two networks"),
         (["--dataset=folder", "--data-dir=nowhere"], "Received: nowhere"),
         (["--set=train.lr=1"], "There is no setting of that name."),
