@@ -48,7 +48,7 @@ def row_costs(builders: Mapping[str, Callable[[], list[Segmenter]]], size: tuple
         for name, run in runs.items():
             start = time.perf_counter()
             run()
-            if number:  # the first one is traced
+            if number:  # the first one sets things up
                 seconds[name].append(time.perf_counter() - start)
     return {
         name: RowCost(cost.parameters, cost.flops, float(np.median(seconds[name]))) for name, cost in counted.items()
@@ -56,9 +56,12 @@ def row_costs(builders: Mapping[str, Callable[[], list[Segmenter]]], size: tuple
 
 
 def _runner(networks: list[Segmenter], image: tf.Tensor) -> Callable[[], None]:
-    predict = tf.function(lambda image: [network(image, training=False) for network in networks])
+    def predict(image: tf.Tensor) -> list[dict[str, tf.Tensor]]:
+        return [network(image, training=False) for network in networks]
+
+    traced = tf.function(predict).get_concrete_function(image)
 
     def run() -> None:
-        tf.nest.map_structure(lambda logits: logits.numpy(), predict(image))
+        tf.nest.map_structure(lambda logits: logits.numpy(), traced(image))
 
     return run

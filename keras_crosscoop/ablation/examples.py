@@ -17,7 +17,7 @@ EXAMPLES = 4
 FRAMES = 3  # in an image, at most
 LEAST = 0.004  # of an image's pixels, that a framed region has
 WIDTH = 256  # pixels of a panel
-_REACH = 5  # pixels between two places where networks differ that are framed as one
+_THIN = 2  # pixels from a region's edge to its middle, or less: outlines that are a little off are not framed
 _HEAD = 20  # pixels above the first images, for names
 
 Predictions = dict[str, np.ndarray]  # name of the panel -> class ids (H, W)
@@ -64,11 +64,8 @@ def _differing(truth: np.ndarray, found: Predictions) -> np.ndarray:
 
 def frames(differing: np.ndarray) -> list[tuple[int, int, int, int]]:
     """The largest regions of a mask `(H, W)`: left, top, right, bottom, in pixels."""
-    near = ndimage.binary_dilation(differing, iterations=_REACH)
-    regions, count = ndimage.label(near)
-    if not count:
-        return []
-    sizes = ndimage.sum_labels(differing, regions, np.arange(1, count + 1))
+    regions, count = ndimage.label(ndimage.binary_opening(differing, iterations=_THIN))
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     largest = [index for index in np.argsort(-sizes)[:FRAMES] if sizes[index] >= LEAST * differing.size]
     places = ndimage.find_objects(regions)
     return [(places[i][1].start, places[i][0].start, places[i][1].stop, places[i][0].stop) for i in largest]
@@ -87,9 +84,9 @@ def _framed(picture: np.ndarray, boxes: Sequence[tuple[int, int, int, int]]) -> 
     panel = Image.fromarray(picture).resize((WIDTH, round(scale * height)), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(panel)
     for box in boxes:
-        corners = [round(scale * edge) for edge in box]
-        draw.rectangle(corners, outline="black", width=3)
-        draw.rectangle([corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1], outline="white", width=1)
+        left, top, right, bottom = (round(scale * edge) for edge in box)
+        draw.rectangle([left - 3, top - 3, right + 3, bottom + 3], outline="black", width=4)
+        draw.rectangle([left - 2, top - 2, right + 2, bottom + 2], outline="white", width=2)  # seen on any colour
     edge = Image.new("RGB", (WIDTH + 4, panel.height + 4), "white")
     edge.paste(panel, (2, 2))
     return np.asarray(edge)

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import tensorflow as tf
 from keras_crosscoop.errors import Interrupted
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.ablation.worker import main; main()"
+
+_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before")  # TensorFlow's, on starting
 
 
 class Job(NamedTuple):
@@ -138,8 +141,9 @@ class _Running:
             with suppress(BrokenPipeError):
                 pipe.close()
         if code and not error:
-            said = [line.strip() for line in errors.read_text(encoding="utf-8", errors="replace").split("\n")]
-            error = f"Its process ended with exit code {code}. " + next((line for line in said[::-1] if line), "")
+            said = errors.read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line.strip() for line in said[::-1] if line.strip() and not _CHATTER.match(line)), "")
+            error = f"Its process ended with exit code {code}. {last}".strip()
         if not error:
             errors.unlink()
         return error

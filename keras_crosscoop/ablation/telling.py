@@ -118,9 +118,9 @@ def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
 
 def _draw(ablation: Ablation, dataset: Dataset) -> Path | None:
     """The sheet of examples, of the first seed with all networks that it shows."""
+    singles = (ROWS[name] for name in ("single_top", "single_bottom"))
     shown = {
-        "single, top's": ("single_top", "single"),
-        "single, bottom's": ("single_bottom", "single"),
+        **{row.titled(ablation.settings): (row.name, "single") for row in singles},
         "cross, top": (FULL_METHOD, "top"),
         "cross, bottom": (FULL_METHOD, "bottom"),
     }

@@ -13,18 +13,15 @@ def test_frames_lie_around_the_largest_regions():
     mask = np.zeros((100, 200), bool)
     mask[10:30, 20:60] = True  # 800 pixels
     mask[60:90, 100:180] = True  # 2400
-    mask[50, 5] = True  # too small to be framed
-    reach = 5
-    assert frames(mask) == [
-        (100 - reach, 60 - reach, 180 + reach, 90 + reach),
-        (20 - reach, 10 - reach, 60 + reach, 35),
-    ]
+    mask[30:60, 58:61] = mask[59:62, 58:100] = True  # a thin line from one to the other
+    mask[50:54, 5:9] = True  # too small to be framed
+    assert frames(mask) == [(100, 60, 180, 90), (20, 10, 60, 30)]
 
 
-def test_regions_close_to_each_other_are_framed_as_one():
-    mask = np.zeros((100, 200), bool)
-    mask[40:60, 40:60] = mask[40:60, 66:80] = True
-    assert frames(mask) == [(35, 35, 85, 65)]
+def test_thin_lines_are_not_framed():
+    mask = np.zeros((50, 60), bool)
+    mask[20:24] = True
+    assert frames(mask) == []
     assert frames(np.zeros((4, 4), bool)) == []
 
 
