@@ -22,7 +22,7 @@ TINY = (
     *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--top-weights=none", "--bottom-weights=none"),
     *("--set=data.crop_size=32", "--set=model.width=8", "--set=train.batch_size=4", "--epochs=2"),
 )
-ROWS = "--rows=ensemble_singles,cross"
+SHOWN = "--rows=ensemble_singles,cross"
 
 
 def options(halves, output):
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 def ablation(crosscoop, halves, folder):
     """Its folder, and what it printed; done once for the module."""
     if not folder.exists():
-        code, out, err = crosscoop("ablate", *options(halves, folder), ROWS, "--seeds=1", "--json")
+        code, out, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1", "--json")
         assert code == 0, err
         (folder / "printed.json").write_text(out)
     return folder, json.loads((folder / "printed.json").read_text())
@@ -109,7 +109,7 @@ def test_conditions_are_the_same_for_all(ablation):
 def test_done_rows_are_not_trained_again(ablation, crosscoop, halves):
     folder, found = ablation
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
-    code, out, err = crosscoop("ablate", *options(halves, folder), ROWS, "--seeds=1", "--json")
+    code, out, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1", "--json")
     assert code == 0, err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} == before
     again = json.loads(out)
@@ -172,7 +172,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_table(ablation, halves, tmp_
     """Also by a signal that nobody can answer: its rows end by themselves then, having saved."""
     _, found = ablation
     program = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
-    command = [sys.executable, "-c", program, "ablate", *options(halves, tmp_path / "a"), ROWS, "--seeds=1", "--json"]
+    command = [sys.executable, "-c", program, "ablate", *options(halves, tmp_path / "a"), SHOWN, "--seeds=1", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (tmp_path / "a/single_bottom/seed-0/classes.json").exists():
         assert process.poll() is None, process.stderr.read().decode()
