@@ -75,7 +75,7 @@ def fit(
         return
     model, data = run.load(), dataset(settings.data.name, settings.data.dir)
     with EvaluateProgress() as progress:
-        figures = measure(run, model, data, progress)
+        figures = measure(run.folder, settings, model, data, watch=progress)
     print_evaluation(figures)
     inference = evaluation.Inference(model, window=figures["window"])
     evaluation.draw_examples(inference, data, figures["split"], run.folder / "pictures")

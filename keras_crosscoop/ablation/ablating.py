@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from keras_crosscoop import config
 from keras_crosscoop.ablation.processes import Job, Watch, run_jobs
-from keras_crosscoop.ablation.rows import Row, selected
-from keras_crosscoop.ablation.worker import FIGURES
+from keras_crosscoop.ablation.rows import ROWS, Row, selected
+from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, dataset
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.files import make_folder, written
+from keras_crosscoop.runs import build
 
 
 class Ablation(NamedTuple):
@@ -36,6 +38,15 @@ class Ablation(NamedTuple):
         """The folder of a row with a seed."""
         return self.folder / row / f"seed-{seed}"
 
+    def whole(self) -> "Ablation":
+        """All that lies in the folder, also of other rows and seeds than these."""
+        seeds = {int(path.name.removeprefix("seed-")) for path in self.folder.glob("*/seed-*") if path.is_dir()}
+        return self._replace(rows=tuple(ROWS.values()), seeds=sorted(seeds))
+
+    def done(self, row: str, seed: int) -> bool:
+        """Whether a row was trained and measured with a seed."""
+        return all((self.run(row, seed) / name).exists() for name in (FIGURES, CONFUSIONS))
+
     def jobs(self) -> list[Job]:
         """What is still to do."""
         return [
@@ -50,7 +61,7 @@ class Ablation(NamedTuple):
             )
             for seed in self.seeds
             for row in self.rows
-            if not (self.run(row.name, seed) / FIGURES).exists()
+            if not self.done(row.name, seed)
         ]
 
 
@@ -67,29 +78,32 @@ def ablate(
         settings: of the full method; `ablation` says which rows, and how many seeds, from `train.seed` on. With one
             seed all rows see the same crops in the same order.
         folder: a new one, or that of an ablation with these settings, which then goes on.
-        at_once: rows that are trained at a time, each on a GPU of its own where there are some; by default as many as
-            there are GPUs, or one.
+        at_once: rows that are trained at a time; where there are GPUs, each has one of its own, so no more than these.
+            By default as many as there are GPUs, or one.
         watch: is told of progress.
 
     Returns:
         The comparison, and why some rows failed.
 
     Raises:
-        InputError: there is no such row, the settings are of a single network, the data set cannot be used, or the
-            folder holds something else.
+        InputError: there is no such row or backbone, the settings are of a single network, the data set cannot be
+            used, or the folder holds something else.
         Interrupted: by a signal; what was done is kept.
     """
     rows = selected(settings.ablation.rows)
     if settings.model.bottom is None:
         raise InputError("An ablation compares two networks with each by itself. Name --bottom, too. Received: none")
-    check_data(settings)
+    data = check_data(settings)
+    for row in (ROWS["single_top"], ROWS["single_bottom"]):  # now, rather than when it is their turn
+        build(row.settings(settings, 0).model, len(data.classes), pretrained=False)
     first = settings.train.seed
     ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
     _begin(ablation)
     jobs = ablation.jobs()
     for job in jobs:
         watch(job.name, "waiting", 0, 1)
-    return ablation, run_jobs(jobs, at_once or max(1, len(tf.config.list_physical_devices("GPU"))), watch)
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return ablation, run_jobs(jobs, min(at_once or gpus, gpus) if gpus else at_once or 1, watch)
 
 
 def check_data(settings: Settings) -> Dataset:

@@ -17,14 +17,16 @@ class Gain(NamedTuple):
         of_seeds: of each.
         interval: of the mean, had it been other images: 95 %, percentile bootstrap over images.
         spread: standard deviation over seeds; None of a single one.
-        certain: whether it is more than both: the interval lies on one side of 0, and the mean is more than the spread.
+        exceeds: whether it is more than both: the interval lies on one side of 0, and the mean is more than the spread.
+            Of two seeds without any difference, the mean would be more than the spread in 39 % of the cases, of three
+            in 23 % (Student's t).
     """
 
     mean: float
     of_seeds: tuple[float, ...]
     interval: tuple[float, float]
     spread: float | None
-    certain: bool
+    exceeds: bool
 
 
 def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
@@ -42,8 +44,8 @@ def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
     low, high = interval(np.mean(resamples, axis=0))
     mean = float(np.mean(of_seeds))
     spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
-    certain = spread is not None and (low > 0 or high < 0) and abs(mean) > spread
-    return Gain(mean, tuple(map(float, of_seeds)), (low, high), spread, certain)
+    exceeds = spread is not None and (low > 0 or high < 0) and abs(mean) > spread
+    return Gain(mean, tuple(map(float, of_seeds)), (low, high), spread, exceeds)
 
 
 def _mean_iou(matrices: np.ndarray) -> np.ndarray:

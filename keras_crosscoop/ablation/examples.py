@@ -1,6 +1,7 @@
 """Pictures in the shape of the paper's figures 6 and 7: where single networks and the cross network differ, framed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.data.spec import Pair
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.pictures import colours, save, with_legend
 from keras_crosscoop.images import RGB
@@ -33,13 +36,12 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
         target: the PNG.
 
     Raises:
-        InputError: an image cannot be read, or the sheet cannot be written.
+        InputError: the sheet cannot be written.
     """
     pairs = dataset.find(split)
     candidates = np.linspace(0, len(pairs) - 1, min(len(pairs), 6 * EXAMPLES)).astype(int)
     seen = []
-    for index in candidates:
-        image, truth = dataset.read(*pairs[index])
+    for image, truth in readable(dataset, [pairs[index] for index in candidates]):
         probabilities = {look: look(image) for look in dict.fromkeys(look for look, _ in networks.values())}
         found = {
             name: probabilities[look][output].argmax(axis=-1).astype(np.uint8)
@@ -54,6 +56,13 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
     maps = (ids for _, truth, found in chosen for ids in (truth, *found.values()))
     shown = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
     save(with_legend(sheet, shown, dataset.classes, dataset.palette), target)
+
+
+def readable(dataset: Dataset, pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels, but for those that cannot be read, of which `evaluate` has told."""
+    for pair in pairs:
+        with suppress(InputError):
+            yield dataset.read(*pair)
 
 
 def _differing(truth: np.ndarray, found: Predictions) -> np.ndarray:

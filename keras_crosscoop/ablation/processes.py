@@ -70,6 +70,8 @@ def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
             for future in done:
                 job = futures.pop(future)
                 pending.discard(job.name)
+                if running.signal is not None:
+                    continue
                 if reason := future.result():
                     failed[job.name] = reason
                 watch(job.name, "failed" if reason else "done", 1, 1)

@@ -3,6 +3,8 @@
 Reference: Ikedo and Hotta, VISAPP 2022, tables 1 to 5. Networks: Xception-65 (top) and ResNet-101 (bottom).
 """
 
+BACKBONES = ("xception65", "resnet101")  # top and bottom, of the paper
+
 # Of each data set's validation split, by row and output; those of the conventional method stand where it has two equal
 # networks, as in its own paper.
 PUBLISHED = {

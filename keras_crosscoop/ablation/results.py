@@ -9,9 +9,10 @@ import numpy as np
 from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.comparing import Gain, gain
 from keras_crosscoop.ablation.costs import RowCost
-from keras_crosscoop.ablation.published import PUBLISHED
-from keras_crosscoop.ablation.rows import Row
-from keras_crosscoop.ablation.worker import CONFUSIONS, FIGURES
+from keras_crosscoop.ablation.published import BACKBONES, PUBLISHED
+from keras_crosscoop.ablation.rows import Row, backbone_name
+from keras_crosscoop.ablation.worker import CONFUSIONS
+from keras_crosscoop.evaluation.report.measured import FIGURES
 
 FULL_METHOD = "cross"
 
@@ -46,9 +47,12 @@ class Line(NamedTuple):
 
 def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
     """The lines of all rows that were measured with a seed or more."""
+    base = ablation.settings
+    of_paper = tuple(map(backbone_name, (base.model.top, base.model.bottom))) == BACKBONES
+    published = PUBLISHED.get(base.data.name, {}) if of_paper else {}
     found = []
     for row in ablation.rows:
-        seeds = [seed for seed in ablation.seeds if (ablation.run(row.name, seed) / FIGURES).exists()]
+        seeds = [seed for seed in ablation.seeds if ablation.done(row.name, seed)]
         if not seeds:
             continue
         figures = [_figures(ablation, row.name, seed) for seed in seeds]
@@ -57,7 +61,7 @@ def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
             found.append(
                 Line(
                     row,
-                    row.titled(ablation.settings),
+                    row.titled(base),
                     output,
                     tuple(seeds),
                     tuple(each["mean_iou"] for each in of_seeds),
@@ -66,7 +70,7 @@ def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
                         for name in of_seeds[0]["per_class"]
                     },
                     costs.get(row.name),
-                    PUBLISHED.get(ablation.settings.data.name, {}).get((row.name, output)),
+                    published.get((row.name, output)),
                     _gain(ablation, row.name, output, against, seeds),
                     against,
                 )
@@ -79,7 +83,7 @@ def _figures(ablation: Ablation, row: str, seed: int) -> dict[str, Any]:
 
 
 def _gain(ablation: Ablation, row: str, output: str, against: str, seeds: Sequence[int]) -> Gain | None:
-    both = [seed for seed in seeds if (ablation.run(FULL_METHOD, seed) / FIGURES).exists()]
+    both = [seed for seed in seeds if ablation.done(FULL_METHOD, seed)]
     if row == FULL_METHOD or not both:
         return None
     first = [_confusions(ablation, FULL_METHOD, against, seed) for seed in both]

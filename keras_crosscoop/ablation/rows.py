@@ -36,17 +36,19 @@ class Row:
     joins: tuple[str, ...] = ()
 
     def settings(self, base: Settings, seed: int) -> Settings:
-        """Those of its training."""
+        """Those of its training: as long as any other's, and measured at its end, not where validation was best."""
         model = base.model.model_copy(update=FULL)
-        train = base.train.model_copy(update={"seed": seed})
+        same = {"seed": seed, "validate_every": base.train.epochs, "patience": None}
+        train = base.train.model_copy(update=same)
         return base.model_copy(update={"model": model.model_copy(update=self.changes(model)), "train": train})
 
     def titled(self, base: Settings) -> str:
         """Its title with the names of backbones."""
-        return self.title.format(top=_name(base.model.top), bottom=_name(base.model.bottom))
+        return self.title.format(top=backbone_name(base.model.top), bottom=backbone_name(base.model.bottom))
 
 
-def _name(backbone: str | Mapping[str, Any]) -> str:
+def backbone_name(backbone: str | Mapping[str, Any]) -> str:
+    """Of a setting, which may have options, too."""
     return backbone if isinstance(backbone, str) else backbone["name"]
 
 
@@ -70,7 +72,12 @@ ROWS = {
     for row in (
         Row("single_top", "single network: {top}", _single("top"), {"single": "top"}),
         Row("single_bottom", "single network: {bottom}", _single("bottom"), {"single": "bottom"}),
-        Row("one_way_equal", "conventional (one way), {bottom} twice", _bottom_twice),
+        Row(
+            "one_way_equal",
+            "conventional (one way), {bottom} twice",
+            _bottom_twice,
+            {"top": "bottom", "bottom": "bottom", "ensemble": "ensemble"},
+        ),
         Row("one_way", "conventional (one way), {top} and {bottom}", lambda model: {"topology": "one_way"}),
         Row("none", "two networks without any path", lambda model: {"topology": "none"}),
         Row(

@@ -9,11 +9,10 @@ from typing import Any
 
 from keras_crosscoop.ablation.ablating import Ablation, check_data
 from keras_crosscoop.ablation.costs import RowCost, row_costs
-from keras_crosscoop.ablation.examples import draw_examples
+from keras_crosscoop.ablation.examples import draw_examples, readable
 from keras_crosscoop.ablation.results import FULL_METHOD, Line, lines
 from keras_crosscoop.ablation.rows import ROWS, Row
 from keras_crosscoop.ablation.tables import as_csv, markdown, tables
-from keras_crosscoop.ablation.worker import FIGURES
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.report.writing import write
@@ -40,14 +39,16 @@ def tell(
     Raises:
         InputError: a run or an image cannot be read, or a file cannot be written.
     """
-    dataset = check_data(ablation.settings)
+    dataset, ablation = check_data(ablation.settings), ablation.whole()
     watch("timing")
     found = lines(ablation, _costs(ablation, dataset))
     shown = tables(found, ablation.settings)
+    files = {kind: ablation.folder / f"ablation.{kind}" for kind in ("csv", "json", "md", "html")}
+    _write(files["csv"], as_csv(found))
+    _write(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n")
     watch("drawing")
     pictured = _draw(ablation, dataset)
     conditions = _conditions(ablation, found)
-    files = {kind: ablation.folder / f"ablation.{kind}" for kind in ("md", "csv", "json", "html")}
     title = f"Ablation on {ablation.settings.data.name}"
     text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, shown))
     text += "".join(f"\n{name} failed: {reason}\n" for name, reason in failed.items())
@@ -55,8 +56,6 @@ def tell(
         files["png"] = pictured
         text += f"\n## Where they differ\n\n![Images, labels and predictions]({pictured.name})\n"
     _write(files["md"], text)
-    _write(files["csv"], as_csv(found))
-    _write(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n")
     picture = f"data:image/png;base64,{b64encode(pictured.read_bytes()).decode()}" if pictured else None
     page = {"title": title, "conditions": conditions, "tables": shown, "failed": failed, "examples": picture}
     write("ablation.html", files["html"], **page)
@@ -105,7 +104,7 @@ def _write(path: Path, text: str) -> None:
 def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
     split = ablation.settings.data.val_split
     crop = ablation.settings.evaluation.crop
-    image, _ = dataset.read(*dataset.find(split)[0])
+    image = next(image for image, _ in readable(dataset, dataset.find(split)))
     size = (crop, crop) if crop else image.shape[:2]
 
     def networks(row: Row) -> list[Segmenter]:
@@ -113,20 +112,21 @@ def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
         shape = (*size, 3)
         return [build(model, len(dataset.classes), pretrained=False, input_shape=shape) for model in settings]
 
-    return row_costs({row.name: partial(networks, row) for row in ablation.rows}, size)
+    measured = (row for row in ablation.rows if any(ablation.done(row.name, seed) for seed in ablation.seeds))
+    return row_costs({row.name: partial(networks, row) for row in measured}, size)
 
 
 def _draw(ablation: Ablation, dataset: Dataset) -> Path | None:
     """The sheet of examples, of the first seed with all networks that it shows."""
-    singles = (ROWS[name] for name in ("single_top", "single_bottom"))
+    singles = ((side, ROWS[f"single_{side}"]) for side in ("top", "bottom"))
     shown = {
-        **{row.titled(ablation.settings): (row.name, "single") for row in singles},
+        **{f"{side}: {row.titled(ablation.settings)}": (row.name, "single") for side, row in singles},
         "cross, top": (FULL_METHOD, "top"),
         "cross, bottom": (FULL_METHOD, "bottom"),
     }
     rows = {row for row, _ in shown.values()}
     for seed in ablation.seeds:
-        if all((ablation.run(row, seed) / FIGURES).exists() for row in rows):
+        if all(ablation.done(row, seed) for row in rows):
             break
     else:
         return None

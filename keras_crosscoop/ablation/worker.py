@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ from keras_crosscoop import config
 from keras_crosscoop.ablation.joining import joined
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
-from keras_crosscoop.evaluation import evaluate, write_json
-from keras_crosscoop.models import Segmenter
+from keras_crosscoop.evaluation.report.measured import measure
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import fit, resume
 
-FIGURES, CONFUSIONS = "metrics.json", "confusions.npz"  # of a row's folder; once the first is there, the row is done
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
+
+CONFUSIONS = "confusions.npz"  # of a row's folder: each image's confusion matrices
 
 Watch = Callable[[str, int, int], object]  # (what is done, how much of it, of how much)
 
@@ -41,12 +47,15 @@ def main() -> None:
 
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if fcntl is not None:  # until one of a killed ablation has saved and ended: it has the same log
+        fcntl.flock(2, fcntl.LOCK_EX)
     try:
         work(job, lambda doing, done, total: reply(doing=doing, done=done, total=total))
     except Exception as error:  # whatever it is, the other rows go on
-        text = str(error).strip().splitlines() or [""]
+        traceback.print_exc()  # into the log
+        text = [line for line in str(error).splitlines() if line.strip()] or [""]
         known = isinstance(error, InputError | Interrupted)
-        reply(error=text[0] if known else f"{type(error).__name__}: {text[0]}")
+        reply(error=text[0] if known else f"{type(error).__name__}: {text[-1]}")
 
 
 def work(job: dict[str, Any], watch: Watch) -> None:
@@ -69,21 +78,9 @@ def work(job: dict[str, Any], watch: Watch) -> None:
             run = fit(settings, folder, callbacks)
         keras.backend.clear_session(free_memory=True)  # the network that was trained: its best is measured
         model = run.load()
-    _measure(model, settings, folder, watch)
-
-
-def _measure(model: Segmenter, settings: config.Settings, folder: Path, watch: Watch) -> None:
-    figures = evaluate(
-        model,
-        dataset(settings.data.name, settings.data.dir),
-        settings.data.val_split,
-        center_crop=settings.evaluation.crop,
-        on_error=settings.data.on_error,
-        window=settings.evaluation.window,
-        confusions=folder / CONFUSIONS,
-        watch=lambda done, total: watch("measuring", done, total),
-    )
-    write_json(figures, folder / FIGURES)
+    data = dataset(settings.data.name, settings.data.dir)
+    told = partial(watch, "measuring")
+    measure(folder, settings, model, data, confusions=folder / CONFUSIONS, watch=told)
 
 
 class _Told(keras.callbacks.Callback):

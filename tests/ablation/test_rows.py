@@ -17,7 +17,7 @@ BASE = config.settings(
             "sites": ["aspp"],
             "reduction": 4,
         },
-        "train": {"learning_rate": 0.3, "seed": 7},
+        "train": {"learning_rate": 0.3, "seed": 7, "epochs": 50, "patience": 2},
     }
 )
 TOP, BOTTOM = {"name": "mobilenet_v2", "alpha": 0.5}, "resnet50"
@@ -48,12 +48,23 @@ def test_the_network_of_each_row(name):
 def test_all_else_is_the_same(name):
     settings = ROWS[name].settings(BASE, 3)
     assert settings.train.seed == 3
-    assert settings.model_dump(exclude={"model": True, "train": {"seed"}}) == BASE.model_dump(
-        exclude={"model": True, "train": {"seed"}}
-    )
+    assert (settings.train.validate_every, settings.train.patience) == (50, None)  # none ends sooner, or is picked
+    changed = {"model": True, "train": {"seed", "validate_every", "patience"}}
+    assert settings.model_dump(exclude=changed) == BASE.model_dump(exclude=changed)
     shared = ("fusion", "output_stride", "width", "dropout")
     assert [getattr(settings.model, key) for key in shared] == [getattr(BASE.model, key) for key in shared]
     assert config.settings(settings.model_dump(mode="json")) == settings  # as a process gets them
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_outputs_are_compared_with_those_of_the_same_backbone(name):
+    row = ROWS[name]
+    model = row.settings(BASE, 0).model
+    backbones = {"top": model.top, "bottom": model.bottom, "single": model.top, "ensemble": None}
+    full = {"top": TOP, "bottom": BOTTOM, "ensemble": None}
+    assert {output: backbones[output] for output in row.shown} == {
+        output: full[against] for output, against in row.shown.items()
+    }
 
 
 def test_every_row_is_trained_or_joins_those_that_are():

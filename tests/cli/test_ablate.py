@@ -167,6 +167,26 @@ def test_another_ablation_or_anything_else_is_not_touched(ablation, crosscoop, h
 
 
 @pytest.mark.slow
+def test_all_rows_with_two_seeds(crosscoop, halves, tmp_path):
+    """Each row's networks: who reads whom shows in parameters, and every line has its gain and its spread."""
+    code, out, err = crosscoop("ablate", *options(halves, tmp_path / "all"), "--seeds=2", "--json")
+    assert code == 0, err
+    found = json.loads(out)["lines"]
+    assert {line["row"] for line in found} == {*ROWS}
+    parameters = {line["row"]: line["cost"]["parameters"] for line in found}
+    singles = parameters["single_top"] + parameters["single_bottom"]
+    assert parameters["none"] == parameters["ensemble_singles"] == singles
+    order = ("none", "cross_without_c1_c2", "cross_without_c1", "cross_without_c2", "cross")
+    assert sorted(order, key=parameters.get) == list(order)
+    assert singles < parameters["cross_reduced"] < parameters["cross"]
+    assert singles < parameters["one_way"] < parameters["cross"]
+    for line in found:
+        assert line["seeds"] == [0, 1]
+        assert len(set(line["mean_iou"])) == 2  # seeds differ
+        assert (line["gain_of_cross"] is None) == (line["row"] == "cross")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_in_the_middle_it_ends_with_the_same_table(ablation, halves, tmp_path, number):
     """Also by a signal that nobody can answer: its rows end by themselves then, having saved."""
@@ -181,8 +201,6 @@ def test_killed_in_the_middle_it_ends_with_the_same_table(ablation, halves, tmp_
     os.kill(process.pid, number)
     process.communicate()
     assert process.returncode == (143 if number == signal.SIGTERM else -9)
-    if number == signal.SIGKILL:
-        time.sleep(10)  # for its row to notice
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)

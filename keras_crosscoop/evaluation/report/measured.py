@@ -3,8 +3,10 @@
 import csv
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.evaluating import evaluate, write_json
@@ -14,15 +16,22 @@ from keras_crosscoop.runs import Run
 History = list[dict[str, float]]  # an epoch's figures; what it did not measure is left out
 
 
-def measure(
-    run: Run, model: Segmenter, dataset: Dataset, watch: Callable[[int, int], object] = lambda done, images: None
-) -> dict[str, Any]:
-    """Measures a run's network as its settings say, and writes the figures to its `metrics.json`.
+FIGURES = "metrics.json"  # of a run's folder
+
+
+def measure(folder: Path, settings: Settings, model: Segmenter, dataset: Dataset, **options: Any) -> dict[str, Any]:
+    """Measures a network as settings say, and writes the figures to `metrics.json` in a run's folder.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        model: the network.
+        dataset: what it is measured on.
+        **options: more of `evaluate`.
 
     Raises:
         InputError: as of `evaluate`.
     """
-    settings = run.settings
     figures = evaluate(
         model,
         dataset,
@@ -30,9 +39,9 @@ def measure(
         center_crop=settings.evaluation.crop,
         on_error=settings.data.on_error,
         window=settings.evaluation.window,
-        watch=watch,
+        **options,
     )
-    write_json(figures, run.folder / "metrics.json")
+    write_json(figures, folder / FIGURES)
     return figures
 
 
@@ -49,9 +58,9 @@ def measured(
     Raises:
         InputError: the file cannot be read; or the run has no weights, or the data set cannot be used.
     """
-    path = run.folder / "metrics.json"
+    path = run.folder / FIGURES
     if not path.exists():
-        measure(run, run.load(), dataset, watch)
+        measure(run.folder, run.settings, run.load(), dataset, watch=watch)
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
         _, _ = figures["outputs"], figures["per_image"]

@@ -1,0 +1,122 @@
+"""Lines of what lies in an ablation's folder: figures by hand, two seeds, rows of other calls."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_crosscoop import config
+from keras_crosscoop.ablation.ablating import Ablation
+from keras_crosscoop.ablation.costs import RowCost
+from keras_crosscoop.ablation.results import lines
+from keras_crosscoop.ablation.rows import ROWS
+from keras_crosscoop.metrics import iou_per_class
+
+OUTPUTS = {
+    "single_top": ["single"],
+    "cross": ["top", "bottom", "ensemble"],
+    "ensemble_singles": ["top", "bottom", "ensemble"],
+}
+COST = RowCost(1, 2, 0.5)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes what a row's process would have measured, and gives its confusion matrices `(N, O, 2, 2)`."""
+
+    def measured(row, seed):
+        rng = np.random.default_rng([len(row), seed])
+        outputs = OUTPUTS.get(row, ["top", "bottom", "ensemble"])
+        confusions = rng.integers(1, 100, (5, len(outputs), 2, 2)) + 300 * np.eye(2, dtype=int)
+        folder = tmp_path / row / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        ious = [iou_per_class(confusions[:, index].sum(0)) for index in range(len(outputs))]
+        figures = {
+            output: {
+                "mean_iou": of_output.mean(),
+                "per_class": {"road": {"iou": of_output[0]}, "sky": {"iou": of_output[1]}},
+            }
+            for output, of_output in zip(outputs, ious, strict=True)
+        }
+        (folder / "metrics.json").write_text(json.dumps({"outputs": figures}))
+        np.savez(folder / "confusions.npz", confusions=confusions)
+        return confusions
+
+    return measured
+
+
+def ablation(folder, rows, seeds, **model):
+    settings = config.settings({"data": {"name": "voc2012"}, "model": model})
+    return Ablation(folder, settings, [ROWS[row] for row in rows], seeds)
+
+
+def mean_iou(confusions, index):
+    return iou_per_class(confusions[:, index].sum(0)).mean()
+
+
+def test_each_seed_is_compared_with_the_same_of_the_full_method(write, tmp_path):
+    single, cross = ([write(row, seed) for seed in (0, 1)] for row in ("single_top", "cross"))
+    found = lines(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
+    assert [(line.row.name, line.output, line.against) for line in found] == [
+        ("single_top", "single", "top"),
+        *(("cross", output, output) for output in ("top", "bottom", "ensemble")),
+    ]
+    assert found[0].mean_iou == pytest.approx([mean_iou(each, 0) for each in single])
+    assert found[2].mean_iou == pytest.approx([mean_iou(each, 1) for each in cross])
+    road = [iou_per_class(each[:, 0].sum(0))[0] for each in single]
+    assert found[0].per_class["road"] == pytest.approx(road)
+    gains = [mean_iou(a, 0) - mean_iou(b, 0) for a, b in zip(cross, single, strict=True)]
+    assert found[0].gain.of_seeds == pytest.approx(gains)
+    assert (found[0].cost, found[1].cost) == (None, COST)
+    assert all(line.gain is None for line in found[1:])
+
+
+def test_seeds_that_only_one_has_are_not_compared(write, tmp_path):
+    for row, seeds in {"single_top": (0, 1, 2), "cross": (1,), "none": ()}.items():
+        for seed in seeds:
+            write(row, seed)
+    found = lines(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
+    assert [(line.row.name, line.seeds) for line in found[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
+    assert len(found[0].gain.of_seeds) == 1
+
+
+def test_half_of_what_a_row_leaves_is_nothing(write, tmp_path):
+    """Of a run that was stopped, `report` writes figures, too."""
+    for name in ("metrics.json", "confusions.npz"):
+        write("cross", 0)
+        done = ablation(tmp_path, ["cross"], (0,))
+        assert done.jobs() == []
+        (tmp_path / "cross/seed-0" / name).unlink()
+        assert [job.name for job in done.jobs()] == ["cross, seed 0"]
+        assert lines(done, {}) == []
+        for path in (tmp_path / "cross/seed-0").iterdir():
+            path.unlink()
+        (tmp_path / "cross/seed-0").rmdir()
+
+
+def test_all_that_was_ever_measured_is_told(write, tmp_path):
+    write("none", 4)
+    write("cross", 0)
+    whole = ablation(tmp_path, ["cross"], (0,)).whole()
+    assert whole.seeds == [0, 4]
+    assert [line.row.name for line in lines(whole, {})] == ["none"] * 3 + ["cross"] * 3
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [({}, 81.5), ({"top": "resnet101", "bottom": "xception65"}, None), ({"top": "resnet50"}, None)],
+)
+def test_published_figures_stand_beside_the_papers_networks_alone(write, tmp_path, model, expected):
+    write("cross", 0)
+    assert lines(ablation(tmp_path, ["cross"], (0,), **model), {})[0].published == expected
+
+
+def test_jobs_name_their_networks(tmp_path):
+    jobs = {
+        job.name: job for job in ablation(tmp_path, ["single_top", "single_bottom", "ensemble_singles"], (0, 1)).jobs()
+    }
+    assert len(jobs) == 6
+    joined = jobs["ensemble_singles, seed 1"]
+    assert joined.after == ("single_top, seed 1", "single_bottom, seed 1")
+    assert joined.told["joins"] == [str(tmp_path / row / "seed-1") for row in ("single_top", "single_bottom")]
+    assert jobs["single_top, seed 1"].told["settings"]["train"]["seed"] == 1
