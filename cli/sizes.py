@@ -13,7 +13,11 @@ class _Size(click.ParamType):
         if value == "dynamic" or isinstance(value, tuple):
             return value
         if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)):
-            self.fail(f"A size is height x width in pixels, as 360x480, or dynamic. Received: {value!r}", param, ctx)
+            self.fail(
+                f"A size is height x width, as 360x480, 1 to 99999 pixels each, or dynamic. Received: {value!r}",
+                param,
+                ctx,
+            )
         return int(found[1]), int(found[2])
 
 

@@ -92,6 +92,8 @@ class Run:
         Raises:
             InputError: this is no run folder, or one of its files was damaged.
         """
+        if not folder.is_dir():
+            raise InputError(f"This is no run: there is no such folder. Is the path right? Received: {folder}")
         if not (folder / "config.yaml").is_file():
             raise InputError(
                 f"This is no run: it holds no config.yaml. Name a folder that fit wrote. Received: {folder}"

@@ -189,6 +189,7 @@ def test_a_single_network_takes_the_weights_of_its_side(tmp_path):
 
 def test_a_folder_without_config_is_no_run(tmp_path):
     assert refused(Run.open, tmp_path).startswith("This is no run: it holds no config.yaml.")
+    assert refused(Run.open, tmp_path / "nowhere").startswith("This is no run: there is no such folder.")
     assert refused(keras_crosscoop.load, tmp_path).startswith("This is no run")
     assert refused(keras_crosscoop.load, tmp_path / "nowhere").startswith("There is no such run folder or .keras file.")
     config_file = create(tmp_path / "run").folder / "config.yaml"

@@ -35,12 +35,13 @@ class Exported(NamedTuple):
         return {key: np.asarray(found[key])[0] for key in ("classes", "confidence")}
 
 
-def opened(path: Path) -> Exported:
+def opened(path: str | os.PathLike) -> Exported:
     """An exported folder or file, by what it holds: a SavedModel, `.tflite` or `.onnx`.
 
     Raises:
         InputError: it is none of these, or its runtime is missing.
     """
+    path = Path(path)
     if (path / "saved_model.pb").is_file():
         return _saved_model(path)
     kinds = {".tflite": _litert, ".onnx": _onnx}
@@ -80,9 +81,9 @@ def _onnx(path: Path) -> Exported:
         raise InputError(
             f'ONNX files are run by onnxruntime: pip install "keras-crosscoop[onnx]". Received: {path}'
         ) from error
+    onnxruntime.set_default_logger_severity(3)  # errors: it warns of an attribute that TensorFlow's nearest pixel has
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = os.cpu_count()
-    options.log_severity_level = 3  # errors: it warns of attributes that TensorFlow's nearest pixel needs
     # Else its threads go on spinning for a while after each image, and slow what else the machine does.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

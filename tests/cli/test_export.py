@@ -89,13 +89,19 @@ def idle(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["nowhere", "--format=onnx"], "This is no run: it holds no config.yaml."),
+        (["nowhere", "--format=onnx"], "This is no run: there is no such folder."),
         (["nowhere", "--format=onnx", "--quantize=int8"], "Format onnx stores float32 alone."),
         (["nowhere", "--format=savedmodel", "--quantize=float16"], "Format savedmodel stores float32 alone."),
         (["nowhere", "--format=tflite", "--size=dynamic"], "Format tflite is for images of one size."),
         (["nowhere"], "Missing option '--format'."),
-        (["nowhere", "--format=tflite", "--size=0x40"], "A size is height x width in pixels, as 360x480, or dynamic."),
-        (["nowhere", "--format=tflite", "--size=40"], "A size is height x width in pixels, as 360x480, or dynamic."),
+        (
+            ["nowhere", "--format=tflite", "--size=0x40"],
+            "A size is height x width, as 360x480, 1 to 99999 pixels each, or dynamic.",
+        ),
+        (
+            ["nowhere", "--format=tflite", "--size=40"],
+            "A size is height x width, as 360x480, 1 to 99999 pixels each, or dynamic.",
+        ),
         (["nowhere", "--format=coreml"], "Invalid value for '--format': 'coreml' is not one of"),
         (["nowhere", "--format=tflite", "--min-agreement=95"], "Invalid value for '--min-agreement': 95"),
     ],

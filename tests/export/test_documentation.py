@@ -14,7 +14,8 @@ from keras_crosscoop import dataset
 from keras_crosscoop.export import export, opened
 
 PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text()
-BLOCKS = dict(zip(("savedmodel", "tflite", "onnx"), re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL), strict=True))
+*ALONE, WITH_PACKAGE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = dict(zip(("savedmodel", "tflite", "onnx"), ALONE, strict=True))
 NEEDS = {"savedmodel": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime"}
 
 
@@ -41,3 +42,15 @@ def test_the_block_of_each_format(name, make_run, data_dir, tmp_path, monkeypatc
     assert found.shape == expected.shape
     # Pillow rounds down what it resizes: half of the numbers are one less, on which a pixel in a hundred hangs here
     assert (found == expected).mean() > (0.98 if name == "tflite" else 0.9999)
+
+
+def test_the_block_with_this_package(make_run, data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("saved_models/street_scenes-1").absolute())
+    Image.fromarray(photograph(60, 80)[0].astype(np.uint8)).save("photo.png")
+    script = WITH_PACKAGE.replace('dataset("street_scenes")', f"dataset('folder', {str(data_dir)!r})")
+    names = {}
+    exec(script.replace("photo.jpg", "photo.png").replace('="float16"', '="none"'), names)
+    assert names["path"] == Path("saved_models/street_scenes-1/tflite/ensemble-40x56-float32/model.tflite")
+    assert names["found"]["agreement"] == 1
+    assert names["classes"].shape == (60, 80)
