@@ -22,6 +22,7 @@ def run(run_folder, tmp_path):
     return shutil.copytree(run_folder, tmp_path / "a run")
 
 
+@pytest.mark.slow
 def test_every_format_is_measured_and_nothing_is_left(crosscoop, run, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = sorted(run.rglob("*"))

@@ -182,7 +182,7 @@ def test_disagreement_can_be_allowed(run, data, network, wrong):
     assert files(path.parent) == {"model.tflite", "parity.json"}
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, pytest.param(RuntimeError, marks=pytest.mark.slow)])
 def test_what_ends_it_leaves_nothing(run, data, network, failure):
     def interrupt(what, done, total):
         if (what, done) == ("Comparing", 1):
@@ -324,6 +324,7 @@ def test_what_cannot_be_converted_leaves_nothing(run, data, network, monkeypatch
     assert everything(run.folder) == before
 
 
+@pytest.mark.slow
 def test_a_single_network(make_run, data, tmp_path):
     run = make_run(tmp_path / "single", top="tiny_resnet", bottom=None)
     for name in ("savedmodel", "onnx"):

@@ -14,8 +14,7 @@ from keras_crosscoop.layers import AtrousConv2D
 
 FAMILIES = [  # one of each kind of block
     *("tiny_xception", "tiny_resnet", "mobilenet", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"),
-    *("resnet50", "xception"),
-    pytest.param("xception65", marks=pytest.mark.slow),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "xception", "xception65")),
 ]
 GONE = {"BatchNormalization", "Dropout"}
 

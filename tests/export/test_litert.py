@@ -174,6 +174,7 @@ def test_what_cannot_be_converted_is_named(tmp_path, quantize):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_dilated_and_separable_convolutions_survive(pair, tmp_path):
     """At output stride 8, where the most are dilated."""
     from export.networks import decided

@@ -70,6 +70,7 @@ def saved_model_cli(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_and_runs_it(saved_model, network, images, tmp_path):
     np.save(tmp_path / "image.npy", images[:1])
     shown = saved_model_cli("show", "--dir", saved_model, "--all")
