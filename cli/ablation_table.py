@@ -13,7 +13,7 @@ def print_ablation(found: Sequence[Line]) -> None:
     """Prints a line for each output of each row: mean IoU over seeds, costs, and how far cross is ahead of it."""
     table = Table(title="mean IoU in %, ± standard deviation over seeds")
     for column in ("row", "output"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("mIoU", "M params", "GFLOPs", "ms", "cross ahead by", "95 % over images"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("more than both")
@@ -28,4 +28,4 @@ def print_ablation(found: Sequence[Line]) -> None:
             sure = "yes" if line.gain.exceeds else "no"
             gain = f"{100 * line.gain.mean:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}", sure
         table.add_row(line.row.name, line.output, f"{ious.mean():.1f}{spread}", *costs, *gain)
-    Console(width=max(120, Console().width)).print(table)
+    Console(width=max(130, Console().width)).print(table)
