@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from keras_crosscoop.ablation.results import Line
+from keras_crosscoop.ablation.tables import cost_texts, gain_texts, with_spread
 
 
 def print_ablation(found: Sequence[Line]) -> None:
@@ -18,14 +18,6 @@ def print_ablation(found: Sequence[Line]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("more than both")
     for line in found:
-        ious = 100 * np.array(line.mean_iou)
-        spread = f" ± {ious.std(ddof=1):.1f}" if len(ious) > 1 else ""
-        costs = gain = ("", "", "")
-        if (cost := line.cost) is not None:
-            costs = f"{cost.parameters / 1e6:.2f}", f"{cost.flops / 1e9:.2f}", f"{1000 * cost.seconds:.1f}"
-        if line.gain is not None:
-            low, high = line.gain.interval
-            sure = "yes" if line.gain.exceeds else "no"
-            gain = f"{100 * line.gain.mean:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}", sure
-        table.add_row(line.row.name, line.output, f"{ious.mean():.1f}{spread}", *costs, *gain)
+        gain = gain_texts(line.gain) if line.gain else ("", "", "")
+        table.add_row(line.row.name, line.output, with_spread(line.mean_iou), *cost_texts(line), *gain)
     Console(width=max(130, Console().width)).print(table)

@@ -269,7 +269,12 @@ def nest(key: str, value: Any) -> dict[str, Any]:
 
 def dump(settings: Settings) -> str:
     """The settings of a run as YAML that `read` takes back."""
-    return yaml.safe_dump(settings.model_dump(mode="json", exclude={"ablation"}), sort_keys=False)
+    return yaml.safe_dump(plain(settings), sort_keys=False)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """All that a run depends on, as JSON has it."""
+    return settings.model_dump(mode="json", exclude={"ablation"})
 
 
 def _merge(below: Any, above: Any) -> Any:

@@ -11,11 +11,11 @@ from keras_crosscoop.ablation.processes import Job, Watch, run_jobs
 from keras_crosscoop.ablation.rows import ROWS, Row, selected
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.files import make_folder, written
 from keras_crosscoop.runs import build
+from keras_crosscoop.training import parts
 
 
 class Ablation(NamedTuple):
@@ -93,7 +93,7 @@ def ablate(
     rows = selected(settings.ablation.rows)
     if settings.model.bottom is None:
         raise InputError("An ablation compares two networks with each by itself. Name --bottom, too. Received: none")
-    data = check_data(settings)
+    data = parts.data(settings)
     for row in (ROWS["single_top"], ROWS["single_bottom"]):  # now, rather than when it is their turn
         build(row.settings(settings, 0).model, len(data.classes), pretrained=False)
     first = settings.train.seed
@@ -104,18 +104,6 @@ def ablate(
         watch(job.name, "waiting", 0, 1)
     gpus = len(tf.config.list_physical_devices("GPU"))
     return ablation, run_jobs(jobs, min(at_once or gpus, gpus) if gpus else at_once or 1, watch)
-
-
-def check_data(settings: Settings) -> Dataset:
-    """The data set, with labels on both splits.
-
-    Raises:
-        InputError: there is none.
-    """
-    data = dataset(settings.data.name, settings.data.dir)
-    for split in (settings.data.train_split, settings.data.val_split):
-        data.check_labelled(split)
-    return data
 
 
 def _begin(ablation: Ablation) -> None:

@@ -6,7 +6,6 @@ import queue
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -16,8 +15,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_crosscoop.errors import Interrupted
+from keras_crosscoop.workers import started
 
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.ablation.worker import main; main()"
+_PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
 
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before")  # TensorFlow's, on starting
 
@@ -115,16 +115,7 @@ class _Running:
         folder = Path(job.told["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         errors = folder.parent / f"{folder.name}.log"
-        with errors.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                encoding="utf-8",
-                env={**os.environ, **environment},
-                start_new_session=True,  # Ctrl-C reaches it by `end`, once
-            )
+        process = started(_PROGRAM, errors, environment)  # which Ctrl-C reaches by `end`, once
         self.processes.add(process)
         if self.signal is not None:  # it came meanwhile
             process.send_signal(signal.SIGTERM)

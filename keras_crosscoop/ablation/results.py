@@ -1,7 +1,8 @@
 """What an ablation found: a line for each output of each row, and how far the full method is ahead of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,25 +46,32 @@ class Line(NamedTuple):
     against: str
 
 
+class _Measured(NamedTuple):
+    """A run's figures, and of each output all images' confusion matrices `(N, C, C)`."""
+
+    outputs: Mapping[str, Any]
+    confusions: Mapping[str, np.ndarray]
+
+
 def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
     """The lines of all rows that were measured with a seed or more."""
     base = ablation.settings
     of_paper = tuple(map(backbone_name, (base.model.top, base.model.bottom))) == BACKBONES
     published = PUBLISHED.get(base.data.name, {}) if of_paper else {}
+    full = _measured(ablation, FULL_METHOD)
     found = []
     for row in ablation.rows:
-        seeds = [seed for seed in ablation.seeds if ablation.done(row.name, seed)]
-        if not seeds:
+        runs = full if row.name == FULL_METHOD else _measured(ablation, row.name)
+        if not runs:
             continue
-        figures = [_figures(ablation, row.name, seed) for seed in seeds]
         for output, against in row.shown.items():
-            of_seeds = [each["outputs"][output] for each in figures]
+            of_seeds = [run.outputs[output] for run in runs.values()]
             found.append(
                 Line(
                     row,
                     row.titled(base),
                     output,
-                    tuple(seeds),
+                    tuple(runs),
                     tuple(each["mean_iou"] for each in of_seeds),
                     {
                         name: tuple(each["per_class"][name]["iou"] for each in of_seeds)
@@ -71,27 +79,28 @@ def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
                     },
                     costs.get(row.name),
                     published.get((row.name, output)),
-                    _gain(ablation, row.name, output, against, seeds),
+                    None if runs is full else _gain(full, against, runs, output),
                     against,
                 )
             )
     return found
 
 
-def _figures(ablation: Ablation, row: str, seed: int) -> dict[str, Any]:
-    return json.loads((ablation.run(row, seed) / FIGURES).read_text(encoding="utf-8"))
+def _measured(ablation: Ablation, row: str) -> dict[int, _Measured]:
+    """By seed."""
+    return {seed: _read(ablation.run(row, seed)) for seed in ablation.seeds if ablation.done(row, seed)}
 
 
-def _gain(ablation: Ablation, row: str, output: str, against: str, seeds: Sequence[int]) -> Gain | None:
-    both = [seed for seed in seeds if ablation.done(FULL_METHOD, seed)]
-    if row == FULL_METHOD or not both:
+def _read(run: Path) -> _Measured:
+    outputs = json.loads((run / FIGURES).read_text(encoding="utf-8"))["outputs"]
+    with np.load(run / CONFUSIONS) as file:
+        of_outputs = np.moveaxis(file["confusions"], 1, 0)
+    return _Measured(outputs, dict(zip(outputs, of_outputs, strict=True)))
+
+
+def _gain(full: Mapping[int, _Measured], against: str, runs: Mapping[int, _Measured], output: str) -> Gain | None:
+    both = [seed for seed in runs if seed in full]
+    if not both:
         return None
-    first = [_confusions(ablation, FULL_METHOD, against, seed) for seed in both]
-    return gain(first, [_confusions(ablation, row, output, seed) for seed in both])
-
-
-def _confusions(ablation: Ablation, row: str, output: str, seed: int) -> np.ndarray:
-    """Each image's matrix, `(N, C, C)`."""
-    index = list(_figures(ablation, row, seed)["outputs"]).index(output)
-    with np.load(ablation.run(row, seed) / CONFUSIONS) as file:
-        return file["confusions"][:, index]
+    first = [full[seed].confusions[against] for seed in both]
+    return gain(first, [runs[seed].confusions[output] for seed in both])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_crosscoop.ablation.comparing import Gain
 from keras_crosscoop.ablation.published import REFERENCES
 from keras_crosscoop.ablation.results import Line
 from keras_crosscoop.ablation.rows import TABLES
@@ -43,7 +44,7 @@ def tables(lines: Sequence[Line], settings: Settings) -> list[Table]:
     if of_methods := [line for line in lines if line.row.name in TABLES["table1"]]:
         found.append(_by_classes(of_methods, name, settings))
     if of_parts := [line for line in lines if line.row.name in (*TABLES["table5"], "cross_reduced")]:
-        found.append(_by_connections(of_parts, name))
+        found.append(_by_connections(of_parts, name, settings))
     if any(line.gain for line in lines):
         found.append(_gains(lines))
     if name in REFERENCES:
@@ -61,9 +62,9 @@ def _by_classes(lines: Sequence[Line], name: str, settings: Settings) -> Table:
             Cell(line.title),
             Cell(line.output),
             *(Cell(_percent(columns[each][index]), index in winners[each]) for each in classes),
-            Cell(_with_spread(line.mean_iou), index in winners["mIoU"]),
+            Cell(with_spread(line.mean_iou), index in winners["mIoU"]),
             *_published(line, lines),
-            *_costs(line),
+            *map(Cell, cost_texts(line)),
         ]
         for index, line in enumerate(lines)
     ]
@@ -77,21 +78,21 @@ def _by_classes(lines: Sequence[Line], name: str, settings: Settings) -> Table:
     )
 
 
-def _by_connections(lines: Sequence[Line], name: str) -> Table:
+def _by_connections(lines: Sequence[Line], name: str, settings: Settings) -> Table:
     means = [_mean(line.mean_iou) for line in lines]
     winners = best(means)
     number = "Table 5" if name == "voc2012" else "In the shape of Table 5"
     rows = [
         [
             Cell(line.title),
-            Cell("" if "without_c1" in line.row.name else "✓"),
-            Cell("" if line.row.name in ("cross_without_c2", "cross_without_c1_c2") else "✓"),
+            *(Cell("✓" if site in sites else "") for site in ("backbone", "aspp_output")),
             Cell(line.output),
-            Cell(_with_spread(line.mean_iou), index in winners),
+            Cell(with_spread(line.mean_iou), index in winners),
             *_published(line, lines),
-            *_costs(line),
+            *map(Cell, cost_texts(line)),
         ]
         for index, line in enumerate(lines)
+        for sites in [line.row.settings(settings, seed=0).model.sites]
     ]
     columns = ["network", "Connection 1", "Connection 2", "output", "mIoU", *_published_column(lines), *_COSTS]
     note = (
@@ -101,13 +102,11 @@ def _by_connections(lines: Sequence[Line], name: str) -> Table:
     return Table(f"{number}: what the connections add on {name}", columns, rows, note)
 
 
-def _costs(line: Line) -> list[Cell]:
-    if line.cost is None:
-        return [Cell("")] * len(_COSTS)
-    cost = line.cost
-    return [
-        Cell(text) for text in (f"{cost.parameters / 1e6:.2f}", f"{cost.flops / 1e9:.2f}", f"{1000 * cost.seconds:.1f}")
-    ]
+def cost_texts(line: Line) -> list[str]:
+    """Of the row: millions of parameters, GFLOPs, milliseconds; empty where they were not measured."""
+    if (cost := line.cost) is None:
+        return [""] * len(_COSTS)
+    return [f"{cost.parameters / 1e6:.2f}", f"{cost.flops / 1e9:.2f}", f"{1000 * cost.seconds:.1f}"]
 
 
 def _gains(lines: Sequence[Line]) -> Table:
@@ -115,18 +114,10 @@ def _gains(lines: Sequence[Line]) -> Table:
     for line in lines:
         if (gain := line.gain) is None:
             continue
-        low, high = (_points(end) for end in gain.interval)
-        rows.append(
-            [
-                Cell(f"cross, {line.against}"),
-                Cell(line.title),
-                Cell(line.output),
-                Cell(_points(gain.mean)),
-                Cell(f"{low} to {high}"),
-                Cell("–" if gain.spread is None else f"{100 * gain.spread:.2f}"),
-                Cell("yes" if gain.exceeds else "no"),
-            ]
-        )
+        mean, ends, exceeds = gain_texts(gain)
+        spread = "–" if gain.spread is None else f"{100 * gain.spread:.2f}"
+        texts = [f"cross, {line.against}", line.title, line.output, mean, ends, spread, exceeds]
+        rows.append([Cell(text) for text in texts])
     return Table(
         "Is cross ahead? Points of mean IoU, paired",
         ["of", "over", "output", "gain", "95 % over images", "spread of seeds", "more than both"],
@@ -136,6 +127,12 @@ def _gains(lines: Sequence[Line]) -> Table:
         "little where these are few: without any difference a mean of two seeds is more than it in 39 % of the cases, "
         "of three in 23 %. More than both: the interval leaves out 0, and the gain is more than the spread.",
     )
+
+
+def gain_texts(gain: Gain) -> tuple[str, str, str]:
+    """In points of mean IoU: the gain, its interval, and whether it is more than that and the seeds' spread."""
+    low, high = (_points(end) for end in gain.interval)
+    return _points(gain.mean), f"{low} to {high}", "yes" if gain.exceeds else "no"
 
 
 def _references(name: str) -> Table:
@@ -208,7 +205,8 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _with_spread(values: Sequence[float]) -> str:
+def with_spread(values: Sequence[float]) -> str:
+    """The mean over seeds in %, and its standard deviation if there are several."""
     spread = _std(values)
     return _percent(_mean(values)) + (f" ± {100 * spread:.1f}" if spread is not None else "")
 

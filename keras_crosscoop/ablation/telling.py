@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_crosscoop.ablation.ablating import Ablation, check_data
+from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.costs import RowCost, row_costs
 from keras_crosscoop.ablation.examples import draw_examples, readable
 from keras_crosscoop.ablation.results import FULL_METHOD, Line, lines
@@ -19,6 +19,7 @@ from keras_crosscoop.evaluation.report.writing import write
 from keras_crosscoop.files import written
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
+from keras_crosscoop.training import parts
 
 EXAMPLES = "examples.png"
 
@@ -39,7 +40,7 @@ def tell(
     Raises:
         InputError: a run or an image cannot be read, or a file cannot be written.
     """
-    dataset, ablation = check_data(ablation.settings), ablation.whole()
+    dataset, ablation = parts.data(ablation.settings), ablation.whole()
     watch("timing")
     found = lines(ablation, _costs(ablation, dataset))
     shown = tables(found, ablation.settings)

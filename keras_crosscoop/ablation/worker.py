@@ -20,6 +20,7 @@ from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.evaluation.report.measured import measure
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import fit, resume
+from keras_crosscoop.workers import replier
 
 try:
     import fcntl
@@ -38,13 +39,7 @@ def main() -> None:
     reply tells what is `done` of how much (`total`) of what (`doing`); the last one of a job that failed, the `error`.
     Without its parent, when stdin ends, the process saves and ends.
     """
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what native code prints is no reply
-
-    def reply(**content: Any) -> None:
-        replies.write(json.dumps(content) + "\n")
-        replies.flush()
-
+    reply = replier()
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if fcntl is not None:  # until one of a killed ablation has saved and ended: it has the same log

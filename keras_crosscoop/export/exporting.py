@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
@@ -175,4 +176,4 @@ def _samples(run: Run, dataset: Dataset, count: int, size: Size) -> Iterator[np.
 def _described(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a file should tell of itself: its classes in order, their colours, how it was made."""
     colours = [f"#{bytes(colour).hex()}" for colour in run.palette]
-    return {"classes": list(run.classes), "palette": colours, **facts, "config": run.settings.model_dump(mode="json")}
+    return {"classes": list(run.classes), "palette": colours, **facts, "config": config.plain(run.settings)}

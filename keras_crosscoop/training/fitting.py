@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_crosscoop.config import Settings, Train
-from keras_crosscoop.data import Dataset, Skipped, dataset, indices, load_dataset, readable_errors
+from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
 from keras_crosscoop.devices import fastest_precision
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.losses import SegmentationLoss
@@ -108,10 +108,7 @@ def _check_shares(settings: Settings) -> None:
 
 def _opened(settings: Settings) -> Dataset:
     _check_shares(settings)
-    data = dataset(settings.data.name, settings.data.dir)
-    for split in (settings.data.train_split, settings.data.val_split):
-        data.check_labelled(split)
-    return data
+    return parts.data(settings)
 
 
 def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:

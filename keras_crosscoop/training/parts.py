@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_crosscoop import precision
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, OnError, Parts, load_dataset
+from keras_crosscoop.data import Dataset, OnError, Parts, dataset, load_dataset
 from keras_crosscoop.errors import unknown
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, Sum
 from keras_crosscoop.models import Segmenter
@@ -18,6 +18,18 @@ from keras_crosscoop.training.schedule import Polynomial
 from keras_crosscoop.training.strategy import distributed
 
 Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+
+
+def data(settings: Settings) -> Dataset:
+    """The data set, with labels on both splits.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = dataset(settings.data.name, settings.data.dir)
+    for split in (settings.data.train_split, settings.data.val_split):
+        found.check_labelled(split)
+    return found
 
 
 def steps_per_epoch(settings: Settings, images: int) -> int:

@@ -1,36 +1,21 @@
 """The networks: who depends on whom, what each layer reads, how far ASPP sees, how large they are, any image size."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from models.networks import UNTRAINED, images, logits, single
 
-from keras_crosscoop import CrossCoop, DeepLabV3Plus
+from keras_crosscoop import CrossCoop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.losses import CrossEntropy
 from keras_crosscoop.models.connections import SITES
 from keras_crosscoop.training import SGD
 
 SIDES = ("top", "bottom")
-UNTRAINED = {"weights": None, "width": 8}
 MIXED = {"top": "mobilenet_v2", "bottom": {"name": "mobilenet", "alpha": 0.25}}  # round odd sizes differently
-
-
-def images(*size, batch=1, seed=0):
-    return np.random.default_rng(seed).uniform(0, 255, (batch, *size, 3)).astype("float32")
-
-
-def logits(model, image):
-    return {side: np.asarray(values) for side, values in model(image).items()}
-
-
-def single(**arguments):
-    keras.utils.set_random_seed(0)
-    return DeepLabV3Plus(3, **{"backbone": "tiny_resnet", **UNTRAINED, **arguments})
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(32, (3, 6, 9)), (16, (6, 12, 18)), (8, (12, 24, 36))])
@@ -217,13 +202,6 @@ def test_a_fixed_size_is_told():
     assert model.output["single"].shape == (None, 40, 56, 3)
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 def test_logits_are_float32_in_mixed_precision(pair, mixed_bfloat16):
     """Computed in bfloat16 up to the classifier, from float32 weights, and close to what float32 gives."""
     model, image = pair(), images(64, 64)
@@ -334,72 +312,6 @@ def test_parameters_of_the_networks(paper):
 
 
 # Files.
-
-
-def trained(pair, **arguments):
-    model = pair(top={"name": "mobilenet", "alpha": 0.25}, dropout=(0, 0, 0), output_stride=32, **arguments)
-    schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 10)
-    model.compile(SGD(schedule, momentum=0.8, head_multiplier=5), run_eagerly=True)
-    batch = images(32, 32, batch=2), np.random.default_rng(1).integers(0, 3, (2, 32, 32))
-    model.train_on_batch(*batch)
-    model.train_on_batch(*batch)
-    return model, batch
-
-
-def test_a_keras_file_is_the_model(pair, tmp_path):
-    """Equal outputs, bit by bit; and equal weights after one more step of training, so the optimizer came along."""
-    model, batch = trained(pair, topology="one_way", sites=("aspp", "decoder"))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded) is CrossCoop
-    for side, values in logits(model, batch[0]).items():
-        np.testing.assert_array_equal(logits(loaded, batch[0])[side], values)
-    assert loaded.get_config() == model.get_config()
-    assert loaded.optimizer.get_config() == model.optimizer.get_config()
-    for m in (model, loaded):
-        m.train_on_batch(*batch)
-    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
-
-
-def test_a_keras_file_is_the_model_in_a_new_process(pair, tmp_path):
-    model, (image, _) = trained(pair)
-    model.save(tmp_path / "model.keras")
-    np.savez(tmp_path / "expected.npz", image=image, **logits(model, image))
-    script = """
-import warnings
-import keras
-import numpy as np
-import keras_crosscoop
-warnings.simplefilter("error")
-warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", module=r"keras\\.")
-model = keras.saving.load_model("model.keras")
-expected = np.load("expected.npz")
-for side in ("top", "bottom"):
-    np.testing.assert_allclose(model(expected["image"])[side], expected[side], rtol=1e-5, atol=1e-6)
-assert model.optimizer.head_multiplier == 5
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_single_network_comes_back_from_its_file(tmp_path):
-    model, image = single(input_shape=(32, 48, 3), output_stride=8), images(32, 48)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded) is DeepLabV3Plus
-    assert loaded.input_shape == (None, 32, 48, 3)
-    np.testing.assert_array_equal(logits(loaded, image)["single"], logits(model, image)["single"])
-
-
-def test_a_keras_file_keeps_the_precision(mixed_bfloat16, tmp_path):
-    model, image = single(), images(32, 32)
-    model.compile(keras.optimizers.SGD())
-    model.save(tmp_path / "model.keras")
-    keras.config.set_dtype_policy("float32")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(logits(loaded, image)["single"], logits(model, image)["single"])
-    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_every_layer_is_named_after_its_side(pair):

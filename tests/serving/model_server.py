@@ -77,8 +77,13 @@ class Served:
     def predict(self, version, signature, inputs, outputs=()):
         """Outputs by name, as arrays, of inputs that are tensors by name."""
         definition = self.definitions[version][signature]
-        if set(inputs) != set(definition.inputs):
-            message = f"input size does not match signature: {len(inputs)}!={len(definition.inputs)}"
+        sent, wanted = ("{" + ",".join(sorted(names)) + "}" for names in (inputs, definition.inputs))
+        if len(inputs) != len(definition.inputs):
+            counts = f"{len(inputs)}!={len(definition.inputs)} len({sent}) != len({wanted})"
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"input size does not match signature: {counts}")
+        if unknown := set(inputs) - set(definition.inputs):
+            wanted = f"Inputs expected to be in the set {wanted}."
+            message = f"input tensor alias not found in signature: {min(unknown)}. {wanted}"
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
         self.log.append((signature, *(tuple(tensor.shape) for tensor in inputs.values()), tuple(outputs)))
         if why := self.refuses(signature, inputs):

@@ -1,8 +1,6 @@
 """Formats in processes of their own that take turns, so that a noisy machine slows all of them alike."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -10,9 +8,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from keras_crosscoop.workers import started
+
 Reply = dict[str, Any]  # see `worker.main`
 
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from keras_crosscoop.export.benchmark.worker import main; main()"
+_PROGRAM = "from keras_crosscoop.export.benchmark.worker import main; main()"
 
 
 class WorkerError(Exception):
@@ -22,7 +22,7 @@ class WorkerError(Exception):
 class Worker:
     """A format, loading in a process of its own; it goes with the block that this stands in.
 
-    Nothing that is typed, as Ctrl-C, reaches it. Without its parent it ends by itself.
+    Without its parent it ends by itself.
 
     Args:
         job: of `worker.main`.
@@ -32,15 +32,7 @@ class Worker:
 
     def __init__(self, job: Mapping[str, Any], errors: Path, patience: float = 600) -> None:
         self._errors, self._patience = errors, patience
-        with errors.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                encoding="utf-8",
-                start_new_session=True,
-            )
+        self._process = started(_PROGRAM, errors)
         self._replies: SimpleQueue[Reply | None] = SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()

@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.runs import load
+from keras_crosscoop.workers import replier
 
 KERAS = "keras"
 _RUNTIMES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
@@ -34,13 +35,7 @@ def main() -> None:
     the most bytes of memory that the process has had; and `memory`, those beyond what it had when all that it imports
     was there. Or it tells of an `error`, in one line; that is the last one.
     """
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what native code prints is no reply
-
-    def reply(**content: Any) -> None:
-        replies.write(json.dumps(content) + "\n")
-        replies.flush()
-
+    reply = replier()
     try:
         job = json.loads(sys.stdin.readline())
         tf.config.threading.set_intra_op_parallelism_threads(os.cpu_count())  # as many as other runtimes get
