@@ -36,6 +36,7 @@ def commands(context: click.Context) -> None:
     crosscoop-tf report saved_models/street_scenes-1          one page with all of it, to look into
     crosscoop-tf export saved_models/street_scenes-1 --format tflite   for phones; also savedmodel, onnx
     crosscoop-tf benchmark saved_models/street_scenes-1       which format is the fastest and smallest here
+    crosscoop-tf ablate --dataset folder --data-dir MY_DATA   does cooperation help, and which part of it?
     crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
     crosscoop-tf data check cityscapes --data-dir DIR         find out now what would end a night of training
 

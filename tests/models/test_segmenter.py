@@ -101,6 +101,29 @@ def test_loss_is_the_sum_of_both_outputs_losses(pair):
     assert abs(by_hand[0] - by_hand[1]) > 1e-3  # or swapped sides would not show
 
 
+def test_networks_without_paths_learn_as_each_by_itself(pair):
+    """Two steps, with all that the recipe has: nobody's loss, statistics or weight decay reaches the other network."""
+    recipe = {"momentum": 0.9, "head_multiplier": 10, "weight_decay": 5e-4}
+    both = eager(pair(topology="none", dropout=(0, 0, 0)), SGD(0.01, **recipe))
+    alone = {
+        side: DeepLabV3Plus(3, backbone=backbone, weights=None, width=8, dropout=(0, 0, 0))
+        for side, backbone in (("top", "tiny_xception"), ("bottom", "tiny_resnet"))
+    }
+    own = {side: [w for w in both.weights if w.path.startswith(side)] for side in alone}
+    for side, model in alone.items():
+        model.set_weights([weight.numpy() for weight in own[side]])
+        eager(model, SGD(0.01, **recipe))
+    start = {weight.path: weight.numpy() for weight in both.weights}
+    for seed in (1, 2):
+        for model in (both, *alone.values()):
+            model.train_on_batch(*batch(2, seed))
+    for side, model in alone.items():
+        for ours, theirs in zip(own[side], model.get_weights(), strict=True):
+            np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-5, atol=1e-6, err_msg=ours.path)
+            if "conv/kernel" in ours.path:
+                assert np.abs(theirs - start[ours.path]).max() > 1e-4, ours.path
+
+
 def test_another_loss_can_be_given(pair, tmp_path):
     """And comes back from a file."""
     model, (images, labels) = pair(), batch(1)
