@@ -118,6 +118,7 @@ def test_done_rows_are_not_trained_again(ablation, crosscoop, halves):
     assert again == found
 
 
+@pytest.mark.slow
 def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monkeypatch):
     """Another row and another folder of weights, which is not there any more when its turn comes."""
     folder, _ = ablation

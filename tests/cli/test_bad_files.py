@@ -51,6 +51,7 @@ def test_more_than_one_in_a_hundred_is_too_much(crosscoop, root):
     assert "3 of 200 images cannot be used, more than the 1% that may be skipped." in done.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_class_weights(crosscoop, root, tmp_path):
     """Where one class alone counts, the loss is that of its pixels: a network that gives only it has none."""
     for path in (root / "masks/train").iterdir():

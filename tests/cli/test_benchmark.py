@@ -119,6 +119,7 @@ def test_bad_options_take_one_line(crosscoop, run, options, message):
     assert message in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formats", ["keras", "tflite"], ids=["measuring", "exporting"])
 def test_ctrl_c_leaves_neither_processes_nor_files(run, tmp_path, formats):
     temporary = tmp_path / "temporary"

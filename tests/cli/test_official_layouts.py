@@ -19,7 +19,8 @@ TREES = {
 }
 
 
-ALIKE = ("cityscapes-coarse", "voc2012-aug")  # the others, but for one thing that faster tests look at too
+# Each other, but for one thing that faster tests look at too, and VOC is measured below as well.
+ALIKE = ("cityscapes-coarse", "cityscapes-folders", "voc2012-aug", "voc2012-mat")
 
 
 @pytest.mark.parametrize("tree", [pytest.param(tree, marks=[pytest.mark.slow] * (tree in ALIKE)) for tree in TREES])

@@ -31,6 +31,7 @@ def test_it_says_what_it_writes_and_what_comes_next(records):
     assert "Left out" not in done.err
 
 
+@pytest.mark.slow
 def test_training_on_records_is_training_on_files(crosscoop, run_folder, records):
     """The same losses and validation figures in every epoch as of the run on `halves`."""
     folder, _ = records

@@ -52,7 +52,7 @@ def state(folder):
     return values, list(csv.reader((folder / "history.csv").read_text().splitlines()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM])
 def test_ends_as_if_nothing_had_happened(start, undisturbed, crosscoop, number):
     folder, process = start(f"stopped-{number}")
     while not list(folder.glob("checkpoints/0*.npz")):

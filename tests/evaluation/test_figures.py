@@ -29,7 +29,9 @@ def seen(model, data, output, **options):
     return *flat, np.concatenate([each.max(-1).ravel() for each in probabilities])[valid], labels, maps
 
 
-@pytest.mark.parametrize("options", [{}, {"window": 24, "scales": (0.75, 1.0), "flip": True}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"window": 24, "scales": (0.75, 1.0), "flip": True}, marks=pytest.mark.slow)]
+)
 def test_figures_equal_scikit_learns(pair, data, options):
     model = pair()
     found = evaluate(model, data, "val", **options)

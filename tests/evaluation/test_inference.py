@@ -82,7 +82,7 @@ def plain_probabilities(model, image, side, window, overlap, scales, flip):
         {"window": 24},
         {"window": 20, "overlap": 0.6, "flip": True},
         {"window": 33, "overlap": 0.0},
-        {"scales": (0.5, 1.0, 1.75), "flip": True},
+        pytest.param({"scales": (0.5, 1.0, 1.75), "flip": True}, marks=pytest.mark.slow),
         {"window": 24, "scales": (0.5, 0.75, 1.4), "flip": True},
     ],
 )

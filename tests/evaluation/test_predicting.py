@@ -48,7 +48,7 @@ def sources(tmp_path):
     return found
 
 
-@pytest.mark.parametrize("output", ["top", "bottom", "ensemble"])
+@pytest.mark.parametrize("output", [pytest.param("top", marks=pytest.mark.slow), "bottom", "ensemble"])
 def test_a_prediction_is_that_of_inference(model, output):
     image = photograph(40, 48)[0].astype(np.uint8)
     for options in ({}, {"window": 24}, {"scales": (0.5, 1)}, {"flip": True}):
@@ -72,7 +72,7 @@ def test_the_ensemble_is_the_default_and_only_there_where_there_are_two(model):
     assert "Valid: top, bottom, ensemble" in refused(Predictor, Inference(model), "single")
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(2, marks=pytest.mark.slow), 8])
 def test_files_hold_predictions_whatever_the_batches(model, sources, batch_size, monkeypatch):
     together = []
     batch = Predictor.batch

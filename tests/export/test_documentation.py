@@ -19,7 +19,7 @@ BLOCKS = dict(zip(("savedmodel", "tflite", "onnx"), ALONE, strict=True))
 NEEDS = {"savedmodel": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime"}
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "tflite")) for name in BLOCKS])
 def test_the_block_of_each_format(name, make_run, data_dir, tmp_path, monkeypatch):
     """On a photo that is larger than what a file of one size was made for."""
     monkeypatch.chdir(tmp_path)

@@ -114,8 +114,13 @@ def test_versions_count_on_and_are_complete(run, data, network):
     ("name", "options", "folder"),
     [
         ("tflite", {}, "tflite/ensemble-40x56-float32"),
-        ("tflite", {"output": "top", "size": (24, 33), "quantize": "float16"}, "tflite/top-24x33-float16"),
-        ("onnx", {}, "onnx/ensemble-dynamic-float32"),
+        pytest.param(
+            "tflite",
+            {"output": "top", "size": (24, 33), "quantize": "float16"},
+            "tflite/top-24x33-float16",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("onnx", {}, "onnx/ensemble-dynamic-float32", marks=pytest.mark.slow),
         ("onnx", {"size": (24, 33), "output": "bottom"}, "onnx/bottom-24x33-float32"),
     ],
 )
@@ -209,6 +214,7 @@ export(Run.open(Path(sys.argv[1])), dataset("folder", sys.argv[2]), "savedmodel"
 """
 
 
+@pytest.mark.slow
 def test_killed_it_leaves_no_version_and_the_next_is_right(run, data, data_dir, network):
     """A process of the same number, as in containers, writes beside what the killed one left."""
     arguments = [sys.executable, "-c", KILLED, str(run.folder), str(data_dir)]

@@ -49,6 +49,7 @@ def test_a_saved_model_needs_tensorflow_alone(saved_model, network, images, tmp_
     assert_same(alone(script, saved_model, tmp_path / "image.npy", blocked=blocked), network, images)
 
 
+@pytest.mark.slow
 def test_a_litert_file_needs_its_interpreter_alone(network, images, tmp_path):
     path = tmp_path / "model.tflite"
     write_litert(deployed(network, "ensemble", (40, 56)), path, (40, 56), "none", [], {"classes": ["a", "b", "c"]})

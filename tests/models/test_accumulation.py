@@ -38,7 +38,7 @@ def trained(pair, parts, *, frozen=True, **options):
     return values(variables(model)), losses
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_the_weights_are_those_of_the_whole_batch(pair, loss, remat):
     expected, expected_losses = trained(pair, 1, loss=loss)
@@ -51,7 +51,9 @@ def test_the_weights_are_those_of_the_whole_batch(pair, loss, remat):
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize(("parts", "clip"), [(1, None), (2, None), (2, 0.1)])
+@pytest.mark.parametrize(
+    ("parts", "clip"), [*(pytest.param(parts, None, marks=pytest.mark.slow) for parts in (1, 2)), (2, 0.1)]
+)
 def test_float16_makes_the_step_of_float32(pair, parts, clip):
     """The loss is scaled for the gradients, and these are scaled back, in parts too and before they are clipped."""
     moved = {}
@@ -86,7 +88,8 @@ def test_batch_normalisation_sees_parts(pair):
     assert any(np.abs(whole[name] - parts[name]).max() > 1e-3 for name in moved)
 
 
-@pytest.mark.parametrize("size", [8, 6])  # of batches from eight images: a known one, and six, then two
+# Of batches from eight images: a known one, and six, then two.
+@pytest.mark.parametrize("size", [8, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_batch_that_cannot_be_parted_is_refused(pair, size):
     model = pair()
     model.compile(SGD(0.01), accumulation_steps=3)

@@ -115,7 +115,10 @@ def tapped(name, model):
     return lambda image: taps(preprocess(image.copy()))
 
 
-LARGE = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")  # more of what their smaller sisters are made of
+LARGE = (  # more of what others are made of, or with tests of its own: test_xception.py
+    *("resnet101", "resnet152", "xception65"),
+    *(f"efficientnet_b{number}" for number in range(1, 8)),
+)
 
 
 @pytest.fixture(

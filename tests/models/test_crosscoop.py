@@ -294,6 +294,7 @@ def millions(count):
     return round(count / 1e6, 2)
 
 
+@pytest.mark.slow
 def test_parameters_of_the_backbones(paper):
     """ResNet-101 has biases beside its normalisation in Keras Applications, none in the count."""
     for counts in paper:
@@ -302,6 +303,7 @@ def test_parameters_of_the_backbones(paper):
         assert counts["biases"] == 52_672  # 64 + 3 (64 + 64 + 256) + 256 + ... as the table of the network has it
 
 
+@pytest.mark.slow
 def test_parameters_of_the_networks(paper):
     none, cross = paper
     assert millions(none["top"]) == 54.71

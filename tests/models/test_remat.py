@@ -86,9 +86,9 @@ def assert_alike(plain, found, tolerance=1e-4):
     ("kind", "arguments"),
     [
         (CrossCoop, {}),
-        (CrossCoop, {"topology": "none", "sites": ()}),
-        (DeepLabV3Plus, {"backbone": "tiny_xception"}),
-        (DeepLabV3Plus, {"backbone": {"name": "mobilenet_v2", "alpha": 0.35}}),
+        pytest.param(CrossCoop, {"topology": "none", "sites": ()}, marks=pytest.mark.slow),
+        pytest.param(DeepLabV3Plus, {"backbone": "tiny_xception"}, marks=pytest.mark.slow),
+        pytest.param(DeepLabV3Plus, {"backbone": {"name": "mobilenet_v2", "alpha": 0.35}}, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_is_the_same(kind, arguments):
@@ -99,6 +99,7 @@ def test_a_step_is_the_same(kind, arguments):
     assert_alike(plain, found)
 
 
+@pytest.mark.slow
 def test_dropout_in_a_backbone_draws_the_same_twice():
     """EfficientNet drops whole blocks; a second draw would give the gradients of another network."""
     plain, found, changed = compared(lambda: network(DeepLabV3Plus, backbone="efficientnet_b0"), 40)
@@ -117,7 +118,7 @@ def test_frozen_weights_have_no_gradient_and_frozen_statistics_stay():
     assert_alike(plain, found)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_a_step_in_half_precision_is_the_same(policy):
     """Recomputed under the default policy, as where a run goes on: the layers keep theirs."""
 
@@ -238,6 +239,7 @@ def test_two_devices_in_step_recompute_alike(tmp_path):
     assert_alike(plain, recomputed, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
 def test_memory_is_saved():
     """Which it is not where TensorFlow merges the second pass with the first one."""

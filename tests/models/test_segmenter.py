@@ -277,6 +277,7 @@ def test_what_cannot_be_segmented_is_refused_in_one_line(pair, image, output, me
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_model_that_xla_trains_is_measured_without_it():
     """It has no kernel for confusion matrices. In a process of its own: where another test asked for determinism, Keras
     leaves XLA out.

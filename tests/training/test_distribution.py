@@ -16,10 +16,12 @@ import pytest
 import yaml
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "data": {"name": "folder", "crop_size": 32},
     "model": {
-        "top": "tiny_xception",
+        "top": "tiny_resnet",  # of fewer layers than tiny_xception
         "bottom": "tiny_resnet",
         "width": 8,
         "weights": None,

@@ -52,7 +52,10 @@ def test_on_cpus_the_same_bits_are_the_default(monkeypatch, make_folder, tmp_pat
     assert bool(asked) == expected
 
 
-@pytest.mark.parametrize(("steps", "remedy"), [(1, "go on by `crosscoop-tf fit --resume "), (100, "train again")])
+@pytest.mark.parametrize(
+    ("steps", "remedy"),
+    [(1, "go on by `crosscoop-tf fit --resume "), pytest.param(100, "train again", marks=pytest.mark.slow)],
+)
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(monkeypatch, make_folder, tmp_path, steps, remedy):
     def fill(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -74,6 +77,7 @@ def test_xla_is_not_deterministic(make_folder, tmp_path):
     assert "XLA's kernels are not deterministic" in refused(training.fit, both, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_needs_nothing_of_what_it_began_with_to_go_on(make_folder, tmp_path):
     data = make_folder({"train": 8, "val": 2}, (40, 48))
     first = training.fit(settings_of(data), tmp_path / "first")

@@ -288,6 +288,7 @@ def pictured(folder, pair):
     return image
 
 
+@pytest.mark.slow
 def test_one_replica_draws_for_all(tmp_path, pair):
     """On two devices, the pictures are those that one network's `segment` gives."""
     done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True)
