@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from crosscoop_tf import recipes
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.settings import recipe_options, resolve
@@ -65,12 +64,9 @@ def ablate(
 
     from keras_crosscoop import ablation
 
-    name = f"{options['dataset'] or 'street_scenes'}-ablation"
-    if recipe is None and name in recipes.names():
-        recipe = name
     if rows is not None:
         options["rows"] = rows.split(",")
-    settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
+    settings = resolve(recipe, assignments, "ablation", **options).with_weights(top=top_weights, bottom=bottom_weights)
     output = output or Path("saved_models", f"{settings.data.name}-ablation")
     with RowsProgress() as progress:
         done, failed = ablation.ablate(settings, output, at_once=jobs, watch=progress)

@@ -16,7 +16,7 @@ def print_ablation(found: Sequence[Line]) -> None:
         table.add_column(column, no_wrap=True)
     for column in ("mIoU", "M params", "GFLOPs", "ms", "cross ahead by", "95 % over images"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("more than both")
+    table.add_column("cross is")
     for line in found:
         gain = gain_texts(line.gain) if line.gain else ("", "", "")
         table.add_row(line.row.name, line.output, with_spread(line.mean_iou), *cost_texts(line), *gain)

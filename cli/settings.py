@@ -61,8 +61,10 @@ def _with(options: Sequence[Callable], command: Callable) -> Callable:
     return command
 
 
-def resolve(recipe: str | None, assignments: tuple[str, ...], **options: Any) -> "Settings":
+def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **options: Any) -> "Settings":
     """The settings of a recipe, changed by --set, and those by the other options: None where one was not given.
+
+    Without a recipe it is the data set's own one of that kind, `NAME-KIND`, or else its own one.
 
     Raises:
         InputError: there is no such recipe or setting, or a value that cannot be.
@@ -75,5 +77,6 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], **options: Any) ->
     ]
     data_changes = (change["data"] for change in changes if isinstance(change.get("data"), dict))
     name = ["street_scenes", *(data["name"] for data in data_changes if "name" in data)][-1]  # the last one counts
-    base = recipes.read(recipe or name) if recipe or name in recipes.names() else {}
+    own = next((each for each in (f"{name}-{kind}", name) if each in recipes.names()), None)
+    base = recipes.read(recipe or own) if recipe or own else {}
     return config.settings(base, *changes)

@@ -1,6 +1,7 @@
 """What there is to compute on, and in which precisions."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,13 @@ def fastest_precision() -> str:
     kind = "GPU" if any("GPU" in device.name for device in found) else "CPU"
     common = set.intersection(*(set(device.precisions) for device in found if kind in device.name))
     return next((f"mixed_{half}" for half in ("bfloat16", "float16") if half in common), "float32")
+
+
+def share_gpus() -> None:
+    """Lets TensorFlow take no more memory of GPUs than it needs, where several processes are at work."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError):  # it is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _cpu_precisions() -> list[str]:

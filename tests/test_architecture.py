@@ -26,8 +26,8 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     "runs": BELOW | {"config"},
     "training": BELOW | {"config", "devices", "runs"},
     "evaluation": BELOW | {"config", "runs"},
-    "export": BELOW | {"config", "runs"},
-    "ablation": BELOW | {"config", "runs", "training", "evaluation"},
+    "export": BELOW | {"config", "devices", "runs"},
+    "ablation": BELOW | {"config", "devices", "runs", "training", "evaluation"},
     "__init__": BELOW | {"config", "runs", "training", "evaluation", "export"},
 }
 FOREIGN_TO_LIBRARY = {"click", "rich", "crosscoop_tf", "cli"}

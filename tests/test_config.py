@@ -288,3 +288,14 @@ def test_the_papers_recipes_are_the_papers(name, crop, rate, epochs):
     assert (settings.train.batch_size, settings.train.learning_rate, settings.train.epochs) == (6, rate, epochs)
     assert (settings.model.top, settings.model.bottom, settings.model.topology) == ("xception65", "resnet101", "cross")
     assert settings.model.weights == "imagenet"
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("voc2012-table1", "table1"), ("voc2012-table5", "table5"), ("cityscapes-table3", "table1")]
+)
+def test_the_papers_tables_are_of_its_recipes(name, rows):
+    """And say which rows."""
+    files = {recipe.stem: recipe for recipe in RECIPES}
+    of_table, of_data = (config.settings(config.read(files[each])) for each in (name, name.split("-")[0]))
+    assert of_table.ablation.rows == (rows,)
+    assert config.dump(of_table) == config.dump(of_data)

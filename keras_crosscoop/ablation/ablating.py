@@ -1,6 +1,7 @@
 """The whole comparison: every row trained and measured under identical conditions, then told."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,14 +9,16 @@ import tensorflow as tf
 
 from keras_crosscoop import config
 from keras_crosscoop.ablation.processes import Job, Watch, run_jobs
-from keras_crosscoop.ablation.rows import ROWS, Row, selected
+from keras_crosscoop.ablation.rows import FULL, ROWS, Row, selected
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
+from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.files import make_folder, written
 from keras_crosscoop.runs import build
 from keras_crosscoop.training import parts
+from keras_crosscoop.workers import lock
 
 
 class Ablation(NamedTuple):
@@ -40,8 +43,8 @@ class Ablation(NamedTuple):
 
     def whole(self) -> "Ablation":
         """All that lies in the folder, also of other rows and seeds than these."""
-        seeds = {int(path.name.removeprefix("seed-")) for path in self.folder.glob("*/seed-*") if path.is_dir()}
-        return self._replace(rows=tuple(ROWS.values()), seeds=sorted(seeds))
+        names = (path.name.removeprefix("seed-") for path in self.folder.glob("*/seed-*") if path.is_dir())
+        return self._replace(rows=tuple(ROWS.values()), seeds=sorted({int(name) for name in names if name.isdecimal()}))
 
     def done(self, row: str, seed: int) -> bool:
         """Whether a row was trained and measured with a seed."""
@@ -86,24 +89,55 @@ def ablate(
         The comparison, and why some rows failed.
 
     Raises:
-        InputError: there is no such row or backbone, the settings are of a single network, the data set cannot be
-            used, or the folder holds something else.
+        InputError: there is no such row, backbone or file of weights, the settings are of a single network or of what
+            rows decide, the data set cannot be used, or the folder holds something else, or another ablation at work.
         Interrupted: by a signal; what was done is kept.
     """
     rows = selected(settings.ablation.rows)
-    if settings.model.bottom is None:
-        raise InputError("An ablation compares two networks with each by itself. Name --bottom, too. Received: none")
+    _check(settings)
     data = parts.data(settings)
-    for row in (ROWS["single_top"], ROWS["single_bottom"]):  # now, rather than when it is their turn
-        build(row.settings(settings, 0).model, len(data.classes), pretrained=False)
     first = settings.train.seed
     ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
+    if ablation.jobs():
+        share_gpus()  # with them
+        for row in (ROWS["single_top"], ROWS["single_bottom"]):  # now, rather than when it is their turn
+            build(row.settings(settings, 0).model, len(data.classes))
     _begin(ablation)
-    jobs = ablation.jobs()
-    for job in jobs:
-        watch(job.name, "waiting", 0, 1)
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    return ablation, run_jobs(jobs, min(at_once or gpus, gpus) if gpus else at_once or 1, watch)
+    with _alone(folder):
+        jobs = ablation.jobs()
+        for job in jobs:
+            watch(job.name, "waiting", 0, 1)
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        return ablation, run_jobs(jobs, min(at_once or gpus, gpus) if gpus else at_once or 1, watch)
+
+
+def _check(settings: Settings) -> None:
+    """Refuses what would be no comparison, or not the one that was asked for."""
+    if settings.model.bottom is None:
+        raise InputError("An ablation compares two networks with each by itself. Name --bottom, too. Received: none")
+    for name, value in FULL.items():
+        if (received := getattr(settings.model, name)) != value:
+            raise InputError(
+                f"The rows of an ablation say themselves which model.{name} they have. Leave it out. "
+                f"Received: {received}"
+            )
+    if settings.train.init:
+        raise InputError(
+            "The rows of an ablation have different networks, which must all begin alike: with weights of backbones. "
+            f"Leave out train.init. Received: {settings.train.init}"
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Within it, no other ablation is at work in the folder."""
+    with (folder / "config.yaml").open("rb") as file:
+        if not lock(file.fileno(), wait=False):
+            raise InputError(
+                "Another ablation is at work in the folder. Wait for it, or name another with --output. "
+                f"Received: {folder}"
+            )
+        yield
 
 
 def _begin(ablation: Ablation) -> None:

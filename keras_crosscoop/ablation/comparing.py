@@ -17,7 +17,8 @@ class Gain(NamedTuple):
         of_seeds: of each.
         interval: of the mean, had it been other images: 95 %, percentile bootstrap over images.
         spread: standard deviation over seeds; None of a single one.
-        exceeds: whether it is more than both: the interval lies on one side of 0, and the mean is more than the spread.
+        exceeds: whether it is more than both, up or down: the interval lies on one side of 0, and the mean is further
+            from it than the spread.
             Of two seeds without any difference, the mean would be more than the spread in 39 % of the cases, of three
             in 23 % (Student's t).
     """
@@ -27,6 +28,11 @@ class Gain(NamedTuple):
     interval: tuple[float, float]
     spread: float | None
     exceeds: bool
+
+    @property
+    def verdict(self) -> str:
+        """Of the first network: "ahead", "behind" or "open"."""
+        return ("ahead" if self.mean > 0 else "behind") if self.exceeds else "open"
 
 
 def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:

@@ -50,9 +50,7 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
         seen.append((image, truth, found))
     chosen = sorted(seen, key=lambda each: -_differing(*each[1:]).mean())[:EXAMPLES]
     rows = [_row(image, truth, found, dataset.palette) for image, truth, found in chosen]
-    width = max(row.shape[1] for row in rows)
-    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    sheet = np.concatenate([_names(["image", "truth", *networks], width), *rows])
+    sheet = np.concatenate([_names(["image", "truth", *networks], rows[0].shape[1]), *rows])
     maps = (ids for _, truth, found in chosen for ids in (truth, *found.values()))
     shown = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
     save(with_legend(sheet, shown, dataset.classes, dataset.palette), target)

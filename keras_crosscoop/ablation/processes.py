@@ -42,7 +42,7 @@ Watch = Callable[[str, str, int, int], object]  # (job, what is done, how much o
 def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
     """Does jobs, so many at a time, each on a GPU of its own where there are some, and in its share of the CPUs.
 
-    SIGTERM and Ctrl-C let the jobs save what they have.
+    SIGTERM and Ctrl-C let the jobs save what they have; a second one does not wait for it.
 
     Returns:
         Why some failed, by their names; the others are done.
@@ -50,7 +50,7 @@ def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
     Raises:
         Interrupted: by a signal.
     """
-    waiting, failed, running = list(jobs), {}, _Running()
+    waiting, failed, lost, running = list(jobs), {}, [], _Running()
     pending = {job.name for job in waiting}
     slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for environment in _environments(at_once):
@@ -70,12 +70,14 @@ def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
             for future in done:
                 job = futures.pop(future)
                 pending.discard(job.name)
+                reason = future.result()
                 if running.signal is not None:
+                    lost += [job.name] if reason else []
                     continue
-                if reason := future.result():
+                if reason:
                     failed[job.name] = reason
                 watch(job.name, "failed" if reason else "done", 1, 1)
-    running.check()
+    running.check(lost)
     return failed
 
 
@@ -97,6 +99,8 @@ def _run(job: Job, slots: "queue.SimpleQueue[dict[str, str]]", running: "_Runnin
     environment = slots.get()
     try:
         return running.run(job, environment, watch)
+    except Exception as error:  # as of a full disk: the other jobs go on
+        return f"{type(error).__name__}: {error}"
     finally:
         slots.put(environment)
 
@@ -109,46 +113,57 @@ class _Running:
         self.signal: int | None = None
 
     def run(self, job: Job, environment: Mapping[str, str], watch: Watch) -> str | None:
-        """Starts a process for a job and waits for its end; why it failed."""
+        """Starts a process for a job and waits for its end; why it failed. One that a signal ends has not, if it saved.
+
+        Raises:
+            OSError: its folder or its log cannot be written.
+            ValueError: it does not speak as `worker.main` does.
+        """
         if self.signal is not None:
-            return "It was not begun."
+            return None
         folder = Path(job.told["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         errors = folder.parent / f"{folder.name}.log"
-        process = started(_PROGRAM, errors, environment)  # which Ctrl-C reaches by `end`, once
-        self.processes.add(process)
-        if self.signal is not None:  # it came meanwhile
-            process.send_signal(signal.SIGTERM)
-        with suppress(BrokenPipeError):  # it is dead, as its exit code tells
-            process.stdin.write(json.dumps(job.told) + "\n")
-            process.stdin.flush()
-        error = None
-        for line in process.stdout:
-            reply = json.loads(line)
-            error = reply.get("error")
-            if not error:
-                watch(job.name, reply["doing"], reply["done"], reply["total"])
-        code = process.wait()
-        self.processes.discard(process)
-        for pipe in (process.stdin, process.stdout):
-            with suppress(BrokenPipeError):
-                pipe.close()
+        process = started(_PROGRAM, errors, environment)  # which Ctrl-C reaches by `end` alone
+        try:
+            with suppress(BrokenPipeError):  # it is dead, as its exit code tells
+                process.stdin.write(json.dumps(job.told) + "\n")
+                process.stdin.flush()
+            self.processes.add(process)
+            if self.signal is not None:  # it came meanwhile
+                _ask_to_end(process)
+            last = {}
+            for line in process.stdout:
+                last = json.loads(line)
+                if "error" not in last:
+                    watch(job.name, last["doing"], last["done"], last["total"])
+        except Exception:
+            _ask_to_end(process)
+            raise
+        finally:
+            process.stdout.close()
+            code = process.wait()
+            _ask_to_end(process)  # it is dead: this closes the pipe
+            self.processes.discard(process)
+        if self.signal is not None and (last.get("saved") or code == -signal.SIGTERM):  # saved before it measured, too
+            return None
+        error = last.get("error")
         if code and not error:
             said = errors.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line.strip() for line in said[::-1] if line.strip() and not _CHATTER.match(line)), "")
-            error = f"Its process ended with exit code {code}. {last}".strip()
+            text = next((line.strip() for line in said[::-1] if line.strip() and not _CHATTER.match(line)), "")
+            error = f"Its process ended with exit code {code}. {text}".strip()
         if not error:
-            errors.unlink()
+            errors.unlink(missing_ok=True)
         return error
 
     @contextmanager
     def ended_by_signals(self) -> Iterator[None]:
-        """Within it, the first signal has the processes save and end; `check` tells of it."""
+        """Within it, the first signal has the processes save and end, the next one ends them; `check` tells of it."""
 
         def end(number: int, _: object) -> None:
-            self.signal = number
             for process in [*self.processes]:
-                process.send_signal(signal.SIGTERM)
+                _ask_to_end(process) if self.signal is None else process.kill()
+            self.signal = self.signal or number
 
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -157,7 +172,14 @@ class _Running:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def check(self) -> None:
-        """Raises what a signal asked for."""
+    def check(self, lost: Iterable[str]) -> None:
+        """Raises what a signal asked for; some jobs did not save."""
         if self.signal is not None:
-            raise Interrupted("stopped, and saved. Go on by the same command", self.signal)
+            but = f", but for {', '.join(lost)}" if lost else ""
+            raise Interrupted(f"stopped, and saved{but}. Go on by the same command", self.signal)
+
+
+def _ask_to_end(process: subprocess.Popen) -> None:
+    """By the end of what it reads."""
+    with suppress(OSError):  # it is dead, and has not read all
+        process.stdin.close()

@@ -1,7 +1,7 @@
 """What an ablation found: a line for each output of each row, and how far the full method is ahead of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +11,10 @@ from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.comparing import Gain, gain
 from keras_crosscoop.ablation.costs import RowCost
 from keras_crosscoop.ablation.published import BACKBONES, PUBLISHED
-from keras_crosscoop.ablation.rows import Row, backbone_name
+from keras_crosscoop.ablation.rows import FULL_METHOD, Row, backbone_name
 from keras_crosscoop.ablation.worker import CONFUSIONS
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
-
-FULL_METHOD = "cross"
 
 
 class Line(NamedTuple):
@@ -47,14 +46,20 @@ class Line(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """A run's figures, and of each output all images' confusion matrices `(N, C, C)`."""
+    """A run's images, figures, and of each output all images' confusion matrices `(N, C, C)`."""
 
+    folder: Path
+    images: Sequence[str]
     outputs: Mapping[str, Any]
     confusions: Mapping[str, np.ndarray]
 
 
 def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
-    """The lines of all rows that were measured with a seed or more."""
+    """The lines of all rows that were measured with a seed or more.
+
+    Raises:
+        InputError: a row was measured on other images than the full method.
+    """
     base = ablation.settings
     of_paper = tuple(map(backbone_name, (base.model.top, base.model.bottom))) == BACKBONES
     published = PUBLISHED.get(base.data.name, {}) if of_paper else {}
@@ -92,15 +97,22 @@ def _measured(ablation: Ablation, row: str) -> dict[int, _Measured]:
 
 
 def _read(run: Path) -> _Measured:
-    outputs = json.loads((run / FIGURES).read_text(encoding="utf-8"))["outputs"]
+    figures = json.loads((run / FIGURES).read_text(encoding="utf-8"))
     with np.load(run / CONFUSIONS) as file:
         of_outputs = np.moveaxis(file["confusions"], 1, 0)
-    return _Measured(outputs, dict(zip(outputs, of_outputs, strict=True)))
+    images = [of_image["image"] for of_image in figures["per_image"]]
+    return _Measured(run, images, figures["outputs"], dict(zip(figures["outputs"], of_outputs, strict=True)))
 
 
 def _gain(full: Mapping[int, _Measured], against: str, runs: Mapping[int, _Measured], output: str) -> Gain | None:
     both = [seed for seed in runs if seed in full]
     if not both:
         return None
+    for seed in both:
+        if runs[seed].images != full[seed].images:
+            raise InputError(
+                "Rows are compared on the same images, but the data set has changed since. Remove what is older, and "
+                f"go on by the same command. Received: {runs[seed].folder}, {full[seed].folder}"
+            )
     first = [full[seed].confusions[against] for seed in both]
     return gain(first, [runs[seed].confusions[output] for seed in both])

@@ -114,25 +114,25 @@ def _gains(lines: Sequence[Line]) -> Table:
     for line in lines:
         if (gain := line.gain) is None:
             continue
-        mean, ends, exceeds = gain_texts(gain)
+        mean, ends, verdict = gain_texts(gain)
         spread = "–" if gain.spread is None else f"{100 * gain.spread:.2f}"
-        texts = [f"cross, {line.against}", line.title, line.output, mean, ends, spread, exceeds]
+        texts = [f"cross, {line.against}", line.title, line.output, mean, ends, spread, verdict]
         rows.append([Cell(text) for text in texts])
     return Table(
         "Is cross ahead? Points of mean IoU, paired",
-        ["of", "over", "output", "gain", "95 % over images", "spread of seeds", "more than both"],
+        ["of", "over", "output", "gain", "95 % over images", "spread of seeds", "cross is"],
         rows,
         "Each line is compared with the cross network's output of the same backbone, on the same images and with the "
         "same seeds. Interval: bootstrap over images. Spread: standard deviation of the gain over seeds, which tells "
         "little where these are few: without any difference a mean of two seeds is more than it in 39 % of the cases, "
-        "of three in 23 %. More than both: the interval leaves out 0, and the gain is more than the spread.",
+        "of three in 23 %. Ahead, behind: the interval leaves out 0, and the gain is further from it than the spread.",
     )
 
 
 def gain_texts(gain: Gain) -> tuple[str, str, str]:
-    """In points of mean IoU: the gain, its interval, and whether it is more than that and the seeds' spread."""
+    """In points of mean IoU: the gain, its interval, and what they and the seeds' spread say."""
     low, high = (_points(end) for end in gain.interval)
-    return _points(gain.mean), f"{low} to {high}", "yes" if gain.exceeds else "no"
+    return _points(gain.mean), f"{low} to {high}", gain.verdict
 
 
 def _references(name: str) -> Table:

@@ -10,10 +10,11 @@ from typing import Any
 from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.costs import RowCost, row_costs
 from keras_crosscoop.ablation.examples import draw_examples, readable
-from keras_crosscoop.ablation.results import FULL_METHOD, Line, lines
-from keras_crosscoop.ablation.rows import ROWS, Row
+from keras_crosscoop.ablation.results import Line, lines
+from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row
 from keras_crosscoop.ablation.tables import as_csv, markdown, tables
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.report.writing import write
 from keras_crosscoop.files import written
@@ -98,15 +99,19 @@ def _conditions(ablation: Ablation, found: Sequence[Line]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with written(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    try:
+        with written(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The table cannot be written ({error.strerror or error}). Received: {path}") from error
 
 
 def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
+    """Of one image, or of what the networks see of it at once."""
     split = ablation.settings.data.val_split
-    crop = ablation.settings.evaluation.crop
+    at_once = ablation.settings.evaluation.crop or ablation.settings.evaluation.window
     image = next(image for image, _ in readable(dataset, dataset.find(split)))
-    size = (crop, crop) if crop else image.shape[:2]
+    size = (at_once, at_once) if at_once else image.shape[:2]
 
     def networks(row: Row) -> list[Segmenter]:
         settings = [each.settings(ablation.settings, 0).model for each in map(ROWS.get, row.joins or (row.name,))]

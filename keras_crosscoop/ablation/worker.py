@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,13 @@ import keras
 
 from keras_crosscoop import config
 from keras_crosscoop.ablation.joining import joined
+from keras_crosscoop.config import Settings
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.evaluation.report.measured import measure
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import fit, resume
-from keras_crosscoop.workers import replier
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # on Windows
-    fcntl = None
+from keras_crosscoop.workers import lock, replier
 
 CONFUSIONS = "confusions.npz"  # of a row's folder: each image's confusion matrices
 
@@ -36,21 +34,22 @@ def main() -> None:
     """Reads a job, a line of JSON, from stdin, and replies by lines of JSON on stdout.
 
     A job names its `folder` and `settings`, and, if two networks are joined, the folders of their runs (`joins`). A
-    reply tells what is `done` of how much (`total`) of what (`doing`); the last one of a job that failed, the `error`.
-    Without its parent, when stdin ends, the process saves and ends.
+    reply tells what is `done` of how much (`total`) of what (`doing`); the last one of a job that ended before it was
+    done, the `error`, and whether its training is `saved`. When stdin ends, because its parent wants that or is dead,
+    the process saves and ends.
     """
     reply = replier()
     job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if fcntl is not None:  # until one of a killed ablation has saved and ended: it has the same log
-        fcntl.flock(2, fcntl.LOCK_EX)
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    lock(2, wait=True)  # for one of a killed ablation to save and end: it has the same log
     try:
         work(job, lambda doing, done, total: reply(doing=doing, done=done, total=total))
     except Exception as error:  # whatever it is, the other rows go on
         traceback.print_exc()  # into the log
         text = [line for line in str(error).splitlines() if line.strip()] or [""]
         known = isinstance(error, InputError | Interrupted)
-        reply(error=text[0] if known else f"{type(error).__name__}: {text[-1]}")
+        told = text[0] if known else f"{type(error).__name__}: {text[-1]}"
+        reply(error=told, saved=isinstance(error, Interrupted))
 
 
 def work(job: dict[str, Any], watch: Watch) -> None:
@@ -65,17 +64,31 @@ def work(job: dict[str, Any], watch: Watch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         model = joined(*(Run.open(Path(each)).load() for each in job["joins"]))
     else:
-        callbacks = [_Told(watch, settings.train.epochs)]
-        if (folder / "classes.json").exists():  # the last that a run's beginning writes
-            run = resume(folder, callbacks)
-        else:
-            (folder / "config.yaml").unlink(missing_ok=True)  # which the beginning of one may have left
-            run = fit(settings, folder, callbacks)
-        keras.backend.clear_session(free_memory=True)  # the network that was trained: its best is measured
+        with _only_saving_ends():
+            run = _trained(settings, folder, watch)
+        keras.backend.clear_session(free_memory=True)  # the network that was trained
         model = run.load()
     data = dataset(settings.data.name, settings.data.dir)
     told = partial(watch, "measuring")
     measure(folder, settings, model, data, confusions=folder / CONFUSIONS, watch=told)
+
+
+def _trained(settings: Settings, folder: Path, watch: Watch) -> Run:
+    callbacks = [_Told(watch, settings.train.epochs)]
+    if (folder / "classes.json").exists():  # the last that a run's beginning writes
+        return resume(folder, callbacks)
+    (folder / "config.yaml").unlink(missing_ok=True)  # which the beginning of one may have left
+    return fit(settings, folder, callbacks)
+
+
+@contextmanager
+def _only_saving_ends() -> Iterator[None]:
+    """Within it, SIGTERM ends a training that can save, and nothing else: who stops all processes may send several."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Told(keras.callbacks.Callback):
@@ -102,6 +115,8 @@ class _Told(keras.callbacks.Callback):
         """Takes what `get_state` gave."""
 
 
-def _end_with_parent() -> None:
+def _end_with_stdin() -> None:
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # it may be ignored: see `_only_saving_ends`
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)

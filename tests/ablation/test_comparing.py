@@ -58,17 +58,17 @@ def test_images_that_are_hard_for_both_take_no_part():
     found = gain([better, better], [hard, hard])
     assert 0 < found.interval[0] < found.mean < found.interval[1]
     assert found.interval[1] - found.interval[0] < (alone[1] - alone[0]) / 5
-    assert found.exceeds
+    assert found.verdict == "ahead"
 
 
 def test_what_does_not_exceed_both():
     same = confusions(20, 0.8, 1)
-    assert not gain([same, same], [same, same]).exceeds
+    assert gain([same, same], [same, same]).verdict == "open"
     good, bad = confusions(20, 0.9, 1), confusions(20, 0.7, 2)
-    assert not gain([good], [bad]).exceeds  # a single seed tells nothing of seeds
+    assert gain([good], [bad]).verdict == "open"  # a single seed tells nothing of seeds
     assert gain([good], [bad]).spread is None
     wide = gain([good, confusions(20, 0.71, 3)], [bad, confusions(20, 0.7, 4)])  # images agree, seeds do not
     assert wide.interval[0] > 0
     assert wide.spread > wide.mean
-    assert not wide.exceeds
-    assert gain([bad, bad], [good, good]).exceeds  # that it is worse
+    assert wide.verdict == "open"
+    assert gain([bad, bad], [good, good]).verdict == "behind"

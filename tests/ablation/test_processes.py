@@ -13,15 +13,17 @@ from keras_crosscoop.ablation.processes import Job, run_jobs
 from keras_crosscoop.errors import Interrupted
 
 WORKER = """
-import json, os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, threading, time
 job = json.loads(sys.stdin.readline())
 folder = pathlib.Path(job["folder"])
 say = lambda **content: print(json.dumps(content), flush=True)
-def end(*_):
+def end():
+    sys.stdin.read()
+    time.sleep(job.get("saves", 0))
     (folder / "ended").touch()
-    say(error="stopped")
-    sys.exit(0)
-signal.signal(signal.SIGTERM, end)
+    say(error="stopped", saved="lost" not in job)
+    os._exit(0)
+threading.Thread(target=end, daemon=True).start()
 for each in job.get("needs", []):
     assert (folder.parent / each / "done").exists()
 say(doing="training", done=1, total=2)
@@ -29,6 +31,8 @@ say(doing="training", done=1, total=2)
 time.sleep(job.get("sleep", 0))
 if job.get("how") == "error":
     say(error="There is no such file. Received: x")
+elif job.get("how") == "prints":
+    print("hello", flush=True)
 elif job.get("how") == "dies":
     print("Killed by a test", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -106,17 +110,47 @@ def test_each_has_a_gpu_of_its_own(job, told, tmp_path, monkeypatch, visible, ex
     assert sorted(found) == expected
 
 
-def test_a_signal_lets_jobs_save_and_begins_no_other(job, told, tmp_path):
-    def stop():
+@pytest.fixture
+def stopped(tmp_path):
+    """Sends signals once a job named "a" is at work."""
+
+    def stop(*numbers):
         while not (tmp_path / "a/environment.json").exists():
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)
 
-    threading.Thread(target=stop).start()
+    return lambda *numbers: threading.Thread(target=stop, args=numbers).start()
+
+
+def test_a_signal_lets_jobs_save_and_begins_no_other(job, told, tmp_path, stopped):
+    stopped(signal.SIGTERM)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted, match="Go on by the same command") as error:
+    with pytest.raises(Interrupted, match=r"^stopped, and saved\. Go on by the same command") as error:
         run_jobs([job("a", sleep=60), job("b")], 1, watch(told))
     assert error.value.signal == signal.SIGTERM
     assert (tmp_path / "a/ended").exists()
     assert not (tmp_path / "b").exists()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_second_signal_does_not_wait(job, told, tmp_path, stopped):
+    stopped(signal.SIGINT, signal.SIGINT)
+    with pytest.raises(Interrupted, match=r"^stopped, and saved, but for a\. Go on by the same command"):
+        run_jobs([job("a", sleep=60, saves=60)], 1, watch(told))
+    assert not (tmp_path / "a/ended").exists()
+
+
+def test_what_was_not_saved_is_named(job, told, stopped):
+    stopped(signal.SIGTERM)
+    with pytest.raises(Interrupted, match=r"^stopped, and saved, but for a\. Go on by the same command"):
+        run_jobs([job("a", sleep=60, lost=True), job("b", sleep=60)], 2, watch(told))
+
+
+def test_a_job_that_cannot_begin_or_speaks_otherwise_has_failed(job, told, tmp_path):
+    (tmp_path / "a").write_text("no folder")
+    failed = run_jobs([job("a"), job("b", how="prints"), job("c")], 1, watch(told))
+    assert failed["a"].startswith("FileExistsError: ")
+    assert failed["b"].startswith("JSONDecodeError: ")
+    assert (tmp_path / "c/done").exists()

@@ -10,6 +10,7 @@ from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.costs import RowCost
 from keras_crosscoop.ablation.results import lines
 from keras_crosscoop.ablation.rows import ROWS
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.metrics import iou_per_class
 
 OUTPUTS = {
@@ -24,7 +25,7 @@ COST = RowCost(1, 2, 0.5)
 def write(tmp_path):
     """Writes what a row's process would have measured, and gives its confusion matrices `(N, O, 2, 2)`."""
 
-    def measured(row, seed):
+    def measured(row, seed, images=range(5)):
         rng = np.random.default_rng([len(row), seed])
         outputs = OUTPUTS.get(row, ["top", "bottom", "ensemble"])
         confusions = rng.integers(1, 100, (5, len(outputs), 2, 2)) + 300 * np.eye(2, dtype=int)
@@ -38,7 +39,8 @@ def write(tmp_path):
             }
             for output, of_output in zip(outputs, ious, strict=True)
         }
-        (folder / "metrics.json").write_text(json.dumps({"outputs": figures}))
+        per_image = [{"image": f"{number}.png"} for number in images]
+        (folder / "metrics.json").write_text(json.dumps({"outputs": figures, "per_image": per_image}))
         np.savez(folder / "confusions.npz", confusions=confusions)
         return confusions
 
@@ -120,3 +122,10 @@ def test_jobs_name_their_networks(tmp_path):
     assert joined.after == ("single_top, seed 1", "single_bottom, seed 1")
     assert joined.told["joins"] == [str(tmp_path / row / "seed-1") for row in ("single_top", "single_bottom")]
     assert jobs["single_top, seed 1"].told["settings"]["train"]["seed"] == 1
+
+
+def test_other_images_are_no_comparison(write, tmp_path):
+    write("cross", 0)
+    write("none", 0, images=[0, 1, 2, 3, 7])
+    with pytest.raises(InputError, match=r"on the same images.*Received: .*none/seed-0, .*cross/seed-0"):
+        lines(ablation(tmp_path, ["none", "cross"], (0,)), {})

@@ -82,15 +82,15 @@ def test_ticks_follow_the_sites(row, ticks):
 def test_gains():
     *_, gains = tables(LINES, settings("camvid"))
     assert texts(gains) == [
-        ["cross, top", "single network: a", "single", "+2.00", "+0.50 to +3.10", "1.41", "yes"],
+        ["cross, top", "single network: a", "single", "+2.00", "+0.50 to +3.10", "1.41", "ahead"],
         [
             *("cross, top", "cross without Connection 1", "top"),
-            *("-2.00", "+0.50 to +3.10", "1.41", "yes"),
+            *("-2.00", "+0.50 to +3.10", "1.41", "behind"),
         ],
     ]
     unsure = line("none", "top", (0.5,), (0.5,), (0.5,), GAIN._replace(exceeds=False, spread=None))
     *_, gains = tables([unsure], settings("camvid"))
-    assert texts(gains)[0][-2:] == ["–", "no"]
+    assert texts(gains)[0][-2:] == ["–", "open"]
 
 
 @pytest.mark.parametrize(

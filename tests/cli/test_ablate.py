@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import time
 
 import numpy as np
 import pytest
+from crosscoop_tf.settings import resolve
 from helpers import untimed
 from PIL import Image
 
 from keras_crosscoop import load
 from keras_crosscoop.ablation.rows import ROWS, TABLES
 from keras_crosscoop.metrics import iou_per_class
+from keras_crosscoop.workers import lock
 
 TINY = (
     *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--top-weights=none", "--bottom-weights=none"),
@@ -120,7 +123,7 @@ def test_done_rows_are_not_trained_again(ablation, crosscoop, halves):
 
 @pytest.mark.slow
 def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monkeypatch):
-    """Another row and another folder of weights, which is not there any more when its turn comes."""
+    """There is a file in its folder that is nobody's."""
     folder, _ = ablation
     (folder / "none" / "seed-0").mkdir(parents=True)
     (folder / "none" / "seed-0" / "best.weights.h5").write_text("of another time")
@@ -128,6 +131,24 @@ def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monk
     assert code == 1
     assert "none, seed 0 failed. A run needs a new or empty folder." in err.splitlines()[-1]
     assert "cross" in out
+    shutil.rmtree(folder / "none")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks")
+def test_two_at_a_time_are_refused(ablation, crosscoop, halves):
+    folder, _ = ablation
+    with (folder / "config.yaml").open("rb") as file:
+        assert lock(file.fileno(), wait=False)
+        code, _, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1")
+    assert code == 2
+    assert "Another ablation is at work in the folder." in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("named", [{"dataset": "camvid"}, {"assignments": ("data.name=camvid",)}])
+def test_a_data_set_has_its_own_recipe(named):
+    settings = resolve(None, **{"assignments": (), "kind": "ablation", **named})
+    assert (settings.data.crop_size, settings.train.epochs, settings.model.top) == (192, 8, "mobilenet_v2")
 
 
 def test_help_names_every_row(crosscoop):
@@ -144,6 +165,11 @@ def test_help_names_every_row(crosscoop):
         (["--bottom=none"], "An ablation compares two networks"),
         (["--dataset=folder", "--data-dir=nowhere"], "nowhere, which is no folder."),
         (["--set=train.lr=1"], "There is no setting of that name."),
+        (["--set=model.reduction=4"], "which model.reduction they have. Leave it out. Received: 4"),
+        (["--set=model.sites=[aspp]"], "which model.sites they have."),
+        (["--set=train.init=a run"], "Leave out train.init. Received: "),
+        (["--bottom-weights=nowhere.weights.h5"], "nowhere.weights.h5"),
+        (["--top-weights=imagenet"], "tiny_xception"),
     ],
 )
 def test_bad_input_takes_one_line_and_leaves_nothing(crosscoop, tmp_path, arguments, message):

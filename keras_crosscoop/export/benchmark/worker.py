@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.runs import load
@@ -76,13 +76,6 @@ def peak_memory() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-
-
-def share_gpus() -> None:
-    """Lets TensorFlow take no more memory of GPUs than it needs, as several processes are at work there."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        with suppress(RuntimeError):  # it is in use already
-            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _segmenting(job: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
