@@ -31,7 +31,13 @@ from keras_crosscoop.export.litert import Quantize
 
 CLASSES = 21
 DESCRIBED = {"classes": [f"class {number}" for number in range(CLASSES)]}
-OF_CLASSES = {"SavedModel": "none", "TFLite float32": "none", "TFLite int8": "int8"}  # their quantisation
+OF_CLASSES = {  # their quantisation
+    "SavedModel": "none",
+    "TFLite float32": "none",
+    "TFLite float16": "float16",
+    "TFLite dynamic": "dynamic",
+    "TFLite int8": "int8",
+}
 
 Jobs = dict[str, dict[str, str]]
 
@@ -82,8 +88,8 @@ def write_lite(model: CrossCoop, size: int, quantize: Quantize, path: Path) -> d
     return {"format": "tflite", "path": str(path)}
 
 
-def write_both(model: CrossCoop, size: int, folder: Path, mark: str) -> Jobs:
-    """The ensemble as SavedModel and as TFLite of both kinds."""
+def write_ensembles(model: CrossCoop, size: int, folder: Path, mark: str) -> Jobs:
+    """The ensemble as SavedModel and as TFLite of each kind."""
     return {
         f"{name}{mark}": write_saved(model, "ensemble", folder / f"saved{mark}")
         if name == "SavedModel"
@@ -145,9 +151,9 @@ def main() -> None:
         model = built(arguments.pair, size, "cross")
         model.save(folder / "pair.keras")
         jobs: Jobs = {KERAS: {"format": KERAS, "path": str(folder / "pair.keras")}}
-        whole = write_both(model, size, folder, "")
+        whole = write_ensembles(model, size, folder, "")
         with mock.patch.object(saved_model, "told", low), mock.patch.object(litert, "told", low):
-            logits = write_both(model, size, folder, ", logits")
+            logits = write_ensembles(model, size, folder, ", logits")
         jobs |= whole
         alone = {"SavedModel, top alone": write_saved(model, "top", folder / "top")}
         del model

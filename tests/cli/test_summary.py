@@ -34,7 +34,7 @@ def test_summary_of_options_is_of_what_fit_would_train(crosscoop):
 def test_summary_prints_the_same_as_a_table(crosscoop, run_folder):
     found = json.loads(crosscoop("summary", run_folder, "--json").out)
     lines = crosscoop("summary", run_folder).out.splitlines()
-    assert "tiny_xception + tiny_resnet, output stride 16, cross, one image of 32x32" in lines[0]
+    assert "tiny_resnet + tiny_resnet, output stride 16, cross, one image of 32x32" in lines[0]
     [total] = [line for line in lines if line.startswith("│ total")]
     assert f"{sum(part['cost']['parameters'] for part in found['parts']) / 1e6:.2f} M" in total
     assert f"{sum(part['cost']['flops'] for part in found['parts']) / 1e9:.2f}" in total

@@ -84,6 +84,7 @@ def test_who_is_right_where_networks_differ(pair, data):
         assert found[f"{name}_right"] == pytest.approx(right[differ].mean(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_images_are_told_apart(pair, data):
     model = pair()
     found = evaluate(model, data, "val")

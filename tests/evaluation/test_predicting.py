@@ -48,7 +48,9 @@ def sources(tmp_path):
     return found
 
 
-@pytest.mark.parametrize("output", [pytest.param("top", marks=pytest.mark.slow), "bottom", "ensemble"])
+@pytest.mark.parametrize(
+    "output", [*(pytest.param(side, marks=pytest.mark.slow) for side in ("top", "bottom")), "ensemble"]
+)
 def test_a_prediction_is_that_of_inference(model, output):
     image = photograph(40, 48)[0].astype(np.uint8)
     for options in ({}, {"window": 24}, {"scales": (0.5, 1)}, {"flip": True}):

@@ -53,7 +53,7 @@ def test_it_tells_what_the_model_tells(any_size, network, count, size):
     assert_told(any_size, network, photographs(count, *size, seed=30))
 
 
-@pytest.mark.parametrize("output", ["top", "bottom"])
+@pytest.mark.parametrize("output", ["top", pytest.param("bottom", marks=pytest.mark.slow)])
 def test_one_output_at_one_size(network, tmp_path, output):
     """Images of other sizes are brought to it, and class maps back, inside."""
     write_onnx(deployed(network, output, (33, 47)), tmp_path / "model.onnx", (33, 47), DESCRIBED)

@@ -117,7 +117,7 @@ def tapped(name, model):
 
 LARGE = (  # more of what others are made of, or with tests of its own: test_xception.py
     *("resnet101", "resnet152", "xception65"),
-    *(f"efficientnet_b{number}" for number in range(1, 8)),
+    *(f"efficientnet_b{number}" for number in range(8)),
 )
 
 

@@ -5,6 +5,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 from models.networks import images, logits, single
 
 from keras_crosscoop import CrossCoop, DeepLabV3Plus
@@ -37,6 +38,7 @@ def test_a_keras_file_is_the_model(pair, tmp_path):
         np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_keras_file_is_the_model_in_a_new_process(pair, tmp_path):
     model, (image, _) = trained(pair)
     model.save(tmp_path / "model.keras")

@@ -118,7 +118,8 @@ def test_frozen_weights_have_no_gradient_and_frozen_statistics_stay():
     assert_alike(plain, found)
 
 
-@pytest.mark.parametrize("policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_step_in_half_precision_is_the_same(policy):
     """Recomputed under the default policy, as where a run goes on: the layers keep theirs."""
 
@@ -151,6 +152,7 @@ def test_segments_make_up_the_backbone(name):
     )
 
 
+@pytest.mark.slow
 def test_the_model_stays_as_it_is(tmp_path):
     model = network(dropout=(0, 0, 0))
     config, names = model.to_json(), [weight.path for weight in model.weights]

@@ -69,6 +69,7 @@ def test_a_server_looks_at_videos(predict, place, tmp_path):
     np.testing.assert_array_equal(*films)
 
 
+@pytest.mark.slow
 @pipes_are_left
 def test_videos_leave_stderr_to_errors(server, run, tmp_path):
     """In a process of its own, where nothing has told gRPC beforehand to be silent about ffmpeg's.
