@@ -196,7 +196,7 @@ def test_another_ablation_or_anything_else_is_not_touched(ablation, crosscoop, h
 @pytest.mark.slow
 def test_all_rows_with_two_seeds(crosscoop, halves, tmp_path):
     """Each row's networks: who reads whom shows in parameters, and every line has its gain and its spread."""
-    code, out, err = crosscoop("ablate", *options(halves, tmp_path / "all"), "--seeds=2", "--json")
+    code, out, err = crosscoop("ablate", *options(halves, tmp_path / "all"), "--seeds=2", "--jobs=2", "--json")
     assert code == 0, err
     found = json.loads(out)["lines"]
     assert {line["row"] for line in found} == {*ROWS}
