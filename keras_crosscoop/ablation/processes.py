@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_crosscoop.errors import Interrupted
+from keras_crosscoop.signals import Signals
 from keras_crosscoop.workers import started
 
 _PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
@@ -42,7 +43,7 @@ Watch = Callable[[str, str, int, int], object]  # (job, what is done, how much o
 def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
     """Does jobs, so many at a time, each on a GPU of its own where there are some, and in its share of the CPUs.
 
-    SIGTERM and Ctrl-C let the jobs save what they have; a second one does not wait for it.
+    SIGTERM and Ctrl-C let the jobs save what they have; a later one does not wait for it.
 
     Returns:
         Why some failed, by their names; the others are done.
@@ -71,7 +72,7 @@ def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
                 job = futures.pop(future)
                 pending.discard(job.name)
                 reason = future.result()
-                if running.signal is not None:
+                if running.signals.first is not None:
                     lost += [job.name] if reason else []
                     continue
                 if reason:
@@ -110,7 +111,7 @@ class _Running:
 
     def __init__(self) -> None:
         self.processes: set[subprocess.Popen] = set()
-        self.signal: int | None = None
+        self.signals = Signals()
 
     def run(self, job: Job, environment: Mapping[str, str], watch: Watch) -> str | None:
         """Starts a process for a job and waits for its end; why it failed. One that a signal ends has not, if it saved.
@@ -119,7 +120,7 @@ class _Running:
             OSError: its folder or its log cannot be written.
             ValueError: it does not speak as `worker.main` does.
         """
-        if self.signal is not None:
+        if self.signals.first is not None:
             return None
         folder = Path(job.told["folder"])
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ class _Running:
                 process.stdin.write(json.dumps(job.told) + "\n")
                 process.stdin.flush()
             self.processes.add(process)
-            if self.signal is not None:  # it came meanwhile
+            if self.signals.first is not None:  # it came meanwhile
                 _ask_to_end(process)
             last = {}
             for line in process.stdout:
@@ -145,7 +146,8 @@ class _Running:
             code = process.wait()
             _ask_to_end(process)  # it is dead: this closes the pipe
             self.processes.discard(process)
-        if self.signal is not None and (last.get("saved") or code == -signal.SIGTERM):  # saved before it measured, too
+        in_order = last.get("saved") or code == -signal.SIGTERM  # which it heeds before it trains, and after
+        if self.signals.first is not None and in_order:
             return None
         error = last.get("error")
         if code and not error:
@@ -158,12 +160,12 @@ class _Running:
 
     @contextmanager
     def ended_by_signals(self) -> Iterator[None]:
-        """Within it, the first signal has the processes save and end, the next one ends them; `check` tells of it."""
+        """Within it, the first signal has the processes save and end, a later one ends them; `check` tells of it."""
 
         def end(number: int, _: object) -> None:
+            at_once = self.signals.came(number)
             for process in [*self.processes]:
-                _ask_to_end(process) if self.signal is None else process.kill()
-            self.signal = self.signal or number
+                process.kill() if at_once else _ask_to_end(process)
 
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -174,9 +176,9 @@ class _Running:
 
     def check(self, lost: Iterable[str]) -> None:
         """Raises what a signal asked for; some jobs did not save."""
-        if self.signal is not None:
+        if self.signals.first is not None:
             but = f", but for {', '.join(lost)}" if lost else ""
-            raise Interrupted(f"stopped, and saved{but}. Go on by the same command", self.signal)
+            raise Interrupted(f"stopped, and saved{but}. Go on by the same command", self.signals.first)
 
 
 def _ask_to_end(process: subprocess.Popen) -> None:

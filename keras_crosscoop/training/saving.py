@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.models import Segmenter
+from keras_crosscoop.signals import Signals
 from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State, assign, sums, values, variables
@@ -27,7 +28,7 @@ class Saver(keras.callbacks.Callback):
     """Keeps the checkpoints of a training, for which it must be the last of its callbacks.
 
     Within `with saver:` SIGTERM and Ctrl-C end the training only after the step, with a checkpoint, unless it runs in a
-    thread of its own, which signals do not reach.
+    thread of its own, which signals do not reach. A later one ends it at once.
 
     Args:
         model: what is trained, compiled.
@@ -67,7 +68,7 @@ class Saver(keras.callbacks.Callback):
         self.step = 0  # the optimizer does not count those that it leaves out for infinite gradients
         self._remembered: dict[str, Any] = {}  # by callbacks, when it was resumed
         self._sums: dict[str, np.ndarray] = {}  # of the epoch's training, while validation counts its own
-        self._signal: int | None = None
+        self._signals = Signals()
         self._restart_interval()
 
     def resume(self) -> tuple[int, int]:
@@ -107,8 +108,9 @@ class Saver(keras.callbacks.Callback):
             self._raise_signal()
 
     def _note_signal(self, number: int, _: object) -> None:
-        self._signal = number
-        signal.signal(number, self._handlers[number])  # the second one is not waited for
+        if self._signals.came(number):
+            signal.signal(number, self._handlers[number])
+            signal.raise_signal(number)
 
     def set_model(self, model: keras.Model) -> None:
         """Takes the others for new as they are with their model: Keras's `TensorBoard` only then names its folders."""
@@ -179,11 +181,12 @@ class Saver(keras.callbacks.Callback):
         self._last_whole = self.step  # the last step whose weights were looked at
 
     def _raise_signal(self) -> None:
-        if on_any_machine(self._signal is not None):  # or the others would wait for this one's part of the next step
+        # One machine's signal is all machines', or the others would wait for its part of the next step.
+        if on_any_machine(self._signals.first is not None):
             folder = self.checkpoints.folder.parent
             raise Interrupted(
                 f"stopped and saved at step {self.step}. Go on by: crosscoop-tf fit --resume {folder}",
-                self._signal or signal.SIGTERM,
+                self._signals.first or signal.SIGTERM,
             )
 
     def _ruined(self, what: str, since: int | None = None) -> InputError:

@@ -114,14 +114,14 @@ def test_each_has_a_gpu_of_its_own(job, told, tmp_path, monkeypatch, visible, ex
 def stopped(tmp_path):
     """Sends signals once a job named "a" is at work."""
 
-    def stop(*numbers):
+    def stop(numbers, wait):
         while not (tmp_path / "a/environment.json").exists():
             time.sleep(0.05)
         for number in numbers:
             os.kill(os.getpid(), number)
-            time.sleep(0.2)
+            time.sleep(wait)
 
-    return lambda *numbers: threading.Thread(target=stop, args=numbers).start()
+    return lambda *numbers, wait=0: threading.Thread(target=stop, args=(numbers, wait)).start()
 
 
 def test_a_signal_lets_jobs_save_and_begins_no_other(job, told, tmp_path, stopped):
@@ -136,10 +136,17 @@ def test_a_signal_lets_jobs_save_and_begins_no_other(job, told, tmp_path, stoppe
 
 
 def test_a_second_signal_does_not_wait(job, told, tmp_path, stopped):
-    stopped(signal.SIGINT, signal.SIGINT)
+    stopped(signal.SIGINT, signal.SIGINT, wait=1.2)
     with pytest.raises(Interrupted, match=r"^stopped, and saved, but for a\. Go on by the same command"):
         run_jobs([job("a", sleep=60, saves=60)], 1, watch(told))
     assert not (tmp_path / "a/ended").exists()
+
+
+def test_one_that_comes_twice_at_once_is_one(job, told, tmp_path, stopped):
+    stopped(signal.SIGTERM, signal.SIGTERM, wait=0.1)
+    with pytest.raises(Interrupted, match=r"^stopped, and saved\. Go on"):
+        run_jobs([job("a", sleep=60, saves=0.5)], 1, watch(told))
+    assert (tmp_path / "a/ended").exists()
 
 
 def test_what_was_not_saved_is_named(job, told, stopped):
