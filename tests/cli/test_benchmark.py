@@ -85,6 +85,7 @@ def test_what_is_not_installed_is_left_out_or_refused(crosscoop, run, monkeypatc
     assert 'pip install "keras-crosscoop[onnx]"' in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_format_that_fails_is_named_and_the_others_go_on(crosscoop, run, monkeypatch):
     export = contenders.export
 

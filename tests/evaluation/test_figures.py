@@ -68,6 +68,7 @@ def test_figures_equal_scikit_learns(pair, data, options):
         assert [of["boundary_f"] for of in measured["per_class"].values()] == pytest.approx(list(scores), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_who_is_right_where_networks_differ(pair, data):
     model = pair()
     found = evaluate(model, data, "val")["disagreement"]

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from keras_crosscoop.layers import AtrousConv2D
 
+pytestmark = pytest.mark.slow
+
 DETOURS = ("SpaceToBatch", "SpaceToBatchND", "BatchToSpace", "BatchToSpaceND")
 
 
@@ -36,14 +38,12 @@ def test_ordinary_convolutions_take_no_detour(pair, tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_keras_convolutions_would(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(AtrousConv2D, "convolution_op", keras.layers.Conv2D.convolution_op)
     counted = {kind: detours(function) for kind, function in graphs(pair(top="tiny_resnet"), tmp_path)}
     assert min(counted.values()) > 0
 
 
-@pytest.mark.slow
 def test_dilated_depthwise_convolutions_do(pair, tmp_path):
     """A pair of nodes each: TensorFlow has no kernel for them, and other ways train slower (docs/speed.md)."""
     model = pair(output_stride=8)

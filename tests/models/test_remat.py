@@ -107,6 +107,7 @@ def test_dropout_in_a_backbone_draws_the_same_twice():
     assert_alike(plain, found)
 
 
+@pytest.mark.slow
 def test_frozen_weights_have_no_gradient_and_frozen_statistics_stay():
     def build():
         model = network()

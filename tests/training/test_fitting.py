@@ -54,7 +54,7 @@ def test_on_cpus_the_same_bits_are_the_default(monkeypatch, make_folder, tmp_pat
 
 @pytest.mark.parametrize(
     ("steps", "remedy"),
-    [(1, "go on by `crosscoop-tf fit --resume "), pytest.param(100, "train again", marks=pytest.mark.slow)],
+    [pytest.param(1, "go on by `crosscoop-tf fit --resume ", marks=pytest.mark.slow), (100, "train again")],
 )
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(monkeypatch, make_folder, tmp_path, steps, remedy):
     def fill(*_):
