@@ -14,10 +14,8 @@ from keras_crosscoop.ablation.results import Line, lines
 from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row
 from keras_crosscoop.ablation.tables import as_csv, markdown, tables
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import Inference
-from keras_crosscoop.evaluation.report.writing import write
-from keras_crosscoop.files import written
+from keras_crosscoop.evaluation.report.writing import write, write_text
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import parts
@@ -46,8 +44,8 @@ def tell(
     found = lines(ablation, _costs(ablation, dataset))
     shown = tables(found, ablation.settings)
     files = {kind: ablation.folder / f"ablation.{kind}" for kind in ("csv", "json", "md", "html")}
-    _write(files["csv"], as_csv(found))
-    _write(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n")
+    write_text(files["csv"], as_csv(found), "table")
+    write_text(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n", "table")
     watch("drawing")
     pictured = _draw(ablation, dataset)
     conditions = _conditions(ablation, found)
@@ -57,7 +55,7 @@ def tell(
     if pictured:
         files["png"] = pictured
         text += f"\n## Where they differ\n\n![Images, labels and predictions]({pictured.name})\n"
-    _write(files["md"], text)
+    write_text(files["md"], text, "table")
     picture = f"data:image/png;base64,{b64encode(pictured.read_bytes()).decode()}" if pictured else None
     page = {"title": title, "conditions": conditions, "tables": shown, "failed": failed, "examples": picture}
     write("ablation.html", files["html"], **page)
@@ -98,20 +96,13 @@ def _conditions(ablation: Ablation, found: Sequence[Line]) -> str:
     )
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        with written(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"The table cannot be written ({error.strerror or error}). Received: {path}") from error
-
-
 def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
     """Of one image, or of what the networks see of it at once."""
     split = ablation.settings.data.val_split
-    at_once = ablation.settings.evaluation.crop or ablation.settings.evaluation.window
+    crop, window = ablation.settings.evaluation.crop, ablation.settings.evaluation.window
     image = next(image for image, _ in readable(dataset, dataset.find(split)))
-    size = (at_once, at_once) if at_once else image.shape[:2]
+    whole = (crop, crop) if crop else image.shape[:2]
+    size = tuple(min(side, window or side) for side in whole)
 
     def networks(row: Row) -> list[Segmenter]:
         settings = [each.settings(ablation.settings, 0).model for each in map(ROWS.get, row.joins or (row.name,))]

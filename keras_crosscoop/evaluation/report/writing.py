@@ -48,9 +48,17 @@ def write(template: str, target: Path, **content: Any) -> None:
         InputError: it cannot be written.
     """
     told = {"written": datetime.now().astimezone(), "version": version("keras-crosscoop"), **content}
-    html = _PAGES.get_template(template).render(told)
+    write_text(target, _PAGES.get_template(template).render(told), "report")
+
+
+def write_text(target: Path, text: str, what: str) -> None:
+    """Writes a text, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         with written(target) as partial:
-            partial.write_text(html, encoding="utf-8", errors="replace")  # file names need not be Unicode
+            partial.write_text(text, encoding="utf-8", errors="replace")  # file names need not be Unicode
     except OSError as error:
-        raise InputError(f"The report cannot be written ({error.strerror or error}). Received: {target}") from error
+        raise InputError(f"The {what} cannot be written ({error.strerror or error}). Received: {target}") from error
