@@ -162,7 +162,7 @@ class Train(_Section):
 class Loss(_Section):
     """What is minimised: the sum of this loss over both outputs. See `keras_crosscoop.losses`."""
 
-    weights: dict[Literal["top", "bottom"], NonNegativeFloat] = {"top": 1.0, "bottom": 1.0}  # of the outputs in the sum
+    weights: dict[Literal["top", "bottom", "single"], NonNegativeFloat] = {}  # of the outputs in the sum; 1 for others
     class_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None  # by name; 1 for others
     label_smoothing: Rate = 0.0
     focal: NonNegativeFloat = 0.0  # gamma of the focal loss; 0 for cross-entropy
@@ -221,9 +221,11 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
                 raise InputError(f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {section!r}")
         merged = _merge(merged, layer)
     try:
-        return Settings.model_validate(merged)
+        validated = Settings.model_validate(merged)
     except ValidationError as error:
         raise _input_error(error) from error
+    _check_loss_weights(validated)
+    return validated
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -275,6 +277,14 @@ def dump(settings: Settings) -> str:
 def plain(settings: Settings) -> dict[str, Any]:
     """All that a run depends on, as JSON has it."""
     return settings.model_dump(mode="json", exclude={"ablation"})
+
+
+def _check_loss_weights(settings: Settings) -> None:
+    sides, weights = ("single",) if settings.model.bottom is None else ("top", "bottom"), settings.loss.weights
+    if strange := weights.keys() - set(sides):
+        raise unknown("output for setting loss.weights", min(strange), sides)
+    if not any(weights.get(side, 1.0) for side in sides):
+        raise InputError(f"Setting loss.weights must not be all 0, or nothing is learnt. Received: {weights}")
 
 
 def _merge(below: Any, above: Any) -> Any:

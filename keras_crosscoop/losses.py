@@ -8,8 +8,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from keras_crosscoop import replicas
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import VOID, check_labels
 
 
 class SegmentationLoss(keras.losses.Loss):
@@ -25,8 +26,15 @@ class SegmentationLoss(keras.losses.Loss):
         """What each term's sum is divided by, `(B, H, W) -> (T,)`."""
         raise NotImplementedError
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        """Each term's sum over images, `(B, H, W), (B, H, W, C) -> (T,)`."""
+    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+        """Each term's sum over images, `(B, H, W), (B, H, W, C) -> (T,)`.
+
+        Args:
+            labels: see `check_labels`.
+            logits: of every class.
+            weights: what a pixel's loss is multiplied by, float32 `(B, H, W)`, or an image's, `(B, 1, 1)`. As in Keras,
+                `sizes` know nothing of them.
+        """
         raise NotImplementedError
 
     def total(self, sums: KerasTensor, sizes: KerasTensor) -> KerasTensor:
@@ -34,9 +42,21 @@ class SegmentationLoss(keras.losses.Loss):
         quotients = ops.where(sizes > 0, sums / ops.where(sizes > 0, sizes, 1.0), 0.0)
         return ops.sum(quotients * ops.convert_to_tensor(self.coefficients, "float32"))
 
-    def call(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        """See the class."""
-        return self.total(self.sums(labels, logits), self.sizes(labels))
+    def call(self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
+        """The loss of labels and logits: `(B, H, W), (B, H, W, C) -> ()`.
+
+        Args:
+            labels: class ids, and 255 for void, integers.
+            logits: of every class.
+            sample_weight: what losses of images, `(B,)`, or pixels, `(B, H, W)`, are multiplied by.
+
+        Raises:
+            InputError: labels or weights are of another shape or type, or a label is no class.
+        """
+        labels = check_labels(labels, logits.shape[-1], logits)
+        return self.total(self.sums(labels, logits, pixel_weights(sample_weight, labels)), self.sizes(labels))
+
+    __call__ = call  # Keras's own would turn labels into floats, and multiply the sum of all by weights
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SegmentationLoss":
@@ -79,6 +99,11 @@ class CrossEntropy(SegmentationLoss):
         self.label_smoothing, self.focal, self.top_k = label_smoothing, focal, top_k
         if not all(0 <= weight < math.inf for weight in self.class_weights or ()):
             raise InputError(f"`class_weights` must be finite, 0 or more. Received: {self.class_weights}")
+        if self.class_weights is not None and not any(self.class_weights):
+            raise InputError(
+                "Class weights must not all be 0, or nothing is learnt. Leave them out, or give one class a weight. "
+                f"Received: {self.class_weights}"
+            )
         if not 0 <= label_smoothing < 1:
             raise InputError(f"`label_smoothing` must lie in [0, 1), 0 for none. Received: {label_smoothing}")
         if not 0 <= focal < math.inf:
@@ -96,7 +121,7 @@ class CrossEntropy(SegmentationLoss):
             sizes = sizes / ops.maximum(ops.cast(pixels, "float32"), 1.0) * kept
         return ops.sum(sizes)[None]
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """See the class."""
         classes, valid = _split(labels)
         logits = ops.cast(logits, "float32")
@@ -111,6 +136,8 @@ class CrossEntropy(SegmentationLoss):
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * others
         if self.focal:  # from 1e-7 up: at 0, powers below 1 have no gradient
             losses = losses * ops.maximum(-ops.expm1(-entropy), 1e-7) ** self.focal
+        if weights is not None:
+            losses = losses * weights
         losses = ops.where(valid, losses, 0.0)
         if self.top_k < 1:
             _, height, width = ops.shape(losses)
@@ -151,13 +178,24 @@ class Dice(SegmentationLoss):
         """See the class."""
         return ops.sum(ops.cast(ops.any(ops.not_equal(labels, VOID), axis=(1, 2)), "float32"))[None]
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        """See the class."""
+    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+        """See the class.
+
+        Raises:
+            InputError: weights are of pixels: this is a loss of whole images.
+        """
+        if weights is not None and tuple(weights.shape[1:]) != (1, 1):
+            raise InputError(
+                "Dice is a loss of whole images, whose pixels have no weights. Give a weight an image, (B,). "
+                f"Received: sample weights (B, H, W) = {tuple(weights.shape)}"
+            )
         labels = ops.cast(labels, "int32")[..., None]
         valid, truth = ops.not_equal(labels, VOID), ops.equal(labels, ops.arange(logits.shape[-1]))
         probabilities = ops.where(valid, ops.softmax(ops.cast(logits, "float32")), 0.0)
         present = ops.cast(ops.any(truth, axis=(1, 2)), "float32")
         losses = present * keras.losses.dice(truth, probabilities, axis=(1, 2))
+        if weights is not None:
+            losses = losses * weights[:, :, 0]
         return ops.sum(losses / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0))[None]
 
 
@@ -166,7 +204,7 @@ class Sum(SegmentationLoss):
     """Several losses, each times its coefficient: `Sum([CrossEntropy(), Dice()], [1, 0.5])`.
 
     Raises:
-        InputError: there is no loss, one of another kind, or not one coefficient for each.
+        InputError: there is no loss, one of another kind, or not one finite coefficient for each, or all are 0.
     """
 
     def __init__(
@@ -175,6 +213,8 @@ class Sum(SegmentationLoss):
         super().__init__(name=name, **kwargs)
         if not losses or len(losses) != len(coefficients):
             raise InputError(f"A sum needs losses, and one coefficient a loss. Received: {losses=}, {coefficients=}")
+        if not all(map(math.isfinite, coefficients)) or not any(coefficients):
+            raise InputError(f"Coefficients must be finite, and one of them other than 0. Received: {coefficients=}")
         if others := [loss for loss in losses if not isinstance(loss, SegmentationLoss)]:
             raise InputError(f"A sum is of losses of this package. Wrap others in `Averaged`. Received: {others[0]}")
         self.losses, self.factors = tuple(losses), tuple(map(float, coefficients))
@@ -185,9 +225,9 @@ class Sum(SegmentationLoss):
         """See the class."""
         return ops.concatenate([loss.sizes(labels) for loss in self.losses])
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """See the class."""
-        return ops.concatenate([loss.sums(labels, logits) for loss in self.losses])
+        return ops.concatenate([loss.sums(labels, logits, weights) for loss in self.losses])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -207,13 +247,50 @@ class Averaged(SegmentationLoss):
         """See the class."""
         return ops.cast(ops.shape(labels)[0], "float32")[None]
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        """See the class."""
-        return ops.cast(self.loss(labels, logits), "float32") * self.sizes(labels)
+    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+        """See the class.
+
+        Raises:
+            InputError: there are weights: what shape the loss wants of them is not known.
+        """
+        if weights is not None:
+            raise InputError(
+                "Sample weights go with losses of `keras_crosscoop.losses`. Choose one of these, or leave the weights "
+                f"out. Received: {self.loss.name}"
+            )
+        loss = ops.cast(self.loss(labels, logits), "float32")
+        if self.loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+            loss = loss * replicas.in_sync()  # Keras divides means by it
+        return loss * self.sizes(labels)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+
+def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> KerasTensor | None:
+    """Sample weights as `SegmentationLoss.sums` takes them, float32 `(B, 1, 1)` or `(B, H, W)`; None for none.
+
+    Args:
+        sample_weight: of images, `(B,)`, or pixels, `(B, H, W)`.
+        labels: `(B, H, W)`.
+
+    Raises:
+        InputError: weights are of another shape.
+    """
+    if sample_weight is None:
+        return None
+    weights = ops.cast(sample_weight, "float32")
+    shape = tuple(weights.shape)
+    size = tuple(labels.shape)[: len(shape)]
+    if len(shape) not in (1, 3) or any(
+        None not in pair and pair[0] != pair[1] for pair in zip(shape, size, strict=True)
+    ):
+        raise InputError(
+            f"Sample weights must be of images, (B,), or of pixels, (B, H, W), for labels of {tuple(labels.shape)}. "
+            f"Received: shape {shape}"
+        )
+    return weights if len(shape) == 3 else weights[:, None, None]
 
 
 def _split(labels: KerasTensor) -> tuple[KerasTensor, KerasTensor]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import VOID, check_labels
 from keras_crosscoop.losses import SegmentationLoss
 
 # JAX compiles nothing whose shape depends on values, and has no integers of 64 bits unless told to.
@@ -31,15 +31,20 @@ class Confusion(keras.metrics.Metric):
         self.matrix = self.add_variable((num_classes, num_classes), "zeros", dtype=dtype, name="matrix")
 
     def update_state(self, labels: KerasTensor, classes: KerasTensor, sample_weight: None = None) -> None:
-        """Counts pixels: labels and predicted classes, both `(B, H, W)` integers."""
-        labels, classes = ops.cast(labels, "int32"), ops.cast(classes, "int32")
+        """Counts pixels: labels and predicted classes, both `(B, H, W)` integers.
+
+        Raises:
+            InputError: labels are of another shape or type, or one of them is no class; see `check_labels`.
+        """
+        classes = ops.cast(classes, "int32")
+        labels = check_labels(labels, self.num_classes, classes)
         # Void pixels are counted in one more row, which is cut off again: no gather of valid pixels is needed.
         rows = ops.where(ops.equal(labels, VOID), self.num_classes, labels)
         cells = ops.reshape(rows * self.num_classes + classes, (-1,))
         length = (self.num_classes + 1) * self.num_classes
         if _ON_JAX:
             counts = ops.segment_sum(ops.ones_like(cells), cells, length)
-        else:  # which fails on a label that is no class, where the above would pass over it
+        else:
             counts = ops.bincount(cells, minlength=length)
         counts = ops.reshape(counts, (self.num_classes + 1, self.num_classes))[: self.num_classes]
         self.matrix.assign_add(ops.cast(counts, self.matrix.dtype))
@@ -66,17 +71,22 @@ class MeanLoss(keras.metrics.Metric):
     Args:
         loss: what is averaged.
         name: of the figure.
+
+    Attributes:
+        counted: whether anything was ever added.
     """
 
     def __init__(self, loss: SegmentationLoss, *, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.loss = loss
+        self.counted = False
         terms = (len(loss.coefficients),)
         self.sums = self.add_variable(terms, "zeros", dtype="float32", name="sums")
         self.sizes = self.add_variable(terms, "zeros", dtype="float32", name="sizes")
 
     def update_state(self, sums: KerasTensor, sizes: KerasTensor, sample_weight: None = None) -> None:
         """Adds a batch's, see `SegmentationLoss`."""
+        self.counted = True
         self.sums.assign_add(sums)
         self.sizes.assign_add(sizes)
 

@@ -13,6 +13,11 @@ else:
     tf = None
 
 
+def in_sync() -> int:
+    """How many replicas there are."""
+    return tf.distribute.get_strategy().num_replicas_in_sync if tf else 1
+
+
 def total(values: Any) -> Any:
     """The sums over all replicas of a structure of tensors, where each replica holds its own part."""
     context = tf and tf.distribute.get_replica_context()

@@ -132,7 +132,19 @@ def test_none_is_null_on_the_command_line():
         ({"train": {"precision": "float16"}}, "is one of float32, mixed_float16, mixed_bfloat16, auto"),
         ({"train": {"save_every": 0}}, "it is a number of steps, such as 500, or of minutes"),
         ({"train": {"save_every": True}}, "it is a number of steps, such as 500, or of minutes"),
-        ({"loss": {"weights": {"tpo": 1}}}, "Setting loss.weights.tpo is one of top, bottom. Received: 'tpo'"),
+        ({"loss": {"weights": {"tpo": 1}}}, "Setting loss.weights.tpo is one of top, bottom, single. Received: 'tpo'"),
+        (
+            {"loss": {"weights": {"top": 0}}, "model": {"bottom": None}},
+            "There is no output for setting loss.weights of that name. Valid: single. Received: 'top'",
+        ),
+        (
+            {"loss": {"weights": {"single": 1}}},
+            "There is no output for setting loss.weights of that name. Valid: top, bottom. Received: 'single'",
+        ),
+        (
+            {"loss": {"weights": {"top": 0, "bottom": 0}}},
+            "Setting loss.weights must not be all 0, or nothing is learnt. Received: {'top': 0.0, 'bottom': 0.0}",
+        ),
         ({"data": {"scale": [1]}}, "Setting data.scale.1: Field required. Received: [1]"),
         ({"data": {"name": {"a": "b"}}}, "Setting data.name: Input should be a valid string. Received: {'a': 'b'}"),
         ({"model": {"top": 5}}, "Setting model.top"),

@@ -260,6 +260,9 @@ def test_any_loss_of_keras_can_be_averaged_over_images():
         (lambda: Sum([Dice()], [1, 2]), r"one coefficient a loss. Received: .*coefficients=\[1, 2\]"),
         (lambda: Sum([], []), "A sum needs losses, .* Received: losses=\\[\\]"),
         (lambda: Sum([keras.losses.Dice()], [1]), "Wrap others in `Averaged`. Received: <LossFunctionWrapper"),
+        (lambda: CrossEntropy([0, 0]), "Class weights must not all be 0, or nothing is learnt"),
+        (lambda: Sum([CrossEntropy(), Dice()], [0, 0]), "one of them other than 0"),
+        (lambda: Sum([CrossEntropy()], [math.nan]), "must be finite"),
     ],
 )
 def test_what_is_refused(make, message):

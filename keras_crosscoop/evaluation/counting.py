@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_crosscoop.evaluation.boundaries import boundary_matches
 from keras_crosscoop.evaluation.inference import Inference, with_ensemble
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import VOID, check_labels
 
 BINS = 15  # of confidence, of equal width (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)
 CERTAIN = 2**24  # what confidence 1 counts as: sums of integers are the same in any order
@@ -59,8 +59,12 @@ def segmented(inference: Inference, image: np.ndarray, labels: np.ndarray) -> tu
 
     Returns:
         The class ids, and the first three fields of `Counts`.
+
+    Raises:
+        InputError: a label is no class of the model's.
     """
     model = inference.model
+    check_labels(labels[None], model.num_classes, image[None])
     count = _counter(len(model.sides), model.num_classes)
     maps, bins, counted, row = [], [], [], 0
     for strip in inference.strips(image):

@@ -8,6 +8,7 @@ Reference: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, s
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import keras
 import tensorflow as tf
@@ -30,9 +31,10 @@ def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Callable[[tf.Tens
     backbones = [operation for operation in model.operations if isinstance(operation, keras.Model)]
     nodes = [backbone._inbound_nodes[0] for backbone in backbones]  # where the model calls them
     padded = nodes[0].input_tensors[0]  # which all of them read
-    stem = keras.Model(model.input, padded)
-    head = keras.Model([model.input, padded, *(tap for node in nodes for tap in node.output_tensors)], model.output)
-    runs = [[_recomputed(segment) for segment in segments(backbone, at_least)] for backbone in backbones]
+    with _graph_kept(model):
+        stem = keras.Model(model.input, padded)
+        head = keras.Model([model.input, padded, *(tap for node in nodes for tap in node.output_tensors)], model.output)
+        runs = [[_recomputed(segment) for segment in segments(backbone, at_least)] for backbone in backbones]
 
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.convert_to_tensor(images)
@@ -41,6 +43,25 @@ def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Callable[[tf.Tens
         return head([images, x, *taps], training=True)
 
     return call
+
+
+@contextmanager
+def _graph_kept(model: keras.Model) -> Iterator[None]:
+    """Leaves the model's graph as it is, where models are made that begin amid it.
+
+    Keras notes their calls down in the layers as well, which would add up, and leave no layer one output.
+    """
+    graphs = [model, *(layer for layer in model._flatten_layers() if isinstance(layer, keras.Model))]
+    inputs = [(tensor, tensor._keras_history) for graph in graphs for tensor in graph.inputs]
+    calls = [(op._inbound_nodes, op._outbound_nodes) for graph in graphs for op in (graph, *graph.operations)]
+    counts = [(nodes, len(nodes)) for of_operation in calls for nodes in of_operation]
+    try:
+        yield
+    finally:
+        for nodes, count in counts:
+            del nodes[count:]
+        for tensor, history in inputs:
+            tensor._keras_history = history
 
 
 def segments(backbone: keras.Model, at_least: int = SEGMENT) -> list[keras.Model]:

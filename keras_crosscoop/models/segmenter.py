@@ -1,6 +1,7 @@
 """What every network of this package is: a Keras model of one image, several outputs and one label map."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,12 @@ from keras import KerasTensor, ops
 from keras_crosscoop import precision, replicas
 from keras_crosscoop.errors import InputError, unknown
 from keras_crosscoop.images import ImageLike, as_rgb
-from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
+from keras_crosscoop.labels import are_labels, check_labels
+from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss, pixel_weights
 from keras_crosscoop.metrics import Confusion, MeanLoss
+from keras_crosscoop.models import compiling
+from keras_crosscoop.models.batch_parts import in_parts, whole_batch
+from keras_crosscoop.models.compiling import ExtraMetric
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
@@ -32,6 +37,7 @@ _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
 class _Figures:
     losses: tuple[MeanLoss, ...]  # none before `compile`
     confusions: tuple[Confusion, ...]
+    extra: tuple[ExtraMetric, ...] = ()
 
 
 class Segmenter(keras.Model):
@@ -89,13 +95,16 @@ class Segmenter(keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Everything that `evaluate` reports."""
-        return [*([self._loss_tracker] if self.compiled else []), *self._figures.losses, *self._figures.confusions]
+        extra = (each.metric for each in self._figures.extra)
+        losses = [self._loss_tracker] if self.compiled else []
+        return [*losses, *self._figures.losses, *self._figures.confusions, *extra]
 
     def compile(
         self,
         optimizer: Any = "sgd",
         loss: keras.losses.Loss | None = None,
         loss_weights: Mapping[str, float] | None = None,
+        metrics: Any = None,
         *,
         accumulation_steps: int = 1,
         remat: bool = False,
@@ -109,19 +118,24 @@ class Segmenter(keras.Model):
                 sum gradients over devices again.
             loss: of one output, a scalar; cross-entropy over valid pixels by default.
             loss_weights: how much the loss of each of `sides` counts in the sum; 1 by default, as in the paper.
+            metrics: further ones of outputs, measured on validation data beside the built-in ones, and reported as
+                "{output}_{name}": `{"ensemble": [keras.metrics.SparseTopKCategoricalAccuracy(2)]}`. They get labels
+                `(B, H, W)`, logits `(B, H, W, C)` (probabilities of the ensemble), and weights of 0 for void pixels.
             accumulation_steps: parts that a batch goes through the network in, one after another, for one step: less
                 memory, and the same step but for batch normalisation, which sees parts. TensorFlow only.
             remat: whether the backward pass computes the backbones' activations again instead of keeping them: less
                 memory, more time, the same step. TensorFlow only.
             jit_compile: whether XLA compiles the steps; by default on JAX alone, where they crawl without it.
-            **kwargs: as in `keras.Model.compile`; metrics are built in.
+            **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            InputError: `loss_weights` names an output that the model does not have, or TensorFlow is missing.
+            InputError: `loss_weights` or `metrics` name an output that the model does not have, or are of another kind
+                than above; an argument of Keras's has no meaning here; or TensorFlow is missing.
         """
-        loss_weights = {**dict.fromkeys(self.sides, 1.0), **(loss_weights or {})}
-        if strange := loss_weights.keys() - set(self.sides):
-            raise unknown("output to weigh the loss of", min(strange), self.sides)
+        if kwargs.get("weighted_metrics"):
+            raise InputError("All `metrics` are told which pixels are void. Give `metrics`. Received: weighted_metrics")
+        loss_weights = compiling.loss_weights(loss_weights, self.sides)
+        extra = compiling.extra_metrics(metrics, self.output_choices)
         if (accumulation_steps > 1 or remat) and not _ON_TENSORFLOW:
             raise InputError(
                 "Gradients are accumulated and activations recomputed on TensorFlow alone. Unset KERAS_BACKEND. "
@@ -135,8 +149,20 @@ class Segmenter(keras.Model):
         self.loss_weights = loss_weights
         self.accumulation_steps = accumulation_steps
         self.remat = remat
+        if remat:
+            self._recomputed = recomputed(self)
         losses = (MeanLoss(self.loss, name=f"{side}_loss") for side in self.sides)
-        self._figures = _Figures(tuple(losses), self._figures.confusions)
+        self._figures = _Figures(tuple(losses), self._figures.confusions, extra)
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`, but for `class_weight`: classes are weighed by the loss."""
+        compiling.refuse_class_weight(keras.Model.fit, self, *args, **kwargs)
+        return super().fit(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.train_on_batch`, but for `class_weight`: classes are weighed by the loss."""
+        compiling.refuse_class_weight(keras.Model.train_on_batch, self, *args, **kwargs)
+        return super().train_on_batch(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -152,9 +178,13 @@ class Segmenter(keras.Model):
         """What `compile` was given, for a `.keras` file, but for what saves memory or time on one machine alone."""
         config = super().get_compile_config()  # empty before `compile`
         config.pop("jit_compile", None)  # of this machine and backend: the file may be opened on another
+        metrics: dict[str, list] = {}
+        for output, metric in self._figures.extra:
+            metrics.setdefault(output, []).append(keras.saving.serialize_keras_object(metric))
         return config and config | {
             "loss": keras.saving.serialize_keras_object(self.loss),
             "loss_weights": dict(self.loss_weights),
+            "metrics": metrics or None,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -169,11 +199,38 @@ class Segmenter(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> KerasTensor:
-        """The paper's loss (section 3.3): the sum of both outputs' losses on the same labels `(B, H, W)`."""
-        sizes = self.loss.sizes(y)
-        sums = [self.loss.sums(y, y_pred[side]) for side in self.sides]
-        self._count_losses(sums, sizes)
-        return self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
+        """The paper's loss (section 3.3): the sum of both outputs' losses on the same labels.
+
+        Training, evaluation and all backends take the loss from here; a subclass may add to it, or replace it. It is
+        the mean over the images that are given. A step that computes its batch in parts (on several devices, or one
+        after another) takes the mean of what this gives for each. As all parts divide by the same `sizes` then, that
+        is the mean over all valid pixels of the whole batch, however they are shared out.
+
+        Args:
+            x: images, of which nothing is read.
+            y: labels, integers `(B, H, W)`; 255 is void.
+            y_pred: logits of each of `sides`, `(B, H, W, C)`.
+            sample_weight: what losses of images, `(B,)`, or pixels, `(B, H, W)`, are multiplied by, as in Keras.
+            training: whether gradients are taken of it.
+
+        Raises:
+            InputError: labels or weights have another shape or type, or a label is no class; see `check_labels`.
+        """
+        labels = check_labels(y, self.num_classes, y_pred[self.sides[0]])
+        weights = pixel_weights(sample_weight, labels)
+        whole = whole_batch()
+        sizes = self.loss.sizes(labels) if whole is None else whole.sizes
+        sums = [self.loss.sums(labels, y_pred[side], weights) for side in self.sides]
+        if whole is None:
+            self._count_losses(sums, sizes)
+        else:
+            whole.sums = sums
+        loss = self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
+        for of_layer in self.losses:  # regularisation
+            loss = loss + ops.cast(ops.sum(of_layer), "float32")
+        if not _ON_TENSORFLOW or self.jit_compile:  # what is compiled cannot raise
+            loss = ops.where(are_labels(labels, self.num_classes), loss, math.nan)
+        return loss
 
     def _sum_losses(self, losses: Iterable[KerasTensor]) -> KerasTensor:
         return sum(self.loss_weights[side] * loss for side, loss in zip(self.sides, losses, strict=True))
@@ -182,24 +239,42 @@ class Segmenter(keras.Model):
         for figure, of_side in zip(self._figures.losses, sums, strict=True):
             figure.update_state(of_side, sizes)
 
+    @property
+    def _loss_is_the_sides(self) -> bool:
+        """Whether the loss is that of the outputs, and nothing that a subclass or a layer adds."""
+        return getattr(self.compute_loss, "__func__", None) is Segmenter.compute_loss and not self.losses
+
     def mean_losses(self) -> dict[str, KerasTensor]:
-        """Of all batches since `reset_metrics`: `loss` and, for each output, `{output}_loss`."""
+        """Of all batches since `reset_metrics`: `loss` and, for each output, `{output}_loss`.
+
+        Losses of outputs are means over all valid pixels. `loss` is their sum; where a subclass or a layer adds to it,
+        the mean over the batches. A subclass that computes its loss without this class's reports no others.
+        """
         losses = {figure.name: figure.result() for figure in self._figures.losses}
-        return {"loss": self._sum_losses(losses.values()), **losses}
+        if self._loss_is_the_sides:
+            return {"loss": self._sum_losses(losses.values()), **losses}
+        counted = all(figure.counted for figure in self._figures.losses)
+        return {"loss": self._loss_tracker.result(), **(losses if counted else {})}
 
     def get_metrics_result(self) -> dict[str, KerasTensor]:
         """All figures of the batches since `reset_metrics`."""
         figures = self.mean_losses()
         for confusion in self._figures.confusions:
             figures |= confusion.result()
-        return figures
+        return figures | {extra.name: extra.metric.result() for extra in self._figures.extra}
 
     def compute_metrics(
         self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None
     ) -> dict[str, KerasTensor]:
-        """Counts the pixels of a batch into every output's confusion matrix, and gives all figures so far."""
+        """Counts the pixels of a batch into every output's confusion matrix, and gives all figures so far.
+
+        As Keras's metrics, these know nothing of sample weights.
+        """
         for confusion in self._figures.confusions:
             confusion.update_state(y, ops.argmax(self.scores(y_pred, confusion.name), axis=-1))
+        if self._figures.extra:
+            labels = check_labels(y, self.num_classes, y_pred[self.sides[0]])
+            compiling.update_metrics(self._figures.extra, labels, lambda output: self._predictions(y_pred, output))
         return self.get_metrics_result()
 
     def scores(self, logits: dict[str, KerasTensor], output: str) -> KerasTensor:
@@ -212,6 +287,11 @@ class Segmenter(keras.Model):
         """Of all classes, what `scores` of an output come to: `(..., C)` alike."""
         return scores / len(self.sides) if output == ENSEMBLE else ops.softmax(scores, axis=-1)
 
+    def _predictions(self, logits: dict[str, KerasTensor], output: str) -> KerasTensor:
+        """Logits of a network, or probabilities of the ensemble: `(B, H, W, C)`."""
+        scores = self.scores(logits, output)
+        return self.probabilities(scores, output) if output == ENSEMBLE else scores
+
     if _ON_TENSORFLOW:
 
         def train_step(self, data: Any) -> dict[str, KerasTensor]:
@@ -220,32 +300,53 @@ class Segmenter(keras.Model):
             The loss is the mean over the pixels of the whole batch, wherever they are. Unlike Keras's own step, which
             other backends take, it measures no classes: on augmented crops that tells little and takes time.
             """
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-            sizes = replicas.total(self.loss.sizes(y))
-            nothing = [ops.zeros_like(sizes) for _ in self.sides], [ops.zeros_like(w) for w in self.trainable_variables]
-            gradients = accumulate(partial(self._gradients, sizes=sizes), (x, y), self.accumulation_steps, nothing)
-            sums, gradients = replicas.total(gradients)
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            parts = replicas.in_sync() * self.accumulation_steps
+            sizes = replicas.total(self.loss.sizes(check_labels(y, self.num_classes)))
+            no_sums = [ops.zeros_like(sizes) for _ in self.sides]
+            nothing = no_sums, ops.zeros(()), [ops.zeros_like(weight) for weight in self.trainable_variables]
+            tensors = (x, y) if sample_weight is None else (x, y, sample_weight)
+            gradients = partial(self._gradients, parts=parts, no_sums=no_sums)
+            with in_parts(sizes / parts) as whole:
+                of_parts = accumulate(gradients, tensors, self.accumulation_steps, nothing)
+            sums, loss, gradients = replicas.total(of_parts)
             self.optimizer.apply(gradients, self.trainable_variables)
-            self._count_losses(sums, sizes)
+            if whole.sums is not None:
+                self._count_losses(sums, sizes)
+            self._track_loss(loss, y)
             return replicas.as_keras_reduces(self.mean_losses())
 
-        def _gradients(self, x: KerasTensor, y: KerasTensor, *, sizes: KerasTensor) -> tuple:
-            """What images add to each output's loss, before division by `sizes`, and to the gradients."""
+        def _gradients(
+            self,
+            x: KerasTensor,
+            y: KerasTensor,
+            sample_weight: KerasTensor | None = None,
+            *,
+            parts: int,
+            no_sums: list[KerasTensor],
+        ) -> tuple:
+            """What one of so many parts of a batch adds to each output's sums, to the loss, and to the gradients."""
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
-                y_pred = recomputed(self)(x) if self.remat else self(x, training=True)
-                sums = [self.loss.sums(y, y_pred[side]) for side in self.sides]
-                loss = self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
+                y_pred = self._recomputed(x) if self.remat else self(x, training=True)
+                loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True) / parts
                 scaled_loss = self.optimizer.scale_loss(loss)
-            return sums, tape.gradient(scaled_loss, self.trainable_variables)
+            sums = whole_batch().sums
+            gradients = tape.gradient(scaled_loss, self.trainable_variables)
+            return no_sums if sums is None else sums, loss, gradients
+
+        def _track_loss(self, loss: KerasTensor, y: KerasTensor) -> None:
+            if not self._loss_is_the_sides:  # or it follows from what is counted
+                self._loss_tracker.update_state(loss, sample_weight=ops.shape(y)[0])
 
         def test_step(self, data: Any) -> dict[str, KerasTensor]:
             """Measures a batch; on each replica, its part of it."""
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             y_pred = self(x, training=False)
-            self.compute_loss(x, y, y_pred, training=False)
-            return replicas.as_keras_reduces(self.compute_metrics(x, y, y_pred))
+            loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+            self._track_loss(loss, y)
+            return replicas.as_keras_reduces(self.compute_metrics(x, y, y_pred, sample_weight))
 
         def make_test_function(self, force: bool = False) -> Any:
             """As Keras's, but never by XLA, which has no kernel for confusion matrices."""
