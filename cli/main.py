@@ -3,6 +3,7 @@
 import errno
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 from crosscoop_tf.ablate import ablate
@@ -76,6 +77,8 @@ def main() -> None:
                 sys.exit(_complain(str(error)))
             case OSError(errno=errno.ENOSPC):
                 sys.exit(_complain(f"The disk is full. Make room, then try again. Received: {error.filename}"))
+            case OSError(filename=str() | Path() as file) if error.strerror:  # it went, or may not be used
+                sys.exit(_complain(f"A file or folder cannot be used ({error.strerror}). Received: {file}"))
         raise
 
 

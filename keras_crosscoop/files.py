@@ -115,3 +115,9 @@ def require_room(folder: Path, size: int) -> None:
     """
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def remedy(error: Exception) -> str:
+    """What to do about an error of writing a file, as the beginning of a sentence."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+    return "Make room" if full else "Mend that"

@@ -4,12 +4,14 @@ import json
 import math
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from zipfile import BadZipFile
 
 import keras
+from pydantic import Field, RootModel
 
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
@@ -18,6 +20,7 @@ from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.weights import Report, load_hdf5
+from keras_crosscoop.structures import read_json
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
     from keras_crosscoop.data import Dataset
@@ -75,15 +78,25 @@ class Run:
             found = folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise InputError(f"A run needs a new or empty folder. Name another with --output. Received: {folder}")
-            (folder / "config.yaml").write_text(config.dump(settings), encoding="utf-8")
-            colours = {
-                name: f"#{bytes(colour).hex()}" for name, colour in zip(dataset.classes, dataset.palette, strict=True)
-            }
-            (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
+                raise _in_use(folder)
+            run = cls(folder, settings, dataset.classes, dataset.palette, own_folder=not found)
+            (folder / "config.yaml").touch(exist_ok=False)
+        except FileExistsError as error:  # it is a file, or another process begins a run there at the same moment
+            raise _in_use(folder) from error
         except OSError as error:
-            raise InputError(f"The run's folder cannot be written ({error.strerror}). Received: {folder}") from error
-        return cls(folder, settings, dataset.classes, dataset.palette, own_folder=not found)
+            raise _unwritten(folder, error) from error
+        try:
+            run._describe()
+        except OSError as error:
+            run.discard()
+            raise _unwritten(folder, error) from error
+        return run
+
+    def _describe(self) -> None:
+        """Writes settings and classes."""
+        (self.folder / "config.yaml").write_text(config.dump(self.settings), encoding="utf-8")
+        colours = {name: f"#{bytes(colour).hex()}" for name, colour in zip(self.classes, self.palette, strict=True)}
+        (self.folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -98,14 +111,17 @@ class Run:
             raise InputError(
                 f"This is no run: it holds no config.yaml. Name a folder that fit wrote. Received: {folder}"
             )
-        settings = config.settings(config.read(folder / "config.yaml"))
+        content = config.read(folder / "config.yaml")
         try:
-            colours = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
-            palette = tuple(tuple(bytes.fromhex(colour[1:])) for colour in colours.values())
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            settings = config.settings(content)
+        except InputError as error:
             raise InputError(
-                f"The run's classes cannot be read ({error}). Received: {folder / 'classes.json'}"
+                f"The run's config.yaml was edited, or another version wrote it. {error} in {folder}"
             ) from error
+        colours = read_json(
+            folder / "classes.json", _Classes, "The run's classes", 'Mend the file: "name": "#rrggbb", in order of ids.'
+        ).root
+        palette = tuple(tuple(bytes.fromhex(colour[1:])) for colour in colours.values())
         return cls(folder, settings, tuple(colours), palette)
 
     def check_classes(self, dataset: "Dataset") -> None:
@@ -123,10 +139,11 @@ class Run:
 
     def discard(self) -> None:
         """Removes all that the run has written: the folder too, but not one that the user had made for it."""
-        for path in self.folder.iterdir():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         if self.own_folder:
-            self.folder.rmdir()
+            with suppress(OSError):  # somebody removed it, or put something into it
+                self.folder.rmdir()
 
     def save_weights(self, model: Segmenter) -> None:
         """Writes the model's weights, without optimizer, whole or not at all.
@@ -145,8 +162,21 @@ class Run:
             InputError: there are no weights yet, they do not fit the model, or cannot be read.
         """
         if not self.weights.is_file():
-            raise InputError(f"The run has no weights: no epoch was validated. Train again. Received: {self.folder}")
+            raise InputError(self._without_weights())
         return load_hdf5(model, self.weights, partial=partial)
+
+    def _without_weights(self) -> str:
+        try:
+            with self.history.open(encoding="utf-8", errors="replace") as file:
+                validated = "val_" in file.readline()
+        except OSError:
+            validated = False
+        if validated:
+            return f"The run's weights are gone. Put {self.weights.name} back, or train again. Received: {self.folder}"
+        return (
+            "The run has no weights yet: no epoch was validated. Go on by "
+            f"`crosscoop-tf fit --resume {self.folder}`. Received: {self.folder}"
+        )
 
     def load(self) -> Segmenter:
         """The trained model.
@@ -157,6 +187,20 @@ class Run:
         model = build(self.settings.model, len(self.classes), pretrained=False)
         self.load_weights(model)
         return model
+
+
+class _Classes(RootModel):
+    """The colour of each class, by its name, in the order of ids."""
+
+    root: Annotated[dict[str, Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]], Field(min_length=1)]
+
+
+def _unwritten(folder: Path, error: OSError) -> InputError:
+    return InputError(f"The run's folder cannot be written ({error.strerror}). Received: {folder}")
+
+
+def _in_use(folder: Path) -> InputError:
+    return InputError(f"A run needs a new or empty folder. Name another with --output. Received: {folder}")
 
 
 def _graph(model: Segmenter) -> keras.Model:

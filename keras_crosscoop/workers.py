@@ -1,4 +1,4 @@
-"""Processes of this package's own: how one is started, how it replies, by lines of JSON, and how they take turns."""
+"""Processes of this package's own: how one is started, and how it replies, by lines of JSON."""
 
 import json
 import os
@@ -7,11 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # on Windows
-    fcntl = None
 
 
 def started(program: str, errors: Path, environment: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
@@ -46,22 +41,3 @@ def replier() -> Callable[..., None]:
         replies.flush()
 
     return reply
-
-
-def lock(file: int, *, wait: bool) -> bool:
-    """Has an open file for this process alone until it is closed or the process ends; not on Windows.
-
-    Args:
-        file: its descriptor.
-        wait: for a process that has it.
-
-    Returns:
-        Whether it has it.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

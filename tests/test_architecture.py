@@ -13,7 +13,7 @@ LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
 LEAVES = {
-    *("errors", "labels", "images", "files", "signals", "workers"),
+    *("errors", "labels", "images", "files", "locks", "signals", "structures", "workers"),
     *("atrous", "normalization", "layers", "losses", "metrics", "precision", "replicas"),
 }
 BELOW = LEAVES | {"models", "data"}

@@ -197,8 +197,16 @@ def test_a_folder_without_config_is_no_run(tmp_path):
 
 
 def test_a_run_without_weights_says_so(damaged):
+    """And how to get them: they may have been removed since."""
     (damaged / "best.weights.h5").unlink()
-    assert refused(keras_crosscoop.load, damaged).startswith("The run has no weights")
+    (damaged / "history.csv").write_text("epoch,learning_rate,loss\n1,0.1,0.7\n")
+    assert refused(keras_crosscoop.load, damaged) == (
+        "The run has no weights yet: no epoch was validated. Go on by "
+        f"`crosscoop-tf fit --resume {damaged}`. Received: {damaged}"
+    )
+    (damaged / "history.csv").write_text("epoch,learning_rate,loss,val_loss\n1,0.1,0.7,0.6\n")
+    message = refused(keras_crosscoop.load, damaged)
+    assert message == f"The run's weights are gone. Put best.weights.h5 back, or train again. Received: {damaged}"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])

@@ -1,7 +1,6 @@
 """The whole comparison: every row trained and measured under identical conditions, then told."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +15,11 @@ from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.files import make_folder, written
+from keras_crosscoop.locks import locked
 from keras_crosscoop.runs import build
 from keras_crosscoop.training import parts
-from keras_crosscoop.workers import lock
+
+_BUSY = "Another ablation is at work in the folder. Wait for it, or name another with --output."
 
 
 class Ablation(NamedTuple):
@@ -103,7 +104,7 @@ def ablate(
         for row in (ROWS["single_top"], ROWS["single_bottom"]):  # now, rather than when it is their turn
             build(row.settings(settings, 0).model, len(data.classes))
     _begin(ablation)
-    with _alone(folder):
+    with locked(folder, _BUSY):
         jobs = ablation.jobs()
         for job in jobs:
             watch(job.name, "waiting", 0, 1)
@@ -126,18 +127,6 @@ def _check(settings: Settings) -> None:
             "The rows of an ablation have different networks, which must all begin alike: with weights of backbones. "
             f"Leave out train.init. Received: {settings.train.init}"
         )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Within it, no other ablation is at work in the folder."""
-    with (folder / "config.yaml").open("rb") as file:
-        if not lock(file.fileno(), wait=False):
-            raise InputError(
-                "Another ablation is at work in the folder. Wait for it, or name another with --output. "
-                f"Received: {folder}"
-            )
-        yield
 
 
 def _begin(ablation: Ablation) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.files import remedy, written
 from keras_crosscoop.training.state import State
 
 _KEPT = 2  # the last one, and the one before should that be damaged
@@ -64,8 +64,8 @@ class Checkpoints:
         except OSError as error:
             last = next(iter(self.files), None)
             raise InputError(
-                f"The checkpoint of step {state.steps} cannot be written ({error.strerror or error}). Make room, then "
-                f"go on by `crosscoop-tf fit --resume {self.folder.parent}`"
+                f"The checkpoint of step {state.steps} cannot be written ({error.strerror or error}). {remedy(error)}, "
+                f"then go on by `crosscoop-tf fit --resume {self.folder.parent}`"
                 f"{f', from step {int(last.stem)}' if last else ', from the start'}. Received: {path}"
             ) from error
         until_now = [file for file in self.files if int(file.stem) <= state.steps]

@@ -1,10 +1,9 @@
 """Training, from settings to a run folder."""
 
-import errno
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +14,13 @@ from keras_crosscoop.config import Settings, Train
 from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
 from keras_crosscoop.devices import fastest_precision
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.locks import locked
 from keras_crosscoop.losses import SegmentationLoss
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import parts
 from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
 from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.disk import disk_errors
 from keras_crosscoop.training.loop import train
 from keras_crosscoop.training.saving import Saver
 from keras_crosscoop.training.strategy import is_chief, lost_machines, strategy
@@ -48,7 +49,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
             run = Run.create(folder, settings, data)
         else:
             run = Run(folder, settings, data.classes, data.palette, writes=False)
-        with _discarded_if_useless(run):
+        with _alone(run), _discarded_if_useless(run), disk_errors(run):
             _train(run, data, loss, callbacks)
     return run
 
@@ -57,7 +58,8 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
     """Goes on with a run from its last checkpoint, or from the start if there is none, to the same end.
 
     Raises:
-        InputError: as of `fit`; or this is no run, or its data set is not the one it was trained on.
+        InputError: as of `fit`; or this is no run, its data set is not the one it was trained on, or another process
+            trains it.
         Interrupted: by a signal, after a checkpoint.
     """
     _check_backend()
@@ -66,9 +68,11 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         data = _opened(run.settings)
         run.check_classes(data)
         run = replace(run, writes=is_chief())
-        if not Checkpoints(run.checkpoints).files:
-            logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
-        _train(run, data, parts.loss(run.settings, data), callbacks)
+        loss = parts.loss(run.settings, data)
+        with _alone(run), disk_errors(run):
+            if not Checkpoints(run.checkpoints).files:
+                logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
+            _train(run, data, loss, callbacks)
     return run
 
 
@@ -159,7 +163,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     )
     saver.resume()
     batches = parts.training_batches(settings, data, on_error[0], start=saver.step)
-    with _full_disk(run), saver, board, readable_errors():
+    with saver, board, readable_errors():
         train(
             model,
             iter(batches),
@@ -175,19 +179,10 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
         )
 
 
-@contextmanager
-def _full_disk(run: Run) -> Iterator[None]:
-    """Says so, and how to go on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        again = f"go on by `crosscoop-tf fit --resume {run.folder}`" if run.checkpoints.exists() else "train again"
-        raise InputError(
-            f"The run cannot be written ({error.strerror}). Make room, then {again}. "
-            f"Received: {error.filename or run.folder}"
-        ) from error
+def _alone(run: Run) -> AbstractContextManager:
+    """Within it, no other process trains the run; of several machines that do so together, the one that writes asks."""
+    busy = "Another process trains the run already. Wait for its end, or stop it."
+    return locked(run.folder, busy) if run.writes else nullcontext()
 
 
 @contextmanager

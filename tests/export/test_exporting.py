@@ -302,7 +302,10 @@ def test_options_and_classes_are_compared_first(run, data, idle, tmp_path):
 def test_a_run_without_weights(run, data):
     run.weights.unlink()
     message = refused(export, run, data, "savedmodel")
-    assert message == f"The run has no weights: no epoch was validated. Train again. Received: {run.folder}"
+    assert message == (
+        "The run has no weights yet: no epoch was validated. Go on by "
+        f"`crosscoop-tf fit --resume {run.folder}`. Received: {run.folder}"
+    )
     assert not (run.folder / "serving").exists()
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,7 +12,9 @@ import tensorflow as tf
 from helpers import refused
 
 from keras_crosscoop import config, training
+from keras_crosscoop.locks import locked
 from keras_crosscoop.runs import Run
+from keras_crosscoop.training import fitting, parts
 
 TINY = {
     "model": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None},
@@ -70,6 +73,47 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(monkeypatch, make_fold
         ["000000001.npz", "000000002.npz"] if steps == 1 else []
     )
     assert folder.exists() == (steps == 1)
+
+
+def test_a_folder_removed_while_it_trains_is_told(monkeypatch, make_folder, tmp_path):
+    def remove(model, batches, validation, callbacks, saver, **_):
+        shutil.rmtree(tmp_path / "run")
+        saver.save()
+
+    monkeypatch.setattr(fitting, "train", remove)
+    message = refused(training.fit, settings_of(make_folder()), tmp_path / "run")
+    assert message.startswith("The run's folder is gone: it was removed or renamed while the run trained.")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_is_still_full_is_told(monkeypatch, make_folder, tmp_path):
+    """Also by TensorFlow, whose error the writer of TensorBoard's files raises."""
+
+    def fill(folder):
+        file = f"{folder}/events.out.tfevents.1.host.2.0.v2"
+        raise tf.errors.ResourceExhaustedError(None, None, f"{file}; No space left on device\n\tCould not flush.")
+
+    data = make_folder({"train": 8, "val": 2}, (40, 48))
+    run = Run.create(tmp_path / "run", settings_of(data), parts.data(settings_of(data)))
+    monkeypatch.setattr(tf.summary, "create_file_writer", fill)
+    message = refused(training.resume, run.folder)
+    assert message == (
+        "The run cannot be written (No space left on device). Make room, then train again. "
+        f"Received: {run.folder}/tensorboard/events.out.tfevents.1.host.2.0.v2"
+    )
+
+
+def test_a_run_that_trains_is_not_trained_twice(make_folder, tmp_path):
+    """Of several machines, those that write nothing do not ask."""
+    settings = settings_of(make_folder())
+    run = Run.create(tmp_path / "run", settings, parts.data(settings))
+    before = sorted(run.folder.rglob("*"))
+    with locked(run.folder, ""):
+        message = refused(training.resume, run.folder)
+        with fitting._alone(replace(run, writes=False)):
+            pass
+    assert message == (f"Another process trains the run already. Wait for its end, or stop it. Received: {run.folder}")
+    assert sorted(run.folder.rglob("*")) == before
 
 
 def test_xla_is_not_deterministic(make_folder, tmp_path):
