@@ -17,6 +17,7 @@ from crosscoop_tf.info import info
 from crosscoop_tf.predict import predict
 from crosscoop_tf.report import report
 from crosscoop_tf.summary import summary
+from crosscoop_tf.terminal import lasting_streams
 
 
 @click.group(
@@ -41,8 +42,8 @@ def commands(context: click.Context) -> None:
     crosscoop-tf summary --config voc2012                     parameters, operations and memory, by parts
     crosscoop-tf data check cityscapes --data-dir DIR         find out now what would end a night of training
 
-    Exit codes: 0 done; 1 the work found failures, and lists them; 2 bad input, explained in one line; 130 or 143
-    stopped by Ctrl-C or SIGTERM, training saved.
+    Exit codes: 0 done; 1 the work found failures, and lists them; 2 bad input, explained in one line; 129, 130
+    or 143 stopped by a closed terminal (SIGHUP), Ctrl-C or SIGTERM, training saved.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -54,6 +55,11 @@ for command in (fit, evaluate, predict, report, export, benchmark, ablate, summa
 
 def main() -> None:
     """Runs the command line; what the user can mend is told in one line."""
+    with lasting_streams():
+        _run()
+
+
+def _run() -> None:
     try:
         commands(prog_name="crosscoop-tf", standalone_mode=False)
     except click.UsageError as error:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_crosscoop.errors import Interrupted
-from keras_crosscoop.signals import Signals
+from keras_crosscoop.signals import Signals, handle, restore
 from keras_crosscoop.workers import started
 
 _PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
@@ -43,7 +43,7 @@ Watch = Callable[[str, str, int, int], object]  # (job, what is done, how much o
 def run_jobs(jobs: Iterable[Job], at_once: int, watch: Watch) -> dict[str, str]:
     """Does jobs, so many at a time, each on a GPU of its own where there are some, and in its share of the CPUs.
 
-    SIGTERM and Ctrl-C let the jobs save what they have; a later one does not wait for it.
+    SIGTERM, SIGHUP and Ctrl-C let the jobs save what they have; a later one does not wait for it.
 
     Returns:
         Why some failed, by their names; the others are done.
@@ -167,12 +167,11 @@ class _Running:
             for process in [*self.processes]:
                 process.kill() if at_once else _ask_to_end(process)
 
-        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = handle(end)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore(before)
 
     def check(self, lost: Iterable[str]) -> None:
         """Raises what a signal asked for; some jobs did not save."""

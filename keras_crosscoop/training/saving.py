@@ -3,7 +3,6 @@
 import logging
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.signals import Signals
+from keras_crosscoop.signals import Signals, handle, restore
 from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State, assign, sums, values, variables
@@ -21,14 +20,13 @@ from keras_crosscoop.training.strategy import on_any_machine
 
 _log = logging.getLogger(__name__)
 _NAMED = 32  # files, at most, in an error
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and what batch systems and clouds send before they kill
 
 
 class Saver(keras.callbacks.Callback):
     """Keeps the checkpoints of a training, for which it must be the last of its callbacks.
 
-    Within `with saver:` SIGTERM and Ctrl-C end the training only after the step, with a checkpoint, unless it runs in a
-    thread of its own, which signals do not reach. A later one ends it at once.
+    Within `with saver:` SIGTERM, SIGHUP and Ctrl-C end the training only after the step, with a checkpoint, unless it
+    runs in a thread of its own, which signals do not reach. A later one ends it at once.
 
     Args:
         model: what is trained, compiled.
@@ -89,11 +87,7 @@ class Saver(keras.callbacks.Callback):
 
     def __enter__(self) -> "Saver":
         """From now on signals wait for the end of a step."""
-        self._handlers = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._handlers[number] = signal.getsignal(number)
-                signal.signal(number, self._note_signal)
+        self._handlers = handle(self._note_signal)
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -102,14 +96,13 @@ class Saver(keras.callbacks.Callback):
             if kind in (None, Interrupted):
                 self.save()
         finally:
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+            restore(self._handlers)
         if kind is None:
             self._raise_signal()
 
     def _note_signal(self, number: int, _: object) -> None:
         if self._signals.came(number):
-            signal.signal(number, self._handlers[number])
+            restore({number: self._handlers[number]})
             signal.raise_signal(number)
 
     def set_model(self, model: keras.Model) -> None:

@@ -124,15 +124,16 @@ def stopped(tmp_path):
     return lambda *numbers, wait=0: threading.Thread(target=stop, args=(numbers, wait)).start()
 
 
-def test_a_signal_lets_jobs_save_and_begins_no_other(job, told, tmp_path, stopped):
-    stopped(signal.SIGTERM)
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_jobs_save_and_begins_no_other(job, told, tmp_path, stopped, number):
+    stopped(number)
+    before = signal.getsignal(number)
     with pytest.raises(Interrupted, match=r"^stopped, and saved\. Go on by the same command") as error:
         run_jobs([job("a", sleep=60), job("b")], 1, watch(told))
-    assert error.value.signal == signal.SIGTERM
+    assert error.value.signal == number
     assert (tmp_path / "a/ended").exists()
     assert not (tmp_path / "b").exists()
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 def test_a_second_signal_does_not_wait(job, told, tmp_path, stopped):

@@ -52,7 +52,14 @@ def state(folder):
     return values, list(csv.reader((folder / "history.csv").read_text().splitlines()))
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        signal.SIGTERM,
+    ],
+)
 def test_ends_as_if_nothing_had_happened(start, undisturbed, crosscoop, number):
     folder, process = start(f"stopped-{number}")
     while not list(folder.glob("checkpoints/0*.npz")):
@@ -61,8 +68,8 @@ def test_ends_as_if_nothing_had_happened(start, undisturbed, crosscoop, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     assert not (folder / "metrics.json").exists()  # it came in time
-    if number == signal.SIGTERM:
-        assert process.returncode == 143
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
         assert f"--resume {folder}" in errors.splitlines()[-1]
     code, _, _ = crosscoop("fit", "--resume", folder)
     assert code == 0

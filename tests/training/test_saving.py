@@ -136,18 +136,17 @@ def test_an_execution_of_several_steps_counts_as_these(tmp_path):
 @pytest.fixture
 def handlers():
     """Those of a shell's foreground, also where tests run in the background; they are the same afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    shells = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in shells.items()}
     yield
-    restored = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    restored = {number: signal.getsignal(number) for number in shells}
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert restored == (signal.default_int_handler, signal.SIG_DFL)
+    assert restored == shells
 
 
 @pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_waits_for_the_step(tmp_path, number):
     model = Model()
     saver = saver_of(tmp_path / "checkpoints", model)
@@ -221,6 +220,36 @@ def test_a_later_interrupt_does_not_wait(tmp_path, monkeypatch):
         run()
     assert reached == [1, 1.1, 1.9, 2.1]
     assert saved(saver) == []
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_closed_terminal_is_not_impatient(tmp_path, monkeypatch):
+    """Kernel and shells tell of it more than once."""
+    saver = saver_of(tmp_path, Model())
+
+    def run():
+        with saver:
+            train(saver, 1)
+            for now in (1, 3, 5):
+                monkeypatch.setattr("time.monotonic", lambda now=now: now)
+                os.kill(os.getpid(), signal.SIGHUP)
+            train(saver, 1)
+
+    with pytest.raises(Interrupted):
+        run()
+    assert saved(saver) == [2]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_under_nohup_a_closed_terminal_is_nothing(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    saver = saver_of(tmp_path, Model())
+    with saver:
+        os.kill(os.getpid(), signal.SIGHUP)
+        train(saver, 2)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    signal.signal(signal.SIGHUP, before)
+    assert saved(saver) == [2]
 
 
 @pytest.mark.usefixtures("handlers")
