@@ -13,14 +13,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.signals import Signals, handle, restore
-from keras_crosscoop.workers import started
+from keras_crosscoop.workers import Replies, ReplyError, started
 
 _PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
 
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before")  # TensorFlow's, on starting
+
+
+_PATIENCE = 60.0  # seconds in which a process saves that is asked to end as it does not speak as it should
+
+
+class Progress(BaseModel):
+    """A reply of `worker.main`."""
+
+    doing: str
+    done: NonNegativeInt
+    total: NonNegativeInt
+
+
+class Ended(BaseModel):
+    """Its last reply, where the job was not done."""
+
+    error: str
+    saved: bool = False
 
 
 class Job(NamedTuple):
@@ -100,6 +119,8 @@ def _run(job: Job, slots: "queue.SimpleQueue[dict[str, str]]", running: "_Runnin
     environment = slots.get()
     try:
         return running.run(job, environment, watch)
+    except ReplyError as error:
+        return str(error)
     except Exception as error:  # as of a full disk: the other jobs go on
         return f"{type(error).__name__}: {error}"
     finally:
@@ -118,7 +139,7 @@ class _Running:
 
         Raises:
             OSError: its folder or its log cannot be written.
-            ValueError: it does not speak as `worker.main` does.
+            ReplyError: it does not speak as `worker.main` does.
         """
         if self.signals.first is not None:
             return None
@@ -126,6 +147,7 @@ class _Running:
         folder.mkdir(parents=True, exist_ok=True)
         errors = folder.parent / f"{folder.name}.log"
         process = started(_PROGRAM, errors, environment)  # which Ctrl-C reaches by `end` alone
+        replies = Replies(process, Progress, Ended)
         try:
             with suppress(BrokenPipeError):  # it is dead, as its exit code tells
                 process.stdin.write(json.dumps(job.told) + "\n")
@@ -134,16 +156,17 @@ class _Running:
             if self.signals.first is not None:  # it came meanwhile
                 _ask_to_end(process)
             last = {}
-            for line in process.stdout:
-                last = json.loads(line)
+            while (reply := replies.get()) is not None:
+                last = reply
                 if "error" not in last:
                     watch(job.name, last["doing"], last["done"], last["total"])
         except Exception:
             _ask_to_end(process)
+            _end(process)
             raise
         finally:
-            process.stdout.close()
             code = process.wait()
+            replies.close()
             _ask_to_end(process)  # it is dead: this closes the pipe
             self.processes.discard(process)
         in_order = last.get("saved") or code == -signal.SIGTERM  # which it heeds before it trains, and after
@@ -178,6 +201,14 @@ class _Running:
         if self.signals.first is not None:
             but = f", but for {', '.join(lost)}" if lost else ""
             raise Interrupted(f"stopped, and saved{but}. Go on by the same command", self.signals.first)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Waits for one that was asked to end, but not for ever."""
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _ask_to_end(process: subprocess.Popen) -> None:

@@ -33,6 +33,7 @@ if job.get("how") == "error":
     say(error="There is no such file. Received: x")
 elif job.get("how") == "prints":
     print("hello", flush=True)
+    time.sleep(job.get("waits", 0))
 elif job.get("how") == "dies":
     print("Killed by a test", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -156,9 +157,17 @@ def test_what_was_not_saved_is_named(job, told, stopped):
         run_jobs([job("a", sleep=60, lost=True), job("b", sleep=60)], 2, watch(told))
 
 
+def test_a_job_that_speaks_otherwise_and_does_not_end_is_ended(job, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_PATIENCE", 0.1)
+    begin = time.monotonic()
+    failed = run_jobs([job("a", how="prints", waits=60, saves=60)], 1, watch(told))
+    assert failed == {"a": "Its process wrote what is no reply: 'hello'."}
+    assert time.monotonic() - begin < 30
+
+
 def test_a_job_that_cannot_begin_or_speaks_otherwise_has_failed(job, told, tmp_path):
     (tmp_path / "a").write_text("no folder")
     failed = run_jobs([job("a"), job("b", how="prints"), job("c")], 1, watch(told))
     assert failed["a"].startswith("FileExistsError: ")
-    assert failed["b"].startswith("JSONDecodeError: ")
+    assert failed["b"] == "Its process wrote what is no reply: 'hello'."
     assert (tmp_path / "c/done").exists()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -142,6 +143,12 @@ PROGRAMS = {
     "hangs": ("import time; time.sleep(600)", "It gave no answer for 2 seconds."),
     "dies": ("import os; os.kill(os.getpid(), 9)", "Its process ended by signal 9, as one that takes too much memory."),
     "breaks": ("import sys; print('Bad luck', file=sys.stderr); sys.exit(3)", "exit code 3. It said: Bad luck"),
+    "prints": ("input(); print('hello'); input()", "Its process wrote what is no reply: 'hello'."),
+    "speaks otherwise": ('input(); print(\'{"seconds": "x"}\'); input()', 'no reply: \'{"seconds": "x"}\'.'),
+    "is endless": ("import sys\nwhile True: sys.stdout.write('x' * 2**16)", "Its process wrote what is no reply: 'xxx"),
+    "stops amid a reply": ("print('{', end=''); import os, sys; sys.stdout.flush(); os._exit(3)", "with exit code 3."),
+    "leaves a child": ("import subprocess; subprocess.Popen(['sleep', '30'])", "Its process ended with exit code 0."),
+    "writes no text": ("import os; os.write(1, bytes(range(128, 256)) + b'\\n'); input()", "wrote what is no reply"),
     "complains": ('input(); print(\'{"error": "InputError: no"}\')', "InputError: no"),
 }
 
@@ -150,12 +157,14 @@ PROGRAMS = {
 def test_a_process_that_goes_wrong_takes_one_line_and_is_gone(kind, tmp_path, monkeypatch):
     program, message = PROGRAMS[kind]
     monkeypatch.setattr(turns, "_PROGRAM", program)
+    begin = time.monotonic()
     with Worker({}, tmp_path / "stderr", patience=2 if kind == "hangs" else 60) as worker:
         with pytest.raises(WorkerError) as error:
             worker.load()
         assert message in str(error.value)
         assert "\n" not in str(error.value)
         assert worker._process.returncode is not None
+    assert time.monotonic() - begin < 30
 
 
 def test_a_block_that_ends_leaves_no_process(tmp_path, monkeypatch):

@@ -1,18 +1,32 @@
 """Formats in processes of their own that take turns, so that a noisy machine slows all of them alike."""
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
-from keras_crosscoop.workers import started
+from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
-Reply = dict[str, Any]  # see `worker.main`
+from keras_crosscoop.workers import Replies, ReplyError, started
+
+Reply = dict[str, Any]  # a `Measured`
 
 _PROGRAM = "from keras_crosscoop.export.benchmark.worker import main; main()"
+
+
+class Measured(BaseModel):
+    """A reply of `worker.main`."""
+
+    seconds: NonNegativeFloat | None  # None of loading
+    resident: NonNegativeInt
+    memory: int
+
+
+class Failed(BaseModel):
+    """The last reply of `worker.main`, where something went wrong."""
+
+    error: str
 
 
 class WorkerError(Exception):
@@ -33,9 +47,7 @@ class Worker:
     def __init__(self, job: Mapping[str, Any], errors: Path, patience: float = 600) -> None:
         self._errors, self._patience = errors, patience
         self._process = started(_PROGRAM, errors)
-        self._replies: SimpleQueue[Reply | None] = SimpleQueue()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        self._replies = Replies(self._process, Measured, Failed)
         self._job = json.dumps(job)
 
     def __enter__(self) -> "Worker":
@@ -58,31 +70,29 @@ class Worker:
         Raises:
             WorkerError: it cannot.
         """
-        return self._answered(str(number))
+        answer = self._answered(str(number))
+        if answer["seconds"] is None:
+            self.close()
+            raise WorkerError("Its process told no time of an image.")
+        return answer
 
     def close(self) -> None:
         """Ends the process, whatever it does."""
         self._process.kill()
         self._process.wait()
-        self._listener.join()
-        self._process.stdout.close()
+        self._replies.close()
         with suppress(OSError):  # of what it did not read any more
             self._process.stdin.close()
-
-    def _listen(self) -> None:
-        for line in self._process.stdout:
-            self._replies.put(json.loads(line))
-        self._replies.put(None)
 
     def _answered(self, line: str) -> Reply:
         with suppress(OSError):  # it is dead, as the answer tells
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         try:
-            answer = self._replies.get(timeout=self._patience)
-        except Empty:
+            answer = self._replies.get(self._patience)
+        except ReplyError as error:
             self.close()
-            raise WorkerError(f"It gave no answer for {self._patience:.0f} seconds.") from None
+            raise WorkerError(str(error)) from error
         if answer is None or "error" in answer:
             self.close()
             raise WorkerError(answer["error"] if answer else self._last_words())
