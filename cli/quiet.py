@@ -21,6 +21,10 @@ class TensorFlowCommand(click.Command):
             import tensorflow  # noqa: F401
         from PIL import Image
 
+        from keras_crosscoop.resources import cores
+
+        # TensorFlow heeds the affinity of a process, but not a container's share of the time.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
         library = logging.getLogger("keras_crosscoop")
         library.setLevel(logging.INFO)
         library.addHandler(handler := logging.StreamHandler())

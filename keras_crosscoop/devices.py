@@ -1,11 +1,13 @@
 """What there is to compute on, and in which precisions."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import tensorflow as tf
+
+from keras_crosscoop.resources import cores
 
 
 class Device(NamedTuple):
@@ -30,7 +32,7 @@ def devices() -> list[Device]:
             fast = [name for name, least in (("float16", (7, 0)), ("bfloat16", (8, 0))) if capability >= least]
             description = f"{details.get('device_name', 'GPU')}, compute capability {'.'.join(map(str, capability))}"
         else:
-            fast, description = _cpu_precisions(), f"{os.cpu_count()} cores"
+            fast, description = _cpu_precisions(), _cpu_cores()
         found.append(Device(device.name.removeprefix("/physical_device:"), description, ("float32", *fast)))
     return found
 
@@ -51,6 +53,11 @@ def share_gpus() -> None:
     for gpu in tf.config.list_physical_devices("GPU"):
         with suppress(RuntimeError):  # it is in use already
             tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _cpu_cores() -> str:
+    usable, there = cores(), psutil.cpu_count() or 1
+    return f"{there} cores" if usable == there else f"{usable} of {there} cores"
 
 
 def _cpu_precisions() -> list[str]:

@@ -13,7 +13,7 @@ LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
 LEAVES = {
-    *("errors", "labels", "images", "files", "locks", "signals", "structures", "workers"),
+    *("errors", "labels", "images", "files", "locks", "resources", "signals", "structures", "workers"),
     *("atrous", "normalization", "layers", "losses", "metrics", "precision", "replicas"),
 }
 BELOW = LEAVES | {"models", "data"}
@@ -22,7 +22,7 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     "models": LEAVES,
     "data": LEAVES,
     "config": {"errors"},
-    "devices": set(),
+    "devices": {"resources"},
     "runs": BELOW | {"config"},
     "training": BELOW | {"config", "devices", "runs"},
     "evaluation": BELOW | {"config", "runs"},

@@ -16,6 +16,7 @@ import tensorflow as tf
 from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import Interrupted
+from keras_crosscoop.resources import cores
 from keras_crosscoop.signals import Signals, handle, restore
 from keras_crosscoop.workers import Replies, ReplyError, started
 
@@ -106,7 +107,7 @@ def _environments(at_once: int) -> Iterator[dict[str, str]]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = tf.config.list_physical_devices("GPU")
     names = visible.split(",") if visible else [str(number) for number in range(len(gpus))]
-    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    threads = str(max(1, cores() // at_once))
     for number in range(at_once):
         environment = {} if at_once == 1 else {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
         if gpus:

@@ -22,6 +22,7 @@ from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.resources import threads
 
 _NEEDED = ("train", "val")  # to train and to measure; the others of a data set one may do without
 
@@ -188,7 +189,7 @@ def check(
 
     different = {_key(pair): pair for of_split in pairs.values() for pair in of_split}  # splits may share some
     samples: dict[tuple[str, str], _Sample] = {}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         for key, sample in zip(different, pool.map(partial(_look, dataset), different.values()), strict=True):
             samples[key] = sample
             if progress:

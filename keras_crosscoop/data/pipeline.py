@@ -16,6 +16,7 @@ from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import image_size
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.resources import cores
 
 _PREFETCH = 4  # batches that wait for the device; AUTOTUNE would let them take half of the memory
 
@@ -174,8 +175,7 @@ def _samples_under_way() -> int:
 
     AUTOTUNE stops at one a core. Of Cityscapes, each takes some 15 MB.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores + 2, 32)
+    return min(cores() + 2, 32)
 
 
 def _check_settings(

@@ -14,6 +14,7 @@ from keras_crosscoop.errors import InputError, unknown
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB, image_size, label_size
 from keras_crosscoop.labels import NO_CLASS, VOID
+from keras_crosscoop.resources import threads
 
 Pair = tuple[Stored, Stored | None]  # an image file and its label file, if its split has labels
 
@@ -77,7 +78,7 @@ class Dataset:
                 f"Received: {split!r}."
             )
         if headers and self.check_headers:
-            with ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor(threads()) as pool:
                 for _ in pool.map(self._check, pairs):  # in order, so that the first bad file is the one named
                     pass
         return pairs

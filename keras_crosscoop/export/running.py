@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, fitted, restored
+from keras_crosscoop.resources import cores
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 (1, H, W, 3) -> classes, confidence (1, H, W)
 
@@ -68,7 +69,7 @@ def _litert(path: Path) -> Exported:
         Interpreter = tf.lite.Interpreter  # noqa: N806 - a class
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that TensorFlow's own has moved to LiteRT
-        interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+        interpreter = Interpreter(str(path), num_threads=cores())
     segment = interpreter.get_signature_runner("serving_default")
     _, height, width, _ = segment.get_input_details()["image"]["shape"].tolist()
     return Exported(lambda image: segment(image=image), (height, width))
@@ -83,7 +84,7 @@ def _onnx(path: Path) -> Exported:
         ) from error
     onnxruntime.set_default_logger_severity(3)  # errors: it warns of an attribute that TensorFlow's nearest pixel has
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count()
+    options.intra_op_num_threads = cores()
     # Else its threads go on spinning for a while after each image, and slow what else the machine does.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

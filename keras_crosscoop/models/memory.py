@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import tensorflow as tf
+
+from keras_crosscoop.resources import free_memory
 
 LARGE = 2048 * 2048  # pixels; to ask takes seconds, which smaller images are not worth
 _SCRATCH = 1.5  # times what tensors take: kernels' own (measured on whole images of 2048x1024)
@@ -13,7 +14,7 @@ _SCRATCH = 1.5  # times what tensors take: kernels' own (measured on whole image
 
 def fits(need: float) -> bool:
     """Whether so many bytes are free; of a CPU: GPUs tell when they are not."""
-    return bool(tf.config.list_logical_devices("GPU")) or need <= psutil.virtual_memory().available
+    return bool(tf.config.list_logical_devices("GPU")) or need <= free_memory()
 
 
 def needed(network: Callable[[tf.Tensor], Any], shape: tuple[int, ...]) -> float:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from keras_crosscoop.export.benchmark import contenders
+from keras_crosscoop.resources import cores
 
 QUICK = ("--images=2", "--rounds=3")
 
@@ -32,7 +33,7 @@ def test_every_format_is_measured_and_nothing_is_left(crosscoop, run, tmp_path, 
     assert not list(tmp_path.glob("crosscoop-*"))
     found = json.loads(out)
     assert (found["output"], found["size"], found["images"]) == ("ensemble", [32, 48], 2)
-    assert (found["threads"], found["failed"], found["left_out"]) == (os.cpu_count(), {}, {})
+    assert (found["threads"], found["failed"], found["left_out"]) == (cores(), {}, {})
     formats = found["formats"]
     assert list(formats) == list(contenders.FORMATS)
     assert found["together"] == [list(formats)]

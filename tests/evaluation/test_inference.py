@@ -1,7 +1,6 @@
 """Inference in windows, at scales and mirrored, against a slow and plain NumPy version; and that all ways agree."""
 
 from itertools import pairwise
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -148,10 +147,9 @@ def test_refused(model):
 def test_large_images_are_refused_before_they_fill_the_memory(model, monkeypatch):
     """Seven tensors of 2.4 and more Gbytes do not fit into one, but windows do."""
     image = np.broadcast_to(np.uint8(0), (10000, 15000, 3))
-    free = SimpleNamespace(available=10**9)
     asked = []
     monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     looking = Inference(model)
     message = refused(next, looking.strips(image))
     assert "--window" in message

@@ -92,8 +92,7 @@ def machine(monkeypatch):
             return {"seconds": 0.5, "memory": 1, "resident": GIB}
 
     monkeypatch.setattr(measuring, "Worker", FakeWorker)
-    virtual_memory = lambda: SimpleNamespace(available=state.free)  # noqa: E731
-    monkeypatch.setattr(measuring, "psutil", SimpleNamespace(virtual_memory=virtual_memory))
+    monkeypatch.setattr(measuring, "free_memory", lambda: state.free)
     return state
 
 

@@ -15,6 +15,7 @@ from keras_crosscoop.data.records.planning import VERSION, Plan
 from keras_crosscoop.data.records.reading import FORMAT
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.resources import threads
 
 
 def builder(plan: Plan, data_dir: Path, on_sample: Callable[[], None] | None) -> Any:
@@ -107,7 +108,7 @@ class _Samples:
                 f"the files alone, and show every worker the same ones. Received: {self.data_dir}"
             )
         pairs = pairs[self.start : self.stop]
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             try:
                 samples = pool.map(lambda pair: data.read(*pair), pairs)
                 for index, ((image, _), (pixels, ids)) in enumerate(zip(pairs, samples, strict=True), self.start):

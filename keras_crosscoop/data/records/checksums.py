@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.resources import threads
 
 SUMS = "SHA256SUMS"
 
@@ -40,7 +41,7 @@ def verify(folder: Path) -> list[Path]:
 
 
 def _digests(paths: Iterable[Path]) -> Iterable[str | None]:
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         yield from pool.map(_digest, paths)
 
 

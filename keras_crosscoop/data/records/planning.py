@@ -12,6 +12,7 @@ from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.images import image_size
+from keras_crosscoop.resources import threads
 
 VERSION = "1.0.0"
 _SHARD_SIZE = 128 << 20  # bytes: TFDS keeps a whole one in memory
@@ -93,7 +94,7 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
 
 
 def _size(pairs: list[Pair]) -> int:
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         return sum(4 * math.prod(size) + _OVERHEAD for size in pool.map(image_size, (image for image, _ in pairs)))
 
 

@@ -1,7 +1,6 @@
 """A run's network in every format on this machine, side by side: how fast, how large, how close to the live model."""
 
 import gc
-import os
 import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from keras_crosscoop.export.benchmark.contenders import available, contenders
 from keras_crosscoop.export.benchmark.measuring import measure, summarized
 from keras_crosscoop.export.deployed import Size
 from keras_crosscoop.export.exporting import Watch, spread
+from keras_crosscoop.resources import cores
 from keras_crosscoop.runs import Run
 
 
@@ -84,7 +84,7 @@ def benchmark(
         "output": made.output,
         "size": list(size),
         "images": len(pairs),
-        "threads": os.cpu_count(),
+        "threads": cores(),
         "gpu": bool(tf.config.list_physical_devices("GPU")),
         "package": version("keras-crosscoop"),
         "tensorflow": tf.__version__,

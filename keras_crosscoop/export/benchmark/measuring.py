@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from keras_crosscoop.export.benchmark.turns import Reply, Worker, WorkerError, alternate
 from keras_crosscoop.export.benchmark.worker import KERAS
+from keras_crosscoop.resources import free_memory
 
 Group = Mapping[str, Sequence[Reply]]  # of each format in it, one reply an image
 
@@ -49,7 +49,7 @@ def measure(
             workers: dict[str, Worker] = {}
             seconds, largest = 0.0, 0
             for name in [*again, *waiting]:
-                if set(workers) - set(again) and largest > psutil.virtual_memory().available:
+                if set(workers) - set(again) and largest > free_memory():
                     break
                 watch(f"{name}: loading", len(jobs) - len(waiting), len(jobs))
                 if name in waiting:

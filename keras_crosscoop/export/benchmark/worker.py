@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import tensorflow as tf
 from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.running import opened
+from keras_crosscoop.resources import cores
 from keras_crosscoop.runs import load
 from keras_crosscoop.workers import replier
 
@@ -38,7 +38,7 @@ def main() -> None:
     reply = replier()
     try:
         job = json.loads(sys.stdin.readline())
-        tf.config.threading.set_intra_op_parallelism_threads(os.cpu_count())  # as many as other runtimes get
+        tf.config.threading.set_intra_op_parallelism_threads(cores())  # as many as other runtimes get
         share_gpus()
         runtime = _RUNTIMES.get(Path(job["path"]).suffix)
         if runtime and importlib.util.find_spec(runtime.split(".")[0]):
