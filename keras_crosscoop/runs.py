@@ -19,7 +19,7 @@ from keras_crosscoop.files import require_room, written
 from keras_crosscoop.images import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
-from keras_crosscoop.models.weights import Report, load_hdf5
+from keras_crosscoop.models.weights import Report, load_hdf5, opened_hdf5
 from keras_crosscoop.structures import read_json
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
@@ -247,10 +247,16 @@ def load(source: str | os.PathLike) -> Segmenter:
     if not source.is_file():
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
     check_archive(source)
+    with opened_hdf5(source):  # Keras reads the arrays of an optimizer too, without looking at them first
+        pass
     try:
-        return keras.saving.load_model(source, safe_mode=True)
-    except (ValueError, OSError, TypeError, KeyError, BadZipFile) as error:
+        model = keras.saving.load_model(source, safe_mode=True)
+    except InputError:
+        raise
+    except (ValueError, OSError, TypeError, LookupError, AttributeError, RuntimeError, BadZipFile) as error:
         raise InputError(f"The file holds no Keras model that can be loaded. Received: {source}") from error
+    load_hdf5(model, source)  # again, by names: every variable, and finite
+    return model
 
 
 def warm_start(model: Segmenter, source: str | os.PathLike) -> Report:

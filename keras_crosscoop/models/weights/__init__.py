@@ -5,9 +5,9 @@ from typing import Literal
 
 from keras_crosscoop.models.weights.checkpoint import NoRoomError, opened_checkpoint
 from keras_crosscoop.models.weights.download import fetched
-from keras_crosscoop.models.weights.hdf5 import load_hdf5
+from keras_crosscoop.models.weights.hdf5 import load_hdf5, opened_hdf5
 from keras_crosscoop.models.weights.transfer import Report, transfer
 
 Weights = Literal["imagenet"] | str | os.PathLike | None
 
-__all__ = ["NoRoomError", "Report", "Weights", "fetched", "load_hdf5", "opened_checkpoint", "transfer"]
+__all__ = ["NoRoomError", "Report", "Weights", "fetched", "load_hdf5", "opened_checkpoint", "opened_hdf5", "transfer"]

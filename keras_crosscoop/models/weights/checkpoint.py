@@ -1,5 +1,9 @@
 """TensorFlow checkpoints, as they lie on a disk or in the archives that DeepLab's models were released in."""
 
+import bz2
+import gzip
+import lzma
+import os
 import shutil
 import tarfile
 import tempfile
@@ -7,13 +11,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16
 from keras_crosscoop.models.weights.transfer import Source, unreadable
 
 _INDEX = ".index"
 _DATA = ".data-"
+
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+
+_LARGEST_ARCHIVE = 4 << 30  # bytes when unpacked; of the largest of DeepLab's model zoo it is a tenth
+_LARGEST_HEADER = 1 << 20  # bytes that are read at once
 
 
 class NoRoomError(InputError):
@@ -60,19 +72,54 @@ def _source(prefix: Path, path: Path) -> Source:
     def tried(call: Callable[[str], Any], argument: str) -> Any:
         try:
             return call(argument)
-        except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:  # IndexError where a file is short
+        except (
+            tf.errors.OpError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:  # IndexError where a file is short
             raise unreadable(f"The checkpoint {prefix.name} is damaged: fetch it again, whole", path, error) from error
 
     reader = tried(tf.train.load_checkpoint, str(prefix))
     shapes = {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
-    return Source(path, shapes, lambda name: tried(reader.get_tensor, name))
+    types = reader.get_variable_to_dtype_map()
+    kinds = {
+        name: BFLOAT16 if types[name] == tf.bfloat16 else np.dtype(types[name].as_numpy_dtype).kind for name in shapes
+    }
+    return Source(path, shapes, kinds, lambda name: tried(reader.get_tensor, name))
+
+
+class _Bounded:
+    """A stream for `tarfile` that ends with an error where a small archive would fill the memory or the disk."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.tell = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST_HEADER or self.tell() > _LARGEST_ARCHIVE:
+            raise tarfile.ReadError("it is larger than any checkpoint")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or not 0 <= offset <= _LARGEST_ARCHIVE:
+            raise tarfile.ReadError("it is larger than any checkpoint")
+        return self._stream.seek(offset)
+
+
+def _opener(archive: Path) -> Callable[..., BinaryIO]:
+    with archive.open("rb") as file:
+        start = file.read(6)
+    return next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), open)
 
 
 def _unpacked(archive: Path, stack: ExitStack) -> Path:
     """A folder of the stack's with the archive's checkpoints and nothing else; what could land elsewhere is refused."""
     try:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscoop-")))
-        with tarfile.open(archive) as members:
+        unpacked = stack.enter_context(_opener(archive)(archive, "rb"))
+        with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as members:
             for member in members:
                 name = PureWindowsPath(member.name)  # which knows both kinds of separators and of absolute paths
                 if name.anchor or ".." in name.parts:
@@ -83,9 +130,9 @@ def _unpacked(archive: Path, stack: ExitStack) -> Path:
                 if member.isfile() and (name.suffix == _INDEX or _DATA in name.name):
                     target = folder / member.name
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    with members.extractfile(member) as packed, target.open("wb") as unpacked:
-                        shutil.copyfileobj(packed, unpacked)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+                    with members.extractfile(member) as inside, target.open("wb") as outside:
+                        shutil.copyfileobj(inside, outside)
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None and error.filename != str(archive):  # not gzip's
             place = tempfile.tempdir or "any folder for temporary files"
             raise NoRoomError(

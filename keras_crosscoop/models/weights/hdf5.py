@@ -16,10 +16,12 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.naming import renumbered
+from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16, check_self_contained, number_kind, texts
 from keras_crosscoop.models.weights.transfer import Report, Source, transfer, unreadable
+from keras_crosscoop.models.weights.zipped import WEIGHTS, opened_keras_file
 
 # What HDF5 and zip raise, and what follows where they give something of another kind than Keras wrote.
-_DAMAGED = (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, AttributeError, TypeError)
+_DAMAGED = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile, AttributeError, TypeError)
 
 _NO_LAYERS = ("optimizer", "seed_generator")  # what else a model and its layers keep beside their weights
 
@@ -57,15 +59,24 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
     """Opens a `.h5` or `.keras` file.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or does not name its layers.
+        InputError: there is no such file, it cannot be read, holds or names anything beside arrays of its own, or does
+            not name its layers.
     """
     if not path.is_file():
         raise InputError(f'There is no such file of weights. Give a ".weights.h5" file. Received: {path}')
-    with _opened(path) as file:
+    with ExitStack() as stack:
         try:
-            legacy = "layer_names" in file.attrs or "model_weights" in file
-            arrays = dict(_legacy_arrays(file) if legacy else _arrays(file))
+            file: Any = path
+            if path.suffix == ".keras":
+                file = stack.enter_context(stack.enter_context(opened_keras_file(path)).open(WEIGHTS))
+            opened = stack.enter_context(h5py.File(file, "r"))
+            check_self_contained(opened, path)
+            legacy = "layer_names" in opened.attrs or "model_weights" in opened
+            arrays = dict(_legacy_arrays(opened) if legacy else _arrays(opened))
             shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+            kinds = {name: number_kind(array) for name, array in arrays.items()}
+        except InputError:
+            raise
         except _DAMAGED as error:
             raise _damaged(path, error) from error
 
@@ -74,38 +85,9 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
                 array = arrays[name][()]
             except _DAMAGED as error:
                 raise _damaged(path, error) from error
-            return array.view("bfloat16") if arrays[name].attrs.get("dtype") == "bfloat16" else array
+            return array.view("bfloat16") if kinds[name] == BFLOAT16 else array
 
-        yield Source(path, shapes, read)
-
-
-def declared_bytes(path: Path) -> int:
-    """How much memory all arrays of a file take, by what it says.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    sizes = []
-    with _opened(path) as file:
-        try:
-            file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
-        except _DAMAGED as error:
-            raise _damaged(path, error) from error
-    return sum(sizes)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The HDF5 file, which a `.keras` archive holds among others."""
-    with ExitStack() as stack:
-        try:
-            file: Any = path
-            if path.suffix == ".keras":
-                file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open("model.weights.h5"))
-            opened = stack.enter_context(h5py.File(file))
-        except _DAMAGED as error:
-            raise _damaged(path, error) from error
-        yield opened
+        yield Source(path, shapes, kinds, read)
 
 
 def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
@@ -114,7 +96,7 @@ def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dat
         yield f"{prefix}{number}", group["vars"][number]  # which raises where `items` would give None
     inner = [group["layers"][key] for key in sorted(group.get("layers", ()), key=_position)]
     inner += [group[key] for key in group if key not in ("vars", "layers", *_NO_LAYERS)]
-    names = [item["vars"].attrs["name"] if "vars" in item else Path(item.name).name for item in inner]
+    names = [texts(item["vars"], "name")[0] if "vars" in item else Path(item.name).name for item in inner]
     for item, name in zip(inner, renumbered(names), strict=True):
         yield from _arrays(item, f"{prefix}{name}/")
 
@@ -128,9 +110,9 @@ def _position(key: str) -> tuple[str, int]:
 def _legacy_arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Before Keras 3: a group a layer, which lists its arrays in order."""
     group = file.get("model_weights", file)
-    layers = [layer.decode() if isinstance(layer, bytes) else layer for layer in group.attrs["layer_names"]]
+    layers = texts(group, "layer_names")
     for layer, stable in zip(layers, renumbered(layers), strict=True):
-        for number, name in enumerate(group[layer].attrs.get("weight_names", ())):
+        for number, name in enumerate(texts(group[layer], "weight_names")):
             yield f"{stable}/{number}", group[layer][name]
 
 

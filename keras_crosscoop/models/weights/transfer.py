@@ -23,11 +23,13 @@ class Source:
     Attributes:
         path: of the file.
         shapes: of every array in it, by its name there.
+        kinds: of numbers, as NumPy's `dtype.kind` has it: "f" for floating point, "V" for bfloat16, "i", "u", "b".
         read: gives an array by its name; raises an `InputError` where it cannot be read.
     """
 
     path: Path
     shapes: Mapping[str, Shape]
+    kinds: Mapping[str, str]
     read: Callable[[str], np.ndarray]
 
 
@@ -116,8 +118,8 @@ def transfer(
         partial: whether variables may keep the values they have; all of them must be found otherwise.
 
     Raises:
-        InputError: nothing fits, or not `partial` and something does not, or an array cannot be read. No variable has
-            changed then.
+        InputError: nothing fits, or not `partial` and something does not, or an array cannot be read, holds numbers of
+            another kind than its variable, or NaN or infinite ones. No variable has changed then.
     """
     of_model = [
         Entry(variable.path, source.shapes.get(name), tuple(variable.shape)) for name, variable in variables.items()
@@ -129,10 +131,33 @@ def transfer(
     if not report.loaded:
         raise _nothing_fits(report, model)
     fits = [name for name, entry in zip(variables, of_model, strict=True) if entry.outcome == "loaded"]
-    arrays = [source.read(name) for name in fits]  # all of them, before one variable changes
+    arrays = [_checked(source, name, variables[name]) for name in fits]  # all of them, before one variable changes
     for name, array in zip(fits, arrays, strict=True):
         variables[name].assign(array)
     return report
+
+
+def _checked(source: Source, name: str, variable: keras.Variable) -> np.ndarray:
+    """The array of that name, of the variable's kind of numbers, and finite as the variable will hold it."""
+    floating = keras.backend.is_float_dtype(variable.dtype)
+    if (source.kinds[name] in "fV") != floating:
+        wanted, found = ("floating-point numbers", "integers") if floating else ("integers", "others")
+        raise InputError(
+            f"The weights of {variable.path} must be {wanted}, but the file has {found}. Give weights of the same "
+            f"network. Received: {source.path}"
+        )
+    array = source.read(name)
+    if floating:
+        with np.errstate(over="ignore"):  # a float64 may be too large for the variable: that is what is looked for
+            finite = np.isfinite(array.astype("float64" if variable.dtype == "float64" else "float32"))
+        if not finite.all():
+            raise InputError(
+                f"The weights of {variable.path} are not finite ({finite.size - np.count_nonzero(finite)} of "
+                f"{finite.size} are NaN, infinite or too large): the training that wrote them diverged, or the file is "
+                f"damaged. Give weights of an earlier epoch, or train again with a lower learning rate. "
+                f"Received: {source.path}"
+            )
+    return array
 
 
 def _misfit(report: Report, model: str) -> InputError:

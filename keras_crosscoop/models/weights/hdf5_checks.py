@@ -1,0 +1,121 @@
+"""What an HDF5 file of weights may contain: plain arrays of numbers, stored in the file itself.
+
+HDF5 can also name arrays in other files of the machine (external storage, virtual data sets, external links; Keras
+refuses them since CVE-2026-1669), link in circles, and compress a small file's arrays a thousandfold. Keras writes none
+of that, so all of it is refused, before anything is read.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from keras_crosscoop.errors import InputError
+
+_MOST_OBJECTS = 200_000  # groups and arrays; the paper's pair with its optimizer has about 5,000
+_DEEPEST = 64  # groups within groups
+_MOST_TEXTS = 100_000  # in an attribute
+
+BFLOAT16 = "V"  # HDF5 has it as two raw bytes
+
+_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+
+
+def check_self_contained(file: h5py.File, path: Path) -> None:
+    """Refuses a file that holds anything but groups and plain arrays of its own, no larger together than the file.
+
+    Args:
+        file: the opened file.
+        path: what errors name.
+
+    Raises:
+        InputError: it holds something else, which the error names.
+    """
+    seen, size = {_address(file)}, 0
+    groups: list[tuple[h5py.Group, int]] = [(file, 0)]
+    while groups:
+        group, depth = groups.pop()
+        for key in group:
+            name = f"{group.name.rstrip('/')}/{key}"
+            link = group.id.links.get_info(key.encode("utf-8", "surrogateescape")).type
+            if link != h5py.h5l.TYPE_HARD:
+                raise _refusal(f"{name} is {_LINKS.get(link, 'a link of a user-defined type')}", path)
+            item = group[key]
+            if (address := _address(item)) in seen:
+                raise _refusal(f"{name} is linked to a second time, as in a circle", path)
+            seen.add(address)
+            if len(seen) > _MOST_OBJECTS or depth > _DEEPEST:
+                raise _refusal(f"it holds more than {_MOST_OBJECTS:,} objects, or more than {_DEEPEST} levels", path)
+            if isinstance(item, h5py.Group):
+                groups.append((item, depth + 1))
+            elif isinstance(item, h5py.Dataset):
+                if reason := next(_faults(item), None):
+                    raise _refusal(f"{name} {reason}", path)
+                size += item.nbytes
+            else:
+                raise _refusal(f"{name} is a type without an array", path)
+    if size > file.id.get_filesize():
+        raise _refusal(f"its arrays would be larger than the file ({size:,} bytes)", path)
+
+
+def _address(item: h5py.HLObject) -> tuple[int, int]:
+    info = h5py.h5o.get_info(item.id)
+    return info.fileno, info.addr
+
+
+def _faults(array: h5py.Dataset) -> Iterator[str]:
+    layout = array.id.get_create_plist()
+    if layout.get_layout() == h5py.h5d.VIRTUAL:
+        yield "is a virtual data set, put together from other files"
+    if layout.get_external_count():
+        yield f"is stored in another file ({layout.get_external(0)[0].decode(errors='replace')})"
+    if layout.get_nfilters():
+        yield "is compressed or filtered: write the file again without, by `h5repack -f NONE`, say"
+    if array.shape is None:
+        yield "is empty"
+    elif number_kind(array) is None:
+        yield f"holds {_type_name(array)} instead of numbers"
+    elif array.id.get_storage_size() < math.prod(array.shape) * array.dtype.itemsize:
+        yield f"holds fewer numbers than it says ({array.shape})"
+
+
+def number_kind(array: h5py.Dataset) -> str | None:
+    """The kind of an array's numbers as in `Source.kinds`, None where it holds others, or none."""
+    if array.dtype == np.dtype("V2"):
+        return BFLOAT16 if texts(array, "dtype") == ["bfloat16"] else None
+    return array.dtype.kind if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else None
+
+
+def _type_name(array: h5py.Dataset) -> str:
+    if h5py.check_string_dtype(array.dtype):
+        return "text"
+    return {"c": "complex numbers", "O": "objects", "V": "records", "f": "long floats"}.get(
+        array.dtype.kind, str(array.dtype)
+    )
+
+
+def texts(item: h5py.HLObject, name: str) -> list[str]:
+    """The texts in an attribute, none where it is absent.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if name not in item.attrs:
+        return []
+    attribute = item.attrs.get_id(name)
+    if attribute.shape and 0 in attribute.shape:
+        return []  # which Keras 2 stored as no texts, but numbers
+    if h5py.check_string_dtype(attribute.dtype) is None or math.prod(attribute.shape or ()) > _MOST_TEXTS:
+        raise ValueError(f"attribute {name} of {item.name} holds no list of texts")
+    values: Any = np.ravel(item.attrs[name])
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _refusal(reason: str, path: Path) -> InputError:
+    return InputError(
+        f"A file of weights may hold only plain arrays of its own, but {reason}. Fetch it from where it was published, "
+        f"or write it again. Received: {path}"
+    )
