@@ -1,6 +1,5 @@
 """Records as a data set: ours, and those that TFDS's own builder makes of Cityscapes."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -8,17 +7,22 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from keras_crosscoop.data.records.tfrecord import Record, Shard
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import pnm
+from keras_crosscoop.labels import NO_CLASS
 
 FORMAT = "keras-crosscoop records"  # what our metadata say they are
 _INFO, _METADATA = "dataset_info.json", "metadata.json"
+_LONGEST = 2**24  # bytes of either
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class _Layout(NamedTuple):
@@ -48,6 +52,39 @@ _TFDS = {
 }
 
 
+class _Split(BaseModel):
+    name: str
+    shardLengths: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=100_000)]  # noqa: N815 - TFDS's names
+    filepathTemplate: str = ""  # noqa: N815
+
+
+class _Info(BaseModel):
+    """What is read of TFDS's `dataset_info.json`."""
+
+    name: str
+    fileFormat: str = "tfrecord"  # noqa: N815
+    configName: str = ""  # noqa: N815
+    splits: list[_Split] = []
+
+
+class _Format(BaseModel):
+    """Of `metadata.json`, which anybody may write."""
+
+    format: Any = None
+
+
+class _Metadata(BaseModel):
+    """Our own `metadata.json`."""
+
+    classes: Annotated[list[str], Field(min_length=1, max_length=NO_CLASS)]
+    palette: list[tuple[_Byte, _Byte, _Byte]]
+    splits: list[str]
+    unlabelled: list[str]
+
+
+_Described = TypeVar("_Described", bound=BaseModel)
+
+
 @dataclass(frozen=True)
 class _File:
     """A file stored as a feature of a record: a `files.Stored`."""
@@ -58,7 +95,7 @@ class _File:
 
     @property
     def name(self) -> str:
-        return self.record.read(self.name_feature).decode()
+        return self.record.read(self.name_feature).decode(errors="replace")
 
     def read_bytes(self) -> bytes:
         return self.record.read(self.feature)
@@ -70,12 +107,16 @@ class _File:
         return f"{self.record}, {self.feature}"
 
 
+@dataclass(frozen=True)
 class _Pixels(_File):
     """A tensor stored as a feature of a record, as the PPM or PGM file of the same pixels."""
 
+    channels: tuple[int, ...]  # what its shape ends with
+
     def read_bytes(self) -> bytes:
         shape = self.record.integers(f"{self.feature}/shape")
-        if self.record.size(f"{self.feature}/value") != math.prod(shape):
+        known = len(shape) == 2 + len(self.channels) and shape[2:] == self.channels and 0 not in shape
+        if not (known and self.record.size(f"{self.feature}/value") == math.prod(shape)):
             raise self.record.damaged(f"{self.feature} is not of its shape")
         return self.record.read(f"{self.feature}/value", header=_pnm_header(shape))
 
@@ -113,20 +154,19 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
     Raises:
         InputError: the folder holds records of another data set, or none that can be read.
     """
-    info = _load(folder / _INFO)
-    metadata = _load(folder / _METADATA) if (folder / _METADATA).is_file() else {}
-    if info.get("fileFormat", "tfrecord") != "tfrecord":
+    info = _load(folder / _INFO, _Info)
+    if info.fileFormat != "tfrecord":
         raise InputError(
-            f"Records must be TFRecord files, not {info['fileFormat']}. Prepare the data set again. Received: {folder}"
+            f"Records must be TFRecord files, not {info.fileFormat}. Prepare the data set again. Received: {folder}"
         )
-    if info.get("name") != name:
+    if info.name != name:
         raise InputError(
-            f'The folder holds records of data set "{info.get("name")}", not of "{name}". Name the other data set or '
+            f'The folder holds records of data set "{info.name}", not of "{name}". Name the other data set or '
             f"another folder. Received: {folder}"
         )
-    if metadata.get("format") == FORMAT:
-        return _ours(folder, info, metadata)
-    if name in _TFDS and info.get("configName") == _TFDS[name].config:
+    if (folder / _METADATA).is_file() and _load(folder / _METADATA, _Format).format == FORMAT:
+        return _ours(folder, info, _load(folder / _METADATA, _Metadata))
+    if name in _TFDS and info.configName == _TFDS[name].config:
         return _theirs(folder, info, _TFDS[name], open_files(folder))
     raise InputError(
         f"The folder holds records of another program. Write them with `crosscoop-tf data prepare {name}`. "
@@ -134,28 +174,31 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
     )
 
 
-def _ours(folder: Path, info: dict, metadata: dict) -> Dataset:
-    unlabelled = tuple(metadata["unlabelled"])
+def _ours(folder: Path, info: _Info, metadata: _Metadata) -> Dataset:
+    unlabelled = tuple(metadata.unlabelled)
 
     def find(split: str) -> list[Pair]:
         return [
-            (_Pixels(record, "image", "name"), None if split in unlabelled else _Pixels(record, "label", "name"))
+            (
+                _Pixels(record, "image", "name", channels=(3,)),
+                None if split in unlabelled else _Pixels(record, "label", "name", channels=()),
+            )
             for record in _records(folder, info, split)
         ]
 
     return Dataset(
-        name=info["name"],
-        classes=tuple(metadata["classes"]),
-        palette=tuple(map(tuple, metadata["palette"])),
-        splits=tuple(metadata["splits"]),
+        name=info.name,
+        classes=tuple(metadata.classes),
+        palette=tuple(metadata.palette),
+        splits=tuple(metadata.splits),
         find=find,
         unlabelled=unlabelled,
         check_headers=False,
     )
 
 
-def _theirs(folder: Path, info: dict, layout: _Layout, facts: Dataset) -> Dataset:
-    there = {split["name"] for split in info["splits"]}
+def _theirs(folder: Path, info: _Info, layout: _Layout, facts: Dataset) -> Dataset:
+    there = {split.name for split in info.splits}
 
     def find(split: str) -> list[Pair]:
         return [
@@ -170,22 +213,45 @@ def _theirs(folder: Path, info: dict, layout: _Layout, facts: Dataset) -> Datase
     return replace(facts, splits=splits, find=find, check_headers=False)
 
 
-def _records(folder: Path, info: dict, split: str) -> list[Record]:
-    (facts,) = (facts for facts in info["splits"] if facts["name"] == split)
-    counts = list(map(int, facts["shardLengths"]))
-    template = facts.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-    names = {"DATASET": info["name"], "SPLIT": split, "FILEFORMAT": "tfrecord"}
-    paths = (
-        folder / template.format(**names, SHARD_X_OF_Y=f"{number:05}-of-{len(counts):05}")
-        for number in range(len(counts))
-    )
+def _records(folder: Path, info: _Info, split: str) -> list[Record]:
+    found = [facts for facts in info.splits if facts.name == split]
+    if len(found) != 1:
+        raise InputError(
+            f'What describes the records must list split "{split}" once, and lists it {len(found)} times. Copy it, or '
+            f"prepare the data set again. Received: {folder / _INFO}"
+        )
+    counts = found[0].shardLengths
+    paths = (folder / _shard(info, found[0], number, len(counts)) for number in range(len(counts)))
     return [record for path, count in zip(paths, counts, strict=True) for record in Shard(path).records(count)]
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _shard(info: _Info, split: _Split, number: int, count: int) -> str:
+    name = split.filepathTemplate or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    values = {
+        "DATASET": info.name,
+        "SPLIT": split.name,
+        "FILEFORMAT": info.fileFormat,
+        "SHARD_X_OF_Y": f"{number:05}-of-{count:05}",
+    }
+    for key, value in values.items():  # not `format`, which takes widths of any size
+        name = name.replace(f"{{{key}}}", value)
+    return Path(name).name  # in the folder, whatever it says
+
+
+def _load(path: Path, kind: type[_Described]) -> _Described:
     try:
-        return json.loads(path.read_text("utf-8"))
+        if path.stat().st_size > _LONGEST:
+            raise ValueError("it is too long")
+        return kind.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"What describes the records cannot be read. Copy it, or prepare the data set again. Received: {path}"
+            f"What describes the records cannot be read ({_reason(error)}). Copy it, or prepare the data set again. "
+            f"Received: {path}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    return getattr(error, "strerror", None) or str(error)

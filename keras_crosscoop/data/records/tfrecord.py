@@ -2,6 +2,9 @@
 
 A file is a sequence of records: the length in 8 bytes, its checksum in 4, the data, their checksum in 4. The data are a
 `tf.train.Example`. Parsing one copies its pixels several times, so only the few bytes between its values are looked at.
+
+Checksums are compared as TensorFlow's own reader does: those of the lengths when a file is opened, that of a record's
+data when it is first read, once a process.
 """
 
 import errno
@@ -10,9 +13,12 @@ import struct
 from functools import cached_property
 from pathlib import Path
 
+import google_crc32c
+
 from keras_crosscoop.errors import InputError
 
 _LENGTH, _CHECKSUM = 8, 4  # bytes
+_BLOCK = 1 << 16  # bytes that are read at once for a checksum: they stay in the processor's cache
 _HEAD = 128  # bytes of an entry of the example that hold all but its value
 
 
@@ -57,11 +63,16 @@ class Shard:
             InputError: the file breaks off, or holds another number of records.
         """
         size, start, records = os.fstat(self._descriptor).st_size, 0, []
-        while start < size:
-            head = self.read(start, _LENGTH)
-            length = int.from_bytes(head, "little")
+        while start < size and len(records) <= count:
+            head = self.read(start, _LENGTH + _CHECKSUM)
+            length = int.from_bytes(head[:_LENGTH], "little")
+            if len(head) == _LENGTH + _CHECKSUM and _masked(google_crc32c.value(head[:_LENGTH])) != head[_LENGTH:]:
+                raise InputError(
+                    f"A shard is damaged: the length of its record {len(records)} is not as it was written. Copy it "
+                    f"again, or prepare the data set again. Received: {self.path}"
+                )
             data, start = start + _LENGTH + _CHECKSUM, start + _LENGTH + length + 2 * _CHECKSUM
-            if len(head) < _LENGTH or start > size:
+            if len(head) < _LENGTH + _CHECKSUM or start > size:
                 raise InputError(
                     f"A shard breaks off in its record {len(records)}. Copy it again, or prepare the data set again. "
                     f"Received: {self.path}"
@@ -69,8 +80,8 @@ class Shard:
             records.append(Record(self, len(records), data, length))
         if len(records) != count:
             raise InputError(
-                f"A shard must hold {count} records, and this one holds {len(records)}. Copy it again, or prepare the "
-                f"data set again. Received: {self.path}"
+                f"A shard must hold {count} records, and this one holds {len(records) if start >= size else 'more'}. "
+                f"Copy it again, or prepare the data set again. Received: {self.path}"
             )
         return records
 
@@ -144,11 +155,22 @@ class Record:
 
     @cached_property
     def _values(self) -> dict[str, tuple[int, int]]:
-        """Feature -> the first byte of its value in the file, and its length."""
+        """Feature -> the first byte of its value in the file, and its length.
+
+        They are found once, and what they lie in is compared with its checksum by then.
+        """
+        self._verify()
         try:
             return self._locate()
         except (IndexError, ValueError, struct.error) as error:
             raise self.damaged("it is no tf.train.Example") from error
+
+    def _verify(self) -> None:
+        end, checksum = self.start + self.length, 0
+        for start in range(self.start, end, _BLOCK):
+            checksum = google_crc32c.extend(checksum, self.shard.read(start, min(_BLOCK, end - start)))
+        if _masked(checksum) != self.shard.read(end, _CHECKSUM):
+            raise self.damaged("it is not as it was written: its checksum is another")
 
     def _locate(self) -> dict[str, tuple[int, int]]:
         found, end = {}, self.start + self.length
@@ -168,6 +190,11 @@ class Record:
                 raise ValueError(name)  # more than one string
             position = after
         return found
+
+
+def _masked(checksum: int) -> bytes:
+    """A CRC-32C as TFRecord files hold it: turned and shifted, so that records may hold records."""
+    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(_CHECKSUM, "little")
 
 
 def _field(data: bytes, at: int, *numbers: int) -> tuple[int, int]:

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import refused
 
 from keras_crosscoop.data import dataset
 from keras_crosscoop.data.records.checksums import verify
 from keras_crosscoop.data.records.reading import find_records
+from keras_crosscoop.errors import InputError
 
 
 def test_they_are_found_from_any_folder_above(written, records):
@@ -66,7 +69,7 @@ def test_a_shard_that_shrinks_while_it_is_read(records, shard):
     message = refused(data.read, *pairs[0])  # whose values it has found before
     assert " breaks off). Copy its shard again" in message
     assert message.endswith(f"Received: {shard}, record 0")
-    assert refused(data.read, *pairs[4]).startswith("A record is damaged (it is no tf.train.Example). Copy its shard")
+    assert refused(data.read, *pairs[4]).startswith("A record is damaged (it is not as it was written: its checksum")
 
 
 @pytest.mark.parametrize(
@@ -79,13 +82,80 @@ def test_a_shard_that_shrinks_while_it_is_read(records, shard):
     ],
 )
 def test_a_damaged_record_is_named(records, shard, old, new, reason):
-    content = shard.read_bytes()
-    assert old in content
-    shard.write_bytes(content.replace(old, new))
+    contents = [content.numpy() for content in tf.data.TFRecordDataset(str(shard))]
+    assert old in contents[2]
+    with tf.io.TFRecordWriter(str(shard)) as file:  # with checksums that fit
+        for content in contents:
+            file.write(content.replace(old, new))
     data = dataset("folder", records)
     message = refused(data.read, *data.pairs("train")[2])
     assert message.startswith(f"A record is damaged ({reason}). Copy its shard again")
     assert message.endswith(f"Received: {shard}, record 2")
+
+
+def test_any_bit_that_changed_is_found(records, shard):
+    """By TensorFlow's reader and by this one, when the split is opened or the record read; others are read still."""
+    content = shard.read_bytes()
+    bits = np.random.default_rng(0).integers(0, 8 * len(content), 200).tolist()
+    for bit in [*range(0, 8 * 12, 5), *bits, 8 * len(content) - 1]:
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        shard.write_bytes(changed)
+        with pytest.raises(tf.errors.DataLossError):
+            list(tf.data.TFRecordDataset(str(shard)))
+        message = refused(read_all, dataset("folder", records))
+        assert "is not as it was written" in message, bit
+        assert f"Received: {shard}" in message, bit
+
+
+def read_all(data):
+    for pair in data.pairs("train"):
+        data.read(*pair)
+
+
+def test_a_length_that_changed_is_told_when_the_split_is_opened(records, shard):
+    content = bytearray(shard.read_bytes())
+    content[0] ^= 1
+    shard.write_bytes(content)
+    assert refused(dataset("folder", records).pairs, "train") == (
+        "A shard is damaged: the length of its record 0 is not as it was written. Copy it again, or prepare the data "
+        f"set again. Received: {shard}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dataset_info.json", '"name": "train"', '"name": 7'),
+        ("dataset_info.json", '"name": "train"', '"name": "val"'),
+        ("dataset_info.json", '[\n        "5"\n      ]', '["-5"]'),
+        ("dataset_info.json", '[\n        "5"\n      ]', '["six"]'),
+        ("dataset_info.json", '"splits": [', '"splits": 3, "others": ['),
+        ("metadata.json", '"palette": [', '"palette": 3, "others": ['),
+        ("metadata.json", '"classes": [', '"classes": [[], '),
+        ("metadata.json", '"splits": [', '"splits": ["other", '),
+    ],
+)
+def test_what_describes_records_wrongly_is_refused(records, written, file, old, new):
+    text = (written / file).read_text()
+    assert old in text
+    (written / file).write_text(text.replace(old, new))
+
+    def read():
+        data = dataset("folder", records)
+        for split in data.splits:
+            data.pairs(split)
+
+    assert str(written) in refused(read)
+
+
+def test_shards_lie_in_the_folder_whatever_describes_them_says(records, written):
+    info = json.loads((written / "dataset_info.json").read_text())
+    info["splits"][0]["filepathTemplate"] = "../../{SPLIT:>1000000000}{DATASET.__class__}"
+    (written / "dataset_info.json").write_text(json.dumps(info))
+    assert refused(dataset("folder", records).pairs, info["splits"][0]["name"]).endswith(
+        f"Received: {written}/{{SPLIT:>1000000000}}{{DATASET.__class__}}"
+    )
 
 
 def test_shards_are_closed_with_the_data_set(records, shard):
