@@ -1,14 +1,21 @@
 """The one kind of error that a user can mend: the command line prints it as a single line and exits with 2."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# Line breaks, what a terminal would obey, and halves of surrogates: names of files may hold all of these.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class InputError(ValueError):
     """Something given from outside cannot be used: a name, a setting, a file.
 
-    The message is one line: subject, constraint, remedy, "Received: ...".
+    The message is one line: subject, constraint, remedy, "Received: ...". Control characters in it are escaped.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message))
 
 
 class AbsentError(InputError):

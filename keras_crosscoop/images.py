@@ -1,7 +1,6 @@
 """Image and label files, read as a person sees them and written whole or not at all."""
 
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +18,9 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 VOID_COLOUR: RGB = (224, 224, 192)  # of pixels without a class, as PASCAL VOC draws them
 
+# What files may hold, whatever their names end in. Pillow's other plugins are rarely tried, and some fail badly.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
 _ID_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")  # Pillow's modes with one whole number a pixel
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
@@ -27,7 +29,8 @@ def read_image(path: str | os.PathLike | Stored, content: BinaryIO | None = None
     """The picture in an image file, or in its `content` if that was read already, uint8 `(H, W, 3)`: see `to_rgb`.
 
     Raises:
-        InputError: the file is missing, no image, truncated, or larger than Pillow's guard against decompression bombs.
+        InputError: the file is missing, no image of one of `FORMATS`, damaged, or larger than the memory or Pillow's
+            guard against decompression bombs.
     """
     with opened(path, content) as image:
         return to_rgb(image)
@@ -43,7 +46,8 @@ def as_rgb(image: ImageLike) -> np.ndarray:
         InputError: the file or image cannot be read, or the array is of another shape.
     """
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        with _told(getattr(image, "filename", "") or f"an image of mode {image.mode}"):  # it may be decoded only now
+            return to_rgb(image)
     if not isinstance(image, np.ndarray):
         return read_image(image)
     if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
@@ -186,11 +190,17 @@ def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) ->
     Raises:
         InputError: whatever goes wrong with it, inside this block too; it names the file.
     """
+    with _told(path), ExitStack() as stack:
+        if content is None and not isinstance(path, str | os.PathLike):
+            content = stack.enter_context(path.open("rb"))
+        yield stack.enter_context(Image.open(path if content is None else content, formats=FORMATS))
+
+
+@contextmanager
+def _told(path: str | os.PathLike | Stored) -> Iterator[None]:
+    """Turns whatever an image's decoder raises into an error that names the file."""
     try:
-        with ExitStack() as stack:
-            if content is None and not isinstance(path, str | os.PathLike):
-                content = stack.enter_context(path.open("rb"))
-            yield stack.enter_context(Image.open(path if content is None else content))
+        yield
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -198,10 +208,15 @@ def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) ->
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"The file holds no image that can be read. Replace or remove it. Received: {path}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
-        # Pillow's plugins raise all of these on broken files, with a first line worth passing on.
-        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"The file holds no image that can be read. Replace it by one of {', '.join(FORMATS)}, or remove it. "
+            f"Received: {path}"
+        ) from error
+    except MemoryError as error:
+        raise InputError(f"The memory does not hold the image. Cut or shrink it. Received: {path}") from error
+    except Exception as error:
+        # Pillow's plugins raise anything on damaged files, mostly with a first line worth passing on.
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(f"The image cannot be read ({reason}). Replace or remove it. Received: {path}") from error
 
 

@@ -1,11 +1,16 @@
 """Files as a person sees them, and errors as a person can mend them."""
 
+import struct
+
 import numpy as np
 import pytest
+from helpers import refused
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from keras_crosscoop.data.decoding import open_image
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import image_size, label_size, read_image, read_label, to_rgb, write_label
+from keras_crosscoop.images import as_rgb, image_size, label_size, read_image, read_label, to_rgb, write_label
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (5, 7, 3), np.uint8)
@@ -142,7 +147,7 @@ def test_missing_and_foreign_files(tmp_path, function):
     with pytest.raises(InputError, match=r"no such image file\. Is the path right\? Received: .*none\.png$"):
         function(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("not an image")
-    with pytest.raises(InputError, match=r"no image that can be read\. Replace or remove it\. Received: .*text\.png$"):
+    with pytest.raises(InputError, match=r"no image that can be read\. Replace it .* Received: .*text\.png$"):
         function(tmp_path / "text.png")
     with pytest.raises(InputError, match=r"cannot be read \(.*\)\. Replace or remove it\. Received: "):
         function(tmp_path)
@@ -161,6 +166,61 @@ def test_truncated_at_any_byte_is_one_line(tmp_path, suffix):
             read_image(path)
         assert str(caught.value).endswith(f"Received: {path}")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [read_image, read_label, image_size, label_size])
+def test_formats_go_by_content(tmp_path, function):
+    """Pillow has 40 more, whose plugins raise anything: of this DDS file, named .png, `NotImplementedError`."""
+    bad = b"DDS " + struct.pack("<7I44x8I5I", 124, 0x1007, 8, 8, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(bad)
+    with pytest.raises(NotImplementedError):
+        Image.open(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"Replace it by one of PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM, or remove it"):
+        function(tmp_path / "a.png")
+    Image.fromarray(GREY).save(tmp_path / "b.jpg", format="GIF")
+    function(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize("function", [read_image, as_rgb, read_label])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NotImplementedError("no such thing"), "cannot be read (no such thing)"),
+        (RecursionError(), "cannot be read (RecursionError)"),
+        (struct.error("unpack requires 4 bytes\nand more"), "cannot be read (unpack requires 4 bytes)"),
+        (MemoryError(), "The memory does not hold the image. Cut or shrink it."),
+        (OverflowError("too large"), "cannot be read (too large)"),
+    ],
+)
+def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(tmp_path, monkeypatch, function, error, told):
+    def fail(_):
+        raise error
+
+    path = tmp_path / "a.png"
+    Image.fromarray(GREY).save(path)
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    message = refused(function, Image.open(path) if function is as_rgb else path)
+    assert told in message
+    assert message.endswith(f"Received: {path}")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of broken metadata and goes on
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "gif", "ppm"])
+def test_damaged_bytes_are_a_picture_or_one_line(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(PICTURE).save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, min(len(whole), 200), rng.integers(1, 6)):
+            damaged[at] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        for function in (read_image, read_label, lambda path: open_image(path).window(slice(0, 5), slice(0, 7))):
+            try:
+                function(path)
+            except InputError as error:
+                assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

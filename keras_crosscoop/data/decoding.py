@@ -5,6 +5,7 @@ TensorFlow, which takes less time than Pillow; whatever is turned, transparent, 
 Pillow.
 """
 
+import math
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -19,7 +20,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import check_size, opened, read_image, read_label
 
-_PNM = re.compile(rb"P[56]\n(\d+) (\d+)\n255\n")  # as `images.pnm` writes it
+_PNM = re.compile(rb"(P[56])\n(\d{1,9}) (\d{1,9})\n255\n")  # as `images.pnm` writes it
 
 Window = Callable[[slice, slice], np.ndarray]
 
@@ -48,14 +49,14 @@ def open_image(file: Stored) -> Encoded:
     def by_pillow() -> np.ndarray:
         return read_image(file, BytesIO(data))
 
-    if raw := _PNM.match(data):
-        return _raw(data, raw, channels=(3,))
+    if raw := _raw(data, b"P6", channels=(3,)):
+        return raw
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.COLOURED):
         check_size(png.size, file)
-        return Encoded(png.size, _or_else(by_pillow, _png_decoder(data, channels=3)))
+        return _windowed(file, png.size, _png_decoder(data, channels=3), by_pillow)
     if (jpeg := headers.jpeg(data)) and jpeg.channels in (1, 3) and not (jpeg.has_exif and _is_turned(file, data)):
         check_size(jpeg.size, file)
-        return Encoded(jpeg.size, _or_else(by_pillow, _jpeg_decoder(data, width=jpeg.size[1])))
+        return _windowed(file, jpeg.size, _jpeg_decoder(data, width=jpeg.size[1]), by_pillow)
     return _decoded(by_pillow())
 
 
@@ -71,11 +72,11 @@ def open_label(file: Stored) -> Encoded:
     def by_pillow() -> np.ndarray:
         return read_label(file, BytesIO(data))
 
-    if raw := _PNM.match(data):
-        return _raw(data, raw, channels=())
+    if raw := _raw(data, b"P5", channels=()):
+        return raw
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.INDEXED):
         check_size(png.size, file)
-        return Encoded(png.size, _or_else(by_pillow, _png_decoder(headers.as_grey(data, png), channels=1)))
+        return _windowed(file, png.size, _png_decoder(headers.as_grey(data, png), channels=1), by_pillow)
     return _decoded(by_pillow())
 
 
@@ -97,9 +98,15 @@ def _decoded(pixels: np.ndarray) -> Encoded:
     return Encoded(pixels.shape[:2], lambda rows, columns: pixels[rows, columns])
 
 
-def _raw(data: bytes, header: re.Match, channels: tuple[int, ...]) -> Encoded:
-    width, height = map(int, header.groups())
-    return _decoded(np.frombuffer(data, np.uint8, offset=header.end()).reshape(height, width, *channels))
+def _raw(data: bytes, kind: bytes, channels: tuple[int, ...]) -> Encoded | None:
+    """A file of `images.pnm` as it is; None of any other, and of one that is damaged, of which Pillow tells."""
+    header = _PNM.match(data)
+    if header is None or header[1] != kind:
+        return None
+    shape = int(header[3]), int(header[2]), *channels
+    if not math.prod(shape) or len(data) != header.end() + math.prod(shape):
+        return None
+    return _decoded(np.frombuffer(data, np.uint8, offset=header.end()).reshape(shape))
 
 
 def _is_turned(file: Stored, data: bytes) -> bool:
@@ -107,16 +114,22 @@ def _is_turned(file: Stored, data: bytes) -> bool:
         return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
-def _or_else(by_pillow: Callable[[], np.ndarray], decode: Window) -> Window:
+def _windowed(file: Stored, size: tuple[int, int], decode: Window, by_pillow: Callable[[], np.ndarray]) -> Encoded:
     """Decodes by TensorFlow, and where that fails by Pillow, which says more of what is wrong, and of which file."""
 
     def window(rows: slice, columns: slice) -> np.ndarray:
         try:
             return decode(rows, columns)
-        except tf.errors.InvalidArgumentError:
-            return by_pillow()[rows, columns]
+        except Exception as error:  # of any kind: the file may be anything
+            pixels = by_pillow()
+            if pixels.shape[:2] != size:
+                raise InputError(
+                    f"The image contradicts its header, which says {size[1]}x{size[0]} pixels. Replace or remove it. "
+                    f"Received: {file}"
+                ) from error
+            return pixels[rows, columns]
 
-    return window
+    return Encoded(size, window)
 
 
 def _jpeg_decoder(data: bytes, width: int) -> Window:

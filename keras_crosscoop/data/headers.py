@@ -46,8 +46,8 @@ def png(data: bytes) -> Png | None:
         if data.startswith(_TURNING_TEXT, at + 8):
             chunks[b"eXIf"] = at
         at += 12 + int.from_bytes(data[at : at + 4], "big")
-    plain = depth == 8 and not interlaced and b"IDAT" in chunks and not chunks.keys() & _SPECIAL
-    return Png((height, width), colour_type, plain, chunks.get(b"IDAT", 33))
+    plain = width and height and depth == 8 and not interlaced and b"IDAT" in chunks and not chunks.keys() & _SPECIAL
+    return Png((height, width), colour_type, bool(plain), chunks.get(b"IDAT", 33))
 
 
 def jpeg(data: bytes) -> Jpeg | None:
@@ -66,7 +66,7 @@ def jpeg(data: bytes) -> Jpeg | None:
     if frame is None or _END not in data[-_TAIL:]:
         return None
     depth, height, width, channels = frame
-    return Jpeg((height, width), channels, has_exif) if depth == 8 and height else None
+    return Jpeg((height, width), channels, has_exif) if depth == 8 and height and width else None
 
 
 def as_grey(data: bytes, header: Png) -> bytes:
