@@ -1,6 +1,7 @@
 """`crosscoop-tf`: the group of commands, and what all of them do about errors and start-up."""
 
 import errno
+import io
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +56,9 @@ for command in (fit, evaluate, predict, report, export, benchmark, ablate, summa
 
 def main() -> None:
     """Runs the command line; what the user can mend is told in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     with lasting_streams():
         _run()
 
@@ -81,6 +85,8 @@ def _run() -> None:
                 sys.exit(128 + error.signal)
             case InputError():
                 sys.exit(_complain(str(error)))
+            case OSError(errno=errno.ENAMETOOLONG):
+                sys.exit(_complain(f"A path is longer than it may be. Name another. Received: {error.filename}"))
             case OSError(errno=errno.ENOSPC):
                 sys.exit(_complain(f"The disk is full. Make room, then try again. Received: {error.filename}"))
             case OSError(filename=str() | Path() as file) if error.strerror:  # it went, or may not be used

@@ -45,9 +45,11 @@ def predict(
 ) -> None:
     """Segment images and videos: for each a palette PNG of class ids, and it under its classes' colours, with a legend.
 
-    A SOURCE is an image, a video, a folder, whose images are taken at any depth, or a quoted glob. Results lie in the
-    same subfolders as what they are of: {stem}.png and {stem}_overlay.png; of a video {stem}.mp4, and its frames in
-    {stem}/000001.png and so on. What fails is named, the others go on; it exits with 1 then.
+    A SOURCE is an image (PNG, JPEG, BMP, GIF, TIFF, WebP, PPM; of an animation the first picture), a video, a folder,
+    whose images are taken at any depth, or a quoted glob. Results lie in the same subfolders as what they are of:
+    {stem}.png and {stem}_overlay.png; of a video {stem}.mp4, and its frames in {stem}/000001.png and so on. Where two
+    would have one name, as of x.jpg and x.png, they are called x_jpg.png and x_png.png. What fails is named, the
+    others go on; it exits with 1 then.
 
     \b
     crosscoop-tf predict saved_models/street_scenes-1 photo.jpg --output pictures
@@ -64,9 +66,10 @@ def predict(
     from keras_crosscoop.runs import Run
 
     opened = Run.open(run)
-    sources = find_sources(paths, output)
+    results = {"overlay": not no_overlay, "probabilities": probabilities}
+    sources = find_sources(paths, output, **results)
     total = sum(source.pictures() for source in sources)
-    check_targets(sources, overlay=not no_overlay, probabilities=probabilities, force=force)
+    check_targets(sources, **results, force=force)
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed = 0
     with opened_predictor(opened, server, output_head, **wanted) as predictor, passing_bar() as bar:

@@ -32,6 +32,8 @@ class TensorFlowCommand(click.Command):
             with warnings.catch_warnings():
                 # Pillow warns of half as many pixels as it refuses: scans, which are meant.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                # And of damaged metadata, without a word of whose; damaged pixels are errors.
+                warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
                 return super().invoke(ctx)
         finally:
             library.removeHandler(handler)

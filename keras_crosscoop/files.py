@@ -3,8 +3,10 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -35,7 +37,7 @@ def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
     If `durable`, its bytes are on the disk by then: or a power cut could leave the name without them.
     """
-    partial = path.with_name(f".{os.getpid()}-{path.name}")  # in front: some writers go by the ending
+    partial = path.with_name(_partial_name(path))
     try:
         yield partial
         if durable:
@@ -45,6 +47,63 @@ def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it is a folder that is none, say: what failed before tells more
             partial.unlink(missing_ok=True)
+
+
+def _partial_name(path: Path) -> str:
+    """The number of the process in front, as some writers go by the ending; of a long name a digest, to stay legal."""
+    name = f".{os.getpid()}-{path.name}"
+    if len(os.fsencode(name)) <= longest_name(path.parent):
+        return name
+    return f".{os.getpid()}-{sha256(os.fsencode(path.name)).hexdigest()[:32]}{path.suffix}"
+
+
+def longest_name(folder: Path) -> int:
+    """How many bytes the name of a file may have in a folder, or in the one that it will be made in."""
+    for place in (folder, *folder.absolute().parents):
+        with suppress(OSError, AttributeError, ValueError):  # it is not there yet; Windows cannot be asked
+            return os.pathconf(place, "PC_NAME_MAX")
+    return 255
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether names that differ in case alone are one there, as is usual on macOS and Windows."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        swapped = place.with_name(place.name.swapcase()) if place.name else place
+        with suppress(OSError):
+            if swapped.name != place.name and place.exists():
+                return swapped.exists() and swapped.samefile(place)
+    return False
+
+
+def files_below(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Path]:
+    """All files in folders and their subfolders, links to others included. Each folder is entered once.
+
+    Of several ways to a folder, one without links is taken, so that a link to a folder above is no loop.
+
+    Args:
+        folders: where to begin.
+        hidden: whether to take files and enter folders whose names begin with a dot.
+    """
+    entered: set[tuple[int, int]] = set()
+    waiting, links = deque(folders), deque[Path]()
+    while waiting or links:
+        folder = (waiting or links).popleft()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:  # it is gone, or not ours to read
+            continue
+        for entry in listed:
+            if entry.name.startswith(".") and not hidden:
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else waiting).append(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import pytest
 from helpers import refused
 
-from keras_crosscoop.files import folder_written, written
+from keras_crosscoop.files import files_below, folder_written, ignores_case, longest_name, written
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -89,3 +89,32 @@ def test_a_folder_that_is_there_stays(tmp_path):
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "1"
     assert refused(write).startswith("The folder cannot be made (File exists).")
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "ü" * 125 + ".jpeg"])
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    assert longest_name(tmp_path) == longest_name(tmp_path / "not/there") == 255
+    with written(tmp_path / name) as partial:
+        partial.write_text("new")
+        assert partial.suffix == (tmp_path / name).suffix
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_files_below_links_are_found_once(tmp_path):
+    for file in ("a/1", "a/b/2", "other/3", "a/.hidden/4"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("")
+    (tmp_path / "a/0").symlink_to("b")  # before it in order
+    (tmp_path / "a/b/up").symlink_to("..")
+    (tmp_path / "a/other").symlink_to("../other")
+    found = [str(path.relative_to(tmp_path)) for path in files_below([tmp_path / "a"])]
+    assert sorted(found) == ["a/1", "a/b/2", "a/other/3"]
+    assert tmp_path / "a/.hidden/4" in files_below([tmp_path / "a"], hidden=True)
+
+
+def test_whether_case_is_ignored_is_asked_of_the_file_system(tmp_path):
+    folder = tmp_path / "Folder"
+    folder.mkdir()
+    assert not ignores_case(folder / "new")
+    (tmp_path / "fOLDER").symlink_to("Folder")  # as it would seem where it is
+    assert ignores_case(folder / "new")

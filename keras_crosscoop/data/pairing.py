@@ -1,12 +1,11 @@
 """Which label belongs to which image: the one of the same relative path and stem."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import AbsentError, InputError
-from keras_crosscoop.files import Stored
+from keras_crosscoop.files import Stored, files_below
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_SUFFIXES = (".png",)  # anything lossy would not keep ids
@@ -87,15 +86,13 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"A folder of the data set is missing. Is it fully extracted? Received: {folder}")
     files: dict[str, Path] = {}
-    for where, folders, names in os.walk(folder, followlinks=True):  # Path.rglob enters linked ones from 3.13 on
-        folders[:] = (name for name in folders if not name.startswith("."))
-        for path in (Path(where, name) for name in names):
-            if path.suffix.lower() not in suffixes or path.name.startswith("."):
-                continue
-            key = path.relative_to(folder).with_suffix("").as_posix()
-            if key in files:
-                raise InputError(
-                    f"Two files have one name but for the suffix: {files[key]}. Remove one of them. Received: {path}"
-                )
-            files[key] = path
+    for path in files_below([folder]):
+        if path.suffix.lower() not in suffixes:
+            continue
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if key in files:
+            raise InputError(
+                f"Two files have one name but for the suffix: {files[key]}. Remove one of them. Received: {path}"
+            )
+        files[key] = path
     return files

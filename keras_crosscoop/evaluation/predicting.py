@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -20,7 +21,7 @@ from keras_crosscoop.evaluation.pictures import overlay, save, under_colours, wi
 from keras_crosscoop.evaluation.pipeline import ahead, batches, behind
 from keras_crosscoop.evaluation.predictor import Prediction, Predictor
 from keras_crosscoop.evaluation.sources import IDS, OVERLAY, PROBABILITIES, VIDEO, Source, ending
-from keras_crosscoop.files import written
+from keras_crosscoop.files import make_folder, written
 from keras_crosscoop.images import RGB, read_image, write_label
 
 THREADS = 4  # that read, and as many that write; of a video, whose frames come one after another, one
@@ -79,16 +80,23 @@ class Predicting:
             for number, pixels in enumerate(video.read_frames(source.path), 1)
         )
         reads = repeat(partial(next, frames, None))
+        new, written_frames = not source.target.exists(), 0
         try:
-            film = ending(source.target, VIDEO)
             fps = video.about(source.path).fps
-            with video.movie(film, fps) if self.overlay else nullcontext() as append:
+            make_folder(source.target)
+            with video.movie(ending(source.target, VIDEO), fps) if self.overlay else nullcontext() as append:
                 for error in self._pipelined(reads, partial(self._write_frame, append), threads=1):
                     if error:
                         raise error
+                    written_frames += 1
                     yield None
+            _remove_frames(source.target, after=written_frames)
         except InputError as error:
             yield error
+        finally:
+            if new:
+                with suppress(OSError):  # it holds frames
+                    source.target.rmdir()
 
     def _pipelined(
         self, reads: Iterable[Callable[[], Picture | None]], write: Write, threads: int
@@ -97,7 +105,9 @@ class Predicting:
         pending = threads + self.batch_size
 
         def finish(picture: Picture | InputError, prediction: Prediction | InputError) -> InputError | None:
-            return prediction if isinstance(prediction, InputError) else _attempt(partial(write, picture, prediction))
+            if isinstance(prediction, InputError):
+                return prediction
+            return _attempt(partial(write, picture, prediction), picture.path)
 
         with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(threads) as writers:
             read = ahead(readers, (partial(_attempt, call) for call in reads), pending)
@@ -115,7 +125,7 @@ class Predicting:
         if self.predictor.takes_together(*batch[0].pixels.shape[:2]):
             with suppress(tf.errors.ResourceExhaustedError):  # alone they may fit, or it is told what to do
                 return self.predictor.batch(np.stack([picture.pixels for picture in batch]))
-        return [_attempt(partial(self._predict_alone, picture)) for picture in batch]
+        return [_attempt(partial(self._predict_alone, picture), picture.path) for picture in batch]
 
     def _predict_alone(self, picture: Picture) -> Prediction:
         try:
@@ -156,6 +166,13 @@ def write_probabilities(path: Path, probabilities: np.ndarray, classes: Sequence
         ) from error
 
 
+def _remove_frames(folder: Path, *, after: int) -> None:
+    """Removes results of a longer video that was there before: they are none of this one's."""
+    for path in folder.iterdir():
+        if path.suffix in (IDS, PROBABILITIES) and re.fullmatch(r"\d{6,}", path.stem) and int(path.stem) > after:
+            path.unlink()
+
+
 def _read(source: Source) -> Picture:
     return Picture(source.path, source.target, read_image(source.path))
 
@@ -164,9 +181,14 @@ def _shape(picture: Picture | InputError) -> tuple[int, ...] | None:
     return None if isinstance(picture, InputError) else picture.pixels.shape
 
 
-def _attempt(call: Callable[[], T]) -> T | InputError:
+def _attempt(call: Callable[[], T], path: Path | None = None) -> T | InputError:
+    """What the call gives, or why it fails: for an image of this `path`, also for want of memory."""
     try:
         return call()
+    except MemoryError:
+        if path is None:
+            raise
+        return InputError(f"The memory does not hold what is made of the image. Cut or shrink it. Received: {path}")
     except InputError as error:
         if getattr(error.__cause__, "errno", None) == errno.ENOSPC:  # the others' results would not fit either
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(error).rpartition("Received: ")[2]) from error

@@ -1,18 +1,17 @@
 """What to predict on, and where the results go: all found and checked before anything is computed."""
 
-import glob
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keras_crosscoop.data.pairing import IMAGE_SUFFIXES
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import video
-from keras_crosscoop.files import make_folder
+from keras_crosscoop.evaluation.searching import VIDEO_SUFFIXES, search
+from keras_crosscoop.files import ignores_case, longest_name, make_folder
 
 IDS, OVERLAY, PROBABILITIES, VIDEO = ".png", "_overlay.png", ".npz", ".mp4"  # how the names of results end
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,12 @@ class Source:
     def is_video(self) -> bool:
         """Whether it has frames."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    @property
+    def with_ending(self) -> "Source":
+        """The same with the ending of its file in the names of its results: `x_jpg` of `x.jpg`."""
+        name = "_".join(filter(None, (_stem(self.path), self.path.suffix.removeprefix("."))))
+        return replace(self, target=self.target.with_name(name))
 
     def pictures(self) -> int:
         """How many there are in it to predict on: 1, or its frames, by its header; 1 too where that is damaged.
@@ -59,71 +64,84 @@ def ending(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
 
 
-def find_sources(paths: Iterable[Path], folder: Path) -> list[Source]:
-    """All images and videos of files, folders and globs, each with its place in the folder of results.
+def find_sources(
+    paths: Iterable[Path], folder: Path, *, overlay: bool = True, probabilities: bool = False
+) -> list[Source]:
+    """All images and videos of files, folders and globs (see `search`), each with its place in the folder of results.
 
-    Of a folder all images are taken, at any depth, but for hidden ones; of a glob such as `photos/**/*.jpg` the images
-    and videos that it matches. Their results lie in the same subfolders, of a glob below its part without wildcards.
-    Results of earlier times, where `folder` lies inside of what is searched, are no images.
+    Where two results would have one name, as of `x.jpg` and `x.png`, they get the endings of what they are of into
+    theirs: `x_jpg` and `x_png`.
+
+    Args:
+        paths: what to search.
+        folder: of results; they lie in the same subfolders as what they are of.
+        overlay: whether there will be overlays.
+        probabilities: whether there will be probabilities.
 
     Raises:
         InputError: there is no such file, or a folder or glob gives nothing.
     """
-    sources: list[Source] = []
-    for path in paths:
-        if path.is_dir():
-            files, root = _search(f"{glob.escape(str(path))}/**/*", path, folder, IMAGE_SUFFIXES), path
-        elif _is_glob(path) and not path.exists():
-            root = Path(*takewhile(lambda part: not _is_glob(part), path.parts))
-            files = _search(str(path), root, folder, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
-        else:
-            files, root = [path], path.parent
-            if not path.exists():
-                raise InputError(f"There is no such file or folder. Is the path right? Received: {path}")
-        if not files:
-            raise InputError(f"No images are there ({', '.join(IMAGE_SUFFIXES)}). Is the path right? Received: {path}")
-        sources += (Source(file, folder / file.relative_to(root).with_name(file.stem)) for file in files)
-    return list(dict.fromkeys(sources))
+    found = [each for path in paths for each in search(path, folder)]
+    sources = list(dict.fromkeys(Source(file, folder / place.with_name(_stem(place))) for file, place in found))
+    wanted, key = {"overlay": overlay, "probabilities": probabilities}, _key(folder)
+    while True:
+        clashing = {*_clashing(sources, key, **wanted)}
+        named = {index: sources[index].with_ending for index in clashing}
+        if all(sources[index] == source for index, source in named.items()):
+            return sources
+        for index, source in named.items():
+            sources[index] = source
 
 
-def _is_glob(path: Path | str) -> bool:
-    return glob.escape(str(path)) != str(path)
+def _stem(place: Path) -> str:
+    return place.stem if place.stem.strip(".") else place.name  # "..png" has the stem ".", which is no name
 
 
-def _search(pattern: str, root: Path, results: Path, suffixes: Sequence[str]) -> list[Path]:
-    results = results.resolve()
-    inside = root.resolve() in results.parents
-    found = (Path(name) for name in sorted(glob.glob(pattern, recursive=True)))  # noqa: PTH207 - a whole path, not parts
-    return [
-        path
-        for path in found
-        if path.suffix.lower() in suffixes and path.is_file() and not (inside and results in path.resolve().parents)
-    ]
+def _key(folder: Path) -> Callable[[Path], str]:
+    """What two paths have in common that are one file in a folder."""
+    return (lambda path: str(path).casefold()) if ignores_case(folder) else str
+
+
+def _clashing(sources: Sequence[Source], key: Callable[[Path], str], **wanted: bool) -> Iterator[int]:
+    """The places of sources that others get in the way of: a result of one name, or one where a folder has to be."""
+    claims: dict[str, set[int]] = defaultdict(set)
+    folders: set[str] = set()
+    for index, source in enumerate(sources):
+        for file in source.results(**wanted):
+            claims[key(file)].add(index)
+        folders |= {key(parent) for parent in source.target.parents}
+    for place, claimants in claims.items():
+        if len(claimants) > 1 or place in folders:
+            yield from claimants
 
 
 def check_targets(sources: Sequence[Source], *, overlay: bool, probabilities: bool, force: bool = False) -> None:
-    """Refuses results that would destroy something, or be lost themselves.
+    """Refuses results that would destroy something, be lost themselves, or could not be written.
 
     Args:
-        sources: of `find_sources`.
+        sources: of `find_sources`, with the same `overlay` and `probabilities`.
         overlay: whether there will be overlays.
         probabilities: whether there will be probabilities.
         force: whether results that are there already may be written over; a source never.
 
     Raises:
-        InputError: two sources have one result, a result is there already, or it is a source itself.
+        InputError: two sources have one result, its name is too long, it is there already, or it is a source itself.
     """
     inputs = {_identity(source.path) for source in sources}
-    taken: dict[Path, Source] = {}
-    for source in sorted(sources, key=lambda source: not source.is_video):  # folders, before what might lie in them
+    key = _key(sources[0].target.parent) if sources else str
+    for index in _clashing(sources, key, overlay=overlay, probabilities=probabilities):
+        clashing = sources[index]
+        raise InputError(
+            f"Another source's result has the place of {clashing.results(overlay=False, probabilities=False)[0]}. "
+            f"Segment them apart. Received: {clashing.path}"
+        )
+    for source in sources:
         for file in source.results(overlay=overlay, probabilities=probabilities):
-            for place in (file, *file.parents):
-                if taken.get(place, source) != source:
-                    raise InputError(
-                        f"Two sources would be written to {file}. Segment them apart. "
-                        f"Received: {taken[place].path} and {source.path}"
-                    )
-            taken[file] = source
+            if len(os.fsencode(file.name)) > longest_name(file.parent):
+                raise InputError(
+                    f"The name of a result, {file.name}, is longer than files may have. Rename its source. "
+                    f"Received: {source.path}"
+                )
             if file.exists() and _identity(file) in inputs:
                 raise InputError(
                     f"A source would be overwritten by a prediction. Name another folder. Received: {file}"
@@ -133,13 +151,15 @@ def check_targets(sources: Sequence[Source], *, overlay: bool, probabilities: bo
 
 
 def make_folders(sources: Sequence[Source]) -> None:
-    """Makes the folders of results.
+    """Makes the folders of results; those of a video's frames are made with the first frame.
 
     Raises:
-        InputError: one cannot be made.
+        InputError: one cannot be made, or written to.
     """
-    for source in sources:
-        make_folder(source.target if source.is_video else source.target.parent)
+    for folder in dict.fromkeys(source.target.parent for source in sources):
+        make_folder(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"The folder cannot be written to (Permission denied). Name another. Received: {folder}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

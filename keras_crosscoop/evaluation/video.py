@@ -11,6 +11,8 @@ import numpy as np
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 
+SOUND_ALONE = 0.05  # of a video's duration, which is that of its longest stream: sound may go on so much longer
+
 
 class About(NamedTuple):
     """What a video's header tells."""
@@ -34,10 +36,16 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
     """Each frame, RGB, uint8 `(H, W, 3)`, upright and at a constant rate.
 
     Raises:
-        InputError: as `about`, or one of them cannot be read.
+        InputError: as `about`, one of them cannot be read, or many fewer come than the header tells: ffmpeg does not
+            say that a file breaks off.
     """
+    expected, count = about(path).frames, 0
     with _opened(path) as reader:
-        yield from map(np.asarray, reader)
+        for frame in reader:
+            count += 1
+            yield np.asarray(frame)
+    if expected - count > max(2, SOUND_ALONE * expected):
+        raise InputError(f"The video ends after {count} of {expected} frames. Is the file complete? Received: {path}")
 
 
 @contextmanager
@@ -85,5 +93,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with closing(imageio().get_reader(path, format="FFMPEG")) as reader:
             yield reader
-    except (OSError, RuntimeError) as error:  # with many lines about ffmpeg
+    except InputError:
+        raise
+    except Exception as error:  # of many kinds, with many lines about ffmpeg
         raise InputError(f"The video cannot be read. Replace or remove it. Received: {path}") from error

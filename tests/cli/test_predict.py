@@ -1,6 +1,7 @@
 """`crosscoop-tf predict`: files in, files out, and what it says of those that fail."""
 
 import inspect
+import os
 
 import numpy as np
 import pytest
@@ -85,6 +86,36 @@ def test_what_fails_is_named_and_the_rest_goes_on(crosscoop, run_folder, photos,
     assert lines[1].endswith("Received: photos/text.png")
     assert lines[2] == "crosscoop-tf: 2 of 5 could not be segmented, see above."
     assert {name for name in written(tmp_path / "out") if "overlay" not in name} == {"a.png", "x/a.png", "x/b.png"}
+
+
+def test_names_of_any_bytes_are_told_in_one_line_and_written(crosscoop, run_folder, photos, tmp_path):
+    """A line break, what a terminal obeys, bytes that are no Unicode; and 250 bytes, which leaves room for `.png`."""
+    good = (photos / "a.png").read_bytes()
+    names = ["two\nlines.png", "red\x1b[31m.png", os.fsdecode(b"latin-\xfc.png"), "..png"]
+    for name in names:
+        (photos / name).write_bytes(good)
+        (photos / f"bad {name}").write_text("no image")
+    (photos / f"{'n' * 251}.png").write_bytes(good)
+    paths = ("photos", "photos/..png", "photos/bad ..png")
+    code, out, err = crosscoop("predict", run_folder, *paths, "--output", "out", "--no-overlay")
+    assert code == 1
+    received = sorted(line.rpartition("Received: photos/")[2] for line in err.splitlines()[:-1])
+    assert received == ["bad ..png", "bad latin-\\udcfc.png", "bad red\\x1b[31m.png", "bad two\\nlines.png"]
+    expected = {"a.png", "x/a.png", "x/b.png", *names[:3], "..png.png", f"{'n' * 251}.png"}
+    assert set(written(tmp_path / "out")) == expected
+    code, out, err = crosscoop("predict", run_folder, "photos", "--output", os.fsdecode(b"\xfc"))
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "_overlay.png, is longer than files may have. Rename its source. Received: photos/nnn" in err
+    code, out, _ = crosscoop("predict", run_folder, "photos/a.png", "--output", os.fsdecode(b"\xfc"))
+    assert (code, out) == (0, "Pictures: \\udcfc\n")
+    code, _, err = crosscoop("predict", run_folder, "n" * 300, "--output", "other")
+    assert (code, err[:44]) == (2, "crosscoop-tf: A path is longer than it may b")
+
+
+def test_an_output_that_is_a_file_is_told_of(crosscoop, run_folder, photos, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    code, _, err = crosscoop("predict", run_folder, "photos", "--output", "out")
+    assert (code, err) == (2, "crosscoop-tf: The folder cannot be made (File exists). Name another. Received: out\n")
 
 
 def test_what_is_not_there_is_named_before_anything_is_written(crosscoop, run_folder, photos, tmp_path):

@@ -1,10 +1,13 @@
 """Which files are predicted on, where the results go, and what is refused before anything is computed."""
 
+import glob
 from pathlib import Path
 
 import pytest
 from helpers import refused
 
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation import sources
 from keras_crosscoop.evaluation.sources import check_targets, find_sources
 
 BOTH = {"overlay": True, "probabilities": False}
@@ -79,37 +82,111 @@ def test_what_an_image_and_a_video_get(make):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("paths", "expected"),
     [
-        ("x/a.jpg", "y/a.png"),
-        ("a.jpg", "a_overlay.jpg"),
-        ("clip.mp4", "y/clip.avi"),
-        ("y/clip.mp4", "in"),  # whose clip/000001.jpg may be the first frame
+        (["in"], {"in/x.jpg": "x_jpg", "in/x.png": "x_png", "in/y.png": "y", "in/z/x.png": "z/x"}),
+        (["x/a.jpg", "y/a.png"], {"x/a.jpg": "a_jpg", "y/a.png": "a_png"}),
+        (["a.jpg", "a_overlay.jpg"], {"a.jpg": "a_jpg", "a_overlay.jpg": "a_overlay_jpg"}),
+        (["clip.mp4", "y/clip.avi"], {"clip.mp4": "clip_mp4", "y/clip.avi": "clip_avi"}),
+        (["photo", "photo.jpg"], {"photo": "photo", "photo.jpg": "photo_jpg"}),
+        # A name that is there already gives way too:
+        (["b"], {"b/x.jpg": "x_jpg", "b/x.png": "x_png", "b/x_jpg.png": "x_jpg_png"}),
+        # The folder of a video's frames, which might hold those of a folder of images:
+        (["y/clip.mp4", "f"], {"y/clip.mp4": "clip_mp4", "f/clip/000001.jpg": "clip/000001"}),
+        (["g"], {"g/a.jpg": "a_jpg", "g/a.png/b.jpg": "a.png/b"}),
     ],
 )
-def test_two_sources_never_share_a_result(make, one, other):
-    make("x/a.jpg", "y/a.png", "a.jpg", "a_overlay.jpg", "clip.mp4", "y/clip.avi", "y/clip.mp4", "in/clip/000001.jpg")
-    for paths in ((one, other), (other, one)):
-        sources = find_sources(map(Path, paths), Path("out"))
-        assert "Two sources would be written to out/" in refused(check_targets, sources, **BOTH, force=True)
+def test_results_of_one_name_get_the_endings_of_their_sources(make, paths, expected):
+    make("in/x.jpg", "in/x.png", "in/y.png", "in/z/x.png", "x/a.jpg", "y/a.png", "a.jpg", "a_overlay.jpg", "clip.mp4")
+    make("y/clip.avi", "photo", "photo.jpg", "b/x.jpg", "b/x.png", "b/x_jpg.png", "y/clip.mp4", "f/clip/000001.jpg")
+    make("g/a.jpg", "g/a.png/b.jpg")
+    for order in (paths, paths[::-1]):
+        assert targets(*order) == {path: f"out/{target}" for path, target in expected.items()}
+        found = find_sources(map(Path, order), Path("out"))
+        check_targets(found, **BOTH)
+        results = [file for source in found for file in source.results(**BOTH)]
+        assert len(results) == len(set(results))
+
+
+def test_names_clash_only_by_results_that_are_written(make):
+    make("a.jpg", "a_overlay.jpg")
+    found = find_sources([Path("a.jpg"), Path("a_overlay.jpg")], Path("out"), overlay=False)
+    assert [source.target.name for source in found] == ["a", "a_overlay"]
+
+
+def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(make, monkeypatch):
+    make("in/x.jpg", "in/X.png")
+    assert targets("in") == {"in/x.jpg": "out/x", "in/X.png": "out/X"}
+    monkeypatch.setattr(sources, "ignores_case", lambda folder: True)
+    assert targets("in") == {"in/x.jpg": "out/x_jpg", "in/X.png": "out/X_png"}
+    make("in/X.jpg")
+    with pytest.raises(InputError, match=r"has the place of out/[xX]_jpg\.png\. Segment them apart\."):
+        check_targets(find_sources([Path("in")], Path("out")), **BOTH)
+
+
+def test_two_sources_never_share_a_result(make):
+    make("x/a.jpg", "y/a.jpg")
+    found = find_sources([Path("x/a.jpg"), Path("y/a.jpg")], Path("out"))
+    assert "has the place of out/a_jpg.png. Segment them apart." in refused(check_targets, found, **BOTH, force=True)
     assert not Path("out").exists()
+
+
+def test_stems_that_are_no_names(make):
+    make("in/..png", "in/...png", "in/a..png")
+    files = ["in/..png", "in/...png", "in/a..png"]
+    assert targets(*files) == {"in/..png": "out/..png", "in/...png": "out/...png", "in/a..png": "out/a."}
+
+
+def test_names_too_long_are_refused_before_anything_is_written(make):
+    """A name may have 255 bytes: of 250 there is an `{stem}.png`, but no `{stem}_overlay.png`."""
+    make(name := "ü" * 123 + ".png")  # of 2 bytes each
+    found = find_sources([Path(name)], Path("out"))
+    check_targets(found, overlay=False, probabilities=False)
+    assert refused(check_targets, found, **BOTH).endswith(f"Rename its source. Received: {name}")
+
+
+def test_a_link_to_a_folder_above_is_no_loop_and_other_links_are_followed(make):
+    make("in/a.png", "elsewhere/b.png", "elsewhere/c/d.png", "in/z/e.png")
+    for link, to in {"self": ".", "up": "..", "0": "../in/z", "other": "../elsewhere"}.items():
+        (Path("in") / link).symlink_to(to)
+    Path("in/z/back").symlink_to("..")
+    Path("elsewhere/again").symlink_to("../in")
+    expected = {name: f"out/{name.removeprefix('in/').removesuffix('.png')}" for name in ("in/a.png", "in/z/e.png")}
+    expected |= {"in/other/b.png": "out/other/b", "in/other/c/d.png": "out/other/c/d"}
+    Path("in/up").unlink()
+    assert targets("in") == targets("in/**/*.png") == expected
+    assert targets("in/*/e.png") == {"in/0/e.png": "out/0/e", "in/z/e.png": "out/z/e"}  # asked for
+    assert targets("in/**/c/*") == {"in/other/c/d.png": "out/other/c/d"}
+
+
+def test_a_glob_never_leads_out_of_the_folder_of_results(make):
+    make("g/a/x.png", "b2/up.png", "b2/c/up.png")
+    assert targets("g/*/../../b2/*.png", output="out/deep") == {"g/a/../../b2/up.png": "out/deep/b2/up"}
+    assert targets("g/../b2/*.png") == {"g/../b2/up.png": "out/up"}
+
+
+def test_what_glob_matches_is_what_glob_of_python_does(make):
+    make("a.png", "x/a.png", "x/y/a.png", "x/y/b.jpg", "x/.h/a.png", ".h/a.png", "x/y/.a.png", "z/x/y/c.png")
+    for pattern in ("**/*.png", "**", "x/**", "x/**/y/*", "**/y/**/*.png", "*/**/a.*", "**/.h/*.png", "**/.*.png"):
+        expected = {name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()}  # noqa: PTH207
+        assert set(targets(pattern)) == expected
 
 
 def test_what_is_there_is_not_written_over(make):
     make("in/a.jpg", "in/clip.mp4", "out/a.npz")
     Path("out/clip").mkdir()
-    sources = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"))
-    check_targets(sources, **BOTH)  # which writes no .npz, and may use an empty folder
+    found = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"))
+    check_targets(found, **BOTH)  # which writes no .npz, and may use an empty folder
     options = {"overlay": True, "probabilities": True}
-    assert "--force. Received: out/a.npz" in refused(check_targets, sources, **options)
-    check_targets(sources, **options, force=True)
+    assert "--force. Received: out/a.npz" in refused(check_targets, found, **options)
+    check_targets(found, **options, force=True)
     make("out/clip/000001.png")
-    assert "--force. Received: out/clip" in refused(check_targets, sources, **BOTH)
-    check_targets(sources, **BOTH, force=True)
+    assert "--force. Received: out/clip" in refused(check_targets, found, **BOTH)
+    check_targets(found, **BOTH, force=True)
 
 
-@pytest.mark.parametrize("paths", [["a.png"], ["a.jpg", "a_overlay.png"], ["clip.mp4"]])
+@pytest.mark.parametrize("paths", [["a.png"], ["clip.mp4"]])
 def test_no_source_is_written_over(make, paths):
-    make("a.png", "a.jpg", "a_overlay.png", "clip.mp4")
-    sources = find_sources(map(Path, paths), Path())
-    assert "A source would be overwritten" in refused(check_targets, sources, **BOTH, force=True)
+    make("a.png", "clip.mp4")
+    found = find_sources(map(Path, paths), Path())
+    assert "A source would be overwritten" in refused(check_targets, found, **BOTH, force=True)

@@ -14,6 +14,7 @@ from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
 from keras_crosscoop.images import read_label
 
+imageio = pytest.importorskip("imageio")
 pytest.importorskip("imageio_ffmpeg")
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # imageio-ffmpeg leaves pipes so
 
@@ -110,3 +111,38 @@ def test_a_video_that_breaks_off_leaves_no_film_and_the_next_goes_on(pair, clip,
     assert [str(outcome)[:9] for outcome in outcomes] == ["None"] * 3 + ["The video"] + ["None"] * 5
     assert not (clip.parent / "out/clip.mp4").exists()
     assert video.about(clip.parent / "out/other.mp4").frames == 5
+
+
+def test_a_video_that_is_cut_off_is_told_of_and_what_came_is_kept(pair, tmp_path):
+    """Of a cut Matroska file, ffmpeg reads what is there, and calls that a success."""
+    whole = tmp_path / "whole.mkv"
+    with imageio.v2.get_writer(whole, format="FFMPEG", fps=5, macro_block_size=1) as writer:
+        for picture in np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8):
+            writer.append_data(picture)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    sources = find_sources([cut], tmp_path / "out")
+    make_folders(sources)
+    *frames, error = Predicting(Predictor(Inference(pair())), CLASSES, PALETTE)(sources)
+    assert frames == [None] * len(frames)
+    assert 5 < len(frames) < 15
+    assert str(error) == f"The video ends after {len(frames)} of 20 frames. Is the file complete? Received: {cut}"
+    assert len(list((tmp_path / "out/cut").iterdir())) == len(frames)
+    assert not (tmp_path / "out/cut.mp4").exists()
+
+
+def test_no_empty_folder_of_a_video_that_fails_and_no_frames_of_a_longer_one(pair, clip):
+    bad = clip.with_name("bad.mp4")
+    bad.write_bytes(b"no video")
+    (clip.parent / "out/clip").mkdir(parents=True)
+    mine = [clip.parent / "out/clip" / name for name in ("notes.png", "000003.txt")]
+    old = [clip.parent / "out/clip" / name for name in ("000005.png", "000006.png", "000007.npz", "1000000.png")]
+    for file in (*mine, *old):
+        file.write_text("old")
+    sources = find_sources([clip, bad], clip.parent / "out")
+    make_folders(sources)
+    outcomes = list(Predicting(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
+    assert [isinstance(outcome, InputError) for outcome in outcomes] == [False] * 5 + [True]
+    assert {path.name for path in (clip.parent / "out").iterdir()} == {"clip", "clip.mp4"}
+    left = {path.name for path in (clip.parent / "out/clip").iterdir()}
+    assert left == {*(f"{number:06}.png" for number in range(1, 6)), "notes.png", "000003.txt"}
