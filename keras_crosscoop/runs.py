@@ -34,10 +34,10 @@ class Run:
 
     Attributes:
         folder: holds `config.yaml` (the resolved settings), `classes.json` (names and colours), `best.weights.h5` (of
-            the epoch whose better output was best on the validation split), `history.csv` (every epoch's figures),
-            `metrics.json` (the best weights' figures), `report.html` (all of it to look at), `pictures/` (predictions),
-            `tensorboard/`, `checkpoints/` and, of a run that started from an earlier one, `init.csv` (what became of
-            every variable).
+            the epoch with the greatest mean IoU on the validation split, the default output's: `Segmenter.chosen`),
+            `history.csv` (every epoch's figures), `metrics.json` (the best weights' figures), `report.html` (all of it
+            to look at), `pictures/` (predictions), `tensorboard/`, `checkpoints/` and, of a run that started from an
+            earlier one, `init.csv` (what became of every variable).
         settings: what the run was told.
         classes: the name of each class id.
         palette: the colour of each class id.

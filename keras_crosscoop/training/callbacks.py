@@ -7,19 +7,22 @@ from typing import Any
 import keras
 
 from keras_crosscoop.data import Skipped
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
 from keras_crosscoop.runs import Run
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the weights whenever the better of the outputs is better on the validation split than ever before.
+    """Saves the weights whenever the mean IoU on the validation split is better than ever before.
+
+    It is the default output's, as everywhere: the ensemble's of a pair, the network's own of a single one.
 
     Args:
         run: where to; None to save nothing.
         patience: how many validations without a better one end the training; None for no end.
 
     Attributes:
-        best: that output's mean IoU, from 0 to 1; NaN before the first validation.
+        best: the greatest mean IoU so far, from 0 to 1; NaN before the first validation.
         worse: validations since then.
     """
 
@@ -31,12 +34,21 @@ class KeepBest(keras.callbacks.Callback):
         self.worse = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Compares and saves, where this epoch was validated."""
-        scores = [logs[name] for side in self.model.sides if (name := f"val_{side}_mean_iou") in logs]
-        if not scores:
+        """Compares and saves, where this epoch was validated.
+
+        Raises:
+            InputError: there was nothing to measure.
+        """
+        name = f"val_{self.model.chosen(None)}_mean_iou"
+        if name not in logs:
             return
-        score = max((score for score in scores if not math.isnan(score)), default=math.nan)
-        if not math.isnan(score) and not score <= self.best:
+        score = logs[name]
+        if math.isnan(score):
+            raise InputError(
+                "No epoch can be chosen: no pixel of the validation images has a class, all are void. Look at their "
+                f"labels, or name another split by data.val_split. Received: {name}=nan"
+            )
+        if not score <= self.best:
             if self.run:
                 self.run.save_weights(self.model)
             self.best, self.worse = score, 0

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from helpers import refused
 
 from keras_crosscoop.data import Skipped
 from keras_crosscoop.training.callback_states import CallbackStates
@@ -16,12 +17,15 @@ from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHis
 class Model:
     """Of weights there is one number."""
 
-    sides = ("top", "bottom")
-
-    def __init__(self, rate=0.1):
+    def __init__(self, rate=0.1, default="ensemble"):
         self.weight = 0
+        self.default = default
         self.stop_training = False
         self.optimizer = SimpleNamespace(learning_rate=rate)
+
+    def chosen(self, output):
+        assert output is None
+        return self.default
 
 
 class Run:
@@ -35,16 +39,15 @@ class Run:
         self.saved.append(model.weight)
 
 
-def kept(scores, sides=("top", "bottom")):
+def kept(scores, outputs=("top", "bottom", "ensemble")):
     """What `KeepBest` saves, as numbers of epochs from 1, where each epoch measures `scores`, or nothing."""
     run = Run()
     callback = KeepBest(run)
-    callback.set_model(Model())
-    callback.model.sides = sides
+    callback.set_model(Model(default=outputs[-1]))
     for epoch, measured in enumerate(scores):
         callback.model.weight = epoch + 1
-        named = {} if measured is None else {f"val_{s}_mean_iou": v for s, v in zip(sides, measured, strict=True)}
-        callback.on_epoch_end(epoch, {"loss": 1.0, "val_ensemble_mean_iou": 0.99, **named})
+        named = {} if measured is None else {f"val_{o}_mean_iou": v for o, v in zip(outputs, measured, strict=True)}
+        callback.on_epoch_end(epoch, {"loss": 1.0, **named})
     return run.saved, callback.best
 
 
@@ -54,25 +57,24 @@ NAN = math.nan
 @pytest.mark.parametrize(
     ("scores", "saved", "best"),
     [
-        ([(0.1, 0.2), (0.3, 0.1), (0.25, 0.29)], [1, 2], 0.3),
-        ([(0.5, 0.1), (0.4, 0.4), (0.1, 0.6)], [1, 3], 0.6),
-        ([(0.2, 0.2), (0.2, 0.2)], [1], 0.2),  # no better, so the earlier one stays
-        ([None, (0.2, 0.1), None, (0.3, 0.2), None], [2, 4], 0.3),
-        ([(0.0, 0.0), (0.1, 0.0)], [1, 2], 0.1),  # a network that hits nothing is still a first
-        ([(NAN, NAN), (0.1, 0.2), (NAN, NAN), (0.3, 0.1)], [2, 4], 0.3),
-        ([(0.2, NAN), (0.1, NAN), (0.3, NAN)], [1, 3], 0.3),
+        ([(0.1, 0.2, 0.15), (0.3, 0.1, 0.25), (0.25, 0.4, 0.2)], [1, 2], 0.25),  # one is best in the third alone
+        ([(0.5, 0.1, 0.3), (0.4, 0.4, 0.31), (0.1, 0.6, 0.3)], [1, 2], 0.31),
+        ([(0.2, 0.2, 0.2), (0.3, 0.3, 0.2)], [1], 0.2),  # no better, so the earlier one stays
+        ([None, (0.2, 0.1, 0.1), None, (0.3, 0.2, 0.2), None], [2, 4], 0.2),
+        ([(0.0, 0.0, 0.0), (0.1, 0.0, 0.1)], [1, 2], 0.1),  # a network that hits nothing is still a first
     ],
 )
-def test_the_best_is_kept_by_the_better_output(scores, saved, best):
+def test_the_best_is_kept_by_the_ensemble_of_a_pair(scores, saved, best):
     assert kept(scores) == (saved, best)
 
 
-def test_an_output_without_figure_does_not_hide_the_other():
-    assert kept([(NAN, 0.1), (NAN, 0.3), (NAN, 0.2)]) == ([1, 2], 0.3)
+def test_the_best_is_kept_by_a_single_networks_own_figure():
+    assert kept([(0.1,), (0.3,), (0.2,)], outputs=("single",)) == ([1, 2], 0.3)
 
 
-def test_a_single_network_is_its_own_better_output():
-    assert kept([(0.1,), (0.3,), (0.2,)], sides=("single",)) == ([1, 2], 0.3)
+def test_labels_without_classes_are_refused():
+    """The mean over no class is NaN, by which no epoch is better."""
+    assert "data.val_split. Received: val_ensemble_mean_iou=nan" in refused(kept, [(NAN, NAN, NAN)])
 
 
 def test_nothing_is_kept_of_nothing():
@@ -86,7 +88,7 @@ def epochs_trained(scores, patience, callback=None, first=0):
     callback = callback or KeepBest(None, patience)
     callback.set_model(Model())
     for epoch, score in enumerate(scores, start=first):
-        callback.on_epoch_end(epoch, {} if score is None else {"val_top_mean_iou": score})
+        callback.on_epoch_end(epoch, {} if score is None else {"val_ensemble_mean_iou": score})
         if callback.model.stop_training:
             return epoch + 1, callback
     return first + len(scores), callback
@@ -102,8 +104,6 @@ def epochs_trained(scores, patience, callback=None, first=0):
         ([0.3, 0.3, 0.3], 2, 3),  # as good is no better
         ([0.3, 0.2, 0.4, 0.3, 0.2, 0.5], 2, 5),  # a better one begins the count anew
         ([0.3, None, 0.2, None, None, 0.1, 0.0], 2, 6),  # validations are counted, not epochs
-        ([NAN, NAN, 0.1], 2, 2),
-        ([0.3, NAN, NAN, 0.4], 2, 3),
     ],
 )
 def test_patience_counts_validations_without_a_better_one(scores, patience, epochs):
@@ -127,7 +127,7 @@ def test_stopped_by_another_it_stays_stopped():
     callback.set_model(Model())
     callback.model.stop_training = True
     for score in (0.3, 0.2):
-        callback.on_epoch_end(0, {"val_top_mean_iou": score})
+        callback.on_epoch_end(0, {"val_ensemble_mean_iou": score})
         assert callback.model.stop_training
 
 

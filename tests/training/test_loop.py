@@ -173,7 +173,7 @@ def test_training_changes_all_that_is_compared(straight):
     assert {name.split(" ")[1] for name in after} >= {"seed_generator/seed_generator_state", "sgd/top_bn_gamma_average"}
     assert len(kept) == 12
     assert [(row["epoch"], row["val_loss"] != "") for row in rows] == [("1", False), ("2", True), ("3", True)]
-    assert best == max(float(row[f"val_{side}_mean_iou"]) for row in rows[1:] for side in ("top", "bottom"))
+    assert best == max(float(row["val_ensemble_mean_iou"]) for row in rows[1:])
     assert position == (EPOCHS, 0)
 
 
@@ -246,7 +246,7 @@ def test_patience_ends_it_for_good(tmp_path, monkeypatch):
     """A resumed run finds that it had ended."""
     model = compiled(network())
     scores = iter([0.5, 0.4])
-    monkeypatch.setattr(model, "evaluate", lambda *_, **__: {"top_mean_iou": next(scores)})
+    monkeypatch.setattr(model, "evaluate", lambda *_, **__: {"ensemble_mean_iou": next(scores)})
     done = trained(tmp_path, model, patience=1, validated=(1, 2, 3))
     assert (done.at.counts, done.saver.position) == ({"train_batch": 6, "epoch": 2}, (EPOCHS, 0))
     assert (done.best.best, done.best.worse, len(done.history.rows)) == (0.5, 1, 2)
