@@ -17,7 +17,8 @@ _ON_JAX = keras.backend.backend() == "jax"
 class Confusion(keras.metrics.Metric):
     """An integer confusion matrix over all valid pixels: row the label, column the prediction.
 
-    `result()` gives `{name}_mean_iou` and `{name}_pixel_accuracy`, fractions of 1.
+    `result()` gives `{name}_mean_iou`, over the classes that occur in the labels as in `mean_iou`, and
+    `{name}_pixel_accuracy`, fractions of 1.
 
     Args:
         num_classes: C, of labels and predictions.
@@ -50,14 +51,14 @@ class Confusion(keras.metrics.Metric):
         self.matrix.assign_add(ops.cast(counts, self.matrix.dtype))
 
     def result(self) -> dict[str, KerasTensor]:
-        """The two figures; 0 before anything was counted."""
+        """The two figures; NaN before a pixel with a label was counted."""
         matrix = ops.cast(self.matrix, "float32")
-        correct = ops.diagonal(matrix)
-        union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - correct
-        present = ops.sum(ops.cast(union > 0, "float32"))
-        mean_iou = ops.sum(correct / ops.maximum(union, 1.0)) / ops.maximum(present, 1.0)
-        accuracy = ops.sum(correct) / ops.maximum(ops.sum(matrix), 1.0)
-        return {f"{self.name}_mean_iou": mean_iou, f"{self.name}_pixel_accuracy": accuracy}
+        correct, labelled = ops.diagonal(matrix), ops.sum(matrix, axis=1)
+        union = labelled + ops.sum(matrix, axis=0) - correct
+        ious = correct / ops.maximum(union, 1.0)  # 0 for a class that no label has: it adds nothing to the sum
+        mean = ops.sum(ious) / ops.sum(ops.cast(labelled > 0, "float32"))
+        accuracy = ops.sum(correct) / ops.sum(labelled)
+        return {f"{self.name}_mean_iou": mean, f"{self.name}_pixel_accuracy": accuracy}
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -100,11 +101,26 @@ class MeanLoss(keras.metrics.Metric):
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, float64 `(..., C)`; NaN for a class in neither labels nor predictions.
+    """Intersection over union of each class, float64 `(..., C)`; NaN for a class that occurs in no label.
+
+    Predictions of such a class are false negatives of others, and lower their IoU alone. So which classes have an IoU
+    depends on the labels, and is the same for all outputs and networks.
 
     Args:
-        matrix: confusion matrices, `(..., C, C)` integers.
+        matrix: confusion matrices, `(..., C, C)`; row the label, column the prediction.
     """
-    correct = np.diagonal(matrix, axis1=-2, axis2=-1).astype("float64")
-    union = matrix.sum(axis=-2) + matrix.sum(axis=-1) - correct
-    return np.divide(correct, union, out=np.full(correct.shape, np.nan), where=union > 0)
+    correct, labelled = np.diagonal(matrix, axis1=-2, axis2=-1).astype("float64"), matrix.sum(axis=-1)
+    union = labelled + matrix.sum(axis=-2) - correct
+    return np.divide(correct, union, out=np.full(correct.shape, np.nan), where=labelled > 0)
+
+
+def mean_over_classes(of_classes: np.ndarray) -> np.ndarray:
+    """The mean over the classes that have a figure, float64 `(..., C) -> (...)`; NaN where none has one."""
+    present = ~np.isnan(of_classes)
+    sums, counts = np.where(present, of_classes, 0.0).sum(axis=-1), present.sum(axis=-1)
+    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+
+
+def mean_iou(matrix: np.ndarray) -> np.ndarray:
+    """Mean of `iou_per_class`, float64 `(..., C, C) -> (...)`; NaN where nothing is labelled."""
+    return mean_over_classes(iou_per_class(matrix))

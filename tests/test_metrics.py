@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_crosscoop.metrics import Confusion, iou_per_class
+from keras_crosscoop.metrics import Confusion, iou_per_class, mean_iou
 
 RNG = np.random.default_rng(0)
 
@@ -18,13 +18,8 @@ def counted(labels, classes, num_classes):
 
 
 def ious_by_hand(matrix):
-    """Of each class that is in labels or predictions."""
-    ious = []
-    for c in range(len(matrix)):
-        union = matrix[c].sum() + matrix[:, c].sum() - matrix[c, c]
-        if union:
-            ious.append(matrix[c, c] / union)
-    return ious
+    """Of each class that is in labels."""
+    return [matrix[c, c] / (matrix[c].sum() + matrix[:, c].sum() - matrix[c, c]) for c in np.flatnonzero(matrix.sum(1))]
 
 
 def figures(metric):
@@ -53,27 +48,27 @@ def test_counts_as_numpy_does_over_several_updates(dtype):
 
 
 def test_of_four_pixels():
-    """Row the label, column the prediction: IoU 1/2, 1/3 and 0; the fifth pixel is void."""
+    """Row the label, column the prediction: IoU 1/2 and 1/3, and no label is 2; the fifth pixel is void."""
     metric = Confusion(3, name="x")
     metric.update_state(np.array([[[0, 1, 1, 1, 255]]]), np.array([[[0, 0, 1, 2, 1]]]))
     np.testing.assert_array_equal(metric.matrix, [[1, 0, 0], [1, 1, 1], [0, 0, 0]])
-    assert figures(metric) == pytest.approx({"x_mean_iou": (1 / 2 + 1 / 3 + 0) / 3, "x_pixel_accuracy": 0.5})
+    assert figures(metric) == pytest.approx({"x_mean_iou": (1 / 2 + 1 / 3) / 2, "x_pixel_accuracy": 0.5})
 
 
 def test_a_class_in_neither_labels_nor_predictions_is_left_out():
     assert figures(assigned([[2, 0, 0], [0, 3, 0], [0, 0, 0]])) == {"x_mean_iou": 1, "x_pixel_accuracy": 1}
 
 
-def test_a_class_only_predicted_counts_as_missed():
-    assert figures(assigned([[2, 0, 2], [0, 4, 0], [0, 0, 0]])) == {"x_mean_iou": 0.5, "x_pixel_accuracy": 0.75}
+def test_a_class_only_predicted_lowers_others_alone():
+    assert figures(assigned([[2, 0, 2], [0, 4, 0], [0, 0, 0]])) == {"x_mean_iou": 0.75, "x_pixel_accuracy": 0.75}
 
 
 @pytest.mark.parametrize("labels", [None, np.full((1, 2, 2), 255)])
-def test_nothing_counted_is_zero(labels):
+def test_of_nothing_there_is_no_figure(labels):
     metric = Confusion(3, name="x")
     if labels is not None:
         metric.update_state(labels, np.zeros_like(labels))
-    assert figures(metric) == {"x_mean_iou": 0, "x_pixel_accuracy": 0}
+    assert figures(metric) == pytest.approx({"x_mean_iou": np.nan, "x_pixel_accuracy": np.nan}, nan_ok=True)
 
 
 def test_counts_stay_exact_where_float32_would_stop_counting():
@@ -105,10 +100,11 @@ def test_from_a_configuration():
 
 
 def test_iou_per_class():
-    """Class 2 is predicted but never there, class 3 neither."""
-    matrix = np.array([[6, 2, 1, 0], [3, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    """Class 2 is predicted but never there, class 3 neither; class 4 is there and never predicted."""
+    matrix = np.array([[6, 2, 1, 0, 0], [3, 4, 0, 0, 0], [0] * 5, [0] * 5, [2, 0, 0, 0, 0]])
     ious = iou_per_class(matrix)
-    np.testing.assert_allclose(ious, [6 / 12, 4 / 9, 0, np.nan])
+    np.testing.assert_allclose(ious, [6 / 14, 4 / 9, np.nan, np.nan, 0])
     assert ious.dtype == "float64"
+    np.testing.assert_allclose(mean_iou(np.stack([matrix, 0 * matrix])), [(6 / 14 + 4 / 9 + 0) / 3, np.nan])
     huge = iou_per_class(np.array([[2**53 + 1, 0], [1, 2**53 - 1]]))
     np.testing.assert_allclose(huge, [1, 1])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_crosscoop.evaluation.figures import interval, resampled
-from keras_crosscoop.metrics import iou_per_class
+from keras_crosscoop.metrics import mean_iou
 
 
 class Gain(NamedTuple):
@@ -45,15 +45,10 @@ def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
         first: of each seed, the confusion matrices of all images, `(N, C, C)` integers.
         second: of the same seeds and images.
     """
-    of_seeds = tuple(_mean_iou(a.sum(axis=0)) - _mean_iou(b.sum(axis=0)) for a, b in zip(first, second, strict=True))
-    resamples = [_mean_iou(resampled(a)) - _mean_iou(resampled(b)) for a, b in zip(first, second, strict=True)]
+    of_seeds = tuple(mean_iou(a.sum(axis=0)) - mean_iou(b.sum(axis=0)) for a, b in zip(first, second, strict=True))
+    resamples = [mean_iou(resampled(a)) - mean_iou(resampled(b)) for a, b in zip(first, second, strict=True)]
     low, high = interval(np.mean(resamples, axis=0))
     mean = float(np.mean(of_seeds))
     spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
     exceeds = spread is not None and (low > 0 or high < 0) and abs(mean) > spread
     return Gain(mean, tuple(map(float, of_seeds)), (low, high), spread, exceeds)
-
-
-def _mean_iou(matrices: np.ndarray) -> np.ndarray:
-    """Of confusion matrices, `(..., C, C)` -> `(...)`."""
-    return np.nanmean(iou_per_class(matrices), axis=-1)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from keras_crosscoop.ablation.rows import FULL_METHOD, Row, backbone_name
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
+from keras_crosscoop.metrics import iou_per_class, mean_iou
 
 
 class Line(NamedTuple):
@@ -26,7 +27,7 @@ class Line(NamedTuple):
         output: "top", "bottom", "ensemble" or "single".
         seeds: that it was measured with.
         mean_iou: of each seed.
-        per_class: the IoU of each class, of each seed; None where it is in neither labels nor predictions.
+        per_class: the IoU of each class, of each seed; None where no label has it.
         cost: of the row.
         published: mean IoU in %, where the paper has it.
         gain: of the full method over this line; None of its own lines, and where it was not measured.
@@ -46,11 +47,11 @@ class Line(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """A run's images, figures, and of each output all images' confusion matrices `(N, C, C)`."""
+    """A run's images, its C classes, and of each output all images' confusion matrices `(N, C, C)`."""
 
     folder: Path
     images: Sequence[str]
-    outputs: Mapping[str, Any]
+    classes: Sequence[str]
     confusions: Mapping[str, np.ndarray]
 
 
@@ -70,18 +71,17 @@ def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
         if not runs:
             continue
         for output, against in row.shown.items():
-            of_seeds = [run.outputs[output] for run in runs.values()]
+            # From counts, as the gains are: what `metrics.json` says of means may be of an earlier version.
+            totals = np.stack([run.confusions[output].sum(axis=0) for run in runs.values()])
+            of_classes = zip(next(iter(runs.values())).classes, iou_per_class(totals).T, strict=True)
             found.append(
                 Line(
                     row,
                     row.titled(base),
                     output,
                     tuple(runs),
-                    tuple(each["mean_iou"] for each in of_seeds),
-                    {
-                        name: tuple(each["per_class"][name]["iou"] for each in of_seeds)
-                        for name in of_seeds[0]["per_class"]
-                    },
+                    _numbers(mean_iou(totals)),
+                    {name: _numbers(ious) for name, ious in of_classes},
                     costs.get(row.name),
                     published.get((row.name, output)),
                     None if runs is full else _gain(full, against, runs, output),
@@ -101,7 +101,12 @@ def _read(run: Path) -> _Measured:
     with np.load(run / CONFUSIONS) as file:
         of_outputs = np.moveaxis(file["confusions"], 1, 0)
     images = [of_image["image"] for of_image in figures["per_image"]]
-    return _Measured(run, images, figures["outputs"], dict(zip(figures["outputs"], of_outputs, strict=True)))
+    classes = list(next(iter(figures["outputs"].values()))["per_class"])
+    return _Measured(run, images, classes, dict(zip(figures["outputs"], of_outputs, strict=True)))
+
+
+def _numbers(values: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in values)
 
 
 def _gain(full: Mapping[int, _Measured], against: str, runs: Mapping[int, _Measured], output: str) -> Gain | None:

@@ -63,7 +63,9 @@ def evaluate(
         - `outputs`: of each, `mean_iou`, `pixel_accuracy`, `mean_accuracy` (over classes), `frequency_weighted_iou`,
           `mean_dice`, `mean_boundary_f`, `calibration_error` (expected, 15 bins); `per_class` with `iou`, `accuracy`,
           `dice` and `boundary_f` of each; the `confusion` matrix in pixels, row the label; the `calibration` diagram;
-          `intervals` on request. A class in neither labels nor predictions has None, and counts in no mean.
+          `intervals` on request. A class that no label of the split has is None, and counts in no mean, whatever an
+          output predicts: means are over the same classes for all outputs. Likewise a class without outline in the
+          labels for `boundary_f`, and in `per_image` a class that the image's own labels lack.
         - `disagreement` of two networks: the share of pixels, and which of them is right there.
         - `per_image`: `image`, and `mean_iou` and `pixel_accuracy` of each output.
         - `suspects` on request, see `suspects.rank`.

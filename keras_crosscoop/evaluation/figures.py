@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_crosscoop.evaluation.counting import CERTAIN, Counts
-from keras_crosscoop.metrics import iou_per_class
+from keras_crosscoop.metrics import iou_per_class, mean_iou, mean_over_classes
 
 LEVEL = 0.95  # of the intervals
 RESAMPLES = 1000
@@ -46,18 +46,18 @@ def _of_output(
     of_classes = {
         "iou": iou,
         "accuracy": _ratio(correct, labelled),
-        "dice": _ratio(2 * correct, labelled + confusion.sum(axis=0)),
+        "dice": np.where(labelled > 0, _ratio(2 * correct, labelled + confusion.sum(axis=0)), np.nan),
         "boundary_f": _f_scores(boundaries),
     }
     pixels, right, confidences = calibration.T / [[1], [1], [CERTAIN]]
     total = confusion.sum()
     return {
-        "mean_iou": _mean(iou),
+        "mean_iou": _number(mean_over_classes(iou)),
         "pixel_accuracy": _number(_ratio(correct.sum(), total)),
-        "mean_accuracy": _mean(of_classes["accuracy"]),
+        "mean_accuracy": _number(mean_over_classes(of_classes["accuracy"])),
         "frequency_weighted_iou": _number(_ratio(np.nansum(labelled * iou), total)),
-        "mean_dice": _mean(of_classes["dice"]),
-        "mean_boundary_f": _mean(of_classes["boundary_f"]),
+        "mean_dice": _number(mean_over_classes(of_classes["dice"])),
+        "mean_boundary_f": _number(mean_over_classes(of_classes["boundary_f"])),
         "calibration_error": _number(_ratio(np.abs(right - confidences).sum(), total)),
         "per_class": {
             name: {figure: _number(values[index]) for figure, values in of_classes.items()}
@@ -90,7 +90,7 @@ def of_image(name: str, counts: Counts, outputs: Sequence[str]) -> dict[str, Any
     confusions = dict(zip(outputs, counts.confusion, strict=True))
     return {
         "image": name,
-        "mean_iou": {output: _mean(iou_per_class(matrix)) for output, matrix in confusions.items()},
+        "mean_iou": {output: _number(mean_iou(matrix)) for output, matrix in confusions.items()},
         "pixel_accuracy": {
             output: _number(_ratio(np.trace(matrix), matrix.sum())) for output, matrix in confusions.items()
         },
@@ -112,16 +112,15 @@ def intervals(
 
     Returns:
         For each output the lower and the upper end of `mean_iou`, `pixel_accuracy` and, in `per_class`, of each IoU;
-        None where a class occurs in no resample.
+        None where a class occurs in no resample's labels.
     """
     found = {}
     for index, output in enumerate(outputs):
         sums = resampled(np.stack([of_image[index] for of_image in of_images]), seed=seed)
         ious = iou_per_class(sums)
-        accuracies = np.array([np.trace(matrix) / max(matrix.sum(), 1) for matrix in sums])
-        means = np.array([np.nan if (value := _mean(iou)) is None else value for iou in ious])
+        accuracies = _ratio(np.trace(sums, axis1=1, axis2=2), sums.sum(axis=(1, 2)))
         found[output] = {
-            "mean_iou": interval(means),
+            "mean_iou": interval(mean_over_classes(ious)),
             "pixel_accuracy": interval(accuracies),
             "per_class": {name: interval(ious[:, number]) for number, name in enumerate(classes)},
         }
@@ -153,18 +152,13 @@ def _f_scores(boundaries: np.ndarray) -> np.ndarray:
     predicted, met, true, found = boundaries.T
     precision, recall = np.nan_to_num(_ratio(met, predicted)), np.nan_to_num(_ratio(found, true))
     scores = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
-    return np.where(predicted + true > 0, scores, np.nan)
+    return np.where(true > 0, scores, np.nan)
 
 
 def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
     """NaN where there is nothing to divide by."""
     part, whole = np.asarray(part, "float64"), np.asarray(whole, "float64")
     return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else None
 
 
 def _number(value: np.ndarray | float) -> float | None:

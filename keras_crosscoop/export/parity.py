@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_crosscoop.export.deployed import Size, fitted
 from keras_crosscoop.export.running import Exported
 from keras_crosscoop.labels import VOID
-from keras_crosscoop.metrics import iou_per_class
+from keras_crosscoop.metrics import mean_iou
 from keras_crosscoop.models import Segmenter
 
 Live = Callable[[np.ndarray], np.ndarray]  # an image, uint8 (H, W, 3) -> probabilities (H, W, C)
@@ -73,7 +73,7 @@ def parity(
             cells = labels[valid].astype(np.int64) * num_classes + predicted[valid]
             matrix += np.bincount(cells, minlength=num_classes**2).reshape(matrix.shape)
         watch(images)
-    of_live, of_exported = (_mean_iou(matrix) for matrix in confusion)
+    of_live, of_exported = mean_iou(confusion).tolist() if confusion.any() else (None, None)  # labels may be kept back
     return {
         "images": images,
         "agreement": equal / pixels,
@@ -81,9 +81,3 @@ def parity(
         "mean_iou": {"live": of_live, "exported": of_exported},
         "latency": {"median": float(np.median(seconds)), "p90": float(np.quantile(seconds, 0.9))},
     }
-
-
-def _mean_iou(confusion: np.ndarray) -> float | None:
-    if not confusion.any():  # of labels that their makers keep
-        return None
-    return float(np.nanmean(iou_per_class(confusion)))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import metrics
 
-from keras_crosscoop import dataset
+from keras_crosscoop import dataset, load_dataset
 from keras_crosscoop.evaluation import Inference, evaluate, figures
 from keras_crosscoop.evaluation.boundaries import boundary_matches
 
@@ -120,9 +121,46 @@ def test_intervals_are_those_of_the_binomial():
 
 
 def test_a_class_that_is_nowhere_counts_nowhere():
-    absent = figures._of_output(np.array([[3, 1], [0, 0]]), np.zeros((15, 3)), np.zeros((2, 4)), ["a", "b"])
-    assert absent["per_class"]["b"] == {"iou": 0.0, "accuracy": None, "dice": 0.0, "boundary_f": None}
-    assert absent["mean_accuracy"] == 0.75
+    """Nowhere in labels: what is taken for it counts against the others."""
+    boundaries = np.array([[4, 3, 5, 3], [2, 0, 0, 0]])  # of b an outline is predicted, and there is none
+    absent = figures._of_output(np.array([[3, 1], [0, 0]]), np.zeros((15, 3)), boundaries, ["a", "b"])
+    assert absent["per_class"]["b"] == {"iou": None, "accuracy": None, "dice": None, "boundary_f": None}
+    assert absent["mean_iou"] == absent["frequency_weighted_iou"] == absent["mean_accuracy"] == 0.75
+    assert absent["mean_dice"] == pytest.approx(6 / 7)
+    assert absent["mean_boundary_f"] == pytest.approx(2 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5))
+
+
+def test_all_outputs_are_measured_on_the_classes_of_the_labels(make_folder, pair):
+    """Without class 2 there, which one network sees everywhere and the other nowhere: in training, too."""
+    data = dataset("folder", make_folder({"train": 1, "val": 3}, size=(30, 41)))
+    for _, path in data.pairs("val"):
+        ids = np.asarray(Image.open(path))
+        Image.fromarray(np.where(ids == 2, 1, ids)).save(path)
+    model = pair()
+    model.get_layer("top_classifier").bias.assign([0, 0, 0.1])
+    model.get_layer("bottom_classifier").bias.assign([0, 0, -10])
+    model.compile()
+
+    found = evaluate(model, data, "val", intervals=True)
+    in_training = model.evaluate(load_dataset(data, "val", batch_size=1), verbose=0, return_dict=True)
+
+    only_predicted = [sum(row[2] for row in found["outputs"][output]["confusion"]) for output in OUTPUTS]
+    assert only_predicted[0] > 0 == only_predicted[1]
+    for output in OUTPUTS:
+        measured = found["outputs"][output]
+        truth, predicted, _, labels, maps = seen(model, data, output)
+        iou = metrics.jaccard_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0)
+        dice = metrics.f1_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0)
+        assert (measured["mean_iou"], measured["mean_dice"]) == pytest.approx((iou, dice), abs=1e-12)
+        assert in_training[f"{output}_mean_iou"] == pytest.approx(iou, abs=1e-6)
+        assert set(measured["per_class"]["car"].values()) == {None}
+        assert measured["intervals"]["per_class"]["car"] is None
+        of_images = [
+            metrics.jaccard_score(label[label != 255], ids[label != 255], labels=[0, 1], average="macro")
+            for label, ids in zip(labels, maps, strict=True)
+        ]
+        assert [image["mean_iou"][output] for image in found["per_image"]] == pytest.approx(of_images, abs=1e-12)
+        assert measured["intervals"]["mean_iou"] == pytest.approx([min(of_images), max(of_images)], abs=1e-12)
 
 
 def test_images_of_one_name_in_two_folders_are_told_apart(make_folder, pair):

@@ -63,13 +63,21 @@ def measured(
         measure(run.folder, run.settings, run.load(), dataset, watch=watch)
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
-        _, _ = figures["outputs"], figures["per_image"]
+        outputs, _ = figures["outputs"], figures["per_image"]
+        if any(map(_counts_absent_classes, outputs.values())):
+            raise ValueError("its means are also over classes that no label has")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"The run's figures cannot be read, or an earlier version wrote them ({error}). Remove the file, and they "
             f"are measured anew. Received: {path}"
         ) from error
     return figures
+
+
+def _counts_absent_classes(of_output: dict[str, Any]) -> bool:
+    """Whether a class that only predictions have was given an IoU of 0, as earlier versions did."""
+    of_classes = zip(of_output["per_class"].values(), of_output["confusion"], strict=True)
+    return any(of_class["iou"] is not None and not any(row) for of_class, row in of_classes)
 
 
 def history(run: Run) -> History:

@@ -38,6 +38,19 @@ def test_damaged_figures_are_told(make_run, content):
     assert "Remove the file, and they are measured anew" in refused(measured, run, data)
 
 
+def test_means_of_an_earlier_version_are_told(make_run, make_figures):
+    """It gave a class that only predictions have an IoU of 0, so that means were over other classes by output."""
+    run, data = make_run()
+    path, figures = run.folder / "metrics.json", make_figures(data)
+    of_class = figures["outputs"]["top"]["per_class"]["sky"]
+    of_class["iou"], figures["outputs"]["top"]["confusion"][1] = None, [0, 0, 0]
+    path.write_text(json.dumps(figures))
+    assert measured(run, data) == figures
+    of_class["iou"] = 0.0
+    path.write_text(json.dumps(figures))
+    assert "(its means are also over classes that no label has). Remove the file" in refused(measured, run, data)
+
+
 def test_the_history_leaves_out_what_was_not_measured(make_run):
     run, _ = make_run()
     assert history(run) == []
