@@ -15,7 +15,6 @@ from helpers import refused
 from keras_crosscoop.data import dataset
 from keras_crosscoop.data.records.checksums import verify
 from keras_crosscoop.data.records.reading import find_records
-from keras_crosscoop.errors import InputError
 
 
 def test_they_are_found_from_any_folder_above(written, records):
