@@ -93,7 +93,7 @@ class MeanLoss(keras.metrics.Metric):
 
     def result(self) -> KerasTensor:
         """The loss; 0 before anything was seen."""
-        return self.loss.total(self.sums, self.sizes)
+        return self.loss.total(*map(ops.convert_to_tensor, (self.sums, self.sizes)))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
