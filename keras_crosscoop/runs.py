@@ -63,6 +63,11 @@ class Run:
         return self.folder / "history.csv"
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """What its network gives, see `Segmenter.output_choices`."""
+        return ("single",) if self.settings.model.bottom is None else ("top", "bottom", "ensemble")
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of what an interrupted training goes on from."""
         return self.folder / "checkpoints"

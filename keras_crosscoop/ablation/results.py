@@ -1,21 +1,24 @@
 """What an ablation found: a line for each output of each row, and how far the full method is ahead of it."""
 
-import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.comparing import Gain, gain
 from keras_crosscoop.ablation.costs import RowCost
 from keras_crosscoop.ablation.published import BACKBONES, PUBLISHED
-from keras_crosscoop.ablation.rows import FULL_METHOD, Row, backbone_name
+from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row, backbone_name
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.metrics import iou_per_class, mean_iou
+from keras_crosscoop.structures import read_json
 
 
 class Line(NamedTuple):
@@ -44,6 +47,21 @@ class Line(NamedTuple):
     published: float | None
     gain: Gain | None
     against: str
+
+
+class _Output(BaseModel):
+    per_class: Annotated[dict[str, object], Field(min_length=1)]
+
+
+class _Image(BaseModel):
+    image: str
+
+
+class _Figures(BaseModel):
+    """Of a row's `metrics.json`, what tables are made of."""
+
+    outputs: Annotated[dict[str, _Output], Field(min_length=1)]
+    per_image: list[_Image]
 
 
 class _Measured(NamedTuple):
@@ -93,16 +111,29 @@ def lines(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Line]:
 
 def _measured(ablation: Ablation, row: str) -> dict[int, _Measured]:
     """By seed."""
-    return {seed: _read(ablation.run(row, seed)) for seed in ablation.seeds if ablation.done(row, seed)}
+    return {seed: _read(ablation.run(row, seed), ROWS[row]) for seed in ablation.seeds if ablation.done(row, seed)}
 
 
-def _read(run: Path) -> _Measured:
-    figures = json.loads((run / FIGURES).read_text(encoding="utf-8"))
-    with np.load(run / CONFUSIONS) as file:
-        of_outputs = np.moveaxis(file["confusions"], 1, 0)
-    images = [of_image["image"] for of_image in figures["per_image"]]
-    classes = list(next(iter(figures["outputs"].values()))["per_class"])
-    return _Measured(run, images, classes, dict(zip(figures["outputs"], of_outputs, strict=True)))
+def _read(run: Path, row: Row) -> _Measured:
+    remedy = "Remove the file, and the same command measures the row anew."
+    figures = read_json(run / FIGURES, _Figures, "The row's figures", remedy)
+    if not figures.outputs.keys() >= row.shown.keys():
+        raise InputError(
+            f"The row's figures are of another network (outputs {', '.join(figures.outputs)}). {remedy} "
+            f"Received: {run / FIGURES}"
+        )
+    path = run / CONFUSIONS
+    try:
+        with path.open("rb") as stream, np.load(stream) as file:  # NumPy leaves a damaged one open
+            confusions = file["confusions"]
+        classes = list(next(iter(figures.outputs.values())).per_class)
+        expected = len(figures.per_image), len(figures.outputs), len(classes), len(classes)
+        if confusions.shape != expected or not np.issubdtype(confusions.dtype, np.integer):
+            raise ValueError(f"{confusions.dtype} {confusions.shape} instead of integers {expected}")
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, BadZipFile) as error:
+        raise InputError(f"The row's confusion matrices cannot be read ({error}). {remedy} Received: {path}") from error
+    of_outputs = dict(zip(figures.outputs, np.moveaxis(confusions, 1, 0), strict=True))
+    return _Measured(run, [each.image for each in figures.per_image], classes, of_outputs)
 
 
 def _numbers(values: np.ndarray) -> tuple[float | None, ...]:
@@ -114,10 +145,11 @@ def _gain(full: Mapping[int, _Measured], against: str, runs: Mapping[int, _Measu
     if not both:
         return None
     for seed in both:
-        if runs[seed].images != full[seed].images:
+        both_runs = runs[seed], full[seed]
+        if len({(*run.images, *run.classes) for run in both_runs}) > 1:
             raise InputError(
-                "Rows are compared on the same images, but the data set has changed since. Remove what is older, and "
-                f"go on by the same command. Received: {runs[seed].folder}, {full[seed].folder}"
+                "Rows are compared on the same images and classes, but the data set has changed since. Remove what is "
+                f"older, and go on by the same command. Received: {runs[seed].folder}, {full[seed].folder}"
             )
     first = [full[seed].confusions[against] for seed in both]
     return gain(first, [runs[seed].confusions[output] for seed in both])

@@ -1,9 +1,11 @@
 """Lines of what lies in an ablation's folder: figures by hand, two seeds, rows of other calls."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from helpers import refused
 
 from keras_crosscoop import config
 from keras_crosscoop.ablation.ablating import Ablation
@@ -129,3 +131,32 @@ def test_other_images_are_no_comparison(write, tmp_path):
     write("none", 0, images=[0, 1, 2, 3, 7])
     with pytest.raises(InputError, match=r"on the same images.*Received: .*none/seed-0, .*cross/seed-0"):
         lines(ablation(tmp_path, ["none", "cross"], (0,)), {})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("metrics.json", b"{", "EOF while parsing"),
+        ("metrics.json", b'{"outputs": {"single": {"per_class": {}}}, "per_image": []}', "outputs.single.per_class"),
+        ("metrics.json", b'{"outputs": {}, "per_image": []}', "outputs"),
+        ("confusions.npz", b"", "No data left in file"),
+        ("confusions.npz", b"PK\x03\x04", "zip"),
+        ("confusions.npz", b"\x93NUMPY", "cannot be read"),
+        ("confusions.npz", np.zeros((5, 1, 3, 3), int), r"int64 \(5, 1, 3, 3\) instead of integers \(5, 1, 2, 2\)"),
+        ("confusions.npz", np.zeros((5, 1, 2, 2)), "float64"),
+    ],
+)
+def test_damaged_results_are_told(write, tmp_path, file, content, why):
+    write("single_top", 0)
+    path = tmp_path / "single_top/seed-0" / file
+    path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, confusions=content)
+    message = refused(lines, ablation(tmp_path, ["single_top"], [0]), {})
+    assert re.search(why, message)
+    assert message.endswith(f"the same command measures the row anew. Received: {path}")
+
+
+def test_figures_of_other_outputs_are_told(write, tmp_path):
+    write("cross", 0)
+    path = tmp_path / "cross/seed-0/metrics.json"
+    path.write_text(path.read_text().replace("ensemble", "single"))
+    assert "of another network" in refused(lines, ablation(tmp_path, ["cross"], [0]), {})

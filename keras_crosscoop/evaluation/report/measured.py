@@ -1,7 +1,6 @@
 """What was measured of a run: its figures, and how training went."""
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.evaluating import evaluate, write_json
+from keras_crosscoop.evaluation.report.stored import Epoch, Figures, as_dict
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
+from keras_crosscoop.structures import read_json, reason
 
 History = list[dict[str, float]]  # an epoch's figures; what it did not measure is left out
 
@@ -61,23 +62,15 @@ def measured(
     path = run.folder / FIGURES
     if not path.exists():
         measure(run.folder, run.settings, run.load(), dataset, watch=watch)
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-        outputs, _ = figures["outputs"], figures["per_image"]
-        if any(map(_counts_absent_classes, outputs.values())):
-            raise ValueError("its means are also over classes that no label has")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    remedy = "It was edited, or another version wrote it. Remove the file, and they are measured anew."
+    figures = read_json(path, Figures, "The run's figures", remedy)
+    classes, outputs = list(next(iter(figures.outputs.values())).per_class), list(figures.outputs)
+    if classes != list(run.classes) or outputs != list(run.outputs):
         raise InputError(
-            f"The run's figures cannot be read, or an earlier version wrote them ({error}). Remove the file, and they "
-            f"are measured anew. Received: {path}"
-        ) from error
-    return figures
-
-
-def _counts_absent_classes(of_output: dict[str, Any]) -> bool:
-    """Whether a class that only predictions have was given an IoU of 0, as earlier versions did."""
-    of_classes = zip(of_output["per_class"].values(), of_output["confusion"], strict=True)
-    return any(of_class["iou"] is not None and not any(row) for of_class, row in of_classes)
+            f"The run's figures are of another network (outputs {', '.join(outputs)}, classes {', '.join(classes)}). "
+            f"{remedy} Received: {path}"
+        )
+    return as_dict(figures)
 
 
 def history(run: Run) -> History:
@@ -88,8 +81,12 @@ def history(run: Run) -> History:
     """
     try:
         with run.history.open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file, restkey="?")]
+        return [as_dict(Epoch.model_validate(row)) for row in rows]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"The run's history cannot be read ({error}). Received: {run.history}") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"The run's history cannot be read ({reason(error)}). Remove the file: reports then show no curves. "
+            f"Received: {run.history}"
+        ) from error

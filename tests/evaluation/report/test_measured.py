@@ -1,12 +1,14 @@
 """Figures are read where they lie, measured where they are missing, and refused where they are damaged."""
 
+import copy
 import json
 
 import pytest
 from helpers import refused
 
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import evaluate
-from keras_crosscoop.evaluation.report import measured
+from keras_crosscoop.evaluation.report import measured, write_report
 from keras_crosscoop.evaluation.report.measured import history
 from keras_crosscoop.runs import build
 
@@ -48,7 +50,97 @@ def test_means_of_an_earlier_version_are_told(make_run, make_figures):
     assert measured(run, data) == figures
     of_class["iou"] = 0.0
     path.write_text(json.dumps(figures))
-    assert "(its means are also over classes that no label has). Remove the file" in refused(measured, run, data)
+    assert "outputs.top: its means are also over classes that no label has). Remove the file" in refused(
+        measured, run, data
+    )
+
+
+def places(value, path=()):
+    """All that a structure of dicts and lists holds, by the way to it."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, key)
+        if isinstance(item, dict | list):
+            yield from places(item, (*path, key))
+
+
+def inside(value, path):
+    for key in path:
+        value = value[key]
+    return value
+
+
+def test_every_part_of_figures_is_checked(make_run, make_figures):
+    """None can lack, but for what another version may add, and none be of another kind, or out of its range."""
+    run, data = make_run()
+    figures = make_figures(data)
+    path = run.folder / "metrics.json"
+    accepted = []
+    every = list(places(figures))
+    for place in every:
+        *above, key = place
+        for change in ("removed", {"other": []}, -1, 1e999, "4711"):
+            edited = copy.deepcopy(figures)
+            if change == "removed":
+                del inside(edited, above)[key]
+            else:
+                inside(edited, above)[key] = change
+            path.write_text(json.dumps(edited))
+            try:
+                measured(run, data)
+            except InputError as error:
+                assert str(error).endswith(f"Received: {path}")  # noqa: PT017 - of those that may be raised
+            else:
+                accepted.append((place, change))
+    assert len(every) > 250
+    texts = [(*("per_image", number, "image"),) for number in range(2)]
+    removed = [("per_image", 0), ("per_image", 1), ("scales", 0)]
+    allowed = {(place, "4711") for place in [("dataset",), ("split",), *texts]} | {
+        (place, "removed") for place in removed[:2]
+    }
+    numbers = {("images",), ("crop",), ("window",), ("boundary_tolerance",), ("seconds_per_image",), ("scales", 0)}
+    counts = {place for place in every if "confusion" in place[:-2] or "pixels" in place[:-1]}
+    allowed |= {(place, "4711") for place in numbers | counts}
+    assert {(place, change) for place, change in accepted if not isinstance(change, dict)} <= allowed
+    assert not [place for place, change in accepted if isinstance(change, dict)]
+
+
+def test_a_report_of_figures_that_could_not_be_measured(make_run, make_figures, linear, tmp_path):
+    """All that may be None is."""
+    run, data = make_run()
+    figures = make_figures(data)
+    for place in list(places(figures)):
+        if isinstance(inside(figures, place), float) and place[0] in ("outputs", "disagreement", "per_image"):
+            inside(figures, place[:-1])[place[-1]] = None
+    (run.folder / "metrics.json").write_text(json.dumps(figures))
+    found = measured(run, data)
+    assert found == figures
+    write_report(run, found, linear(), data, tmp_path / "report.html")
+
+
+def test_figures_of_another_network_are_told(make_run, make_figures):
+    run, data = make_run(bottom=None)
+    (run.folder / "metrics.json").write_text(json.dumps(make_figures(data)))
+    assert refused(measured, run, data).startswith("The run's figures are of another network (outputs top, bottom,")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"loss\n1\n", "epoch: Field required"),
+        (b"epoch,loss\n0,1\n", "epoch: Input should be greater than 0"),
+        (b"epoch,loss\n1,2,3\n", "?: Input should be a valid number"),
+        (b"epoch,loss\n1,\x00\n", "line contains NUL"),
+        (b"epoch,loss\n1,\xff\n", "invalid start byte"),
+        (b"epoch,loss\n1," + b"9" * 200_000, "field larger than field limit"),
+        (b"epoch,loss\n1,many\n", "loss: Input should be a valid number"),
+    ],
+)
+def test_an_edited_history_is_told(make_run, content, why):
+    run, _ = make_run()
+    run.history.write_bytes(content)
+    message = refused(history, run)
+    assert why in message or "loss: Input should be a valid number" in message
+    assert message.endswith(f"Received: {run.history}")
 
 
 def test_the_history_leaves_out_what_was_not_measured(make_run):
