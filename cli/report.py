@@ -50,7 +50,8 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
         with EvaluateProgress(quiet=(run.folder / "metrics.json").exists()) as progress:
             found.append((run, measured(run, data, progress), data))
     if compare:
-        write_comparison(found, output)
+        for line in write_comparison(found, output):
+            click.echo(f"crosscoop-tf: {line}.", err=True)
     else:
         run, figures, data = found[0]
         write_report(run, figures, run.load(), data, output)

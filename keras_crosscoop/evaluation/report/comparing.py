@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.figures import FIGURES
 from keras_crosscoop.evaluation.inference import Inference
-from keras_crosscoop.evaluation.report import charts, examples, panels, tables
+from keras_crosscoop.evaluation.report import charts, examples, groups, panels, tables
 from keras_crosscoop.evaluation.report.measured import history
 from keras_crosscoop.evaluation.report.reporting import looking
 from keras_crosscoop.evaluation.report.writing import write
@@ -36,14 +36,27 @@ class Compared(NamedTuple):
         return [of_image["mean_iou"][self.output] for of_image in self.figures["per_image"]]
 
 
-def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], target: Path) -> None:
+class Row(NamedTuple):
+    """An output of a run, measured: its place among the runs, its title, and the figures in which it is the best."""
+
+    run: int
+    title: str
+    figures: Mapping[str, Any]
+    best: set[str]
+
+
+def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], target: Path) -> list[str]:
     """Writes several runs side by side as one HTML page.
 
-    Where all were measured on the same images, those are shown on which they differ most.
+    Only runs that were measured on the same images and labels are compared: each group of such has a table, and its
+    best. Where there is one group alone, the images are shown on which runs differ most.
 
     Args:
         runs: each with what `evaluate` measured of it, and on what.
         target: the page.
+
+    Returns:
+        Which runs cannot be compared with the first one, and why, one a line.
 
     Raises:
         InputError: a run's weights or an image of the data set cannot be read, or the page cannot be written.
@@ -51,10 +64,12 @@ def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], tar
     compared = [Compared(*run) for run in runs]
     letters = [ascii_uppercase[index % 26] * (index // 26 + 1) for index in range(len(compared))]
     names = [f"{letter}: {each.run.folder.absolute().name}" for letter, each in zip(letters, compared, strict=True)]
-    rows = [
-        (index, letter, output, of_output)
-        for index, (letter, each) in enumerate(zip(letters, compared, strict=True))
-        for output, of_output in each.figures["outputs"].items()
+    bases = [groups.basis(each.figures) for each in compared]
+    together = groups.grouped(bases)
+    apart = [
+        f"{', '.join(names[index] for index in group)} cannot be compared with {names[0]}: measured on "
+        f"{bases[group[0]].difference(bases[0])}"
+        for group in together[1:]
     ]
     write(
         "comparison.html",
@@ -64,19 +79,31 @@ def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], tar
         letters=letters,
         compared=compared,
         differences=tables.differences([each.run.settings for each in compared]),
-        rows=rows,
+        groups=[_rows(group, letters, compared) for group in together],
+        apart=apart,
         columns=FIGURES,
-        best={
-            figure.key: tables.best([row[-1][figure.key] for row in rows], more_is_better=figure.more_is_better)
-            for figure in FIGURES
-        },
         series=charts.COLOURS,
         curves=_learning_curves(letters, compared),
         per_class=_per_class(compared),
         best_of=tables.best,
         void=VOID_COLOUR,
-        examples=_examples(letters, compared),
+        examples=[] if apart else _examples(letters, compared),
     )
+    return apart
+
+
+def _rows(group: Sequence[int], letters: Sequence[str], compared: Sequence[Compared]) -> list[Row]:
+    """The rows of a table, the best of each column marked."""
+    rows = [
+        Row(index, f"{letters[index]} {output}", of_output, set())
+        for index in group
+        for output, of_output in compared[index].figures["outputs"].items()
+    ]
+    for figure in FIGURES:
+        values = [row.figures[figure.key] for row in rows]
+        for number in tables.best(values, more_is_better=figure.more_is_better):
+            rows[number].best.add(figure.key)
+    return rows
 
 
 def _per_class(compared: Sequence[Compared]) -> dict[str, list[float | None]]:
@@ -100,8 +127,6 @@ def _learning_curves(letters: Sequence[str], compared: Sequence[Compared]) -> li
 
 def _examples(letters: Sequence[str], compared: Sequence[Compared]) -> list[examples.Example]:
     first = compared[0]
-    if any(_measured_on(each) != _measured_on(first) for each in compared):
-        return []
     names = [f"{letter} {each.output}" for letter, each in zip(letters, compared, strict=True)]
     scores = dict(zip(names, [each.scores for each in compared], strict=True))
     shown = examples.opened(first.dataset, first.figures, _most_different(scores))
@@ -111,11 +136,6 @@ def _examples(letters: Sequence[str], compared: Sequence[Compared]) -> list[exam
             probabilities = example.sampled(inference(example.image)[each.output])
             example.panels.append(panels.of_output(name, probabilities, each.run.palette))
     return shown
-
-
-def _measured_on(each: Compared) -> tuple:
-    images = [of_image["image"] for of_image in each.figures["per_image"]]
-    return each.figures["dataset"], each.figures["split"], each.figures["crop"], each.run.classes, images
 
 
 def _most_different(scores: Mapping[str, Sequence[float | None]]) -> list[examples.Choice]:

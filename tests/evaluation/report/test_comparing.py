@@ -1,5 +1,7 @@
 """Runs side by side: what differs, which is best, and the images on which they differ most."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,8 @@ def compared(make_run, make_figures, page_of, networks, tmp_path):
         second, _ = make_run("second", epochs=7, topology="none", **second_model)
         outputs = ("top", "bottom", "ensemble") if second_model.get("bottom", "") is not None else ("single",)
         figures = make_figures(data), make_figures(data, outputs, seed=1)
+        for of_output in figures[1]["outputs"].values():  # of the same labels
+            of_output["confusion"] = copy.deepcopy(figures[0]["outputs"]["top"]["confusion"])
         change(*figures)
         write_comparison([(first, figures[0], data), (second, figures[1], data)], tmp_path / "both.html")
         return (first, second), figures, data, page_of(tmp_path / "both.html")
@@ -52,6 +56,7 @@ def test_the_best_of_each_column_is_marked(compared):
     rows = {row.all("th")[0].text: row.all("td") for row in section.all("tbody")[0].all("tr")}
     assert list(rows) == ["A top", "A bottom", "A ensemble", "B top", "B bottom", "B ensemble"]
     columns = [head.text for head in section.all("th", scope="col")]
+    assert "cannot be compared" not in section.text
     for column, expected in {
         "mean IoU": {"B bottom"},
         "pixel accuracy": {"A top", "B top"},
@@ -113,12 +118,47 @@ def test_a_single_network_stands_beside_a_pair(compared):
     assert value.text == f"{100 * figures[1]['outputs']['single']['per_class']['road']['iou']:.1f}"
 
 
-@pytest.mark.parametrize("name", ["split", "crop", "per_image"])
-def test_runs_of_other_images_have_no_examples_together(compared, name):
+OTHERS = {
+    "dataset": ("camvid", "measured on data set camvid instead of folder."),
+    "split": ("test", "measured on split test instead of val."),
+    "crop": (8, "measured on the middle 8 pixels instead of whole images."),
+    "per_image": (None, "measured on other images."),
+    "boundary_tolerance": (5, "measured on boundaries within 5 pixels instead of 3."),
+    "confusion": ([[9, 9, 9]] * 3, "measured on images or labels that have changed in between."),
+    "classes": (("road", "sky", "bus"), "measured on other classes."),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_runs_of_other_images_are_not_compared(compared, name):
+    """The best of one is not the best of both, and there are no examples together."""
+
     def change(first, second):
-        second[name] = {"split": "test", "crop": 8, "per_image": first["per_image"][:2]}[name]
+        value, _ = OTHERS[name]
+        outputs = second["outputs"]
+        match name:
+            case "confusion":
+                outputs["top"]["confusion"] = value
+            case "classes":
+                for output in outputs.values():
+                    output["per_class"] = dict(zip(value, output["per_class"].values(), strict=True))
+            case "per_image":
+                second["per_image"] = second["per_image"][:2]
+            case _:
+                second[name] = value
+        for number, output in enumerate(outputs):
+            first["outputs"][output]["mean_iou"] = 0.1 + 0.01 * number
+            outputs[output]["mean_iou"] = 0.9 + 0.01 * number
 
     *_, page = compared(change)
+    section = page.section("Figures, %")
+    assert section.all("p")[0].text == f"B: second cannot be compared with A: first: {OTHERS[name][1]}"
+    found = [
+        [row.all("th")[0].text for row in body.all("tr") if row.all("td")[0].attributes["class"] == "best"]
+        for body in section.all("tbody")
+    ]
+    assert found == [["A ensemble"], ["B ensemble"]]
+    assert not page.section("IoU of each class, %").all("span", class_="best")
     assert page.all("article") == []
     assert "None: the runs were not measured on the same images." in page.section("Examples").text
 
@@ -127,7 +167,7 @@ def test_learning_curves_are_in_one_chart(make_run, make_figures, page_of, netwo
     runs = [make_run(name) for name in ("one", "two")]
     for (run, _), loss in zip(runs, (2.0, 4.0), strict=True):
         run.history.write_text(f"epoch,loss,val_loss,val_ensemble_mean_iou\n1,9,,\n2,{loss},{loss / 2},{loss / 8}\n")
-    write_comparison([(run, make_figures(data), data) for run, data in runs], tmp_path / "c.html")
+    assert write_comparison([(run, make_figures(data), data) for run, data in runs], tmp_path / "c.html") == []
     loss, iou = page_of(tmp_path / "c.html").section("Learning curves").all("img")
     assert loss.attributes["alt"].endswith("At last: A, training 2, A, validation 1, B, training 4, B, validation 2.")
     assert iou.attributes["alt"].endswith("At last: A ensemble 25, B ensemble 50.")
