@@ -50,7 +50,7 @@ def test_means_of_an_earlier_version_are_told(make_run, make_figures):
     assert measured(run, data) == figures
     of_class["iou"] = 0.0
     path.write_text(json.dumps(figures))
-    assert "outputs.top: its means are also over classes that no label has). Remove the file" in refused(
+    assert "outputs.top: its means are also over classes that no label has). It was edited" in refused(
         measured, run, data
     )
 
