@@ -20,7 +20,7 @@ from crosscoop_tf.settings import recipe_options, resolve
     help="What to compare, all by default: single_top, single_bottom, one_way_equal, one_way, none, ensemble_singles, "
     "cross_without_c1_c2, cross_without_c1, cross_without_c2, cross_reduced, cross.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="Trainings of each row; 3 by default.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Trainings of each row; 3 by default.")
 @recipe_options
 @click.option("--top", help="The first network's backbone.")
 @click.option("--bottom", help="The second network's backbone.")
@@ -29,7 +29,7 @@ from crosscoop_tf.settings import recipe_options, resolve
 @click.option("--bottom-weights", help="The same, of the second backbone.")
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1000),
     help="Trainings at a time, each on a GPU of its own; by default as many as there are GPUs, or else one.",
 )
 @click.option(

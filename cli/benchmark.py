@@ -8,7 +8,7 @@ import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
-from crosscoop_tf.sizes import SIZE
+from crosscoop_tf.sizes import IMAGES, SIZE
 
 
 @click.command(cls=TensorFlowCommand)
@@ -28,7 +28,7 @@ from crosscoop_tf.sizes import SIZE
 @output_head_option
 @click.option(
     "--images",
-    type=click.IntRange(min=1),
+    type=IMAGES,
     default=20,
     show_default=True,
     help="Validation images, evenly spread.",
@@ -36,7 +36,7 @@ from crosscoop_tf.sizes import SIZE
 @calibration_option
 @click.option(
     "--rounds",
-    type=click.IntRange(min=1),
+    type=IMAGES,
     help="Images that each format is timed on, the same again if need be; by default a minute's worth, 10 to 200.",
 )
 @data_dir_option

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from crosscoop_tf.inference_options import inference_options
 from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.sizes import PIXELS_OR_NONE
 
 
 @click.command(cls=TensorFlowCommand)
@@ -16,14 +17,14 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option("--split", help="What to measure on; the run's validation split by default.")
 @click.option(
     "--crop",
-    type=click.IntRange(min=0),
+    type=PIXELS_OR_NONE,
     help="Measure on the middle so many pixels; 0 for whole images. By default as the run, but --save-predictions "
     "and --suspects look at all of them.",
 )
 @inference_options
 @click.option(
     "--boundary-tolerance",
-    type=click.IntRange(min=0),
+    type=PIXELS_OR_NONE,
     default=3,
     show_default=True,
     help="Pixels that an outline may be off, for the boundary F-score.",
@@ -31,7 +32,10 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option("--intervals", is_flag=True, help="Also 95 % intervals, by resampling the images.")
 @click.option("--confusion", is_flag=True, help="Also print what each class is taken for.")
 @click.option(
-    "--suspects", type=click.IntRange(min=0), default=0, help="List so many regions whose labels are probably wrong."
+    "--suspects",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    help="List so many regions whose labels are probably wrong.",
 )
 @click.option(
     "--save-predictions",

@@ -8,7 +8,7 @@ import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
-from crosscoop_tf.sizes import SIZE
+from crosscoop_tf.sizes import IMAGES, SIZE
 
 
 @click.command(cls=TensorFlowCommand)
@@ -37,7 +37,7 @@ from crosscoop_tf.sizes import SIZE
 @calibration_option
 @click.option(
     "--images",
-    type=click.IntRange(min=1),
+    type=IMAGES,
     default=20,
     show_default=True,
     help="Validation images that are compared with the live model.",

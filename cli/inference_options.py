@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from crosscoop_tf.sizes import PIXELS
 
 
 class _Scales(click.ParamType):
@@ -21,7 +22,7 @@ class _Scales(click.ParamType):
 _OPTIONS = (
     click.option(
         "--window",
-        type=click.IntRange(min=1),
+        type=PIXELS,
         help="Look through square windows of so many pixels, for large images; at all of the image by default.",
     ),
     click.option(

@@ -91,6 +91,9 @@ def _run() -> None:
                 sys.exit(_complain(f"The disk is full. Make room, then try again. Received: {error.filename}"))
             case OSError(filename=str() | Path() as file) if error.strerror:  # it went, or may not be used
                 sys.exit(_complain(f"A file or folder cannot be used ({error.strerror}). Received: {file}"))
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+            told = " ".join(str(error).split())[:200]
+            sys.exit(_complain(f"The memory is not enough: take smaller crops, batches or windows. Received: {told}"))
         raise
 
 

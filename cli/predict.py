@@ -22,7 +22,7 @@ from crosscoop_tf.server_option import check_server_options, opened_predictor, s
 @click.option("--no-overlay", is_flag=True, help="Write class ids alone, no pictures of images under their colours.")
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**16),
     default=1,
     show_default=True,
     help="How many images of one size, one after another, go through the network together; on GPUs more are faster.",

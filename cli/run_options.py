@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
+from crosscoop_tf.sizes import IMAGES
 
 output_head_option = click.option(
     "--output-head",
@@ -15,7 +16,7 @@ data_dir_option = click.option(
 )
 calibration_option = click.option(
     "--calibration",
-    type=click.IntRange(min=1),
+    type=IMAGES,
     default=100,
     show_default=True,
     help="Training images that tell int8 the range of every feature.",

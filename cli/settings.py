@@ -1,6 +1,6 @@
 """From options to settings: what the commands that describe a run have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,7 +64,8 @@ def _with(options: Sequence[Callable], command: Callable) -> Callable:
 def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **options: Any) -> "Settings":
     """The settings of a recipe, changed by --set, and those by the other options: None where one was not given.
 
-    Without a recipe it is the data set's own one of that kind, `NAME-KIND`, or else its own one.
+    Without a recipe it is the data set's own one of that kind, `NAME-KIND`, or else its own one. A training that starts
+    from an earlier run has that run's network, but for what the recipe given, --set and options say of it.
 
     Raises:
         InputError: there is no such recipe or setting, or a value that cannot be.
@@ -75,8 +76,26 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         *(config.parse(assignment) for assignment in assignments),
         *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
     ]
-    data_changes = (change["data"] for change in changes if isinstance(change.get("data"), dict))
-    name = ["street_scenes", *(data["name"] for data in data_changes if "name" in data)][-1]  # the last one counts
+    given = recipes.read(recipe) if recipe else {}
+    name = _last(changes, "data", "name") or "street_scenes"
     own = next((each for each in (f"{name}-{kind}", name) if each in recipes.names()), None)
-    base = recipes.read(recipe or own) if recipe or own else {}
-    return config.settings(base, *changes)
+    default = recipes.read(own) if own and not recipe else {}
+    return config.settings(default, _network(_last([given, *changes], "train", "init")), given, *changes)
+
+
+def _last(layers: Sequence[Mapping[str, Any]], section: str, name: str) -> Any:
+    """The value that the last of these settings gives, or None."""
+    sections = [layer[section] for layer in layers if isinstance(layer.get(section), dict)]
+    return next((each[name] for each in reversed(sections) if name in each), None)
+
+
+def _network(init: Any) -> dict[str, Any]:
+    """The settings of a run's network; none of a file of weights."""
+    from keras_crosscoop import config
+
+    path = config.settings({"train": {"init": init}}).train.init
+    if path is None or not (path / "config.yaml").is_file():
+        return {}
+    from keras_crosscoop.runs import Run
+
+    return {"model": Run.open(path).settings.model.architecture}

@@ -1,4 +1,4 @@
-"""Sizes of images on the command line."""
+"""Sizes of images on the command line, and how many of them: each with a greatest value, as settings have."""
 
 import re
 from typing import Any
@@ -22,3 +22,6 @@ class _Size(click.ParamType):
 
 
 SIZE = _Size()
+PIXELS = click.IntRange(1, 99_999)  # of one side
+PIXELS_OR_NONE = click.IntRange(0, 99_999)
+IMAGES = click.IntRange(1, 100_000)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--dataset", help="Take the recipe of this data set.")
 @click.option("--size", metavar="HxW", help="Of the image, in pixels; the size of training crops by default.")
-@click.option("--classes", type=int, help="Channels of the logits; the run's by default, or else 21, as VOC has.")
+@click.option(
+    "--classes",
+    type=click.IntRange(1, 255),
+    help="Channels of the logits; the run's by default, or else 21, as VOC has.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def summary(
     run: Path | None,
@@ -57,9 +61,9 @@ def summary(
     else:
         settings, default = resolve(recipe, assignments, **options), 21
     num_classes = default if classes is None else classes
-    found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", size or str(settings.data.crop_size))
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", size or str(settings.data.crop_size))
     if not found:
-        raise InputError(f"--size is HEIGHTxWIDTH, as 512x1024, or one number for both. Received: {size!r}")
+        raise InputError(f"--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: {size!r}")
     height, width = int(found[1]), int(found[2] or found[1])
     with Console(stderr=True).status("Building the network"):
         model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))

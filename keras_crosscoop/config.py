@@ -6,24 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop import yaml_files
+from keras_crosscoop.errors import InputError, shown, unknown
 
-Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
+Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`, which `backbones` bounds
 Weights = str | None  # "imagenet", a file or nothing
-Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+# Every number has a greatest value, beyond what makes sense, but before TensorFlow fails.
+Pixels = Annotated[int, Field(ge=1, le=99_999)]
+Images = Annotated[int, Field(ge=1, le=2**16)]
+Count = Annotated[int, Field(ge=1, le=10**9)]  # of epochs, steps, ...
+Scale = Annotated[float, Field(ge=0.01, le=10)]  # of an image's size
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]  # of a part of the loss
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -43,8 +40,8 @@ class Data(_Section):
     train_split: str = "train"
     val_split: str = "val"
     on_error: Literal["fail", "skip"] = "fail"  # at a file that cannot be used: end the run, or go on without it
-    crop_size: PositiveInt = 513  # pixels, height and width
-    scale: tuple[Finite, Finite] = (0.5, 2.0)
+    crop_size: Pixels = 513  # pixels, height and width
+    scale: tuple[Scale, Scale] = (0.5, 2.0)
     flip: bool = True
     photometric: bool = True
 
@@ -76,9 +73,11 @@ class Model(_Section):
         "decoder",
     )
     fusion: Literal["concat", "add"] = "concat"
-    reduction: PositiveInt = 1  # a network reads one channel in so many of its partner's; 1 for the paper's method
+    reduction: Annotated[int, Field(ge=1, le=4096)] = (
+        1  # a network reads one channel in so many of its partner's; 1 for the paper's method
+    )
     output_stride: Literal[8, 16, 32] = 16
-    width: PositiveInt = 256
+    width: Annotated[int, Field(ge=1, le=4096)] = 256
     dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)
     weights: dict[str, Weights] | Weights = "imagenet"
 
@@ -107,6 +106,11 @@ class Model(_Section):
         return weights if weights in (None, "imagenet") else str(Path(weights).expanduser().absolute())
 
     @property
+    def architecture(self) -> dict[str, Any]:
+        """Which network it is: all but the weights that it begins with, and what only its training depends on."""
+        return self.model_dump(exclude={"weights", "dropout"})
+
+    @property
     def weights_of_sides(self) -> dict[str, Weights]:
         """The pretrained weights of "top" and "bottom", also where one setting stands for both."""
         return self.weights if isinstance(self.weights, dict) else dict.fromkeys(("top", "bottom"), self.weights)
@@ -116,28 +120,29 @@ class Train(_Section):
     """How it is trained."""
 
     init: Path | None = None  # an earlier run or file of weights to start from, as far as it fits
-    batch_size: PositiveInt = 6  # of all devices together
-    accumulate: PositiveInt = 1  # parts that each device computes its share of a batch in, one after another
-    epochs: PositiveInt = 50
-    learning_rate: PositiveFloat = 0.007  # of the backbones, at the first step
-    head_multiplier: PositiveFloat = 10.0  # of the learning rate, for everything else
-    power: NonNegativeFloat = 0.9  # of the learning rate's polynomial decay to zero
-    warmup: NonNegativeInt = 0  # steps in which the learning rate rises
+    init_needs_backbone: bool = True  # whether `init` must fill at least one backbone whole
+    batch_size: Images = 6  # of all devices together
+    accumulate: Images = 1  # parts that each device computes its share of a batch in, one after another
+    epochs: Count = 50
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 0.007  # of the backbones, at the first step
+    head_multiplier: Annotated[float, Field(gt=0, le=1e6)] = 10.0  # of the learning rate, for everything else
+    power: Annotated[float, Field(ge=0, le=100)] = 0.9  # of the learning rate's polynomial decay to zero
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 0  # steps in which the learning rate rises
     momentum: Rate = 0.9
-    weight_decay: NonNegativeFloat = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
     decoupled: bool = False  # weight decay apart from the gradient
-    clip_norm: Finite | None = None  # the greatest norm of all gradients together
+    clip_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None  # the greatest norm of all gradients together
     average: Rate | None = None  # decay of the moving average of weights that is measured and kept; None for none
     batch_norm: Literal["train", "frozen", "sync"] = "sync"  # by each device's images; by none; by those of all devices
     remat: bool = False  # compute activations again in the backward pass instead of keeping them
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
     strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"
     deterministic: bool | None = None  # the same bits each time; None for on CPUs, where it costs little
-    steps_per_execution: PositiveInt = 1
+    steps_per_execution: Annotated[int, Field(ge=1, le=10_000)] = 1
     jit_compile: bool = False
-    validate_every: PositiveInt = 1  # epochs
-    patience: PositiveInt | None = None  # validations without a better one after which training ends
-    save_every: str | PositiveInt = "10min"  # steps, or minutes, between checkpoints
+    validate_every: Count = 1  # epochs
+    patience: Count | None = None  # validations without a better one after which training ends
+    save_every: str | Count = "10min"  # steps, or minutes, between checkpoints
     profile: bool = False  # some steps, for TensorBoard
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
@@ -147,8 +152,9 @@ class Train(_Section):
     @classmethod
     def _minutes(cls, every: Any) -> str | int:
         text = str(every)
-        if not re.fullmatch(r"\d+|\d+(\.\d+)? ?min", text) or not float(text.removesuffix("min")):
-            raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min"')
+        number = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?min", text)
+        if not number or not 0 < float(number[1] or number[2]) <= 10**9:
+            raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min", at most 10^9')
         return int(text) if text.isdecimal() else text
 
     @property
@@ -162,26 +168,30 @@ class Train(_Section):
 class Loss(_Section):
     """What is minimised: the sum of this loss over both outputs. See `keras_crosscoop.losses`."""
 
-    weights: dict[Literal["top", "bottom", "single"], NonNegativeFloat] = {}  # of the outputs in the sum; 1 for others
-    class_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None  # by name; 1 for others
+    weights: dict[Literal["top", "bottom", "single"], Weight] = {}  # of the outputs in the sum; 1 for others
+    class_weights: dict[str, Weight] | None = None  # by name; 1 for others
     label_smoothing: Rate = 0.0
-    focal: NonNegativeFloat = 0.0  # gamma of the focal loss; 0 for cross-entropy
+    focal: Annotated[float, Field(ge=0, le=100)] = 0.0  # gamma of the focal loss; 0 for cross-entropy
     top_k: Annotated[float, Field(ge=1e-4, le=1)] = 1.0  # the share of an image's pixels, the hardest, that count
-    dice: NonNegativeFloat = 0.0  # how much Dice loss is added
+    dice: Weight = 0.0  # how much Dice loss is added
 
 
 class Evaluation(_Section):
     """How it is measured."""
 
-    crop: PositiveInt | None = None  # the middle of each image, pixels; None for whole images
-    window: PositiveInt | None = None  # what the networks see at once of an image too large for the memory, pixels
+    crop: Pixels | None = None  # the middle of each image, pixels; None for whole images
+    window: Pixels | None = None  # what the networks see at once of an image too large for the memory, pixels
 
 
 class Ablation(_Section):
     """What `ablate` compares, see `keras_crosscoop.ablation.rows`; no run depends on it."""
 
     rows: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)  # or "table1", "table5", or rows by name
-    seeds: PositiveInt = 3  # trainings of each row
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3  # trainings of each row
+
+
+_BACKBONES = (".model.top", ".model.bottom")
+_DOTS = 10  # of a setting's name; more than any has
 
 
 class Settings(_Section):
@@ -218,7 +228,9 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
     for layer in layers:
         for name, section in layer.items():
             if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
-                raise InputError(f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {section!r}")
+                raise InputError(
+                    f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {shown(section)}"
+                )
         merged = _merge(merged, layer)
     try:
         validated = Settings.model_validate(merged)
@@ -235,12 +247,11 @@ def read(path: Path) -> dict[str, Any]:
         InputError: the file is missing or no YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_files.read(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The config cannot be read. Is the path right? Received: {path}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"The config is no valid YAML ({reason}). Received: {path}") from error
+    except ValueError as error:
+        raise InputError(f"The config is no valid YAML ({error}). Received: {path}") from error
     if not isinstance(content, dict):
         raise InputError(f"A config must hold sections such as data, model and train. Received: {path}")
     return content
@@ -253,12 +264,14 @@ def parse(assignment: str) -> dict[str, Any]:
         InputError: there is no `=`, or the value is no YAML.
     """
     key, equals, value = assignment.partition("=")
-    if not (key and equals):
-        raise InputError(f"A setting is given as section.key=value, such as train.epochs=3. Received: {assignment!r}")
+    if not (key and equals) or key.count(".") > _DOTS:
+        raise InputError(
+            f"A setting is given as section.key=value, such as train.epochs=3. Received: {shown(assignment)}"
+        )
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"The value is no valid YAML; quote it. Received: {assignment!r}") from error
+        parsed = yaml_files.load(value)
+    except ValueError as error:
+        raise InputError(f"The value is no valid YAML ({error}); quote text. Received: {shown(assignment)}") from error
     return nest(key, parsed)
 
 
@@ -287,10 +300,14 @@ def _check_loss_weights(settings: Settings) -> None:
         raise InputError(f"Setting loss.weights must not be all 0, or nothing is learnt. Received: {weights}")
 
 
-def _merge(below: Any, above: Any) -> Any:
+def _merge(below: Any, above: Any, name: str = "") -> Any:
+    if name in _BACKBONES and isinstance(below, str):
+        below = {"name": below}
     if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
         return above
-    return {**below, **{key: _merge(below.get(key), value) for key, value in above.items()}}
+    if name in _BACKBONES and above.get("name", below.get("name")) != below.get("name"):
+        return above  # the options below are of another backbone
+    return {**below, **{key: _merge(below.get(key), value, f"{name}.{key}") for key, value in above.items()}}
 
 
 def _input_error(error: ValidationError) -> InputError:
@@ -307,5 +324,7 @@ def _input_error(error: ValidationError) -> InputError:
     )
     if first["type"] == "literal_error":
         choices = re.findall(r"\w+", first["ctx"]["expected"].replace(" or ", " "))
-        return InputError(f"Setting {subject} is one of {', '.join(choices)}. Received: {first['input']!r}")
-    return InputError(f"Setting {subject}: {first['msg'].removeprefix('Value error, ')}. Received: {first['input']!r}")
+        return InputError(f"Setting {subject} is one of {', '.join(choices)}. Received: {shown(first['input'])}")
+    return InputError(
+        f"Setting {subject}: {first['msg'].removeprefix('Value error, ')}. Received: {shown(first['input'])}"
+    )

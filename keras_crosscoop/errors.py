@@ -48,3 +48,9 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name).rpartition(".")[2], of_last_part, n=1)
     hint = f'Did you mean "{of_last_part[near[0]]}"?' if near else f"Valid: {', '.join(names)}."
     return InputError(f"There is no {kind} of that name. {hint} Received: {name!r}.")
+
+
+def shown(value: object, longest: int = 200) -> str:
+    """The `repr` of what was received, cut where it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"

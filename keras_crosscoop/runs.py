@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from zipfile import BadZipFile
 
 import keras
@@ -160,15 +160,15 @@ class Run:
         with written(self.weights, durable=True) as partial:
             _graph(model).save_weights(partial)
 
-    def load_weights(self, model: Segmenter, *, partial: bool = False) -> Report:
-        """Reads what `save_weights` wrote; `partial` lets variables that do not fit keep their values.
+    def load_weights(self, model: Segmenter, **options: Any) -> Report:
+        """Reads what `save_weights` wrote, with the options of `load_hdf5`.
 
         Raises:
             InputError: there are no weights yet, they do not fit the model, or cannot be read.
         """
         if not self.weights.is_file():
             raise InputError(self._without_weights())
-        return load_hdf5(model, self.weights, partial=partial)
+        return load_hdf5(model, self.weights, **options)
 
     def _without_weights(self) -> str:
         try:
@@ -264,7 +264,7 @@ def load(source: str | os.PathLike) -> Segmenter:
     return model
 
 
-def warm_start(model: Segmenter, source: str | os.PathLike) -> Report:
+def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: bool = True) -> Report:
     """Gives a model the weights of an earlier one, as far as names and shapes agree; the others stay as they are.
 
     So that training can go on with other classes (all but the classifiers are loaded), another topology (all but the
@@ -273,27 +273,31 @@ def warm_start(model: Segmenter, source: str | os.PathLike) -> Report:
     Args:
         model: the new one.
         source: a run folder, or a `.keras`, `.weights.h5` or `.h5` file.
+        needs_backbone: whether to refuse a source that fills no backbone of the model whole.
 
     Returns:
         What was `loaded`, and what was `skipped` and why.
 
     Raises:
-        InputError: there is no such run or file, it cannot be read, or nothing in it fits.
+        InputError: there is no such run or file, it cannot be read, or too little in it fits. The model is as before.
     """
     source = Path(source)
     if not source.exists():
         raise InputError(
             f"There is no such run or file of weights to start from. Is the path right? Received: {source}"
         )
+    backbones = [f"{side}_backbone" for side in model.sides] if needs_backbone else []
     if source.is_dir():
-        return Run.open(source).load_weights(model, partial=True)
-    return load_hdf5(model, source, partial=True)
+        return Run.open(source).load_weights(model, partial=True, one_of=backbones)
+    return load_hdf5(model, source, partial=True, one_of=backbones)
 
 
-def build_warm(model: config.Model, num_classes: int, source: Path) -> tuple[Segmenter, Report]:
+def build_warm(
+    model: config.Model, num_classes: int, source: Path, *, needs_backbone: bool = True
+) -> tuple[Segmenter, Report]:
     """As `build` and then `warm_start`; pretrained weights are had only for backbones that the source does not fill."""
     network = build(model, num_classes, pretrained=False)
-    report = warm_start(network, source)
+    report = warm_start(network, source, needs_backbone=needs_backbone)
     unfilled = {entry.name.split("/")[0] for entry in report.missing}
     needed = {
         side: of_side if {f"{side}_backbone", "single_backbone"} & unfilled else None
@@ -301,5 +305,5 @@ def build_warm(model: config.Model, num_classes: int, source: Path) -> tuple[Seg
     }
     if any(needed.values()):
         network = build(model.model_copy(update={"weights": needed}), num_classes)
-        report = warm_start(network, source)
+        report = warm_start(network, source, needs_backbone=needs_backbone)
     return network, report

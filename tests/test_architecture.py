@@ -13,7 +13,7 @@ LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
 LEAVES = {
-    *("errors", "labels", "images", "files", "locks", "resources", "signals", "structures", "workers"),
+    *("errors", "labels", "images", "files", "locks", "resources", "signals", "structures", "workers", "yaml_files"),
     *("atrous", "normalization", "layers", "losses", "metrics", "precision", "replicas"),
 }
 BELOW = LEAVES | {"models", "data"}
@@ -21,7 +21,7 @@ MAY_IMPORT = {  # each part of the library, and what it may know beside itself
     **dict.fromkeys(LEAVES, LEAVES),
     "models": LEAVES,
     "data": LEAVES,
-    "config": {"errors"},
+    "config": {"errors", "yaml_files"},
     "devices": {"resources"},
     "runs": BELOW | {"config"},
     "training": BELOW | {"config", "devices", "runs"},

@@ -133,6 +133,23 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
     assert_equal(values(model), before)
 
 
+def test_less_than_a_backbone_is_refused_and_changes_nothing(earlier):
+    """Both backbones are others, but their heads read what has as many channels."""
+    theirs, places = earlier
+    model = randomised(CrossCoop(3, **TINY | {"top": "tiny_resnet", "bottom": "tiny_xception"}), 2)
+    before = values(model)
+    for place in places.values():
+        message = refused(warm_start, model, place)
+        assert "fill no backbone" in message
+        assert "(top_backbone, bottom_backbone)" in message
+        assert "train.init_needs_backbone=false" in message
+        assert_equal(values(model), before)
+    report = warm_start(model, places["run"], needs_backbone=False)
+    loaded = {entry.name for entry in report.loaded}
+    assert f"only {len(loaded)} of its {len(before)} variables" in message
+    assert_equal({name: values(model)[name] for name in loaded}, {name: theirs[name] for name in loaded})
+
+
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """Which backbones ask for "imagenet" weights, and what they are given: the tiny ones have none of their own."""
@@ -162,7 +179,8 @@ def published(tmp_path, monkeypatch):
 def test_pretrained_weights_are_had_for_what_the_source_lacks(earlier, published, change, weights, fetched):
     theirs, places = earlier
     asked, imagenet = published
-    model, report = build_warm(config.Model(**{**TINY, **change, "weights": weights}), 5, places["weights"])
+    settings = config.Model(**{**TINY, **change, "weights": weights})
+    model, report = build_warm(settings, 5, places["weights"], needs_backbone="top" not in change)
     assert asked == of_sides(fetched, ["backbone"])
     assert model.compiled
     loaded = {entry.name for entry in report.loaded}
@@ -186,7 +204,8 @@ def test_a_single_network_starts_from_another(published, tmp_path):
     assert asked == set()
     assert {entry.name for entry in report.skipped} == of_sides(["single"], ["classifier/kernel", "classifier/bias"])
     assert_equal(values(model.get_layer("single_backbone")), values(source.get_layer("single_backbone")))
-    model, _ = build_warm(config.Model(**{**settings, "top": "tiny_resnet"}, weights="imagenet"), 5, path)
+    other = config.Model(**{**settings, "top": "tiny_resnet"}, weights="imagenet")
+    model, _ = build_warm(other, 5, path, needs_backbone=False)
     assert asked == {"single_backbone"}
     found = values(model.get_layer("single_backbone"))
     assert_equal({path.partition("/")[2]: array for path, array in found.items()}, imagenet["tiny_resnet"])

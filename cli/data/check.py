@@ -1,6 +1,7 @@
 """`crosscoop-tf data check`: what would end a night of training, found before it begins."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from crosscoop_tf.settings import resolve
 @click.option("--split", "splits", multiple=True, help="Check only this; may be repeated. Otherwise all of them.")
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw how often each class occurs into this PNG.")
 @click.option("--force", is_flag=True, help="Write over a chart that is there already.")
-@click.option("--weights", is_flag=True, help="Print only class weights, by median frequency, to paste into a config.")
+@click.option("--weights", is_flag=True, help="Print only class weights, by median frequency, for --set.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def check(
     name: str,
@@ -36,7 +37,8 @@ def check(
     \b
     crosscoop-tf data check camvid --data-dir CamVid
     crosscoop-tf data check folder --data-dir MY_DATA --split train --split val --chart classes.png
-    crosscoop-tf data check camvid --data-dir CamVid --weights >> my.yaml
+    crosscoop-tf fit --dataset camvid --data-dir CamVid \\
+        --set "$(crosscoop-tf data check camvid --data-dir CamVid --weights)"
     """
     import yaml
     from crosscoop_tf.data.tables import print_report
@@ -68,8 +70,8 @@ def check(
     elif weights:
         if not report.problems:
             rounded = {name: float(f"{weight:.4g}") for name, weight in report.class_weights(splits[0]).items()}
-            section = {"loss": {"class_weights": rounded}}
-            click.echo(yaml.safe_dump(section, sort_keys=False, allow_unicode=True), nl=False)
+            in_one_line = {"default_flow_style": True, "width": math.inf, "sort_keys": False, "allow_unicode": True}
+            click.echo(f"loss.class_weights={yaml.safe_dump(rounded, **in_one_line)}", nl=False)
         for finding in report.findings:
             if finding.severity != "note":
                 click.echo(f"{finding.severity}: {finding.message}", err=True)

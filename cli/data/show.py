@@ -13,7 +13,7 @@ from crosscoop_tf.settings import recipe_options, resolve
 @recipe_options
 @click.option("--seed", type=int, help="Of shuffling and augmentation.")
 @click.option("--split", help="What to draw from; the recipe's training split by default.")
-@click.option("--count", type=click.IntRange(min=1), default=12, show_default=True, help="How many samples.")
+@click.option("--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="How many samples.")
 @click.option("--output", type=click.Path(path_type=Path), help="The PNG to write; NAME_SPLIT.png by default.")
 @click.option("--force", is_flag=True, help="Write over a file that is there already.")
 def show(

@@ -68,16 +68,17 @@ def _bits(first: int, num_classes: int, integer: type[np.unsignedinteger]) -> np
 
 
 def _spread(bits: np.ndarray, distance: int) -> np.ndarray:
-    """The bits of all pixels in a disk around each, joined: first along rows, then of rows above and below."""
-    wide = [bits]
-    for step in range(1, distance + 1):
-        row = wide[-1].copy()
-        row[:, step:] |= bits[:, :-step]
-        row[:, :-step] |= bits[:, step:]
-        wide.append(row)
-    disk = wide[-1].copy()
-    for step in range(1, distance + 1):
-        row = wide[isqrt(distance**2 - step**2)]
-        disk[step:] |= row[:-step]
-        disk[:-step] |= row[step:]
+    """The bits of all pixels in a disk around each, joined: of rows above and below, each as wide as the disk there.
+
+    From the disk's top, where it is narrowest, to its middle, so that one array widens along the rows.
+    """
+    height, width = bits.shape
+    disk, row, reach = np.zeros_like(bits), bits.copy(), 0
+    for step in range(min(distance, height - 1), -1, -1):
+        while reach < min(isqrt(distance**2 - step**2), width - 1):
+            reach += 1
+            row[:, reach:] |= bits[:, :-reach]
+            row[:, :-reach] |= bits[:, reach:]
+        disk[step:] |= row[: height - step]
+        disk[: height - step] |= row[step:]
     return disk

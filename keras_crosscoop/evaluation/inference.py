@@ -61,8 +61,8 @@ class Inference:
             raise InputError(f"A window is at least 1 pixel, or None for whole images. Received: {window=}")
         if not 0 <= overlap < 1:
             raise InputError(f"Windows overlap by at least 0 and less than 1 of their width. Received: {overlap=}")
-        if not self.scales or not all(0 < scale < np.inf for scale in self.scales):
-            raise InputError(f"Scales are positive factors, such as 0.5,1,1.5. Received: scales={self.scales}")
+        if not self.scales or not all(0.01 <= scale <= 10 for scale in self.scales):
+            raise InputError(f"Scales are factors from 0.01 to 10, such as 0.5,1,1.5. Received: scales={self.scales}")
 
     def __call__(self, image: ImageLike) -> dict[str, np.ndarray]:
         """Class probabilities of every output of the model, float32 `(H, W, C)` at the image's own size.

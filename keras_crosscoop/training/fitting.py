@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -174,7 +174,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
             saver,
             epochs=options.epochs,
             steps=steps,
-            validated={*range(options.validate_every, options.epochs, options.validate_every), options.epochs},
+            validated=_Validated(options.validate_every, options.epochs),
             validation_steps=validation_steps,
         )
 
@@ -183,6 +183,17 @@ def _alone(run: Run) -> AbstractContextManager:
     """Within it, no other process trains the run; of several machines that do so together, the one that writes asks."""
     busy = "Another process trains the run already. Wait for its end, or stop it."
     return locked(run.folder, busy) if run.writes else nullcontext()
+
+
+@dataclass(frozen=True)
+class _Validated:
+    """The epochs, counted from 1, after which there is validation: every so many, and the last; no list of them."""
+
+    every: int
+    last: int
+
+    def __contains__(self, epoch: int) -> bool:
+        return epoch == self.last or epoch % self.every == 0
 
 
 @contextmanager

@@ -45,7 +45,9 @@ def network(run: Run, *, begun: bool) -> Segmenter:
         if begun or options.init is None:
             model = build(settings.model, len(run.classes), pretrained=not begun)
         else:
-            model, report = build_warm(settings.model, len(run.classes), options.init)
+            model, report = build_warm(
+                settings.model, len(run.classes), options.init, needs_backbone=options.init_needs_backbone
+            )
             if run.writes:
                 logging.getLogger(__name__).info(report)
                 report.write(run.folder / "init.csv")

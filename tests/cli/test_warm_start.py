@@ -4,23 +4,27 @@ import csv
 
 import keras
 import numpy as np
+import pytest
 import yaml
+from crosscoop_tf.settings import resolve
 from helpers import TINY_FIT
 
 import keras_crosscoop
+from keras_crosscoop import config
+from keras_crosscoop.runs import Run
 
 TINY = (*TINY_FIT, "--epochs=1", "--set=model.width=8")
 
 
 def test_a_run_starts_from_one_of_other_classes(crosscoop, run_folder, make_folder, tmp_path):
-    """At a rate of learning that changes nothing, so that the earlier values are still there."""
+    """With its network, and at a rate of learning that changes nothing: the earlier values are still there."""
     arguments = (
         f"--data-dir={make_folder()}",
         f"--init={run_folder}",
         "--output=run",
         "--set=train.learning_rate=1e-30",
     )
-    code, _, err = crosscoop("fit", *TINY, *arguments)
+    code, _, err = crosscoop("fit", "--dataset=folder", "--crop-size=32", "--epochs=1", *arguments)
     assert code == 0
     lines = err.splitlines()
     start = next(number for number, line in enumerate(lines) if "loaded from best.weights.h5" in line)
@@ -41,6 +45,80 @@ def test_a_run_starts_from_one_of_other_classes(crosscoop, run_folder, make_fold
         if "classifier" not in weight.path:
             np.testing.assert_array_equal(weight.numpy(), trained[weight.path], err_msg=weight.path)
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["train"]["init"] == str(run_folder)
+
+
+@pytest.fixture
+def earlier(tmp_path, make_folder):
+    """The folder of a run that has a network of its own."""
+    model = {
+        "top": "tiny_resnet",
+        "bottom": {"name": "mobilenet", "alpha": 0.25},
+        **{"topology": "one_way", "sites": ["aspp"], "reduction": 2, "output_stride": 32, "width": 16},
+        **{"dropout": [0, 0, 0], "weights": None},
+    }
+    settings = config.settings({"model": model, "data": {"name": "folder", "dir": make_folder()}})
+    return Run.create(tmp_path / "earlier", settings, keras_crosscoop.dataset("folder", settings.data.dir)).folder
+
+
+OF_THE_RUN = {
+    "top": "tiny_resnet",
+    "bottom": {"name": "mobilenet", "alpha": 0.25},
+    "topology": "one_way",
+    "sites": ("aspp",),
+    "fusion": "concat",
+    "reduction": 2,
+    "output_stride": 32,
+    "width": 16,
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "assignments", "options", "changed"),
+    [
+        (None, [], {}, {}),
+        (None, [], {"bottom": "resnet50", "topology": "cross"}, {"bottom": "resnet50", "topology": "cross"}),
+        (None, ["model.bottom.alpha=0.5"], {}, {"bottom": {"name": "mobilenet", "alpha": 0.5}}),
+        (None, ["model.bottom={name: mobilenet_v3_large}"], {}, {"bottom": {"name": "mobilenet_v3_large"}}),
+        ("model: {width: 64, weights: null}", [], {}, {"width": 64}),
+        ("model: {top: xception65}", [], {"top": "resnet50"}, {"top": "resnet50"}),
+        ("train: {epochs: 3}", [], {}, {}),
+    ],
+)
+def test_a_warm_start_has_the_runs_network_unless_another_is_named(
+    earlier, tmp_path, content, assignments, options, changed
+):
+    """The data set's own recipe, which names two others, does not count; its other settings do."""
+    recipe = None
+    if content:
+        (recipe := tmp_path / "my.yaml").write_text(content)
+    for given in ({"init": str(earlier)}, {}):
+        sets = [*assignments] if given else [*assignments, f"train.init={earlier}"]
+        settings = resolve(recipe and str(recipe), tuple(sets), dataset="folder", **given, **options)
+        assert settings.model.architecture == OF_THE_RUN | changed
+        assert settings.model.dropout == (0.5, 0.5, 0.1)
+        assert settings.model.weights == (None if content and "weights" in content else "imagenet")
+        assert settings.data.crop_size == (513 if content else 321)
+        assert settings.train.init == earlier
+
+
+def test_a_file_of_weights_names_no_network(tmp_path):
+    (tmp_path / "a.weights.h5").touch()
+    settings = resolve(None, (), dataset="folder", init=str(tmp_path / "a.weights.h5"))
+    assert settings.model == resolve(None, (), dataset="folder").model
+
+
+def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_folder, make_folder, tmp_path):
+    """`run_folder` has tiny ResNets."""
+    arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init={run_folder}", "--output=run")
+    arguments = (*arguments, "--top=tiny_xception", "--bottom=tiny_xception")
+    code, out, err = crosscoop(*arguments)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("crosscoop-tf: The weights fill no backbone of ")
+    assert not (tmp_path / "run").exists()
+    code, _, err = crosscoop(*arguments, "--set=train.init_needs_backbone=false")
+    assert code == 0
+    assert "variables loaded from best.weights.h5; skipped: " in err
 
 
 def test_what_cannot_be_started_from_is_refused_in_one_line(crosscoop, make_folder, tmp_path):

@@ -18,6 +18,7 @@ from keras_crosscoop.models.backbones.xception import xception
 from keras_crosscoop.models.weights import Report, Weights, load_hdf5
 
 OUTPUT_STRIDES = (8, 16, 32)
+_WIDEST = 16  # times the usual channels or rates that an option, such as `alpha`, may ask for
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ def build(
         raise unknown("backbone", name, NAMES)
     if output_stride not in OUTPUT_STRIDES:
         raise InputError(f"`output_stride` must be one of {OUTPUT_STRIDES}. Received: {output_stride!r}")
+    numbers = [option for option in keras.tree.flatten(options) if isinstance(option, int | float)]
+    if not all(0 <= number <= _WIDEST for number in numbers):
+        raise InputError(f"Numbers among a backbone's options are from 0 to {_WIDEST}. Received: {options}")
     scope = scope or name
     with keras.name_scope(scope):
         image = keras.Input(input_shape, name="image")

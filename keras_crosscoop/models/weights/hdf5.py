@@ -5,7 +5,7 @@ that weights also move between networks that share only some layers.
 """
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,21 @@ _DAMAGED = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile, 
 _NO_LAYERS = ("optimizer", "seed_generator")  # what else a model and its layers keep beside their weights
 
 
-def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False) -> Report:
+def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False, one_of: Collection[str] = ()) -> Report:
     """Loads a `.h5` or `.keras` file into a model, layer by layer of the same name.
 
     Args:
         model: any functional model.
         path: a file that `save_weights` or `save` wrote, of this model or one that shares layers with it.
         partial: whether variables may keep the values they have; all of them must be in the file otherwise.
+        one_of: layers of which at least one must be in the file whole.
 
     Raises:
-        InputError: there is no such file, it cannot be read, nothing in it fits, or not `partial` and something does
-            not.
+        InputError: there is no such file, it cannot be read, nothing in it fits or none of `one_of` whole, or not
+            `partial` and something does not.
     """
     with opened_hdf5(path) as source:
-        return transfer(source, saved_names(model), model=model.name, partial=partial)
+        return transfer(source, saved_names(model), model=model.name, partial=partial, one_of=one_of)
 
 
 def saved_names(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]:

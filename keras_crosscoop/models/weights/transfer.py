@@ -1,7 +1,7 @@
 """From a file's arrays to a model's variables, by name and shape, with an account of every single one."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +107,12 @@ class Report:
 
 
 def transfer(
-    source: Source, variables: Mapping[str, keras.Variable], *, model: str = "model", partial: bool = False
+    source: Source,
+    variables: Mapping[str, keras.Variable],
+    *,
+    model: str = "model",
+    partial: bool = False,
+    one_of: Collection[str] = (),
 ) -> Report:
     """Gives every variable the array of its name, where the shapes are the same, and tells what it did.
 
@@ -116,10 +121,12 @@ def transfer(
         variables: of the model, each by the name that its array has in the file.
         model: what errors call it.
         partial: whether variables may keep the values they have; all of them must be found otherwise.
+        one_of: parts of the model, such as its backbones, of which at least one must be found whole.
 
     Raises:
-        InputError: nothing fits, or not `partial` and something does not, or an array cannot be read, holds numbers of
-            another kind than its variable, or NaN or infinite ones. No variable has changed then.
+        InputError: nothing fits, or none of `one_of` whole, or not `partial` and something does not, or an array cannot
+            be read, holds numbers of another kind than its variable, or NaN or infinite ones. No variable has changed
+            then.
     """
     of_model = [
         Entry(variable.path, source.shapes.get(name), tuple(variable.shape)) for name, variable in variables.items()
@@ -130,6 +137,8 @@ def transfer(
         raise _misfit(report, model)
     if not report.loaded:
         raise _nothing_fits(report, model)
+    if one_of and {entry.name.partition("/")[0] for entry in report.missing}.issuperset(one_of):
+        raise _none_whole(report, model, one_of)
     fits = [name for name, entry in zip(variables, of_model, strict=True) if entry.outcome == "loaded"]
     arrays = [_checked(source, name, variables[name]) for name in fits]  # all of them, before one variable changes
     for name, array in zip(fits, arrays, strict=True):
@@ -179,6 +188,15 @@ def _nothing_fits(report: Report, model: str) -> InputError:
     return InputError(
         f'Nothing in the file fits "{model}": {why}. Give weights of a network that shares layers with it. '
         f"Received: {report.source}"
+    )
+
+
+def _none_whole(report: Report, model: str, one_of: Collection[str]) -> InputError:
+    variables = len(report.loaded) + len(report.missing)
+    return InputError(
+        f'The weights fill no backbone of "{model}" whole ({", ".join(one_of)}), only {len(report.loaded)} of its '
+        f"{variables} variables. Start from weights of a network that shares a backbone with it, or go on by "
+        f"train.init_needs_backbone=false, in Python needs_backbone=False. Received: {report.source}"
     )
 
 
