@@ -8,7 +8,7 @@ import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
 from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
-from crosscoop_tf.sizes import IMAGES, SIZE
+from crosscoop_tf.sizes import IMAGES, SIZE, ShareRange
 
 
 @click.command(cls=TensorFlowCommand)
@@ -44,7 +44,7 @@ from crosscoop_tf.sizes import IMAGES, SIZE
 )
 @click.option(
     "--min-agreement",
-    type=click.FloatRange(0, 1),
+    type=ShareRange(),
     help="The least share of equal pixels; 0.999 by default, float16 0.99, dynamic and int8 0.95.",
 )
 @data_dir_option

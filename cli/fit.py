@@ -22,7 +22,7 @@ from crosscoop_tf.settings import model_options, resolve
 @click.option("--weights", help='Of both backbones: "imagenet", a file (see docs/weights.md), or "none".')
 @click.option("--top-weights", help="The same, of the first backbone.")
 @click.option("--bottom-weights", help="The same, of the second backbone.")
-@click.option("--init", type=click.Path(), help="A run or file of weights to start from, as far as it fits.")
+@click.option("--init", type=click.Path(), help="A run, whose network it then is, or weights, to start from.")
 @click.option("--seed", type=int, help="Of everything random.")
 @click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at.")
 @click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from crosscoop_tf.sizes import PIXELS
+from crosscoop_tf.sizes import PIXELS, ShareRange
 
 
 class _Scales(click.ParamType):
@@ -27,7 +27,7 @@ _OPTIONS = (
     ),
     click.option(
         "--overlap",
-        type=click.FloatRange(0, 1, max_open=True),
+        type=ShareRange(max_open=True),
         default=1 / 3,
         help="The least share of a window that the next one sees too; 1/3 by default.",
     ),

@@ -1,5 +1,6 @@
-"""Sizes of images on the command line, and how many of them: each with a greatest value, as settings have."""
+"""Numbers on the command line: sizes of images, how many of them, and shares; each has a greatest value."""
 
+import math
 import re
 from typing import Any
 
@@ -19,6 +20,20 @@ class _Size(click.ParamType):
                 ctx,
             )
         return int(found[1]), int(found[2])
+
+
+class ShareRange(click.FloatRange):
+    """From 0 to 1; for click, NaN lies in every range."""
+
+    def __init__(self, *, max_open: bool = False) -> None:
+        super().__init__(0, 1, max_open=max_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Gives the number."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number from 0 to 1.", param, ctx)
+        return number
 
 
 SIZE = _Size()

@@ -1,13 +1,16 @@
 """`crosscoop-tf data list`, `check` and `show`, from options to files and exit codes."""
 
 import json
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from helpers import TINY_FIT
 from PIL import Image
 
-from keras_crosscoop import load_dataset
+from keras_crosscoop import config, load_dataset, training
 from keras_crosscoop.data import CATALOGUE
 from keras_crosscoop.evaluation.pictures import under_colours
 from keras_crosscoop.evaluation.sheets import GAP
@@ -84,6 +87,32 @@ def test_check_as_json_is_one_object(crosscoop, make_folder):
     assert figures["findings"][0]["files"] == [str(root / "masks/val/000.png")]
 
 
+def test_the_documented_way_from_class_weights_to_a_training(crosscoop, make_folder, monkeypatch):
+    """The command of docs/data.md, on a data set that is here, to where the training would begin."""
+    begun = []
+    monkeypatch.setattr(training, "fit", lambda settings, *_: begun.append(settings) or sys.exit(9))
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text()
+    (command,) = re.findall(r"^crosscoop-tf (fit .* --set \"\$\(.* --weights\)\")$", text, re.MULTILINE)
+    root = make_folder()
+    command = command.replace("cityscapes --data-dir DIR", f"folder --data-dir {root}")
+    outer, inner = re.fullmatch(r'(.*)"\$\(crosscoop-tf (.*)\)"', command).groups()
+    weights = crosscoop(*inner.split()).out.strip()
+    assert crosscoop(*outer.split(), weights).code == 9
+    found = begun[0].loss.class_weights
+    assert found.keys() == {"road", "sky", "car"}
+    frequencies = np.zeros(3)
+    for path in (root / "masks/train").iterdir():
+        frequencies += np.bincount(np.asarray(Image.open(path)).ravel(), minlength=256)[:3]
+    np.testing.assert_allclose(list(found.values()), np.median(frequencies) / frequencies, rtol=1e-3)
+
+
+def test_without_weights_there_is_no_training(crosscoop, make_folder):
+    """Where `data check` finds a problem it prints none, and `fit` is given nothing."""
+    code, _, err = crosscoop("fit", f"--data-dir={make_folder()}", *TINY_FIT, "--set", "")
+    assert code == 2
+    assert "A setting is given as section.key=value" in err
+
+
 def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
     root = tmp_path / "unequal"
     for split in ("train", "val"):
@@ -98,11 +127,23 @@ def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
 
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--weights")
     assert (code, err.strip()) == (0, "")
-    assert yaml.safe_load(out) == {"loss": {"class_weights": {"dark": 2.0, "yes": 1.0, "bright": 0.4}}}
+    assert out.startswith("loss.class_weights={")
+    assert config.parse(out) == {"loss": {"class_weights": {"dark": 2.0, "yes": 1.0, "bright": 0.4}}}
+    assert out.count("\n") == 1
 
-    (tmp_path / "my.yaml").write_text(out)
-    sheet = ("data", "show", "folder", "--data-dir", root, "--config", "my.yaml", "--set=data.crop_size=8", "--count=1")
-    assert crosscoop(*sheet).code == 0
+    section = f"loss:\n  dice: 1\n  class_weights: {out.partition('=')[2]}"
+    (tmp_path / "my.yaml").write_text(section)
+    assert config.read(tmp_path / "my.yaml") == {"loss": {"dice": 1, **config.parse(out)["loss"]}}
+    sheet = ("data", "show", "folder", "--data-dir", root, "--set=data.crop_size=8", "--count=1")
+    assert crosscoop(*sheet, "--config", "my.yaml").code == 0
+    (tmp_path / "my.yaml").write_text(f"{section}loss: {{}}\n")
+    code, _, err = crosscoop(*sheet, "--config", "my.yaml", "--force")
+    assert (code, err.splitlines()) == (
+        2,
+        [
+            'crosscoop-tf: The config is no valid YAML ("loss" is given twice, in lines 1 and 4). Received: my.yaml',
+        ],
+    )
 
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--weights", "--split", "val")
     assert code == 1  # no weights from a part of the data

@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
+
+from keras_crosscoop import training
 
 
 def test_help_and_version_load_neither_tensorflow_nor_keras():
@@ -42,7 +46,7 @@ def test_every_command_is_listed_and_shows_examples(crosscoop, command):
         (["fit", "--set", "model.sites=[asp]"], "Setting model.sites.0 is one of backbone, aspp,"),
         (["fit", "--set", "train.epoch=3"], 'no setting of that name. Did you mean "train.epochs"?'),
         (["fit", "--set", "train.epochs"], "section.key=value"),
-        (["fit", "--epochs", "0"], "Setting train.epochs: Input should be greater than 0. Received: 0"),
+        (["fit", "--epochs", "0"], "Setting train.epochs: Input should be greater than or equal to 1. Received: 0"),
         (["evaluate", "nowhere"], "This is no run"),
         (["predict", "nowhere", "a.jpg", "--output", "out"], "This is no run"),
     ],
@@ -54,6 +58,25 @@ def test_bad_input_takes_one_line_and_leaves_nothing(crosscoop, tmp_path, argume
     assert line.startswith("crosscoop-tf: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nof shape [9,9]"), "OOM when"),
+        (np._core._exceptions._ArrayMemoryError((10**9, 10**9), np.dtype("float32")), "Unable to allocate"),
+    ],
+)
+def test_too_little_memory_takes_one_line(crosscoop, monkeypatch, error, told):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(training, "fit", fail)
+    code, out, err = crosscoop("fit")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("crosscoop-tf: The memory is not enough: take smaller crops, batches or windows. Received: ")
+    assert told in line
 
 
 def test_info_names_versions_and_devices(crosscoop):

@@ -1,9 +1,11 @@
 """Outlines, against all distances between all their pixels."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from keras_crosscoop.evaluation.boundaries import boundary_matches
+from keras_crosscoop.evaluation.boundaries import _spread, boundary_matches
 
 
 def outline(ids, c):
@@ -31,7 +33,7 @@ def plain_matches(labels, classes, num_classes, tolerance):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("tolerance", [0, 1, 3, 4])
+@pytest.mark.parametrize("tolerance", [0, 1, 3, 4, 13, 31, 10**6])
 @pytest.mark.parametrize(("num_classes", "ids"), [(3, (0, 1, 2)), (140, (0, 63, 64, 139))])
 def test_as_all_distances(tolerance, num_classes, ids):
     rng = np.random.default_rng(tolerance)
@@ -39,7 +41,31 @@ def test_as_all_distances(tolerance, num_classes, ids):
     outputs = np.stack([np.roll(classes, 1, axis=1), np.roll(labels, 2, axis=0)])
     expected = np.stack([plain_matches(labels, each, num_classes, tolerance) for each in outputs])
     np.testing.assert_array_equal(boundary_matches(labels, outputs, num_classes, tolerance), expected)
-    assert 0 < expected[0, :, 1].sum() < expected[0, :, 0].sum() or tolerance == 4
+    assert 0 < expected[0, :, 1].sum() < expected[0, :, 0].sum() or tolerance > 3
+
+
+def test_every_pixel_of_a_disk_is_reached_and_no_other():
+    """From one edge at a corner of a wide and of a high image, to tolerances beyond their diagonals."""
+    for height, width in ((9, 31), (31, 9), (1, 40), (40, 1)):
+        y, x = np.mgrid[:height, :width]
+        for tolerance in range(45):
+            spread = _spread(np.where((y == 0) & (x == 0), 5, 0).astype(np.uint32), tolerance)
+            np.testing.assert_array_equal(spread, np.where(y**2 + x**2 <= tolerance**2, 5, 0))
+
+
+def test_memory_goes_by_the_image_and_not_by_the_tolerance():
+    labels = np.zeros((200, 300), np.uint8)
+    labels[:, 150:] = 1
+    outputs = np.roll(labels, 20, axis=1)[None]
+    peaks, found = [], []
+    for tolerance in (1, 25, 300, 10**6):
+        tracemalloc.start()
+        found.append(boundary_matches(labels, outputs, 2, tolerance))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 1.2 * min(peaks)
+    np.testing.assert_array_equal(found[2], found[3])
+    assert (found[3] == found[3][:, :, [0, 0, 2, 2]]).all()  # all are near
 
 
 def test_void_between_classes_hides_no_outline():

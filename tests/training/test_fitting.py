@@ -2,11 +2,13 @@
 
 import errno
 import os
+import resource
 import shutil
 from dataclasses import replace
 
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from helpers import refused
@@ -130,6 +132,24 @@ def test_a_run_needs_nothing_of_what_it_began_with_to_go_on(make_folder, tmp_pat
     listed = (second.folder / "init.csv").read_bytes()
     training.resume(second.folder)
     assert (second.folder / "init.csv").read_bytes() == listed
+
+
+@pytest.mark.parametrize(("every", "last"), [(1, 5), (2, 6), (2, 7), (9, 4), (4, 4)])
+def test_validation_is_after_every_so_many_epochs_and_the_last(every, last):
+    validated = fitting._Validated(every, last)
+    assert [epoch for epoch in range(1, last + 1) if epoch in validated] == sorted({*range(every, last, every), last})
+
+
+def test_epochs_without_end_take_no_memory_and_patience_ends_them(make_folder, tmp_path):
+    """And at almost no rate of learning, nothing gets better."""
+    settings = settings_of(make_folder(), epochs=10**9, patience=1, learning_rate=1e-30, batch_norm="frozen")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**33, hard))
+    try:
+        run = training.fit(settings, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert len(run.history.read_text().splitlines()) == 3
 
 
 def test_ruined_weights_are_not_kept_for_the_best(make_folder, tmp_path):

@@ -1,0 +1,78 @@
+"""Options of all commands: every one that is a number has a least and a greatest value."""
+
+import click
+import pytest
+from crosscoop_tf.main import commands
+from crosscoop_tf.settings import _SETTINGS
+from crosscoop_tf.sizes import PIXELS, ShareRange
+
+from keras_crosscoop import config
+
+# What is text, file or choice in all commands that have it. Add an option here only if it is no number.
+NO_NUMBERS = {
+    *("assignments", "beam_options", "bottom", "bottom_weights", "dataset", "formats", "name", "precision", "recipe"),
+    *("rows", "server", "split", "splits", "strategy", "top", "top_weights", "topology", "weights"),
+}
+READ_LATER = {("summary", "size"), ("fit", "save_every")}  # numbers in text: refused by what reads them, see below
+OTHER_TYPES = {"size", "scales"}  # of this package, see below
+
+
+def walk(command, path=()):
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from walk(each, (*path, name))
+    else:
+        yield from ((path, parameter) for parameter in command.params if isinstance(parameter, click.Option))
+
+
+OPTIONS = [pytest.param(*option, id=" ".join((*option[0], option[1].opts[0]))) for option in walk(commands)]
+
+
+def is_number(kind):
+    return isinstance(kind, click.types.IntParamType | click.types.FloatParamType)
+
+
+def test_all_commands_are_walked():
+    assert len(OPTIONS) > 80
+    assert {path for path, _ in walk(commands)} >= {("fit",), ("evaluate",), ("data", "show"), ("benchmark",)}
+
+
+@pytest.mark.parametrize(("path", "option"), OPTIONS)
+def test_every_number_has_bounds(path, option):
+    if isinstance(option.type, click.IntRange | ShareRange):
+        assert None not in (option.type.min, option.type.max)
+    elif is_number(option.type):
+        assert option.name in _SETTINGS  # whose numbers have bounds, see tests/test_config.py
+    elif isinstance(option.type, click.types.StringParamType) and not option.is_flag:
+        assert option.name in NO_NUMBERS or (path[-1], option.name) in READ_LATER
+    else:
+        assert isinstance(option.type, click.Path | click.Choice | click.types.BoolParamType) or (
+            option.is_flag or option.type.name in OTHER_TYPES
+        )
+
+
+NUMBERS = [
+    pytest.param(*option, id=" ".join((*option[0], option[1].opts[0])))
+    for option in walk(commands)
+    if is_number(option[1].type) or (option[0][-1], option[1].name) in READ_LATER or option[1].type.name in OTHER_TYPES
+]
+
+
+@pytest.mark.parametrize(("path", "option"), NUMBERS)
+def test_numbers_beyond_reason_are_refused_in_one_line(crosscoop, run_folder, tmp_path, path, option):
+    """Whatever else a command needs."""
+    arguments = {"predict": [run_folder, run_folder, "--output=out"], "evaluate": [run_folder]}
+    arguments |= {"export": [run_folder, "--format=onnx"], "benchmark": [run_folder], "show": ["street_scenes"]}
+    for value in ("100000000000000000000000000000", "-1", "nan"):
+        code, out, err = crosscoop(*path, *arguments.get(path[-1], []), f"{option.opts[0]}={value}")
+        assert (code, out) == (2, "")
+        assert err.startswith("crosscoop-tf: ")
+        assert err.count("\n") == 1
+        assert any(name in err.lower() for name in (option.opts[0], _SETTINGS.get(option.name), option.name) if name)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_are_those_of_settings():
+    config.settings({"evaluation": {"window": PIXELS.max}})
+    with pytest.raises(config.InputError, match="less than or equal to 99999"):
+        config.settings({"evaluation": {"window": PIXELS.max + 1}})
