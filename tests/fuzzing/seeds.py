@@ -1,0 +1,433 @@
+"""Small valid files of every kind that the package reads, and how it reads them."""
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import google_crc32c
+import keras
+import numpy as np
+import tensorflow as tf
+from fuzzing import mutations
+from PIL import Image
+
+from keras_crosscoop import DeepLabV3Plus, config, dataset, load, warm_start
+from keras_crosscoop.data.decoding import open_image, open_label
+from keras_crosscoop.data.records import writing
+from keras_crosscoop.data.records.planning import plan
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation.report import charts, measured, write_comparison, write_report
+from keras_crosscoop.images import image_size, label_size, read_image
+from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
+from keras_crosscoop.runs import Run
+from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.state import State
+
+
+class Seed(NamedTuple):
+    """A valid file.
+
+    Attributes:
+        name: of the file, which some readers go by.
+        content: its bytes.
+        mutate: `(content, rng, others)` -> damaged content.
+        run: reads a file of such content, as a command would.
+        supported: whether it is read at all while it is whole.
+    """
+
+    name: str
+    content: bytes
+    mutate: Callable
+    run: Callable
+    supported: bool = True
+
+
+FOREIGN = ("a.dds", "a.tga", "a.jp2", "a.ico", "a.pcx", "a.sgi", "a.im")  # formats that Pillow alone knows
+
+
+def _in_file(path, read, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return read(path)
+
+
+def images(folder):
+    """Pictures and labels, of the formats that cameras and tools write."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (5, 7, 3), np.uint8)
+    colours = Image.fromarray(coarse).resize((61, 43))
+    grey = colours.convert("L")
+    indexed = Image.fromarray(rng.integers(0, 4, (43, 61), np.uint8), "L")
+    palette = indexed.copy()
+    palette.putpalette(rng.integers(0, 256, 768, np.uint8).tolist())
+    deep = Image.fromarray(rng.integers(0, 65536, (43, 61)).astype(np.uint16))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pictures = {
+        "a.png": (colours, {}),
+        "b.png": (palette, {}),
+        "c.png": (deep, {}),
+        "d.png": (colours.convert("RGBA"), {}),
+        "a.jpg": (colours, {}),
+        "b.jpg": (colours, {"exif": turned}),
+        "c.jpg": (colours.convert("CMYK"), {}),
+        "d.jpg": (grey, {"progressive": True}),
+        "a.tif": (colours, {}),
+        "b.tif": (deep, {"compression": "tiff_deflate"}),
+        "c.tif": (colours, {"compression": "tiff_lzw"}),
+        "a.bmp": (colours, {}),
+        "b.bmp": (palette, {}),
+        "a.gif": (palette, {}),
+        "a.webp": (colours, {}),
+        "a.dds": (colours, {}),
+        "a.tga": (colours, {}),
+        "a.ppm": (colours, {}),
+        "b.pgm": (grey, {}),
+        "a.jp2": (colours, {}),
+        "a.ico": (colours, {}),
+        "a.pcx": (colours, {}),
+        "a.sgi": (colours, {}),
+        "a.im": (colours, {}),
+    }
+    found = []
+    for name, (picture, options) in pictures.items():
+        buffer = io.BytesIO()
+        picture.save(buffer, Image.registered_extensions()[Path(name).suffix], **options)
+        for ending in {Path(name).suffix, ".png"}:  # files are not always what they are called
+            path = folder / f"{Path(name).stem}-{name[2:]}{ending}"
+            read = partial(_in_file, path, _picture)
+            found.append(Seed(path.name, buffer.getvalue(), mutations.of_bytes, read, name not in FOREIGN))
+    for name, picture in {"label.png": indexed, "palette.png": palette, "deep.png": deep, "label.tif": indexed}.items():
+        buffer = io.BytesIO()
+        picture.save(buffer, Image.registered_extensions()[Path(name).suffix])
+        found.append(Seed(name, buffer.getvalue(), mutations.of_bytes, partial(_in_file, folder / name, _label)))
+    return found
+
+
+def _picture(path):
+    failures: list[InputError] = []
+    for read in (image_size, read_image, lambda path: _all(open_image(path))):
+        _tried(read, path, failures)
+    _raise(failures)
+
+
+def _label(path):
+    failures = []
+    for read in (label_size, lambda path: _all(open_label(path))):
+        _tried(read, path, failures)
+    _raise(failures)
+
+
+def _tried(read, path, failures):
+    """Each way of reading is tried, though another refuses the file."""
+    try:
+        read(path)
+    except InputError as error:
+        failures.append(error)
+
+
+def _raise(failures):
+    if failures:
+        raise failures[0]
+
+
+def _all(encoded):
+    (height, width), window = encoded
+    return window(slice(0, height), slice(0, width))
+
+
+def network():
+    """A small network with layers of all kinds that hold weights."""
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(2, 3, name="conv")(image)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(2, name="inner")], name="nested")(x)
+    return keras.Model(image, keras.layers.Dense(3, name="classifier")(x), name="network")
+
+
+def weights(folder):
+    """HDF5, `.keras`, DeepLab's checkpoints, and those that a training goes on from."""
+    from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5, save_weights_to_hdf5_group
+
+    keras.utils.set_random_seed(0)
+    model = network()
+    model.save_weights(folder / "seed.weights.h5")
+    model.save(folder / "seed.keras")
+    save_model_to_hdf5(model, str(folder / "old.h5"))
+    flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    import h5py
+
+    with h5py.File(folder / "older.h5", "w") as file:
+        save_weights_to_hdf5_group(file, flat)
+    single = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, width=8)
+    single.compile("sgd")
+    single.save(folder / "single.keras")
+
+    of_keras = mutations.of_archive(model_weights_h5=mutations.of_hdf5, config_json=mutations.of_json)
+    found = [
+        _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(load_hdf5, model)),
+        _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(load_hdf5, model, partial=True)),
+        _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(warm_start, model)),
+        _weights(folder, "seed.keras", of_keras, partial(load_hdf5, model, partial=True)),
+        _weights(folder, "old.h5", mutations.of_hdf5, partial(load_hdf5, model, partial=True)),
+        _weights(folder, "older.h5", mutations.of_hdf5, partial(load_hdf5, flat)),
+        _weights(folder, "single.keras", of_keras, load),
+    ]
+    return [*found, *_checkpoints(folder), _resume(folder)]
+
+
+def _weights(folder, name, mutate, read):
+    return Seed(name, (folder / name).read_bytes(), mutate, partial(_in_file, folder / "read" / name, read))
+
+
+def _checkpoints(folder):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    variables = {f"xception_65/{variable.name}": variable for variable in model.variables}
+    prefix = folder / "released" / "model.ckpt"
+    prefix.parent.mkdir(exist_ok=True)
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=[*variables, "global_step"],
+        shape_and_slices=[""] * (len(variables) + 1),
+        tensors=[*(tf.constant(variable.numpy()) for variable in variables.values()), tf.constant(7, tf.int64)],
+    )
+    files = {path.name: path.read_bytes() for path in sorted(prefix.parent.iterdir())}
+
+    def packed(files, mode="w:gz"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode) as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(f"xception/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()
+
+    def read(path):
+        with opened_checkpoint(path) as source:
+            transfer(source, variables)
+
+    def of_members(content, rng, others=()):
+        damaged = dict(files)
+        name = rng.choice([*damaged])
+        damaged[name] = mutations.of_bytes(damaged[name], rng, others)
+        return packed(damaged)
+
+    def of_headers(content, rng, others=()):
+        import gzip
+
+        return gzip.compress(mutations.of_bytes(packed(files, "w"), rng, others), 1)
+
+    run = partial(_in_file, folder / "read" / "archive.tar.gz", read)
+    archive = packed(files)
+    found = [Seed("archive.tar.gz", archive, mutate, run) for mutate in (mutations.of_bytes, of_members, of_headers)]
+    beside = folder / "unpacked"
+    beside.mkdir(exist_ok=True)
+
+    def run_one(content, name):
+        for other, whole in files.items():
+            (beside / other).write_bytes(content if other == name else whole)
+        read(beside / "model.ckpt")
+
+    alone = [Seed(name, content, mutations.of_bytes, partial(run_one, name=name)) for name, content in files.items()]
+    return [*found, *alone]
+
+
+def _resume(folder):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    variables = {"a": np.arange(6, dtype="float32").reshape(2, 3), "b": np.zeros(5, "int64")}
+    state = State(1, 2, 3, variables, {"callback": {"best": np.float32(0.5), "log": [1, (2, "a")]}})
+    checkpoints.folder.mkdir(exist_ok=True)
+    path = checkpoints.save(state)
+    shapes = {name: (array.shape, array.dtype) for name, array in variables.items()}
+    mutate = mutations.of_archive(
+        **{name.replace(".", "_"): mutations.of_bytes for name in ("progress.json.npy", "variables/a.npy")}
+    )
+    return Seed(path.name, path.read_bytes(), mutate, partial(_in_file, path, lambda _: checkpoints.load(shapes)))
+
+
+def yaml(folder):
+    """The shipped recipes, and the settings of a run."""
+    recipes = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    contents = {path.name: path.read_bytes() for path in recipes}
+    contents["config.yaml"] = config.dump(config.settings()).encode()
+
+    def read(path):
+        config.settings(config.read(path))
+
+    def assigned(content):
+        for line in content.decode(errors="replace").splitlines()[:20]:
+            config.settings({}, config.parse(line.replace(":", "=", 1)))
+
+    found = [
+        Seed(name, content, mutations.of_text, partial(_in_file, folder / name, read))
+        for name, content in contents.items()
+    ]
+    assignments = b"train.epochs: 3\ndata.scale: [0.5, 2.0]\nmodel.top: {name: mobilenet, alpha: 0.5}\nloss.weights: {}"
+    return [*found, Seed("--set", assignments, mutations.of_text, assigned)]
+
+
+class Linear:
+    """What `Inference` needs of a model, at once there: logits that are linear in the colours."""
+
+    sides = "top", "bottom"
+    output_choices = "top", "bottom", "ensemble"
+
+    def __call__(self, image, training):
+        return {side: tf.tensordot(image, tf.ones((3, 3)), 1) for side in self.sides}
+
+
+def _folder(folder):
+    """A data set of the kind "folder" with three classes."""
+    root, rng = folder / "mine", np.random.default_rng(0)
+    for split, count in {"train": 3, "val": 2}.items():
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            ids = Image.fromarray(rng.integers(0, 3, (12, 16), np.uint8))
+            ids.save(root / "masks" / split / f"{index}.png")
+            noise = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
+            noise.save(root / "images" / split / f"{index}.png")
+    (root / "classes.txt").write_text("road\nsky\ncar\n")
+    return root
+
+
+def run_files(folder):
+    """What a run's folder holds beside its weights, and what reports read of it."""
+    root = _folder(folder)
+    settings = config.settings({"data": {"name": "folder", "dir": root}, "train": {"epochs": 3}})
+    data = dataset("folder", root)
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    run = Run.create(folder / "run", settings, data)
+    outputs = Linear.output_choices
+    of_output = {
+        **dict.fromkeys(("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "mean_dice"), 0.5),
+        **dict.fromkeys(("mean_boundary_f", "calibration_error"), 0.5),
+        "per_class": {name: dict.fromkeys(("iou", "accuracy", "dice", "boundary_f"), 0.5) for name in data.classes},
+        "confusion": [[5, 1, 2], [1, 5, 2], [0, 0, 9]],
+        "calibration": {name: [None, *[0.5] * 14] for name in ("confidence", "accuracy")} | {"pixels": [0, *[9] * 14]},
+    }
+    figures = {
+        **{"dataset": "folder", "split": "val", "images": 2, "skipped": [], "crop": None, "window": None},
+        **{"overlap": 1 / 3, "scales": [1.0], "flip": False, "boundary_tolerance": 3, "seconds_per_image": 0.25},
+        "outputs": dict.fromkeys(outputs, of_output),
+        "disagreement": dict.fromkeys(("share", "top_right", "bottom_right", "neither_right", "ensemble_right"), 0.5),
+        "per_image": [
+            {
+                "image": f"{index}.png",
+                "mean_iou": dict.fromkeys(outputs, 0.5),
+                "pixel_accuracy": dict.fromkeys(outputs, 0.5),
+            }
+            for index in range(2)
+        ],
+    }
+    (run.folder / "metrics.json").write_text(json.dumps(figures))
+    names = ("loss", *(f"{side}_loss" for side in Linear.sides), *(f"val_{output}_mean_iou" for output in outputs))
+    rows = [",".join(("epoch", *names)), *(",".join([str(epoch), *["0.5"] * len(names)]) for epoch in range(3))]
+    (run.folder / "history.csv").write_text("\n".join(rows) + "\n")
+    files = {
+        "metrics.json": mutations.of_json,
+        "classes.json": mutations.of_json,
+        "history.csv": mutations.of_csv,
+        "config.yaml": mutations.of_text,
+    }
+    whole = {name: (run.folder / name).read_bytes() for name in files}
+    shutil.copytree(run.folder, folder / "other", dirs_exist_ok=True)
+    Run.load = lambda self: Linear()  # weights are another kind
+    draw, drawn = charts._svg, count()
+    charts._svg = lambda figure: draw(figure) if next(drawn) % 16 == 0 else ""  # it takes half of the time
+
+    def reported(content, name, compare):
+        for file, other in whole.items():
+            (run.folder / file).write_bytes(content if file == name else other)
+        opened = Run.open(run.folder)
+        data = dataset(opened.settings.data.name, opened.settings.data.dir)
+        opened.check_classes(data)
+        found = measured(opened, data)
+        if compare:
+            with_other = Run.open(folder / "other")
+            write_comparison([(with_other, measured(with_other, data), data), (opened, found, data)], folder / "c.html")
+        else:
+            write_report(opened, found, Linear(), data)
+
+    return [
+        Seed(name, whole[name], mutate, partial(reported, name=name, compare=compare))
+        for name, mutate in files.items()
+        for compare in (False, True)
+    ]
+
+
+def records(folder):
+    """A data set as records: its shards, and what describes them."""
+    root = _folder(folder)
+    shutil.rmtree(folder / "records", ignore_errors=True)
+    written = writing.write(plan("folder", root, folder / "records"))
+    shard = next(written.glob("*train.tfrecord*"))
+
+    def read(path):
+        found = dataset("folder", written)
+        for split in found.splits:
+            for image, label in found.pairs(split):
+                f"{image} {image.name}"  # as errors and reports do
+                found.read(image, label)
+
+    whole = {path.name: path.read_bytes() for path in written.iterdir()}
+
+    def run(content, name):
+        for file in (shard.name, "dataset_info.json", "metadata.json"):
+            (written / file).write_bytes(content if file == name else whole[file])
+        read(written)
+
+    return [
+        Seed(name, whole[name], mutate, partial(run, name=name))
+        for name, mutate in (
+            (shard.name, mutations.of_bytes),
+            (shard.name, _of_signed),
+            (shard.name, _of_signed),
+            ("dataset_info.json", mutations.of_json),
+            ("metadata.json", mutations.of_json),
+        )
+    ]
+
+
+def _of_signed(content, rng, others=()):
+    """A damaged record with checksums that fit: what somebody else's program might write."""
+    records, at = [], 0
+    while at < len(content):
+        length = int.from_bytes(content[at : at + 8], "little")
+        records.append(content[at + 12 : at + 12 + length])
+        at += 16 + length
+    place = rng.randrange(len(records))
+    record = records[place]
+    names = [at for name in (b"shape", b"value", b"name") for at in _occurrences(record, name)]
+    if rng.random() < 0.5 and names:  # near a name, where lengths stand: pixels may be anything
+        start = max(0, rng.choice(names) - 16)
+        record = record[:start] + mutations.of_bytes(record[start : start + 48], rng) + record[start + 48 :]
+    else:
+        record = mutations.of_bytes(record, rng)
+    records[place] = record
+    return b"".join(map(_signed, records))
+
+
+def _occurrences(data, name):
+    at = data.find(name)
+    while at >= 0:
+        yield at
+        at = data.find(name, at + 1)
+
+
+def _signed(record):
+    def masked(data):
+        crc = google_crc32c.value(data)
+        return ((crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(4, "little")
+
+    length = len(record).to_bytes(8, "little")
+    return length + masked(length) + record + masked(record)
+
+
+KINDS = {"image": images, "weights": weights, "yaml": yaml, "json": run_files, "record": records}

@@ -1,0 +1,87 @@
+"""10,000 damaged files: each is read, or refused by one line, soon, and within the memory that docs/files.md names."""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COUNT = 2000  # of each kind
+SECONDS = 30  # for one file, on a machine that has other work too
+START = 300  # until the first one is read
+
+WORKER = Path(__file__).parent / "fuzzing" / "worker.py"
+
+
+class Worker:
+    """A process that reads inputs from a number on, and what it last said."""
+
+    def __init__(self, kind, folder, first, stop):
+        command = [sys.executable, str(WORKER), kind, str(folder), str(first), str(stop)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONFAULTHANDLER": "1"}
+        self.errors = (folder.parent / f"{kind}.stderr").open("wb+")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, env=environment)
+        self.pending = b""
+
+    def line(self, seconds):
+        """The next line, None after the last, or where none comes in that time."""
+        while b"\n" not in self.pending:
+            ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+            data = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
+            if not data:
+                return None
+            self.pending += data
+        line, self.pending = self.pending.split(b"\n", 1)
+        return json.loads(line)
+
+    def close(self):
+        """Ends it, and tells how it had ended: its exit code, None if it had not; and the end of what it printed."""
+        code = self.process.poll()
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.seek(0)
+        printed = self.errors.read()[-1500:].decode(errors="replace")
+        self.errors.close()
+        return code, printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "weights", "yaml", "json", "record"])
+def test_damaged_files_are_read_or_refused(kind, tmp_path):
+    count = int(os.environ.get("CROSSCOOP_FUZZ", COUNT))
+    kept = tmp_path / "failures"
+    kept.mkdir()
+    folder, first, failures, outcomes = tmp_path / kind, 0, [], {"read": 0, "refused": 0}
+    while first < count:
+        worker, begun, seconds = Worker(kind, folder, first, count), None, START
+        while (line := worker.line(seconds)) is not None:
+            if "outcome" in line:
+                if line["wrong"]:
+                    failures.append(keep(folder, kept, begun, line["wrong"]))
+                else:
+                    outcomes[line["outcome"]] += 1
+                first, begun = begun["number"] + 1, None
+            else:
+                begun, seconds = line, SECONDS
+        code, printed = worker.close()
+        if begun is None and first < count:
+            pytest.fail(f"the worker did not begin ({code}): {printed}")
+        if begun:
+            reason = f"no answer in {SECONDS} s" if code is None else f"the process ended with {code}"
+            failures.append(keep(folder, kept, begun, f"{reason}: {printed}"))
+            first = begun["number"] + 1
+    assert failures == [], f"{len(failures)} of {count}; {outcomes}"
+    assert outcomes["refused"] > count / 10  # or nothing was damaged
+    assert outcomes["read"] > 0
+
+
+def keep(folder, kept, begun, reason):
+    """Keeps an input for a person to look at, and tells of it."""
+    target = kept / f"{begun['number']}-{begun['seed']}"
+    shutil.copy(folder / "input", target)
+    return f"{target}: {reason}"
