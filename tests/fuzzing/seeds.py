@@ -1,12 +1,12 @@
 """Small valid files of every kind that the package reads, and how it reads them."""
 
 import io
+import itertools
 import json
 import shutil
 import tarfile
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -339,7 +339,7 @@ def run_files(folder):
     whole = {name: (run.folder / name).read_bytes() for name in files}
     shutil.copytree(run.folder, folder / "other", dirs_exist_ok=True)
     Run.load = lambda self: Linear()  # weights are another kind
-    draw, drawn = charts._svg, count()
+    draw, drawn = charts._svg, itertools.count()
     charts._svg = lambda figure: draw(figure) if next(drawn) % 16 == 0 else ""  # it takes half of the time
 
     def reported(content, name, compare):
