@@ -23,8 +23,8 @@ class Cost:
 
     Attributes:
         parameters: that are trained.
-        flops: floating-point operations of the forward pass: two for each multiplication and addition of a convolution.
-            Normalisations, activations and resizing, together about a hundredth, are not counted. Training takes three
+        flops: floating-point operations of the forward pass: two for each multiplication and addition of a convolution
+            or dense layer. Normalisations, activations and resizing, together about a hundredth, are not counted. Training takes three
             times as many.
         activations: bytes of all layers' outputs: the most that training keeps of an image for the backward pass.
     """
@@ -111,14 +111,16 @@ def _cost(operation: keras.Operation) -> Cost:
         return Cost()
     outputs = keras.tree.flatten(operation.output)
     layer = isinstance(operation, keras.layers.Layer)
-    kernels = [prod(weight.shape) for weight in (operation.weights if layer else []) if len(weight.shape) == 4]
-    _, height, width, *_ = outputs[0].shape  # each number of a kernel meets every pixel of the output, once
+    # Of convolutions and dense layers; normalisations and others hold vectors, however these are named.
+    kernels = [prod(weight.shape) for weight in (operation.weights if layer else []) if len(weight.shape) > 1]
+    positions = prod(outputs[0].shape[1:-1]) if kernels else 0  # `(B, H, W, C)` has H x W, `(B, C)` one
     return Cost(
         sum(prod(weight.shape) for weight in (operation.trainable_weights if layer else [])),
-        2 * height * width * sum(kernels),
+        2 * positions * sum(kernels),  # each number of a kernel meets every position of the output, once
         sum(prod(output.shape[1:]) * _bytes(output.dtype) for output in outputs),
     )
 
 
 def _bytes(dtype: str) -> int:
-    return int(re.sub(r"\D", "", dtype)) // 8
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) // 8 if bits else 1  # a boolean

@@ -10,6 +10,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.models import costs
 from keras_crosscoop.models.connections import SITES
 from keras_crosscoop.models.costs import Cost
+from keras_crosscoop.models.segmenter import Segmenter
 
 PROFILED = ("Conv2D", "DepthwiseConv2dNative")
 
@@ -42,12 +43,36 @@ def profiled_flops(model):
         {"input_shape": (64, 96, 3)},
         {"input_shape": (70, 33, 3), "topology": "one_way"},
         {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "width": 16},
+        # squeeze-and-excite: vectors `(B, C)`, and images of one pixel
+        {"input_shape": (70, 33, 3), "top": "mobilenet_v3_large", "bottom": "efficientnet_b0", "width": 16},
     ],
 )
 def test_operations_are_those_that_tensorflow_counts(pair, arguments):
     """At stride 32: a depthwise convolution that is dilated is counted there on its padded batches."""
     model = pair(output_stride=32, **arguments)
     assert total(model).flops == profiled_flops(model)
+
+
+def test_layers_of_other_ranks_are_counted_by_hand():
+    """Two operations for each number of a kernel, at every position but the channels'; none for normalisations."""
+    image = keras.Input((6, 5, 3))
+    features = keras.layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0] * 3, name="single_backbone_n")(image)
+    features = keras.layers.SeparableConv2D(4, 3, padding="same", strides=2, name="single_backbone_s")(features)
+    vector = keras.layers.GlobalAveragePooling2D(name="single_aspp_pool")(features)
+    vector = keras.layers.LayerNormalization(name="single_aspp_norm")(vector)
+    gate = keras.layers.Dense(4, use_bias=False, name="single_aspp_vector")(vector)
+    features = keras.layers.Multiply(name="single_aspp_gate")([features, gate])
+    features = keras.layers.Dense(5, name="single_aspp_map")(features)
+    logits = keras.layers.Conv2D(2, 1, name="single_decoder_conv")(features)
+    found = {part.name: part.cost for part in costs.parts(Segmenter(image, {"single": logits}, {}))}
+    positions, numbers = 3 * 3, 4  # of a feature map; bytes of each
+    assert found == {
+        "backbone": Cost(9 * 3 + 3 * 4 + 4, 2 * positions * (9 * 3 + 3 * 4), numbers * (6 * 5 * 3 + positions * 4)),
+        "aspp": Cost(
+            2 * 4 + 4 * 4 + 4 * 5 + 5, 2 * (4 * 4 + positions * 4 * 5), numbers * (3 * 4 + positions * (4 + 5))
+        ),
+        "decoder": Cost(5 * 2 + 2, 2 * positions * 5 * 2, numbers * positions * 2),
+    }
 
 
 @pytest.mark.parametrize("topology", ["cross", "none"])
