@@ -52,7 +52,7 @@ def ablate(
     Every row of the paper's tables 1 and 5: the single networks, the conventional network of one way, two networks
     without paths, ensembles, the cross cooperative network, and that without Connections 1 and 2. With one seed all see
     the same crops in the same order. What was done is kept: the same command goes on where it stopped. A row that fails
-    is named, the others go on; it exits with 1 then.
+    is named, the others go on, and the tables are written of all that are done; it exits with 1 then.
 
     \b
     crosscoop-tf ablate --dataset street_scenes --seeds 2
@@ -70,7 +70,7 @@ def ablate(
     output = output or Path("saved_models", f"{settings.data.name}-ablation")
     with RowsProgress() as progress:
         done, failed = ablation.ablate(settings, output, at_once=jobs, watch=progress)
-        found, files = ablation.tell(done, failed, progress.tell)
+        found, files, failed = ablation.tell(done, failed, progress.tell)
     if as_json:
         click.echo(json.dumps(ablation.as_json(done, found, failed)))
     else:

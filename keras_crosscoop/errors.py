@@ -38,6 +38,14 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
         return self.args[0]
 
 
+def reason(error: Exception) -> str:
+    """Tells any error in one line: an `InputError` by its message, others by their type and first line."""
+    text = str(error).strip()
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     """The error for a name that is none of `valid`, with the nearest valid one if any comes close.
 

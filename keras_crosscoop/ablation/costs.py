@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_crosscoop.errors import reason
 from keras_crosscoop.models import Segmenter, costs
 from keras_crosscoop.models.costs import Cost
 
@@ -27,7 +28,9 @@ class RowCost(NamedTuple):
     seconds: float
 
 
-def row_costs(builders: Mapping[str, Callable[[], list[Segmenter]]], size: tuple[int, int]) -> dict[str, RowCost]:
+def row_costs(
+    builders: Mapping[str, Callable[[], list[Segmenter]]], size: tuple[int, int]
+) -> tuple[dict[str, RowCost], dict[str, str]]:
     """Costs of rows at one image size.
 
     Time is taken of all rows in turn, so that a noisy machine slows all of them alike.
@@ -35,24 +38,37 @@ def row_costs(builders: Mapping[str, Callable[[], list[Segmenter]]], size: tuple
     Args:
         builders: of each row what builds its networks, for images of that size.
         size: `(H, W)`.
+
+    Returns:
+        The costs, and why those of other rows could not be measured.
     """
+    failed: dict[str, str] = {}
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, (1, *size, 3)), tf.float32)
     counted: dict[str, Cost] = {}
     runs: dict[str, Callable[[], None]] = {}
     for name, build in builders.items():
-        networks = build()
-        counted[name] = sum((part.cost for network in networks for part in costs.parts(network)), Cost())
-        runs[name] = _runner(networks, image)
+        try:
+            networks = build()
+            counted[name] = sum((part.cost for network in networks for part in costs.parts(network)), Cost())
+            runs[name] = _runner(networks, image)
+        except Exception as error:  # whatever it is, the other rows' costs can be had
+            failed[name] = reason(error)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(ROUNDS + 1):
-        for name, run in runs.items():
+        for name, run in list(runs.items()):
             start = time.perf_counter()
-            run()
+            try:
+                run()
+            except Exception as error:  # such as of memory that does not suffice
+                failed[name] = reason(error)
+                del runs[name]
+                continue
             if number:  # the first one sets things up
                 seconds[name].append(time.perf_counter() - start)
-    return {
-        name: RowCost(cost.parameters, cost.flops, float(np.median(seconds[name]))) for name, cost in counted.items()
+    measured = {
+        name: RowCost(counted[name].parameters, counted[name].flops, float(np.median(seconds[name]))) for name in runs
     }
+    return measured, failed
 
 
 def _runner(networks: list[Segmenter], image: tf.Tensor) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from keras_crosscoop.ablation.results import Line, lines
 from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row
 from keras_crosscoop.ablation.tables import as_csv, markdown, tables
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.report.writing import write, write_text
 from keras_crosscoop.models import Segmenter
@@ -25,8 +26,10 @@ EXAMPLES = "examples.png"
 
 def tell(
     ablation: Ablation, failed: Mapping[str, str], watch: Callable[[str], object] = lambda doing: None
-) -> tuple[list[Line], dict[str, Path]]:
+) -> tuple[list[Line], dict[str, Path], dict[str, str]]:
     """Writes `ablation.md`, `.csv`, `.json`, `.html` and `examples.png` to the ablation's folder.
+
+    Tables are written of all rows that were measured, also where costs or pictures fail.
 
     Args:
         ablation: some of whose rows were measured.
@@ -34,20 +37,26 @@ def tell(
         watch: is told what is done.
 
     Returns:
-        What was found, and the files.
+        What was found, the files, and `failed` with what else failed: "costs of cross", say.
 
     Raises:
-        InputError: a run or an image cannot be read, or a file cannot be written.
+        InputError: rows cannot be compared, or a file cannot be written.
     """
     dataset, ablation = parts.data(ablation.settings), ablation.whole()
     watch("timing")
-    found = lines(ablation, _costs(ablation, dataset))
+    costs, uncounted = _costs(ablation, dataset)
+    failed = {**failed, **uncounted}
+    found = lines(ablation, costs)
     shown = tables(found, ablation.settings)
     files = {kind: ablation.folder / f"ablation.{kind}" for kind in ("csv", "json", "md", "html")}
     write_text(files["csv"], as_csv(found), "table")
-    write_text(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n", "table")
     watch("drawing")
-    pictured = _draw(ablation, dataset)
+    pictured = None
+    try:
+        pictured = _draw(ablation, dataset)
+    except Exception as error:  # the tables are what took hours
+        failed["examples"] = reason(error)
+    write_text(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n", "table")
     conditions = _conditions(ablation, found)
     title = f"Ablation on {ablation.settings.data.name}"
     text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, shown))
@@ -59,7 +68,7 @@ def tell(
     picture = f"data:image/png;base64,{b64encode(pictured.read_bytes()).decode()}" if pictured else None
     page = {"title": title, "conditions": conditions, "tables": shown, "failed": failed, "examples": picture}
     write("ablation.html", files["html"], **page)
-    return found, files
+    return found, files, failed
 
 
 def as_json(ablation: Ablation, found: Sequence[Line], failed: Mapping[str, str]) -> dict[str, Any]:
@@ -96,11 +105,16 @@ def _conditions(ablation: Ablation, found: Sequence[Line]) -> str:
     )
 
 
-def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
-    """Of one image, or of what the networks see of it at once."""
+def _costs(ablation: Ablation, dataset: Dataset) -> tuple[dict[str, RowCost], dict[str, str]]:
+    """Of one image, or of what the networks see of it at once; and what could not be measured, and why."""
     split = ablation.settings.data.val_split
     crop, window = ablation.settings.evaluation.crop, ablation.settings.evaluation.window
-    image = next(image for image, _ in readable(dataset, dataset.find(split)))
+    try:
+        image = next((image for image, _ in readable(dataset, dataset.find(split))), None)
+    except InputError as error:  # the images that the rows were measured on are gone
+        return {}, {"costs": reason(error)}
+    if image is None:
+        return {}, {"costs": f"No image can be read. Is the data set still there? Received: split {split!r}"}
     whole = (crop, crop) if crop else image.shape[:2]
     size = tuple(min(side, window or side) for side in whole)
 
@@ -110,7 +124,8 @@ def _costs(ablation: Ablation, dataset: Dataset) -> dict[str, RowCost]:
         return [build(model, len(dataset.classes), pretrained=False, input_shape=shape) for model in settings]
 
     measured = (row for row in ablation.rows if any(ablation.done(row.name, seed) for seed in ablation.seeds))
-    return row_costs({row.name: partial(networks, row) for row in measured}, size)
+    costs, failed = row_costs({row.name: partial(networks, row) for row in measured}, size)
+    return costs, {f"costs of {name}": why for name, why in failed.items()}
 
 
 def _draw(ablation: Ablation, dataset: Dataset) -> Path | None:

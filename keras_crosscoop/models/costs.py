@@ -24,8 +24,8 @@ class Cost:
     Attributes:
         parameters: that are trained.
         flops: floating-point operations of the forward pass: two for each multiplication and addition of a convolution
-            or dense layer. Normalisations, activations and resizing, together about a hundredth, are not counted. Training takes three
-            times as many.
+            or dense layer. Normalisations, activations and resizing, together about a hundredth, are not counted.
+            Training takes three times as many.
         activations: bytes of all layers' outputs: the most that training keeps of an image for the backward pass.
     """
 

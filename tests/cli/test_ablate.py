@@ -17,8 +17,10 @@ from helpers import untimed
 from PIL import Image
 
 from keras_crosscoop import load
+from keras_crosscoop.ablation import telling
 from keras_crosscoop.ablation.rows import ROWS, TABLES
 from keras_crosscoop.metrics import iou_per_class
+from keras_crosscoop.models import costs
 from keras_crosscoop.workers import lock
 
 TINY = (
@@ -119,6 +121,40 @@ def test_done_rows_are_not_trained_again(ablation, crosscoop, halves):
     for line in (*again["lines"], *found["lines"]):
         line["cost"].pop("seconds")
     assert again == found
+
+
+def test_tables_are_written_whatever_the_costs_of_a_row_or_the_pictures_do(ablation, crosscoop, halves, monkeypatch):
+    folder, found = ablation
+    parts = costs.parts
+
+    def of_singles(model):
+        if len(model.sides) > 1:
+            raise ValueError("not enough values to unpack\nin line 115")
+        return parts(model)
+
+    monkeypatch.setattr(costs, "parts", of_singles)
+    monkeypatch.setattr(telling, "draw_examples", lambda *arguments: [][0])
+    for kind in ("csv", "json", "md", "html"):
+        (folder / f"ablation.{kind}").unlink()
+    code, out, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1", "--json")
+    assert code == 1
+    assert err.splitlines() == [
+        "crosscoop-tf: costs of cross failed. ValueError: not enough values to unpack",
+        "crosscoop-tf: examples failed. IndexError: list index out of range",
+    ]
+    again = json.loads(out)
+    assert json.loads((folder / "ablation.json").read_text()) == again
+    assert {line["row"] for line in again["lines"] if line["cost"]} == {
+        "single_top",
+        "single_bottom",
+        "ensemble_singles",
+    }
+    assert [line["mean_iou"] for line in again["lines"]] == [line["mean_iou"] for line in found["lines"]]
+    for kind in ("md", "html"):
+        text = (folder / f"ablation.{kind}").read_text()
+        assert "costs of cross" in text and "not enough values" in text
+        assert "cross cooperative network" in text
+    assert "cross,ensemble" in (folder / "ablation.csv").read_text()
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import numpy as np
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.devices import share_gpus
-from keras_crosscoop.errors import InputError, unknown
-from keras_crosscoop.export.benchmark.worker import KERAS, reason
+from keras_crosscoop.errors import InputError, reason, unknown
+from keras_crosscoop.export.benchmark.worker import KERAS
 from keras_crosscoop.export.deployed import Size, fitted
 from keras_crosscoop.export.exporting import export
 from keras_crosscoop.export.formats import MIN_AGREEMENT, check_options

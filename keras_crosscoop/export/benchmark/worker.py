@@ -14,7 +14,7 @@ import psutil
 import tensorflow as tf
 
 from keras_crosscoop.devices import share_gpus
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import reason
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.resources import cores
 from keras_crosscoop.runs import load
@@ -54,14 +54,6 @@ def main() -> None:
             reply(seconds=seconds, resident=peak_memory(), memory=peak_memory() - imports)
     except Exception as error:  # whatever it is, others go on
         reply(error=reason(error))
-
-
-def reason(error: Exception) -> str:
-    """An error in one line."""
-    text = str(error).strip()
-    if isinstance(error, InputError):
-        return text
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def peak_memory() -> int:
