@@ -1,5 +1,7 @@
 """Settings come from where they should, survive their file, and refuse what they cannot be in one line."""
 
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -377,6 +379,27 @@ def test_recipes_are_valid(recipe):
 
 def test_recipes_are_there():
     assert {recipe.stem for recipe in RECIPES} >= {"street_scenes", "camvid", "voc2012", "cityscapes"}
+
+
+def test_a_measured_figure_stands_in_one_place():
+    """That of the default run was another in README, recipe and docs: one measures, the others refer to it."""
+    root = Path(__file__).parents[1]
+    figures = {  # file -> figures beside which it says "mIoU"
+        path.relative_to(root).as_posix(): {
+            figure
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if "mIoU" in line and "published" not in line
+            for figure in re.findall(r"\b\d\d\.\d\b", line)
+        }
+        for path in (root / "README.md", *root.glob("docs/*.md"), *root.glob("configs/*.yaml"))
+    }
+    assert len(figures["README.md"]) > 1
+    for one, other in itertools.combinations(figures, 2):
+        assert not figures[one] & figures[other], (one, other)
+    for path, of_file in figures.items():
+        assert not (path.startswith("docs/") and of_file), path
+    score = (root / "configs/street_scenes.yaml").read_text(encoding="utf-8")
+    assert 'see "Measured" in README.md' in score
 
 
 @pytest.mark.parametrize(
