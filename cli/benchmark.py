@@ -73,6 +73,7 @@ def benchmark(
     from crosscoop_tf.progress import passing_bar
 
     from keras_crosscoop.data import dataset
+    from keras_crosscoop.errors import causes, first_names
     from keras_crosscoop.export.benchmark import benchmark as benchmark_run
     from keras_crosscoop.runs import Run
 
@@ -95,9 +96,10 @@ def benchmark(
         click.echo(json.dumps(found))
     elif found["formats"]:
         print_benchmark(found)
-    for name, reason in found["left_out"].items():
-        click.echo(f"crosscoop-tf: {name} is left out. {reason}", err=True)
-    for name, reason in found["failed"].items():
-        click.echo(f"crosscoop-tf: {name} failed. {reason}", err=True)
+    for names, reason in causes(found["left_out"].items()):
+        verb = "is" if len(names) == 1 else "are"
+        click.echo(f"crosscoop-tf: {first_names(names)} {verb} left out. {reason}", err=True)
+    for names, reason in causes(found["failed"].items()):
+        click.echo(f"crosscoop-tf: {first_names(names)} failed. {reason}", err=True)
     if found["failed"]:
         sys.exit(FOUND_FAILURES)

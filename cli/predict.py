@@ -61,6 +61,7 @@ def predict(
     check_server_options(context)
     from crosscoop_tf.progress import passing_bar
 
+    from keras_crosscoop.errors import one_line_a_cause
     from keras_crosscoop.evaluation.predicting import Predicting
     from keras_crosscoop.evaluation.sources import check_targets, find_sources, make_folders
     from keras_crosscoop.runs import Run
@@ -71,17 +72,18 @@ def predict(
     total = sum(source.pictures() for source in sources)
     check_targets(sources, **results, force=force)
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
-    failed = 0
+    failed: list[str] = []
     with opened_predictor(opened, server, output_head, **wanted) as predictor, passing_bar() as bar:
         predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
         make_folders(sources)
         task = bar.add_task("Segmenting", total=total)
         for error in predicting(sources):
             if error:
-                failed += 1
-                bar.console.print(f"crosscoop-tf: {error}", markup=False, highlight=False, soft_wrap=True)
+                failed.append(str(error))
             bar.advance(task)
     click.echo(f"Pictures: {output}")
     if failed:
-        click.echo(f"crosscoop-tf: {failed} of {len(sources)} could not be segmented, see above.", err=True)
+        for line in one_line_a_cause(failed):
+            click.echo(f"crosscoop-tf: {line}", err=True)
+        click.echo(f"crosscoop-tf: {len(failed)} of {len(sources)} could not be segmented, see above.", err=True)
         sys.exit(FOUND_FAILURES)

@@ -2,7 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+_RECEIVED = " Received: "
+_SHOWN = 3  # names of those that have one cause
 
 # Line breaks, what a terminal would obey, and halves of surrogates: names of files may hold all of these.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -44,6 +48,52 @@ def reason(error: Exception) -> str:
     if isinstance(error, InputError):
         return text
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def causes(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Groups names and messages by cause.
+
+    Messages have one cause if they differ in nothing but numbers, paths, names of files and what was received.
+
+    Args:
+        told: names, as of files, and what is wrong with each.
+
+    Returns:
+        Of each cause the names and the first message, in the order of these.
+    """
+    groups: dict[str, tuple[list[str], str]] = {}
+    for name, message in told:
+        groups.setdefault(_cause(message), ([], message))[0].append(name)
+    return list(groups.values())
+
+
+def one_line_a_cause(messages: Iterable[str]) -> list[str]:
+    """Tells messages of one cause in one line: how many there are, the first, and what three of them received."""
+    lines = []
+    for received, message in causes((message.rpartition(_RECEIVED)[2], message) for message in messages):
+        subject, separator, _ = message.rpartition(_RECEIVED)
+        if len(received) == 1:
+            lines.append(message)
+        elif separator:
+            lines.append(f"{len(received)} times: {subject}{separator}{first_names(received)}")
+        else:
+            lines.append(f"{len(received)} times: {message}")
+    return lines
+
+
+def first_names(names: Sequence[str], separator: str = ", ") -> str:
+    """The first three names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _cause(message: str) -> str:
+    subject, separator, received = message.rpartition(_RECEIVED)
+    if not separator:
+        return message
+    stem = re.escape(PurePath(received).stem)
+    without_name = re.sub(rf"(?<!\w){stem}(?!\w)", "…", subject)
+    return re.sub(r"\d+", "0", re.sub(r"\S*[/\\]\S*", "…", without_name))
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:

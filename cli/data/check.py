@@ -72,9 +72,9 @@ def check(
             rounded = {name: float(f"{weight:.4g}") for name, weight in report.class_weights(splits[0]).items()}
             in_one_line = {"default_flow_style": True, "width": math.inf, "sort_keys": False, "allow_unicode": True}
             click.echo(f"loss.class_weights={yaml.safe_dump(rounded, **in_one_line)}", nl=False)
-        for finding in report.findings:
-            if finding.severity != "note":
-                click.echo(f"{finding.severity}: {finding.message}", err=True)
+        for severity in ("problem", "warning"):
+            for line in report.lines(severity):
+                click.echo(f"{severity}: {line}", err=True)
     else:
         print_report(report)
     if report.problems:

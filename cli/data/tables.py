@@ -30,14 +30,14 @@ def print_catalogue(catalogue: Mapping[str, Entry]) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Prints sizes and frequencies, then what was found, a line each."""
+    """Prints sizes and frequencies, then what was found, a line for each cause."""
     console = Console()
     console.print(_sizes(report))
     labelled = [split for split in report.splits if any(split.pixels)]
     if labelled:
         console.print(_frequencies(report, labelled))
     for severity, style in _STYLES.items():
-        found = [finding.message for finding in report.findings if finding.severity == severity]
+        found = report.lines(severity)
         for message in found[:FINDINGS]:
             console.print(Text(f"{severity}: ", style).append(message, "default"), soft_wrap=True)
         if len(found) > FINDINGS:

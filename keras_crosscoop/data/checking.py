@@ -18,7 +18,7 @@ from keras_crosscoop.data.decoding import Encoded, open_image, open_label
 from keras_crosscoop.data.pairing import UnpairedError
 from keras_crosscoop.data.records.checksums import SUMS, verify
 from keras_crosscoop.data.spec import Dataset, Pair
-from keras_crosscoop.errors import AbsentError, InputError
+from keras_crosscoop.errors import AbsentError, InputError, one_line_a_cause
 from keras_crosscoop.files import Stored
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
@@ -117,6 +117,10 @@ class Report:
     def problems(self) -> tuple[Finding, ...]:
         """What is to be mended before training."""
         return tuple(finding for finding in self.findings if finding.severity == "problem")
+
+    def lines(self, severity: str) -> list[str]:
+        """The findings of a severity, a line for each cause."""
+        return one_line_a_cause(finding.message for finding in self.findings if finding.severity == severity)
 
     def class_weights(self, split: str) -> dict[str, float]:
         """The median-frequency weights of the classes that occur in a split: see `Split.class_weights`.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.errors import AbsentError, InputError
+from keras_crosscoop.errors import AbsentError, InputError, one_line_a_cause
 from keras_crosscoop.files import Stored, files_below
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -12,7 +12,7 @@ LABEL_SUFFIXES = (".png",)  # anything lossy would not keep ids
 
 
 class UnpairedError(InputError):
-    """Files have no partner. The message is that of the first.
+    """Files have no partner. The message tells images without labels and labels without images once each.
 
     Attributes:
         alone: each of them, and what to tell of it.
@@ -20,8 +20,7 @@ class UnpairedError(InputError):
     """
 
     def __init__(self, alone: Mapping[str, str], pairs: list[Pair]) -> None:
-        more = f", and {len(alone) - 1} more:" if len(alone) > 1 else ":"
-        super().__init__(next(iter(alone.values())).replace(":", more, 1))
+        super().__init__(" ".join(one_line_a_cause(alone.values())))
         self.alone = alone
         self.pairs = pairs
 

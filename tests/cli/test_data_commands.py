@@ -60,15 +60,19 @@ def test_check_counts_and_says_that_all_is_well(crosscoop, halves, tmp_path):
 
 
 def test_check_lists_what_is_wrong_and_exits_with_1(crosscoop, make_folder):
-    root = make_folder({"train": 4, "val": 2})
-    bad = [root / "images/train/001.png", root / "images/val/000.png"]
+    """One cause in one line, however many files it has, with three of their names."""
+    root = make_folder({"train": 7, "val": 2})
+    bad = [root / f"images/train/{number:03}.png" for number in range(5)] + [root / "images/val/000.png"]
     for file in bad:
         file.write_text("no image")
+    (root / "masks/train/006.png").unlink()
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", root)
     assert code == 1
-    problems = [line for line in out.splitlines() if line.startswith("problem: ")]
-    assert [line.rpartition("Received: ")[2] for line in problems] == list(map(str, bad))
-    assert "2 problems; images without one: 4." in out
+    alone, unreadable = (line for line in out.splitlines() if line.startswith("problem: "))
+    assert alone.startswith("problem: An image has no label: expected ")
+    assert unreadable.startswith("problem: 6 times: The file holds no image")
+    assert unreadable.rpartition(" Received: ")[2] == f"{bad[0]}, {bad[1]}, {bad[2]} and 3 more"
+    assert "7 problems; images without one: 2." in out
     assert "Traceback" not in err
     code, out, _ = crosscoop("data", "check", "folder", "--data-dir", root, "--split", "val")
     assert code == 1

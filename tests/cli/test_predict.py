@@ -76,15 +76,17 @@ def test_bad_options_leave_nothing(crosscoop, run_folder, photos, tmp_path, opti
 def test_what_fails_is_named_and_the_rest_goes_on(crosscoop, run_folder, photos, tmp_path):
     whole = (photos / "a.png").read_bytes()
     (photos / "cut[bold].png").write_bytes(whole[: len(whole) // 2])
-    (photos / "text.png").write_text("no image")
+    for name in ("text", "text2", "text3", "text4"):
+        (photos / f"{name}.png").write_text("no image")
     code, _, err = crosscoop("predict", run_folder, "photos", "--output", "out")
     assert code == 1
     lines = err.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("crosscoop-tf: The image cannot be read (")
     assert lines[0].endswith("Received: photos/cut[bold].png")
-    assert lines[1].endswith("Received: photos/text.png")
-    assert lines[2] == "crosscoop-tf: 2 of 5 could not be segmented, see above."
+    assert lines[1].startswith("crosscoop-tf: 4 times: The file holds no image")
+    assert lines[1].endswith("Received: photos/text.png, photos/text2.png, photos/text3.png and 1 more")
+    assert lines[2] == "crosscoop-tf: 5 of 8 could not be segmented, see above."
     assert {name for name in written(tmp_path / "out") if "overlay" not in name} == {"a.png", "x/a.png", "x/b.png"}
 
 

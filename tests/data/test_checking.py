@@ -113,7 +113,22 @@ def test_every_file_without_its_partner_is_listed_and_the_others_are_read(mine):
     for problem, start in zip(report.problems, starts, strict=True):
         assert problem.message.startswith(start)
     assert report.splits[0].pixels == (4, 0, 2)  # of c
-    assert "An image has no label, and 1 more: expected" in refused(dataset("folder", mine).pairs, "train")
+    assert refused(dataset("folder", mine).pairs, "train") == " ".join(problem.message for problem in report.problems)
+
+
+def test_findings_of_one_cause_take_one_line(mine):
+    for number in range(14):
+        save(mine, "train", f"x{number}", [[ROAD, 3 + number]])
+        save(mine, "train", f"y{number}", [[ROAD] * (number + 1)])
+        (mine / f"masks/train/y{number}.png").unlink()
+    report = checked(mine)
+    assert len(report.problems) == 28
+    alone, outside = report.lines("problem")
+    train = mine / "images/train"
+    assert alone.startswith(f"14 times: An image has no label: expected {mine / 'masks/train/y0.png'}.")
+    assert alone.endswith(f"Received: {train / 'y0.png'}, {train / 'y1.png'}, {train / 'y10.png'} and 11 more")
+    assert outside.startswith("14 times: The label of x0 holds class id 3, but data set")
+    assert refused(dataset("folder", mine).pairs, "train") == alone
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
