@@ -8,12 +8,11 @@ from typing import Any
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.settings import recipe_options, resolve
+from crosscoop_tf.settings import data_options, recipe_options, resolve, training_options
 
 
 @click.command(cls=TensorFlowCommand)
-@click.option("--dataset", help="What to train on: street_scenes by default; `crosscoop-tf data list` lists all.")
-@click.option("--data-dir", type=click.Path(), help="The folder that holds the data set.")
+@data_options
 @click.option(
     "--rows",
     metavar="table1|table5|all|ROW,...",
@@ -24,9 +23,7 @@ from crosscoop_tf.settings import recipe_options, resolve
 @recipe_options
 @click.option("--top", help="The first network's backbone.")
 @click.option("--bottom", help="The second network's backbone.")
-@click.option("--epochs", type=int, help="How often each training goes through the data.")
-@click.option("--top-weights", help='Of the first backbone: "imagenet", a file (see docs/weights.md), or "none".')
-@click.option("--bottom-weights", help="The same, of the second backbone.")
+@training_options
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1000),
@@ -63,6 +60,7 @@ def ablate(
     from crosscoop_tf.progress import RowsProgress
 
     from keras_crosscoop import ablation
+    from keras_crosscoop.errors import causes, first_names
 
     if rows is not None:
         options["rows"] = rows.split(",")
@@ -76,7 +74,7 @@ def ablate(
     else:
         print_ablation(found)
         click.echo(f"Report: {files['html']}   Tables: {files['md']}, {files['csv']}")
-    for name, reason in failed.items():
-        click.echo(f"crosscoop-tf: {name} failed. {reason}", err=True)
+    for names, reason in causes(failed.items()):
+        click.echo(f"crosscoop-tf: {first_names(names, '; ')} failed. {reason}", err=True)
     if failed:
         sys.exit(FOUND_FAILURES)

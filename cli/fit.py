@@ -7,24 +7,15 @@ import click
 from click.core import ParameterSource
 from crosscoop_tf import recipes
 from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.settings import model_options, resolve
+from crosscoop_tf.settings import data_options, model_options, resolve, training_options
 
 
 @click.command(cls=TensorFlowCommand)
-@click.option(
-    "--dataset", help="What to train on: street_scenes (drawn here) by default; `crosscoop-tf data list` lists all."
-)
-@click.option("--data-dir", type=click.Path(), help="The folder that holds the data set.")
+@data_options
 @model_options
-@click.option("--epochs", type=int, help="How often to go through the data.")
-@click.option("--batch-size", type=int, help="Images a step.")
-@click.option("--crop-size", type=int, help="Height and width of training crops, in pixels.")
-@click.option("--weights", help='Of both backbones: "imagenet", a file (see docs/weights.md), or "none".')
-@click.option("--top-weights", help="The same, of the first backbone.")
-@click.option("--bottom-weights", help="The same, of the second backbone.")
+@training_options
 @click.option("--init", type=click.Path(), help="A run, whose network it then is, or weights, to start from.")
 @click.option("--seed", type=int, help="Of everything random.")
-@click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at.")
 @click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
 @click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time; the default on CPUs.")
 @click.option("--save-every", help='Steps (500) or minutes ("10min") between checkpoints.')

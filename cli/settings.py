@@ -43,6 +43,31 @@ _MODEL_OPTIONS = (
     click.option("--bottom", help='The second network\'s backbone; "none" makes it a single network.'),
     click.option("--topology", help="Who reads the other's features: cross (both), one_way (bottom) or none."),
 )
+_DATA_OPTIONS = (
+    click.option(
+        "--dataset", help="What to train on: street_scenes (drawn here) by default; `crosscoop-tf data list` lists all."
+    ),
+    click.option("--data-dir", type=click.Path(), help="The folder that holds the data set."),
+)
+_TRAINING_OPTIONS = (
+    click.option("--epochs", type=int, help="How often to go through the data."),
+    click.option("--batch-size", type=int, help="Images a step."),
+    click.option("--crop-size", type=int, help="Height and width of training crops, in pixels."),
+    click.option("--weights", help='Of both backbones: "imagenet", a file (see docs/weights.md), or "none".'),
+    click.option("--top-weights", help="The same, of the first backbone."),
+    click.option("--bottom-weights", help="The same, of the second backbone."),
+    click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at."),
+)
+
+
+def data_options(command: Callable) -> Callable:
+    """Adds the options that say what is trained on."""
+    return _with(_DATA_OPTIONS, command)
+
+
+def training_options(command: Callable) -> Callable:
+    """Adds the options that say how one network, or each of several alike, is trained."""
+    return _with(_TRAINING_OPTIONS, command)
 
 
 def recipe_options(command: Callable) -> Callable:
