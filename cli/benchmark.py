@@ -70,7 +70,7 @@ def benchmark(
     if formats is not None and "tflite-int8" not in formats.split(","):
         check_calibration_unused(context, f"--formats {formats}")
     from crosscoop_tf.benchmark_table import print_benchmark
-    from crosscoop_tf.progress import passing_bar
+    from crosscoop_tf.progress import StageProgress
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.errors import causes, first_names
@@ -79,8 +79,7 @@ def benchmark(
 
     opened = Run.open(run)
     data = dataset(opened.settings.data.name, data_dir or opened.settings.data.dir)
-    with passing_bar() as bar:
-        task = bar.add_task("Loading", total=None)
+    with StageProgress("Loading") as progress:
         found = benchmark_run(
             opened,
             data,
@@ -90,7 +89,7 @@ def benchmark(
             images=images,
             calibration=calibration,
             rounds=rounds,
-            watch=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            watch=progress,
         )
     if as_json:
         click.echo(json.dumps(found))

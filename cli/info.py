@@ -1,6 +1,7 @@
 """`crosscoop-tf info`: what one pastes into a bug report, and which backbones there are."""
 
 import json
+from typing import Any
 
 import click
 from crosscoop_tf.quiet import TensorFlowCommand
@@ -8,7 +9,14 @@ from crosscoop_tf.quiet import TensorFlowCommand
 _PACKAGES = ("keras-crosscoop", "tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "pydantic")
 
 
-@click.command(cls=TensorFlowCommand)
+class _Info(TensorFlowCommand):
+    """Loads TensorFlow for what is told of it alone."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return click.Command.invoke(self, ctx) if ctx.params["backbones"] else super().invoke(ctx)
+
+
+@click.command(cls=_Info)
 @click.option("--backbones", is_flag=True, help="List the backbones: parameters, taps, strides, origin of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print the backbones as one JSON list and nothing else.")
 def info(backbones: bool, as_json: bool) -> None:
@@ -27,18 +35,13 @@ def info(backbones: bool, as_json: bool) -> None:
 
 
 def _print_backbones(as_json: bool) -> None:
-    from crosscoop_tf.tables import print_backbones
-    from rich.console import Console
-    from rich.progress import track
+    from crosscoop_tf.backbone_table import print_backbones, read_backbones
 
-    from keras_crosscoop.models.backbones import NAMES, describe
-
-    progress = track(NAMES, description="Building each once", console=Console(stderr=True), transient=True)
-    described = [describe(name) for name in progress]
+    backbones = read_backbones()
     if as_json:
-        click.echo(json.dumps([backbone._asdict() for backbone in described]))
+        click.echo(json.dumps(backbones))
     else:
-        print_backbones(described)
+        print_backbones(backbones)
 
 
 def _print_versions() -> None:

@@ -35,6 +35,40 @@ def passing_bar() -> Progress:
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
+class StageProgress:
+    """Shows one thing that is done after another: as a bar that goes in the end, or without a terminal as lines.
+
+    What is done first is shown at once; calling it shows the next, and how much of it is done.
+
+    Args:
+        what: is done first.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.bar = passing_bar()
+        self.what = what
+
+    def __enter__(self) -> "StageProgress":
+        self.bar.start()
+        self.task = self.bar.add_task(self.what, total=None)
+        self._print()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Shows what is done, and how much of how much."""
+        self.bar.update(self.task, description=what, completed=done, total=total)
+        if what != self.what:
+            self.what = what
+            self._print()
+
+    def _print(self) -> None:
+        if self.bar.disable:
+            self.bar.console.print(self.what, markup=False, highlight=False, soft_wrap=True)
+
+
 class FitProgress(keras.callbacks.Callback):
     """A bar over all steps of a training, and one over validation; when an epoch ends, what it measured.
 

@@ -1,14 +1,27 @@
-"""TensorFlow without its start-up messages, which say nothing that a user of this command can act on."""
+"""TensorFlow without its own messages, which say nothing that a user of this command can act on."""
 
 import contextlib
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+
+# What native code says that is no error: TensorFlow's log of levels I and W, the first line of that, LiteRT's, and the
+# int8 converter's.
+_CHATTER = rb"[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|INFO: |fully_quantize: "
+_FILTER = f"""
+import re, sys
+for line in sys.stdin.buffer:
+    if not re.match({_CHATTER!r}, line):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
 
 
 class TensorFlowCommand(click.Command):
@@ -17,7 +30,7 @@ class TensorFlowCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Loads, then runs; what the library reports on the way goes to stderr."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _native_stderr_closed():
+        with _loading_told(), _native_stderr_closed():
             import tensorflow  # noqa: F401
         from PIL import Image
 
@@ -25,18 +38,82 @@ class TensorFlowCommand(click.Command):
 
         # TensorFlow heeds the affinity of a process, but not a container's share of the time.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
-        library = logging.getLogger("keras_crosscoop")
-        library.setLevel(logging.INFO)
-        library.addHandler(handler := logging.StreamHandler())
-        try:
-            with warnings.catch_warnings():
-                # Pillow warns of half as many pixels as it refuses: scans, which are meant.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                # And of damaged metadata, without a word of whose; damaged pixels are errors.
-                warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-                return super().invoke(ctx)
-        finally:
-            library.removeHandler(handler)
+        with warnings.catch_warnings(), native_chatter_dropped(), _reported():
+            # Pillow warns of half as many pixels as it refuses: scans, which are meant.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # And of damaged metadata, without a word of whose; damaged pixels are errors.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def native_chatter_dropped() -> Iterator[None]:
+    """Drops known messages of native code, which go past Python to file descriptor 2; all others still show.
+
+    A process of its own reads them: a thread would die with this one, and take along why it died.
+    """
+    stderr = os.dup(2)
+    try:
+        reader = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _FILTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # signals from the terminal are not meant for it: it ends when nobody writes
+        )
+    except OSError:  # no room for a process: better chatter than nothing
+        os.close(stderr)
+        yield
+        return
+    os.dup2(reader.stdin.fileno(), 2)
+    reader.stdin.close()
+    own = os.fdopen(os.dup(stderr), "w", 1, sys.stderr.encoding, "backslashreplace")  # as Python has it
+    try:
+        with contextlib.redirect_stderr(own) if _is_native(sys.stderr) else contextlib.nullcontext():
+            yield
+    finally:
+        own.close()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a process of ours lives on, and may write
+            reader.wait(timeout=2)
+
+
+def _is_native(stream: Any) -> bool:
+    """Whether Python writes this to file descriptor 2, as it does but in tests."""
+    try:
+        return stream.fileno() == 2
+    except (AttributeError, OSError):
+        return False
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Shows what this library reports, and of TensorFlow and Keras errors alone: no hints for programmers."""
+    levels = {"keras_crosscoop": logging.INFO, "tensorflow": logging.ERROR, "absl": logging.ERROR}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    library = logging.getLogger("keras_crosscoop")
+    library.addHandler(handler := logging.StreamHandler())
+    try:
+        yield
+    finally:
+        library.removeHandler(handler)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _loading_told() -> Iterator[None]:
+    """Says on a terminal why nothing happens yet."""
+    told = sys.stderr.isatty()
+    if told:
+        click.echo("Loading TensorFlow\r", nl=False, err=True)
+    try:
+        yield
+    finally:
+        if told:
+            click.echo("\x1b[2K\r", nl=False, err=True)
 
 
 @contextlib.contextmanager

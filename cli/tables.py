@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keras_crosscoop.models.backbones import Description
 from keras_crosscoop.models.costs import Cost, Part
 
 
@@ -32,26 +31,6 @@ def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) 
 
 def _cost(cost: Cost) -> tuple[str, str, str]:
     return f"{cost.parameters / 1e6:.2f} M", f"{cost.flops / 1e9:.2f}", f"{cost.activations / 2**20:.1f} MiB"
-
-
-def print_backbones(backbones: Sequence[Description]) -> None:
-    """Prints each backbone in two lines, one a tap: low-level features and high-level ones."""
-    table = Table(title="Backbones, and the layers whose features the decoder (low) and ASPP (high) read", box=None)
-    sides = {
-        "name": "left",
-        "trained": "right",
-        "weights": "left",
-        "tap": "left",
-        "channels": "right",
-        "stride": "left",
-    }
-    for column, side in {**sides, "layer": "left"}.items():
-        table.add_column(column, justify=side, no_wrap=True)
-    for backbone in backbones:
-        first = backbone.name, f"{backbone.parameters / 1e6:.2f} M", backbone.origin or "none"
-        for name, tap, columns in (("low", backbone.low, first), ("high", backbone.high, ("", "", ""))):
-            table.add_row(*columns, name, str(tap.channels), ", ".join(map(str, tap.strides)), tap.layer)
-    Console(width=max(120, Console().width)).print(table)  # names that one copies stay in one piece
 
 
 def print_parity(found: Mapping[str, Any]) -> None:

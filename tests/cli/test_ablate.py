@@ -12,6 +12,8 @@ import time
 
 import numpy as np
 import pytest
+from crosscoop_tf.ablate import ablate
+from crosscoop_tf.fit import fit
 from crosscoop_tf.settings import resolve
 from helpers import untimed
 from PIL import Image
@@ -180,6 +182,13 @@ def test_two_at_a_time_are_refused(ablation, crosscoop, halves):
     assert code == 2
     assert "Another ablation is at work in the folder." in err
     assert err.count("\n") == 1
+
+
+def test_a_training_has_the_same_options_in_fit_and_ablate():
+    of_fit, of_ablate = ({option.opts[0]: option.help for option in command.params} for command in (fit, ablate))
+    shared = {"--dataset", "--data-dir", "--config", "--set", "--epochs", "--batch-size", "--crop-size", "--precision"}
+    for option in shared | {"--weights", "--top-weights", "--bottom-weights"}:
+        assert of_fit[option] == of_ablate[option], option
 
 
 @pytest.mark.parametrize("named", [{"dataset": "camvid"}, {"assignments": ("data.name=camvid",)}])

@@ -3,6 +3,7 @@
 import json
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.backbones.applications import APPLICATIONS
 
 apps = keras.applications
+FACTS = json.loads((Path(backbones.__file__).parent / "facts.json").read_text(encoding="utf-8"))
 
 
 def given_by(name):
@@ -153,6 +155,21 @@ def assert_close(actual, expected):
     """To a thousandth of the features' own contrast: what float32 keeps over a hundred normalised layers."""
     assert expected.std() > 0.01
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3 * expected.std())
+
+
+def test_facts_are_those_of_the_network(network):
+    """What `info --backbones` reads instead of building them all."""
+    name, dilated, _ = network
+    model = dilated[min(dilated)]
+    (facts,) = (each for each in FACTS if each["name"] == name)
+    assert facts["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    for tap, strides in (("low", [4]), ("high", list(backbones.OUTPUT_STRIDES))):
+        layer = model.output[tap]._keras_history.operation.name
+        if name in APPLICATIONS and APPLICATIONS[name].activated:  # by a layer without a name of its own
+            layer = f"{getattr(APPLICATIONS[name], tap)}, activated"
+        assert facts[tap] == [layer, model.output[tap].shape[-1], strides]
+    published = name in APPLICATIONS or backbones._OWN[name].load_imagenet
+    assert bool(facts["origin"]) == bool(published)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 33), (70, 111)])

@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import KerasTensor
@@ -37,25 +36,7 @@ _OWN = {
     "tiny_xception": _Own(tiny_xception),
     "tiny_resnet": _Own(tiny_resnet),
 }
-NAMES = (*_OWN, *APPLICATIONS)
-
-
-class Tap(NamedTuple):
-    """Where a feature map is taken from a backbone."""
-
-    layer: str
-    channels: int
-    strides: tuple[int, ...]  # image pixels between two features, one of these
-
-
-class Description(NamedTuple):
-    """What one chooses a backbone by."""
-
-    name: str
-    parameters: int  # that are trained
-    low: Tap
-    high: Tap
-    origin: str | None  # of the ImageNet weights: Keras Applications, or DeepLab's model zoo
+NAMES = (*_OWN, *APPLICATIONS)  # `facts.json` tells of each, for who may not wait until it is built
 
 
 def build(
@@ -107,23 +88,3 @@ def build(
         report = own.load_imagenet(model) if weights == "imagenet" else own.load(model, Path(weights))
         logging.getLogger(__name__).info("%s: %s", scope, report)
     return model
-
-
-def describe(name: str) -> Description:
-    """A backbone's parameters, taps and where its ImageNet weights come from.
-
-    Raises:
-        InputError: there is no such backbone.
-    """
-    model = build(name, weights=None, output_stride=32)
-
-    def tap(features: KerasTensor, *strides: int) -> Tap:
-        return Tap(features._keras_history.operation.name, features.shape[-1], strides)
-
-    return Description(
-        name,
-        sum(prod(weight.shape) for weight in model.trainable_weights),
-        tap(model.output["low"], 4),
-        tap(model.output["high"], *OUTPUT_STRIDES),
-        "Keras" if name in APPLICATIONS else _OWN[name].origin,
-    )

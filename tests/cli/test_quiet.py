@@ -1,0 +1,75 @@
+"""What a command prints is its own; what goes wrong in native code shows all the same."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PROGRAM = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
+
+
+def command(*arguments):
+    """Run in a process of its own, as a user does: what native code prints on starting comes once a process."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("end", ["", "os.abort()", "os.kill(os.getpid(), 9)"])
+def test_known_messages_of_native_code_are_dropped_and_others_are_not(end):
+    """Also the last words of a process that dies at once."""
+    script = f"""
+import os, sys
+from crosscoop_tf.quiet import native_chatter_dropped
+os.write(2, b"INFO: before\\n")
+with native_chatter_dropped():
+    print("INFO: Python's own", file=sys.stderr)
+    for line in (
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+        b"I0000 00:00:1795898571.296735   20749 port.cc:153] oneDNN custom operations are on.",
+        b"W0000 00:00:1795898571.296735   20749 a.cc:1] Ignored output_format.",
+        b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
+        b"fully_quantize: 0, inference_type: 6",
+        b"F0000 00:00:1795898571.296735   20749 b.cc:2] Check failed: it is broken",
+    ):
+        os.write(2, line + b"\\n")
+    {end}
+os.write(2, b"INFO: after\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode == 0) == (not end)
+    told = [
+        "INFO: before",
+        "INFO: Python's own",
+        "F0000 00:00:1795898571.296735   20749 b.cc:2] Check failed: it is broken",
+    ]
+    assert sorted(done.stderr.splitlines()) == sorted([*told, *["INFO: after"] * (not end)])
+
+
+def test_commands_print_their_own_lines_alone(halves, tmp_path):
+    """Images of many sizes, for which TensorFlow would warn of retracing; LiteRT, whose converter and runtime talk."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        size = (32 + 16 * (number % 4), 48 + 16 * (number // 4))
+        for kind, shape in (("images", (*size, 3)), ("masks", size)):
+            folder = tmp_path / "data" / kind
+            for split in ("train", "val"):
+                (folder / split).mkdir(parents=True, exist_ok=True)
+                pixels = rng.integers(0, 2 if kind == "masks" else 256, shape, np.uint8)
+                Image.fromarray(pixels).save(folder / split / f"{number}.png")
+    (tmp_path / "data/classes.txt").write_text("dark\nbright\n")
+    run, data = tmp_path / "run", f"--data-dir={tmp_path / 'data'}"
+    tiny = ("--dataset=folder", "--top=tiny_resnet", "--bottom=none", "--weights=none", "--crop-size=32")
+    fit = command("fit", *tiny, "--epochs=1", "--batch-size=4", "--set=model.width=8", data, f"--output={run}")
+    epoch, evaluating = fit.stderr.splitlines()
+    assert re.fullmatch(r"epoch 1/1  loss .*", epoch)
+    assert evaluating.startswith("Evaluating ")
+    (evaluating,) = command("evaluate", run).stderr.splitlines()
+    assert evaluating.startswith("Evaluating ")
+    predict = command("predict", run, tmp_path / "data/images/val", f"--output={tmp_path / 'out'}")
+    assert (predict.stdout, predict.stderr) == (f"Pictures: {tmp_path / 'out'}\n", "")
+    options = ("--format=tflite", "--quantize=int8", "--calibration=2", "--images=2", "--min-agreement=0")
+    assert command("export", run, *options, "--size=32x48").stderr == ""
