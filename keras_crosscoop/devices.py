@@ -49,7 +49,10 @@ def fastest_precision() -> str:
 
 
 def share_gpus() -> None:
-    """Lets TensorFlow take no more memory of GPUs than it needs, where several processes are at work."""
+    """Lets TensorFlow take no more memory of GPUs than it needs, where several processes are at work.
+
+    TensorFlow offers no way back: the process keeps this setting.
+    """
     for gpu in tf.config.list_physical_devices("GPU"):
         with suppress(RuntimeError):  # it is in use already
             tf.config.experimental.set_memory_growth(gpu, True)

@@ -145,3 +145,32 @@ def test_importing_the_library_imports_nothing_heavy():
     script = "import sys, keras_crosscoop; print(sorted({'keras_cv', 'tensorflow_datasets'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_importing_the_library_sets_nothing_for_the_process():
+    script = """
+import keras, logging, numpy, os, random, signal, sys, warnings
+import tensorflow, matplotlib, PIL.Image, PIL.ImageFile
+from tensorflow.python.framework import config
+def state():
+    return {
+        "environment": dict(os.environ),
+        "warnings": [str(each) for each in warnings.filters],
+        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+        "logging": [(each.level, each.handlers) for each in map(logging.getLogger, (None, "PIL", "absl"))],
+        "random": (random.getstate(), repr(numpy.random.get_state()), config.is_op_determinism_enabled()),
+        "pillow": (PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES),
+        "keras": (keras.config.dtype_policy().name, keras.config.floatx(), keras.config.image_data_format()),
+        "matplotlib": dict(matplotlib.rcParams),
+        "numpy": (numpy.geterr(), repr(numpy.get_printoptions())),
+        "recursion": sys.getrecursionlimit(),
+    }
+before = state()
+import keras_crosscoop
+from keras_crosscoop import ablation, data, devices, evaluation, export, training
+from keras_crosscoop.evaluation import report
+after = state()
+print([name for name in before if before[name] != after[name]])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -82,8 +82,8 @@ def _onnx(path: Path) -> Exported:
         raise InputError(
             f'ONNX files are run by onnxruntime: pip install "keras-crosscoop[onnx]". Received: {path}'
         ) from error
-    onnxruntime.set_default_logger_severity(3)  # errors: it warns of an attribute that TensorFlow's nearest pixel has
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: it warns of an attribute that TensorFlow's nearest pixel has
     options.intra_op_num_threads = cores()
     # Else its threads go on spinning for a while after each image, and slow what else the machine does.
     options.add_session_config_entry("session.force_spinning_stop", "1")

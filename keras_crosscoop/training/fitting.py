@@ -22,6 +22,7 @@ from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHis
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.disk import disk_errors
 from keras_crosscoop.training.loop import train
+from keras_crosscoop.training.process_state import reproducible
 from keras_crosscoop.training.saving import Saver
 from keras_crosscoop.training.strategy import is_chief, lost_machines, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
@@ -33,6 +34,8 @@ Callbacks = Sequence[keras.callbacks.Callback]
 
 def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
     """Trains a network as the settings say, into a new run folder, which holds it at its best.
+
+    What it sets for the whole process, as seeds, is afterwards as it was; so no other thread should train meanwhile.
 
     Raises:
         InputError: the data set, the weights or the folder cannot be used, or the training failed. The folder goes
@@ -49,7 +52,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
             run = Run.create(folder, settings, data)
         else:
             run = Run(folder, settings, data.classes, data.palette, writes=False)
-        with _alone(run), _discarded_if_useless(run), disk_errors(run):
+        with _alone(run), _discarded_if_useless(run), disk_errors(run), _seeded(run):
             _train(run, data, loss, callbacks)
     return run
 
@@ -69,7 +72,7 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         run.check_classes(data)
         run = replace(run, writes=is_chief())
         loss = parts.loss(run.settings, data)
-        with _alone(run), disk_errors(run):
+        with _alone(run), disk_errors(run), _seeded(run):
             if not Checkpoints(run.checkpoints).files:
                 logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
             _train(run, data, loss, callbacks)
@@ -118,9 +121,6 @@ def _opened(settings: Settings) -> Dataset:
 def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:
     """In the strategy's scope."""
     settings, options = run.settings, run.settings.train
-    if _deterministic(options):
-        tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(options.seed)
     skipped = Skipped(), Skipped()  # of the two splits
     on_error = skipped if settings.data.on_error == "skip" else ("fail", "fail")
     validation, validation_steps = parts.validation_batches(settings, data, on_error[1])
@@ -177,6 +177,11 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
             validated=_Validated(options.validate_every, options.epochs),
             validation_steps=validation_steps,
         )
+
+
+def _seeded(run: Run) -> AbstractContextManager:
+    options = run.settings.train
+    return reproducible(options.seed, deterministic=_deterministic(options))
 
 
 def _alone(run: Run) -> AbstractContextManager:

@@ -1,9 +1,14 @@
 """A training as a whole, within one process."""
 
 import errno
+import logging
 import os
+import random
 import resource
 import shutil
+import signal
+import threading
+import warnings
 from dataclasses import replace
 
 import keras
@@ -12,6 +17,10 @@ import psutil
 import pytest
 import tensorflow as tf
 from helpers import refused
+from keras.src.backend.common import global_state
+from PIL import Image, ImageFile
+from tensorflow.python.eager import context
+from tensorflow.python.framework import config as framework
 
 from keras_crosscoop import config, training
 from keras_crosscoop.locks import locked
@@ -27,6 +36,82 @@ TINY = {
 
 def settings_of(folder, **train):
     return config.settings(TINY, {"data": {"dir": str(folder)}, "train": train})
+
+
+def state_of_process():
+    """All that a library may be tempted to set for a whole process."""
+    filters = [str(each) for each in warnings.filters]
+    loggers = {name: logging.getLogger(name) for name in (None, "keras_crosscoop", "tensorflow", "absl", "PIL")}
+    eager = context.context()
+    return {
+        "python": random.getstate(),
+        "numpy": repr(np.random.get_state()),
+        "tensorflow": (eager._seed, eager._rng and eager._rng.getstate()),
+        "keras": [global_state.get_global_attribute(f"global_{name}") for name in ("random_seed", "seed_generator")],
+        "determinism": framework.is_op_determinism_enabled(),
+        "policy": (keras.config.dtype_policy().name, keras.config.floatx()),
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        "pillow": (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES),
+        "warnings": filters,
+        "logging": {name: (each.level, each.disabled, [*each.handlers]) for name, each in loggers.items()},
+        "errors": np.geterr(),
+        "strategy": tf.distribute.has_strategy(),
+        "folder": os.getcwd(),  # noqa: PTH109
+    }
+
+
+def begin():
+    """Seeds everything, and goes on a little."""
+    keras.utils.set_random_seed(3)
+    random.random()
+    np.random.rand()
+
+
+@pytest.fixture(autouse=True)
+def process_is_as_it_was(monkeypatch):
+    """Whatever a test trains, and however that ends."""
+    begin()
+    before = state_of_process()
+    yield
+    monkeypatch.undo()
+    assert state_of_process() == before
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_random_numbers_go_on_as_if_nothing_had_been_trained(monkeypatch, make_folder, tmp_path, precision, threaded):
+    """In a thread, too, where Python handles no signals."""
+
+    def numbers():
+        return random.random(), np.random.rand(), float(tf.random.uniform([])), float(keras.random.uniform([]))
+
+    def train(*_, **__):
+        seen.append((numbers(), framework.is_op_determinism_enabled()))
+
+    def fit():
+        done.append(training.fit(settings_of(data, precision=precision), tmp_path / "run"))
+
+    seen, done, data = [], [], make_folder()
+    monkeypatch.setattr(fitting, "train", train)
+    keras.utils.set_random_seed(3)
+    first = numbers()
+    before = state_of_process()
+    if threaded:
+        thread = threading.Thread(target=fit)
+        thread.start()
+        thread.join()
+    else:
+        fit()
+    assert len(done) == 1
+    assert state_of_process() == before
+    second = numbers()
+    keras.utils.set_random_seed(3)
+    assert (numbers(), numbers()) == (first, second)
+    ((inside, deterministic),) = seen
+    assert deterministic
+    assert inside not in (first, second)
+    begin()
 
 
 @pytest.mark.parametrize(
