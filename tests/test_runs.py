@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -236,7 +237,9 @@ def test_weights_of_another_network_are_refused(damaged, change):
     assert re.search(r'weights do not fit "cross_coop": .* in the file, .* in the model.*/best\.weights\.h5', message)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"road": 5}', '{"road": "#zzzzzz"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "5", '{"road": 5}', '{"road": "#zzzzzz"}', '{"a": "#80"}', "{}", 9999 * "["]
+)
 def test_damaged_classes_are_refused(damaged, content):
     (damaged / "classes.json").write_text(content)
     assert refused(Run.open, damaged).endswith(f"Received: {damaged / 'classes.json'}")
@@ -251,7 +254,29 @@ def test_a_damaged_config_is_refused(damaged):
     (damaged / "config.yaml").write_text("model: [1,\n2")
     assert "no valid YAML" in refused(keras_crosscoop.load, damaged)
     (damaged / "config.yaml").write_text("model: {topp: mobilenet}")
-    assert 'Did you mean "model.top"?' in refused(keras_crosscoop.load, damaged)
+    message = refused(keras_crosscoop.load, damaged)
+    assert message.startswith("The run's config.yaml was edited, or another version wrote it. There is no setting")
+    assert 'Did you mean "model.top"?' in message
+    assert message.endswith(f" in {damaged}")
+
+
+def test_two_that_begin_at_once(tmp_path, monkeypatch):
+    """Both found the folder empty; the later one leaves it to the other."""
+    first = create(tmp_path / "run")
+    before = [(path.name, path.stat()) for path in first.folder.iterdir()]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda _: iter(()))
+        assert "new or empty folder" in refused(create, tmp_path / "run")
+    assert [(path.name, path.stat()) for path in first.folder.iterdir()] == before
+
+
+def test_a_run_that_cannot_be_described_is_not_begun(tmp_path, monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dumps", fill)
+    assert refused(create, tmp_path / "run").startswith("The run's folder cannot be written (No space left on device)")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_keras_file_is_loaded_too(finished, tmp_path):

@@ -41,11 +41,22 @@ class CallbackStates:
         return {name: self._state(name) for name in self._callbacks}
 
     def set(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Gives callbacks the states that their like had; others stay as they are."""
+        """Gives callbacks the states that their like had; others stay as they are.
+
+        Raises:
+            InputError: a `set_state` does not take what its like, of another version maybe, gave.
+        """
         for name in self._callbacks.keys() & states.keys():
             callback, state = self._callbacks[name], states[name]
             if hasattr(callback, "set_state"):
-                callback.set_state(state)
+                try:
+                    callback.set_state(state)
+                except (LookupError, TypeError, ValueError, AttributeError) as error:
+                    raise InputError(
+                        f"What the checkpoint remembers for callback {type(callback).__name__} does not fit it "
+                        f"({type(error).__name__}: {error}). Go on with the version that wrote it, or begin another "
+                        f"run with this one's best weights by --init. Received: {', '.join(state)}"
+                    ) from error
             else:
                 vars(callback).update(state)
 

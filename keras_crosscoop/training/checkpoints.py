@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import remedy, written
+from keras_crosscoop.structures import reason
 from keras_crosscoop.training.state import State
 
 _KEPT = 2  # the last one, and the one before should that be damaged
@@ -25,6 +27,16 @@ _VARIABLE, _CALLBACK, _TUPLE = "variables/", "callbacks/", "tuple/"
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
 
 _log = logging.getLogger(__name__)
+
+
+class _Progress(BaseModel):
+    """What `progress.json` holds."""
+
+    epoch: NonNegativeInt
+    step: NonNegativeInt
+    steps: NonNegativeInt
+    callbacks: dict[str, dict[str, Any]]
+    arrays: NonNegativeInt
 
 
 class Checkpoints:
@@ -88,7 +100,7 @@ class Checkpoints:
             except InputError:
                 raise
             except _DAMAGED as error:
-                _log.warning("The checkpoint is damaged (%s) and passed over. Received: %s", error, path)
+                _log.warning("The checkpoint is damaged (%s) and passed over. Received: %s", reason(error), path)
         if self.files:
             raise InputError(
                 "No checkpoint of the run is whole. Remove them for --resume to begin anew, or begin another run with "
@@ -101,9 +113,9 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
     with zipfile.ZipFile(path) as archive:
         _check(archive)  # first, or damage may look like another network
         names = {name.removesuffix(".npy") for name in archive.namelist()}
-        progress = json.loads(_array(archive, _PROGRESS).tobytes())
-        if len(names) != progress["arrays"] + 1:  # a damaged list of contents may pass over some
-            raise ValueError(f"it should hold {progress['arrays'] + 1} arrays and lists {len(names)}")
+        progress = _Progress.model_validate_json(_array(archive, _PROGRESS).tobytes())
+        if len(names) != progress.arrays + 1:  # a damaged list of contents may pass over some
+            raise ValueError(f"it should hold {progress.arrays + 1} arrays and lists {len(names)}")
         stored = {name.removeprefix(_VARIABLE) for name in names if name.startswith(_VARIABLE)}
         if stored != shapes.keys():
             strange = min(stored ^ shapes.keys())
@@ -118,8 +130,8 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
                     f"{dtype} {shape} here). Received: {path}"
                 )
             variables[name] = _array(archive, f"{_VARIABLE}{name}")
-        callbacks = _unpacked(progress["callbacks"], archive)
-    return State(progress["epoch"], progress["step"], progress["steps"], variables, callbacks)
+        callbacks = _unpacked(progress.callbacks, archive)
+    return State(progress.epoch, progress.step, progress.steps, variables, callbacks)
 
 
 def _check(archive: zipfile.ZipFile) -> None:

@@ -123,3 +123,14 @@ def test_a_full_disk_is_told_in_one_line(crosscoop, run_folder, monkeypatch):
     code, _, err = crosscoop("evaluate", run_folder)
     assert code == 2
     assert err.splitlines()[-1] == "crosscoop-tf: The disk is full. Make room, then try again. Received: metrics.json"
+
+
+def test_what_the_disk_does_not_give_is_told_in_one_line(crosscoop, run_folder, monkeypatch):
+    def removed(*_, **__):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "metrics.json")
+
+    monkeypatch.setattr(evaluation, "evaluate", removed)
+    code, _, err = crosscoop("evaluate", run_folder)
+    assert code == 2
+    last = "A file or folder cannot be used (Stale file handle). Received: metrics.json"
+    assert err.splitlines()[-1] == f"crosscoop-tf: {last}"

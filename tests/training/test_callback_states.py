@@ -242,3 +242,19 @@ def test_what_no_checkpoint_can_hold_is_refused(state):
     message = refused(CallbackStates([Strange()]).get)
     assert "What a callback's `get_state` gives must be numbers, texts" in message
     assert "from Strange" in message
+
+
+def test_what_a_callback_does_not_take_is_told():
+    """As of another version."""
+
+    class Counts(keras.callbacks.Callback):
+        def get_state(self):
+            return {"count": 1}
+
+        def set_state(self, state):
+            self.count = state["count"]
+
+    message = refused(CallbackStates([Counts()]).set, {"Counts 0": {"counted": 1}})
+    assert message.startswith(
+        "What the checkpoint remembers for callback Counts does not fit it (KeyError: 'count'). Go on with the version"
+    )

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import math
 import os
 import pickle
@@ -122,6 +123,19 @@ def test_another_file_is_passed_over(saved, caplog, content):
 
 def test_an_archive_of_something_else_is_passed_over(saved, caplog):
     np.savez(saved.files[0], weights=np.zeros(3))
+    assert_earlier(saved, caplog)
+
+
+@pytest.mark.parametrize(
+    "edit", [{"epoch": "x"}, {"step": -1}, {"steps": 1.5}, {"callbacks": []}, {"callbacks": {"a": 1}}, {"arrays": None}]
+)
+def test_one_that_was_edited_is_passed_over(saved, caplog, edit):
+    """With check sums that are right."""
+    with np.load(saved.files[0]) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    progress = json.loads(arrays["progress.json"].tobytes()) | edit
+    arrays["progress.json"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+    np.savez(saved.files[0], **arrays)
     assert_earlier(saved, caplog)
 
 
