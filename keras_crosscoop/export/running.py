@@ -83,11 +83,16 @@ def _onnx(path: Path) -> Exported:
             f'ONNX files are run by onnxruntime: pip install "keras-crosscoop[onnx]". Received: {path}'
         ) from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: it warns of an attribute that TensorFlow's nearest pixel has
     options.intra_op_num_threads = cores()
     # Else its threads go on spinning for a while after each image, and slow what else the machine does.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # Errors alone: it warns of an attribute that TensorFlow's nearest pixel has, by the logger of the whole process,
+    # whose severity cannot be asked for: 2, warnings, is what it begins with.
+    onnxruntime.set_default_logger_severity(3)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    finally:
+        onnxruntime.set_default_logger_severity(2)
     (described,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
 
     def run(image: np.ndarray) -> dict[str, np.ndarray]:

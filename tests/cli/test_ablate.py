@@ -21,9 +21,9 @@ from PIL import Image
 from keras_crosscoop import load
 from keras_crosscoop.ablation import telling
 from keras_crosscoop.ablation.rows import ROWS, TABLES
+from keras_crosscoop.locks import locked
 from keras_crosscoop.metrics import iou_per_class
 from keras_crosscoop.models import costs
-from keras_crosscoop.workers import lock
 
 TINY = (
     *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--weights=none"),
@@ -176,8 +176,7 @@ def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monk
 @pytest.mark.skipif(os.name != "posix", reason="no locks")
 def test_two_at_a_time_are_refused(ablation, crosscoop, halves):
     folder, _ = ablation
-    with (folder / "config.yaml").open("rb") as file:
-        assert lock(file.fileno(), wait=False)
+    with locked(folder, ""):
         code, _, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1")
     assert code == 2
     assert "Another ablation is at work in the folder." in err
