@@ -8,6 +8,7 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,10 @@ def _check(archive: zipfile.ZipFile) -> None:
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    return read[npy.read_magic(file)](file)
+    try:
+        return read[npy.read_magic(file)](file)
+    except TokenError as error:  # NumPy takes a header for Python source
+        raise ValueError(str(error)) from error
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -40,6 +41,47 @@ def of_bytes(content, rng, others=()):
             case "end":
                 del data[at:]
     return bytes(data)
+
+
+def of_png(content, rng, others=()):
+    """A chunk's bytes changed, or its size, place or number, with a checksum that fits; or damage to the bytes."""
+    if rng.random() < 0.4:
+        return of_bytes(content, rng, others)
+    chunks, at = [], 8
+    while at < len(content):
+        length = int.from_bytes(content[at : at + 4], "big")
+        chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    for _ in range(rng.choice([1, 1, 2])):
+        place = rng.randrange(len(chunks))
+        kind, data = chunks[place]
+        match rng.choice(["size", "size", "header", "change", "remove", "double", "text", "insert"]):
+            case "size":
+                start = rng.choice([0, 4])
+                side = rng.choice([0, 1, 100, 12_000, 20_000, 2**31 - 1, 2**32 - 1]).to_bytes(4, "big")
+                chunks[0] = chunks[0][0], chunks[0][1][:start] + side + chunks[0][1][start + 4 :]
+            case "header":
+                start = rng.randrange(8, 13)
+                header = bytearray(chunks[0][1].ljust(13, b"\0"))
+                header[start] = rng.choice([0, 1, 2, 3, 4, 6, 8, 16, 255])
+                chunks[0] = chunks[0][0], bytes(header)
+            case "change":
+                chunks[place] = kind, of_bytes(data, rng)
+            case "remove" if len(chunks) > 1:
+                del chunks[place]
+            case "double":
+                chunks.insert(place, chunks[place])
+            case "text":
+                packed = zlib.compress(bytes(2**26), 9)
+                inserted = rng.choice([b"zTXt", b"iCCP", b"iTXt"]), rng.choice([b"a\0\0", b"a\0\1\0\0\0"]) + packed
+                chunks.insert(rng.randrange(1, len(chunks) + 1), inserted)
+            case "insert":
+                name = rng.choice([b"eXIf", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"fcTL", b"fdAT", b"sBIT", b"caNv"])
+                chunks.insert(rng.randrange(1, len(chunks) + 1), (name, rng.randbytes(rng.choice([0, 4, 26, 300]))))
+    written = (
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in chunks
+    )
+    return content[:8] + b"".join(written)
 
 
 TEXTS = [
@@ -198,11 +240,11 @@ def _change(file, name, rng):
             value = rng.choice([0, "", "x" * 1000, "bfloat16", [b"a", b"b"], np.zeros(1000), np.arange(3), "../.."])
             item.attrs[key] = value
         case "link" if isinstance(item, h5py.Group):
-            item["other"] = rng.choice([item, file["/"], h5py.SoftLink(item.name)])
+            item[f"other{rng.randrange(10**9)}"] = rng.choice([item, file["/"], h5py.SoftLink(item.name)])
         case "remove":
             del file[name]
         case "rename":
-            file.move(name, f"{name}x")
+            file.move(name, f"{name}{rng.randrange(10**9)}")
         case "declare":
             del file[name]
             shape = rng.choice([(2**20, 2**20), (2**31,), (0, 5), (1,) * 30])
@@ -217,7 +259,7 @@ def _change(file, name, rng):
             layout = h5py.VirtualLayout((4,), "f4")
             layout[:] = h5py.VirtualSource(".", "/", (4,))
             file.create_virtual_dataset(name, layout)
-        case "values" if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.size:
+        case "values" if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and 0 < item.size < 10**6:
             item[...] = rng.choice([np.nan, np.inf, 1e38, 0])
 
 

@@ -102,11 +102,13 @@ def images(folder):
         for ending in {Path(name).suffix, ".png"}:  # files are not always what they are called
             path = folder / f"{Path(name).stem}-{name[2:]}{ending}"
             read = partial(_in_file, path, _picture)
-            found.append(Seed(path.name, buffer.getvalue(), mutations.of_bytes, read, name not in FOREIGN))
+            mutate = mutations.of_png if name.endswith(".png") else mutations.of_bytes
+            found.append(Seed(path.name, buffer.getvalue(), mutate, read, name not in FOREIGN))
     for name, picture in {"label.png": indexed, "palette.png": palette, "deep.png": deep, "label.tif": indexed}.items():
         buffer = io.BytesIO()
         picture.save(buffer, Image.registered_extensions()[Path(name).suffix])
-        found.append(Seed(name, buffer.getvalue(), mutations.of_bytes, partial(_in_file, folder / name, _label)))
+        mutate = mutations.of_png if name.endswith(".png") else mutations.of_bytes
+        found.append(Seed(name, buffer.getvalue(), mutate, partial(_in_file, folder / name, _label)))
     return found
 
 

@@ -33,12 +33,12 @@ class Shard:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a null in its name
             remedy = "Copy it, or prepare the data set again"
-            if error.errno == errno.EMFILE:
+            if getattr(error, "errno", None) == errno.EMFILE:
                 remedy = "Allow more open files by `ulimit -n`: each shard is one"
             raise InputError(
-                f"A shard of the records cannot be opened ({error.strerror}). {remedy}. Received: {path}"
+                f"A shard of the records cannot be opened ({getattr(error, 'strerror', error)}). {remedy}. Received: {path}"
             ) from error
 
     def __reduce__(self) -> tuple:
