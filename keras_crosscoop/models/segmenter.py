@@ -19,6 +19,7 @@ from keras_crosscoop.labels import are_labels, check_labels
 from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss, pixel_weights
 from keras_crosscoop.metrics import Confusion, MeanLoss
 from keras_crosscoop.models import compiling
+from keras_crosscoop.models.batch_norms import average_statistics
 from keras_crosscoop.models.batch_parts import in_parts, whole_batch
 from keras_crosscoop.models.compiling import ExtraMetric
 
@@ -143,6 +144,7 @@ class Segmenter(keras.Model):
             )
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
+        average_statistics(self)
         replicas.expect_summed_gradients(self.optimizer)
         loss = CrossEntropy() if loss is None else loss
         self.loss = loss if isinstance(loss, SegmentationLoss) else Averaged(loss)

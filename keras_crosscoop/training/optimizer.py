@@ -38,10 +38,13 @@ class SGD(keras.optimizers.Optimizer):
         a <- d' a + (1 - d') w,    d' = min(d, (1 + t) / (10 + t))
 
     so that a short run's averages do not remain what it began with, as in `tf.train.ExponentialMovingAverage`.
+    Statistics of batch normalisation belong to the weights, and are averaged alike: see `average_statistics`.
 
     Attributes:
         velocities: v, a variable for each trainable one.
         averages: a, likewise; none without `average`.
+        statistics: what else is averaged.
+        averages_of_statistics: their averages.
 
     Args:
         learning_rate: r, a number or a Keras schedule, of the backbones.
@@ -79,6 +82,8 @@ class SGD(keras.optimizers.Optimizer):
         self.head_multiplier = head_multiplier
         self.decoupled = decoupled
         self.average = average
+        self.statistics: list[keras.Variable] = []
+        self.averages_of_statistics: list[keras.Variable] = []
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Makes a velocity and an average for each variable, and notes which belong to a backbone."""
@@ -86,9 +91,23 @@ class SGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        averaged = [] if self.average is None else variables
-        self.averages = [self.add_variable_from_reference(w, "average", _value_of(w)) for w in averaged]
+        self.averages = [] if self.average is None else self._averages_of(variables)
         self.multipliers = [1.0 if in_backbone(variable) else self.head_multiplier for variable in variables]
+
+    def average_statistics(self, statistics: list[keras.Variable]) -> None:
+        """From now on averages these after each step, as it does weights, if it does: built, and on TensorFlow.
+
+        On several devices each averages its own copy.
+
+        Args:
+            statistics: what steps change, but not by gradients: moving means and variances of batch normalisation.
+        """
+        if self.average is not None and not self.statistics:  # a model may be compiled again with the same optimizer
+            self.statistics = list(statistics)
+            self.averages_of_statistics = self._averages_of(statistics)
+
+    def _averages_of(self, variables: list[keras.Variable]) -> list[keras.Variable]:
+        return [self.add_variable_from_reference(each, "average", _value_of(each)) for each in variables]
 
     def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
         """Keras's loop over the variables; what their steps share is computed once and not for each of them."""
@@ -97,6 +116,8 @@ class SGD(keras.optimizers.Optimizer):
             share = ops.maximum(1 - self.average, 9 / (10 + ops.cast(self.iterations, "float32")))
         learning_rate = ops.convert_to_tensor(learning_rate)
         super()._backend_update_step(grads, trainable_variables, (learning_rate, share))
+        for average, statistic in zip(self.averages_of_statistics, self.statistics, strict=True):
+            self._subtract(average, ops.cast(share, statistic.dtype), average - statistic)
 
     def update_step(
         self,

@@ -3,7 +3,6 @@
 import logging
 import math
 
-import keras
 import tensorflow as tf
 
 from keras_crosscoop import precision
@@ -12,6 +11,7 @@ from keras_crosscoop.data import Dataset, OnError, Parts, dataset, load_dataset
 from keras_crosscoop.errors import unknown
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, Sum
 from keras_crosscoop.models import Segmenter
+from keras_crosscoop.models.batch_norms import batch_norms
 from keras_crosscoop.runs import Run, build, build_warm
 from keras_crosscoop.training.optimizer import SGD
 from keras_crosscoop.training.schedule import Polynomial
@@ -51,7 +51,7 @@ def network(run: Run, *, begun: bool) -> Segmenter:
             if run.writes:
                 logging.getLogger(__name__).info(report)
                 report.write(run.folder / "init.csv")
-    for layer in _batch_norms(model):
+    for layer in batch_norms(model):
         layer.trainable = options.batch_norm != "frozen"
         layer.synchronized = options.batch_norm == "sync"
     return model
@@ -119,8 +119,3 @@ def validation_batches(settings: Settings, data: Dataset, on_error: OnError) -> 
         return load_dataset(data, split, center_crop=crop, batch_size=replicas, parts=parts, on_error=on_error)
 
     return distributed(load), math.ceil(len(data.find(settings.data.val_split)) / replicas)
-
-
-def _batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    nested = [norm for layer in model.layers if isinstance(layer, keras.Model) for norm in _batch_norms(layer)]
-    return nested + [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -54,16 +54,17 @@ def _of_figures(model: Segmenter) -> list[keras.Variable]:
 
 def values(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
     """What variables hold, on this process's first replica."""
-    return {name: _replicas(variable)[0].numpy() for name, variable in variables.items()}
+    return {name: replicas(variable)[0].numpy() for name, variable in variables.items()}
 
 
 def assign(variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray]) -> None:
     """Gives variables these values, on every replica."""
     for name, variable in variables.items():
-        for replica in _replicas(variable):
+        for replica in replicas(variable):
             replica.assign(values[name])
 
 
-def _replicas(variable: keras.Variable) -> tuple:
+def replicas(variable: keras.Variable) -> tuple:
+    """The TensorFlow variables of this process's devices behind a variable of Keras's, one for each of them."""
     # One by one: read or set through the strategy, sums of several replicas are summed again, or shared out.
     return tf.distribute.get_strategy().experimental_local_results(variable.value)

@@ -171,6 +171,7 @@ def test_training_changes_all_that_is_compared(straight):
     unchanged = {name for name, value in before.items() if np.array_equal(value, after[name])}
     assert {name.split(" ")[1] for name in unchanged} == {"loss/total", "loss/count"}  # Keras's own, unused
     assert {name.split(" ")[1] for name in after} >= {"seed_generator/seed_generator_state", "sgd/top_bn_gamma_average"}
+    assert {name.split(" ")[1] for name in after} >= {"sgd/bottom_bn_moving_variance_average"}
     assert len(kept) == 12
     assert [(row["epoch"], row["val_loss"] != "") for row in rows] == [("1", False), ("2", True), ("3", True)]
     assert best == max(float(row["val_ensemble_mean_iou"]) for row in rows[1:])
@@ -343,6 +344,30 @@ def test_averages_are_measured_and_kept(tmp_path):
     assert any(not np.array_equal(one, two) for one, two in zip(own.values(), seen[0].values(), strict=True))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_are_averaged_as_weights_are(frozen):
+    """By hand, from those of batch normalisation after each of three steps. Frozen ones stay."""
+    model = network()
+    norms = [model.get_layer(f"{side}_bn") for side in ("top", "bottom")]
+    for norm in norms:
+        norm.trainable = not frozen
+    model = compiled(model, average=0.15)
+    statistics = [each for norm in norms for each in (norm.moving_mean, norm.moving_variance)]
+    expected = start = [each.numpy() for each in statistics]
+    for number, decay in enumerate((1 / 10, 0.15, 0.15)):  # the least of 0.15 and (1 + t) / (10 + t)
+        model.train_on_batch(*sample(number))
+        after = zip(expected, statistics, strict=True)
+        expected = [decay * average + (1 - decay) * statistic.numpy() for average, statistic in after]
+    before = variables_of(model)
+    with averaged(model):
+        for statistic, average, first in zip(statistics, expected, start, strict=True):
+            np.testing.assert_allclose(statistic.numpy(), average, rtol=1e-5)
+            assert np.array_equal(average, first) == frozen
+        assert any(not np.array_equal(before[name], value) for name, value in variables_of(model).items())
+    assert_equal(variables_of(model), before)
+    assert len(model.optimizer.statistics) == (0 if frozen else 4)
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("error", [None, ZeroDivisionError])
 def test_averaged_gives_the_own_weights_back(policy, error):
@@ -352,14 +377,17 @@ def test_averaged_gives_the_own_weights_back(policy, error):
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     assert (optimizer is not model.optimizer) == (policy == "mixed_float16")
     rng = np.random.default_rng(0)
-    for variable in (*model.trainable_variables, *optimizer.averages):
+    averages = [*optimizer.averages, *optimizer.averages_of_statistics]
+    variables = [*model.trainable_variables, *optimizer.statistics]
+    assert len(variables) == len(model.trainable_variables) + 4
+    for variable in (*variables, *averages):
         variable.assign(rng.normal(size=variable.shape))
     before = variables_of(model)
 
     def inside():
         with averaged(model):
-            for weight, average in zip(model.trainable_variables, optimizer.averages, strict=True):
-                np.testing.assert_array_equal(weight.numpy(), average.numpy())
+            for variable, average in zip(variables, averages, strict=True):
+                np.testing.assert_array_equal(variable.numpy(), average.numpy())
             if error:
                 raise error
 

@@ -221,20 +221,26 @@ def test_backbones_variables_are_told_by_their_path(pair, topology):
 
 
 def trained(case, replicas):
-    """Weights and the optimizer's variables after four steps, each replica giving its part of the gradients."""
+    """What is there after four steps, each replica giving its part of the gradients.
+
+    Weights, a statistic, which each of them keeps by itself, and the optimizer's variables.
+    """
     weights = variables()
+    statistic = keras.Variable(np.array([1.0, 2.0]), dtype="float32", trainable=False, name="moving_mean")
     optimizer = SGD(**{"learning_rate": Polynomial(0.1, 5), **CASES[case]})
     if case == "scaled":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4)
     optimizer.build(weights)
+    getattr(optimizer, "inner_optimizer", optimizer).average_statistics([statistic])
 
     @tf.function
     def step(*of_step):
+        statistic.assign(0.5 * statistic + of_step[0])
         optimizer.apply([optimizer.scale_loss(gradient / replicas) for gradient in of_step], weights)
 
     for of_step in gradients(4):
         tf.distribute.get_strategy().run(step, [tf.constant(gradient) for gradient in of_step])
-    return [*weights, *optimizer.variables]
+    return [*weights, statistic, *optimizer.variables]
 
 
 def test_two_devices_keep_what_one_does(tmp_path):
