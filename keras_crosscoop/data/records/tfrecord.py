@@ -38,7 +38,8 @@ class Shard:
             if getattr(error, "errno", None) == errno.EMFILE:
                 remedy = "Allow more open files by `ulimit -n`: each shard is one"
             raise InputError(
-                f"A shard of the records cannot be opened ({getattr(error, 'strerror', error)}). {remedy}. Received: {path}"
+                f"A shard of the records cannot be opened ({getattr(error, 'strerror', error)}). {remedy}. "
+                f"Received: {path}"
             ) from error
 
     def __reduce__(self) -> tuple:
