@@ -1,5 +1,6 @@
 """`crosscoop-tf ablate`: the paper's tables, trained and measured."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -66,7 +67,8 @@ def ablate(
         options["rows"] = rows.split(",")
     settings = resolve(recipe, assignments, "ablation", **options).with_weights(top=top_weights, bottom=bottom_weights)
     output = output or Path("saved_models", f"{settings.data.name}-ablation")
-    with RowsProgress() as progress:
+    # Where weights are fetched, Keras tells of it on stdout, which may be read as JSON.
+    with contextlib.redirect_stdout(sys.stderr), RowsProgress() as progress:
         done, failed = ablation.ablate(settings, output, at_once=jobs, watch=progress)
         found, files, failed = ablation.tell(done, failed, progress.tell)
     if as_json:

@@ -30,11 +30,12 @@ class TensorFlowCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Loads, then runs; what the library reports on the way goes to stderr."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _loading_told(), _native_stderr_closed():
-            import tensorflow  # noqa: F401
-        from PIL import Image
+        with _loading_told():
+            with _native_stderr_closed():
+                import tensorflow  # noqa: F401
+            from PIL import Image
 
-        from keras_crosscoop.resources import cores
+            from keras_crosscoop.resources import cores
 
         # TensorFlow heeds the affinity of a process, but not a container's share of the time.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
@@ -108,7 +109,7 @@ def _loading_told() -> Iterator[None]:
     """Says on a terminal why nothing happens yet."""
     told = sys.stderr.isatty()
     if told:
-        click.echo("Loading TensorFlow\r", nl=False, err=True)
+        click.echo("Loading", nl=False, err=True)
     try:
         yield
     finally:
