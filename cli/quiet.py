@@ -12,13 +12,10 @@ from typing import Any
 
 import click
 
-# What native code says that is no error: TensorFlow's log of levels I and W, the first line of that, LiteRT's, and the
-# int8 converter's.
-_CHATTER = rb"[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|INFO: |fully_quantize: "
-_FILTER = f"""
+_FILTER = """
 import re, sys
 for line in sys.stdin.buffer:
-    if not re.match({_CHATTER!r}, line):
+    if not re.match(sys.argv[1].encode(), line):
         sys.stderr.buffer.write(line)
         sys.stderr.buffer.flush()
 """
@@ -36,10 +33,11 @@ class TensorFlowCommand(click.Command):
             from PIL import Image
 
             from keras_crosscoop.resources import cores
+            from keras_crosscoop.workers import CHATTER
 
         # TensorFlow heeds the affinity of a process, but not a container's share of the time.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
-        with warnings.catch_warnings(), native_chatter_dropped(), _reported():
+        with warnings.catch_warnings(), native_chatter_dropped(CHATTER), _reported():
             # Pillow warns of half as many pixels as it refuses: scans, which are meant.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # And of damaged metadata, without a word of whose; damaged pixels are errors.
@@ -48,15 +46,18 @@ class TensorFlowCommand(click.Command):
 
 
 @contextlib.contextmanager
-def native_chatter_dropped() -> Iterator[None]:
+def native_chatter_dropped(chatter: str) -> Iterator[None]:
     """Drops known messages of native code, which go past Python to file descriptor 2; all others still show.
 
     A process of its own reads them: a thread would die with this one, and take along why it died.
+
+    Args:
+        chatter: a regular expression of how these lines begin.
     """
     stderr = os.dup(2)
     try:
         reader = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _FILTER],
+            [sys.executable, "-I", "-S", "-c", _FILTER, chatter],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # signals from the terminal are not meant for it: it ends when nobody writes

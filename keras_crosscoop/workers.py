@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,9 @@ from typing import Any
 
 import pydantic
 
+# What native code prints to stderr that is no error: the log of TensorFlow, of levels I and W, and the line before it,
+# that of LiteRT, and that of the int8 converter.
+CHATTER = r"[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|INFO: |fully_quantize: "
 LONGEST = 2**20  # characters of a reply
 _GRACE = 1.0  # seconds after a process's death in which what it wrote before still arrives
 
@@ -40,6 +44,12 @@ def started(program: str, errors: Path, environment: Mapping[str, str] = Mapping
             env={**os.environ, **environment},
             start_new_session=True,
         )
+
+
+def last_words(errors: Path) -> str:
+    """The last line that such a process printed to its file, but for chatter; empty if there is none."""
+    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in lines[::-1] if line.strip() and not re.match(CHATTER, line)), "")
 
 
 def replier() -> Callable[..., None]:

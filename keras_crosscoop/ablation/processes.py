@@ -3,7 +3,6 @@
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,12 +17,9 @@ from pydantic import BaseModel, NonNegativeInt
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.resources import cores
 from keras_crosscoop.signals import Signals, handle, restore
-from keras_crosscoop.workers import Replies, ReplyError, started
+from keras_crosscoop.workers import Replies, ReplyError, last_words, started
 
 _PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
-
-_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before")  # TensorFlow's, on starting
-
 
 _PATIENCE = 60.0  # seconds in which a process saves that is asked to end as it does not speak as it should
 
@@ -175,9 +171,7 @@ class _Running:
             return None
         error = last.get("error")
         if code and not error:
-            said = errors.read_text(encoding="utf-8", errors="replace").split("\n")
-            text = next((line.strip() for line in said[::-1] if line.strip() and not _CHATTER.match(line)), "")
-            error = f"Its process ended with exit code {code}. {text}".strip()
+            error = f"Its process ended with exit code {code}. {last_words(errors)}".strip()
         if not error:
             errors.unlink(missing_ok=True)
         return error

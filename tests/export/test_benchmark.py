@@ -141,7 +141,10 @@ def test_what_cannot_be_loaded_holds_up_nobody(machine, tmp_path):
 PROGRAMS = {
     "hangs": ("import time; time.sleep(600)", "It gave no answer for 2 seconds."),
     "dies": ("import os; os.kill(os.getpid(), 9)", "Its process ended by signal 9, as one that takes too much memory."),
-    "breaks": ("import sys; print('Bad luck', file=sys.stderr); sys.exit(3)", "exit code 3. It said: Bad luck"),
+    "breaks": (
+        "import sys; print('Bad luck\\nINFO: Created TensorFlow Lite XNNPACK', file=sys.stderr); sys.exit(3)",
+        "exit code 3. It said: Bad luck",
+    ),
     "prints": ("input(); print('hello'); input()", "Its process wrote what is no reply: 'hello'."),
     "speaks otherwise": ('input(); print(\'{"seconds": "x"}\'); input()', 'no reply: \'{"seconds": "x"}\'.'),
     "is endless": ("import sys\nwhile True: sys.stdout.write('x' * 2**16)", "Its process wrote what is no reply: 'xxx"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
-from keras_crosscoop.workers import Replies, ReplyError, started
+from keras_crosscoop.workers import Replies, ReplyError, last_words, started
 
 Reply = dict[str, Any]  # a `Measured`
 
@@ -99,12 +99,11 @@ class Worker:
         return answer
 
     def _last_words(self) -> str:
-        lines = self._errors.read_text(encoding="utf-8", errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
+        said = last_words(self._errors)
         code = self._process.returncode
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         hint = ", as one that takes too much memory" if code == -9 else ""
-        return f"Its process ended {how}{hint}." + (f" It said: {said[-1]}" if said else "")
+        return f"Its process ended {how}{hint}." + (f" It said: {said}" if said else "")
 
 
 def alternate(
