@@ -7,7 +7,6 @@ from typing import Any
 import click
 from crosscoop_tf.inference_options import inference_options
 from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.sizes import PIXELS_OR_NONE
 
 
 @click.command(cls=TensorFlowCommand)
@@ -17,14 +16,14 @@ from crosscoop_tf.sizes import PIXELS_OR_NONE
 @click.option("--split", help="What to measure on; the run's validation split by default.")
 @click.option(
     "--crop",
-    type=PIXELS_OR_NONE,
+    type=click.IntRange(0, 2**14),
     help="Measure on the middle so many pixels; 0 for whole images. By default as the run, but --save-predictions "
     "and --suspects look at all of them.",
 )
 @inference_options
 @click.option(
     "--boundary-tolerance",
-    type=PIXELS_OR_NONE,
+    type=click.IntRange(0, 99_999),
     default=3,
     show_default=True,
     help="Pixels that an outline may be off, for the boundary F-score.",

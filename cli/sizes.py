@@ -38,5 +38,4 @@ class ShareRange(click.FloatRange):
 
 SIZE = _Size()
 PIXELS = click.IntRange(1, 99_999)  # of one side
-PIXELS_OR_NONE = click.IntRange(0, 99_999)
 IMAGES = click.IntRange(1, 100_000)

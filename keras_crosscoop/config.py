@@ -15,7 +15,9 @@ Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options su
 Weights = str | None  # "imagenet", a file or nothing
 
 # Every number has a greatest value, beyond what makes sense, but before TensorFlow fails.
-Pixels = Annotated[int, Field(ge=1, le=99_999)]
+Crop = Annotated[int, Field(ge=1, le=2**14)]  # pixels; smaller images are filled up to it
+Window = Annotated[int, Field(ge=1, le=99_999)]  # pixels; of smaller images it is all
+Channels = Annotated[int, Field(ge=1, le=4096)]
 Images = Annotated[int, Field(ge=1, le=2**16)]
 Count = Annotated[int, Field(ge=1, le=10**9)]  # of epochs, steps, ...
 Scale = Annotated[float, Field(ge=0.01, le=10)]  # of an image's size
@@ -40,7 +42,7 @@ class Data(_Section):
     train_split: str = "train"
     val_split: str = "val"
     on_error: Literal["fail", "skip"] = "fail"  # at a file that cannot be used: end the run, or go on without it
-    crop_size: Pixels = 513  # pixels, height and width
+    crop_size: Crop = 513  # pixels, height and width
     scale: tuple[Scale, Scale] = (0.5, 2.0)
     flip: bool = True
     photometric: bool = True
@@ -73,11 +75,9 @@ class Model(_Section):
         "decoder",
     )
     fusion: Literal["concat", "add"] = "concat"
-    reduction: Annotated[int, Field(ge=1, le=4096)] = (
-        1  # a network reads one channel in so many of its partner's; 1 for the paper's method
-    )
+    reduction: Channels = 1  # a network reads one channel in so many of its partner's; 1 for the paper's method
     output_stride: Literal[8, 16, 32] = 16
-    width: Annotated[int, Field(ge=1, le=4096)] = 256
+    width: Channels = 256
     dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)
     weights: dict[str, Weights] | Weights = "imagenet"
 
@@ -179,8 +179,8 @@ class Loss(_Section):
 class Evaluation(_Section):
     """How it is measured."""
 
-    crop: Pixels | None = None  # the middle of each image, pixels; None for whole images
-    window: Pixels | None = None  # what the networks see at once of an image too large for the memory, pixels
+    crop: Crop | None = None  # the middle of each image, pixels; None for whole images
+    window: Window | None = None  # what the networks see at once of an image too large for the memory, pixels
 
 
 class Ablation(_Section):

@@ -95,7 +95,8 @@ class _Loader(yaml.SafeLoader):
                 raise _error("a key is a name", key)
             line = key.start_mark.line + 1
             if key.value in first:
-                raise yaml.YAMLError(f'"{key.value[:100]}" is given twice, in lines {first[key.value]} and {line}')
+                where = f"lines {first[key.value]} and {line}" if first[key.value] < line else f"line {line}"
+                raise yaml.YAMLError(f'"{key.value[:100]}" is given twice, in {where}')
             first[key.value] = line
         return node
 

@@ -39,7 +39,7 @@ def grown(value, join):
 BAD = {
     "a section twice": ("a: 1\nb: 2\na: 3\n", '"a" is given twice, in lines 1 and 3'),
     "a key twice below": ("x:\n  a: 1\n  a: 1\n", '"a" is given twice, in lines 2 and 3'),
-    "a key twice in a line": ("{a: 1, 'a': 2}", '"a" is given twice, in lines 1 and 1'),
+    "a key twice in a line": ("{a: 1, 'a': 2}", '"a" is given twice, in line 1'),
     "two merges": ("a: &a {b: 1}\nc: {<<: *a, <<: *a}", '"<<" is given twice'),
     "digits": ("a: " + "1" * 5000, "line 1, column 4: a number is longer than 400 characters"),
     "hexadecimal digits": ("0x" + "f" * 4000, "a number is longer than 400 characters"),

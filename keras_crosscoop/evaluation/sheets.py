@@ -32,12 +32,12 @@ def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12,
         InputError: of `load_dataset`, a file that cannot be used, or the sheet cannot be written.
     """
     stream = load_dataset(dataset, split, training=True, repeat=True, **options)
+    tiles, shown = [], np.zeros(0, np.uint8)
     with readable_errors():
-        samples = list(islice(stream.as_numpy_iterator(), count))
-    tiles = [
-        np.concatenate([_shrunk(image), _shrunk(under_colours(image, ids, dataset.palette))], axis=1)
-        for image, ids in samples
-    ]
+        for image, ids in islice(stream.as_numpy_iterator(), count):  # one at a time: they may be large
+            coloured = under_colours(image, ids, dataset.palette)
+            tiles.append(np.concatenate([_shrunk(image), _shrunk(coloured)], axis=1))
+            shown = np.union1d(shown, ids)
     height, width, _ = np.add(tiles[0].shape, (GAP, GAP, 0))
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
@@ -45,7 +45,6 @@ def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12,
     for number, tile in enumerate(tiles):
         y, x = number // columns * height, number % columns * width
         sheet[y : y + height - GAP, x : x + width - GAP] = tile
-    shown = np.unique(np.concatenate([np.unique(ids) for _, ids in samples]))
     save(with_legend(sheet, shown, dataset.classes, dataset.palette), target)
 
 

@@ -16,6 +16,7 @@ from keras_crosscoop.devices import fastest_precision
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.locks import locked
 from keras_crosscoop.losses import SegmentationLoss
+from keras_crosscoop.resources import free_memory
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import parts
 from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
@@ -113,9 +114,28 @@ def _check_shares(settings: Settings) -> None:
         )
 
 
+def _check_size(settings: Settings, num_classes: int) -> None:
+    """Refuses what cannot be in any memory; what may not be, TensorFlow tells."""
+    options, crop = settings.train, settings.data.crop_size
+    share = options.batch_size // tf.distribute.get_strategy().num_replicas_in_sync
+    received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulate={options.accumulate}"
+    if share // options.accumulate * crop**2 * num_classes >= 2**31:
+        raise InputError(
+            "Logits are too many to be counted by TensorFlow (2^31 and more at a time, on one device). Take smaller "
+            f"crops or batches, or accumulate more parts. Received: {received}, {num_classes} classes"
+        )
+    if (need := share * crop**2 * 4) > (free := free_memory()):  # three channels and a label, uint8
+        raise InputError(
+            f"The crops of one batch alone take {need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} are free. "
+            f"Take smaller crops or batches. Received: {received}"
+        )
+
+
 def _opened(settings: Settings) -> Dataset:
     _check_shares(settings)
-    return parts.data(settings)
+    data = parts.data(settings)
+    _check_size(settings, len(data.classes))
+    return data
 
 
 def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:

@@ -4,7 +4,7 @@ import click
 import pytest
 from crosscoop_tf.main import commands
 from crosscoop_tf.settings import _SETTINGS
-from crosscoop_tf.sizes import PIXELS, ShareRange
+from crosscoop_tf.sizes import ShareRange
 
 from keras_crosscoop import config
 
@@ -72,7 +72,9 @@ def test_numbers_beyond_reason_are_refused_in_one_line(crosscoop, run_folder, tm
         assert list(tmp_path.iterdir()) == []
 
 
-def test_pixels_are_those_of_settings():
-    config.settings({"evaluation": {"window": PIXELS.max}})
-    with pytest.raises(config.InputError, match="less than or equal to 99999"):
-        config.settings({"evaluation": {"window": PIXELS.max + 1}})
+@pytest.mark.parametrize("name", ["crop", "window"])
+def test_the_greatest_values_are_those_of_settings(name):
+    (greatest,) = {option.type.max for path, option in walk(commands) if (path, option.name) == (("evaluate",), name)}
+    config.settings({"evaluation": {name: greatest}})
+    with pytest.raises(config.InputError, match=f"less than or equal to {greatest}"):
+        config.settings({"evaluation": {name: greatest + 1}})

@@ -10,6 +10,7 @@ import signal
 import threading
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -223,6 +224,28 @@ def test_a_run_needs_nothing_of_what_it_began_with_to_go_on(make_folder, tmp_pat
 def test_validation_is_after_every_so_many_epochs_and_the_last(every, last):
     validated = fitting._Validated(every, last)
     assert [epoch for epoch in range(1, last + 1) if epoch in validated] == sorted({*range(every, last, every), last})
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ({"crop": 16_384, "batch_size": 4}, "Logits are too many to be counted by TensorFlow"),
+        ({"crop": 16_384, "batch_size": 4, "accumulate": 2}, None),
+        ({"crop": 16_384, "batch_size": 1024, "accumulate": 1024}, "The crops of one batch alone take 1024.0 GiB"),
+        ({"crop": 513, "batch_size": 2048}, None),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_a_folder_is_made(make_folder, monkeypatch, size, message):
+    monkeypatch.setattr(fitting, "free_memory", lambda: 2**36)
+    crop = size.pop("crop")
+    settings = config.settings(TINY, {"data": {"dir": str(make_folder()), "crop_size": crop}, "train": size})
+    if message is None:
+        fitting._opened(settings)
+        return
+    found = refused(training.fit, settings, Path("run"))
+    assert found.startswith(message)
+    assert f"data.crop_size={crop}, train.batch_size={size['batch_size']}" in found
+    assert not Path("run").exists()
 
 
 def test_epochs_without_end_take_no_memory_and_patience_ends_them(make_folder, tmp_path):
