@@ -19,7 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 def lock(file: int, *, wait: bool) -> bool:
-    """Has an open file for this process alone until it is closed or the process ends; not on Windows.
+    """Has an open file for this process alone until it is closed or the process ends.
+
+    On Windows, and on a file system without locks, nobody is kept off it; the latter is said in the log.
 
     Args:
         file: its descriptor.
@@ -34,14 +36,14 @@ def lock(file: int, *, wait: bool) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        _log.warning("This file system has no locks (%s): let one process at a time write there.", error.strerror)
     return True
 
 
 @contextmanager
 def locked(folder: Path, refusal: str) -> Iterator[None]:
-    """Within it, no other process has the folder locked; not on Windows.
-
-    On a file system without locks it goes on, and says so in the log.
+    """Within it, no other process has the folder locked, as far as `lock` can.
 
     Args:
         folder: it exists.
@@ -71,11 +73,7 @@ def _locked_file(path: Path) -> int | None:
     while True:
         # For writing: network file systems lock no others for one process alone.
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            has = lock(file, wait=False)
-        except OSError as error:
-            _log.warning("The folder cannot be locked (%s): train it once at a time. Received: %s", error, path.parent)
-            return file
+        has = lock(file, wait=False)
         if has and _is_at(file, path):
             return file
         os.close(file)

@@ -80,7 +80,7 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "flock", fail)
     enter(tmp_path)
-    assert "The folder cannot be locked (" in caplog.text
+    assert "This file system has no locks (No locks available)" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):

@@ -66,4 +66,6 @@ def test_what_is_missing_is_told_in_a_line(crosscoop, run, tmp_path):
     assert str(tmp_path / "gone") in complaint(crosscoop("report", run, "--data-dir", tmp_path / "gone"))
     (run / "metrics.json").unlink()
     (run / "best.weights.h5").unlink()
-    assert "has no weights" in complaint(crosscoop("report", run))
+    assert "Put best.weights.h5 back, or train again" in complaint(crosscoop("report", run))
+    (run / "history.csv").unlink()  # as if no epoch had been validated
+    assert f"crosscoop-tf fit --resume {run}" in complaint(crosscoop("report", run))
