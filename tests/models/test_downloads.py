@@ -5,6 +5,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import URLError
 from urllib.request import urlretrieve
 
 import numpy as np
@@ -173,6 +174,8 @@ def test_a_failed_download_leaves_nothing_and_a_second_call_recovers(
             assert message.endswith(f"Received: {deeplab.URL}")
             reason = {"cut short": "retrieval incomplete", "not found": "404", "no server": "refused"}
             assert reason.get(failure, "No space left on device") in message
+            assert "(`--weights FILE`, in Python weights=FILE)" in message
+            assert "None --" not in message
     assert list(cache.iterdir()) == []
     assert all((array == 0.5).all() for array in forgotten.get_weights())
     deeplab.load_imagenet(forgotten)
@@ -232,3 +235,22 @@ def test_a_good_archive_stays_where_there_is_no_room_to_unpack_it(
     deeplab.load_imagenet(forgotten)
     assert_loaded(forgotten, wanted)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_weights_of_keras_applications_that_cannot_be_fetched(cache, monkeypatch, damaged):
+    """No `None` of Keras's, and what to do, at the command line and in Python."""
+
+    def retrieve(url, file, *_):
+        if not damaged:
+            raise URLError("no route to host")
+        Path(file).write_bytes(b"of no use")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", retrieve)
+    message = refused(backbones.build, "efficientnet_b0", weights="imagenet")
+    why = "Incomplete or corrupted file detected." if damaged else "no route to host)"
+    assert message.startswith(f"The file of EfficientNetB0's ImageNet weights cannot be fetched ({why}")
+    assert message.endswith(
+        "Try again, or fetch it elsewhere and give its path (`--weights FILE`, in Python weights=FILE), or start from "
+        "random weights (`--weights none`, in Python weights=None). Received: weights='imagenet'"
+    )

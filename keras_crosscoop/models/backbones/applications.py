@@ -13,6 +13,7 @@ from keras import KerasTensor, layers, ops
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
 from keras_crosscoop.models.weights import Weights, load_hdf5
+from keras_crosscoop.models.weights.download import OTHERWISE, reason
 
 
 def _unit_range(image: KerasTensor) -> KerasTensor:
@@ -86,15 +87,15 @@ class Application:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "`input_shape` is undefined")  # and so it shall be
                 return self.network(include_top=False, weights="imagenet" if weights == "imagenet" else None, **options)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{self.network.__name__} could not be built with options {options}: has it such options? "
-                f"Received: {error}"
-            ) from error
         except Exception as error:  # Keras raises bare `Exception` where a download fails
+            if isinstance(error, TypeError | ValueError) and "corrupted file" not in str(error):
+                raise InputError(
+                    f"{self.network.__name__} could not be built with options {options}: has it such options? "
+                    f"Received: {error}"
+                ) from error
             raise InputError(
-                f"{self.network.__name__}'s ImageNet weights cannot be fetched. Try again, or fetch them yourself and "
-                f"give their path for weights, or None for random ones. Received: {error}"
+                f"The file of {self.network.__name__}'s ImageNet weights cannot be fetched ({reason(error)}). Try "
+                f"again, or {OTHERWISE}. Received: weights='imagenet'"
             ) from error
 
 

@@ -2,11 +2,18 @@
 
 import os
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import keras
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.files import written
+
+# What to do without a network, for who is at the command line and for who writes Python.
+OTHERWISE = (
+    "fetch it elsewhere and give its path (`--weights FILE`, in Python weights=FILE), or start from random weights "
+    "(`--weights none`, in Python weights=None)"
+)
 
 
 def fetched(url: str) -> Path:
@@ -27,7 +34,15 @@ def fetched(url: str) -> Path:
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` where a download fails
         raise InputError(
-            f"{name} cannot be fetched into {file.parent} ({error}). Try again, where need be with another place in "
-            f"KERAS_HOME, or fetch it yourself and give its path for weights. Received: {url}"
+            f"{name} cannot be fetched into {file.parent} ({reason(error)}). Try again, where need be with another "
+            f"place in KERAS_HOME, or {OTHERWISE}. Received: {url}"
         ) from error
     return file
+
+
+def reason(error: Exception) -> str:
+    """Why Keras could not fetch a file, in a line; it puts "None" where an address has no error number."""
+    behind = error.__context__
+    if isinstance(behind, URLError) and not isinstance(behind, HTTPError):
+        return str(behind.reason)
+    return " ".join(str(error).split())
