@@ -294,7 +294,7 @@ CHANGES = {  # of a `.keras` file's description, each of which would take teraby
     ),
     "backbone": (
         {"top": {"name": "mobilenet", "alpha": 1e6}},
-        "a network that cannot be: top.alpha: Input should be less than or equal to 4. Received: 1000000.0",
+        "a network that cannot be: top.alpha: Input should be less than or equal to 16. Received: 1000000.0",
     ),
 }
 

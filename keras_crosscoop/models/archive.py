@@ -26,6 +26,8 @@ _LARGEST_IMAGE = 2**16  # pixels, height and width
 _GREATEST = 1e12  # number in the description of an optimizer or loss
 _GREATEST_OF_METRICS = 1000  # which keep arrays of so many classes or thresholds squared
 
+_WIDENING = ("alpha", "depth_multiplier")
+
 _Size = Annotated[int, Field(ge=1, le=_LARGEST_IMAGE)]
 _Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
@@ -38,13 +40,18 @@ class _Backbone(_Strict):
     """The options of all backbones. What a network widens is bounded: it takes memory before weights are looked at."""
 
     name: Literal[NAMES]
-    alpha: Annotated[float, Field(gt=0, le=4)] | None = None  # the greatest with published weights is 1.4
-    depth_multiplier: Annotated[int, Field(ge=1, le=4)] | None = None
+    alpha: Annotated[float, Field(gt=0, le=16)] = 1.0
+    depth_multiplier: Annotated[int, Field(ge=1, le=16)] = 1
     multi_grid: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=3, max_length=3)] | None = None
     minimalistic: bool | None = None
     dropout: _Rate | None = None
     dropout_rate: _Rate | None = None
     drop_connect_rate: _Rate | None = None
+
+    @property
+    def least(self) -> float:
+        """Bytes that its weights take at least: the MobileNets, which alone have these options, hold 1.4 M numbers."""
+        return 2 * 1e6 * self.alpha**2 * self.depth_multiplier if self.model_fields_set & {*_WIDENING} else 0
 
 
 _AnyBackbone = Annotated[_Backbone, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
@@ -65,6 +72,10 @@ class _Network(_Strict):
 class _Single(_Network):
     backbone: _AnyBackbone
 
+    @property
+    def backbones(self) -> tuple[_Backbone, ...]:
+        return (self.backbone,)
+
 
 class _Pair(_Network):
     top: _AnyBackbone
@@ -73,6 +84,10 @@ class _Pair(_Network):
     sites: Annotated[list[Site], Field(max_length=16)]
     fusion: Fusion
     reduction: Annotated[int, Field(ge=1, le=2**16)] = 1
+
+    @property
+    def backbones(self) -> tuple[_Backbone, ...]:
+        return self.top, self.bottom
 
 
 class _BuildConfig(_Strict):
@@ -140,10 +155,11 @@ def check_archive(path: Path) -> None:
         raise _impossible(f"{where}: {first['msg']}", first["input"], path) from error
     except _StrangeError as error:
         raise _impossible(error.args[0], error.args[1], path) from error
-    if 9 * network.width**2 * 2 > held:  # its 3x3 convolutions of so many channels, of 2 bytes a number at least
-        raise InputError(
-            f"The file describes a network that it has no weights of (width={network.width}). Received: {path}"
-        )
+    least = {f"width={network.width}": 9 * network.width**2 * 2}  # of a 3x3 convolution, of 2 bytes a number
+    least |= {f"{each.name}, alpha={each.alpha}": each.least for each in network.backbones}
+    for what, size in least.items():
+        if size > held:
+            raise InputError(f"The file describes a network that it has no weights of ({what}). Received: {path}")
 
 
 class _StrangeError(Exception):

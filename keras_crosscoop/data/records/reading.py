@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from keras_crosscoop.data.records.tfrecord import Record, Shard
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import pnm
 from keras_crosscoop.labels import NO_CLASS
+from keras_crosscoop.structures import read_json
 
 FORMAT = "keras-crosscoop records"  # what our metadata say they are
 _INFO, _METADATA = "dataset_info.json", "metadata.json"
-_LONGEST = 2**24  # bytes of either
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -238,20 +238,5 @@ def _shard(info: _Info, split: _Split, number: int, count: int) -> str:
     return Path(name).name  # in the folder, whatever it says
 
 
-def _load(path: Path, kind: type[_Described]) -> _Described:
-    try:
-        if path.stat().st_size > _LONGEST:
-            raise ValueError("it is too long")
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"What describes the records cannot be read ({_reason(error)}). Copy it, or prepare the data set again. "
-            f"Received: {path}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-    return getattr(error, "strerror", None) or str(error)
+def _load(path: Path, structure: type[_Described]) -> _Described:
+    return read_json(path, structure, "What describes the records", "Copy it, or prepare the data set again.")
