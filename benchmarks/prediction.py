@@ -17,11 +17,11 @@ from training import PAIRS
 
 from keras_crosscoop import CrossCoop
 from keras_crosscoop.data.palette import voc_palette
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.predicting import Predicting
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import Source, find_sources, make_folders
 from keras_crosscoop.images import read_image
+from keras_crosscoop.models.inference import Inference
 
 CLASSES = 21
 TURN = 20  # images: more than are under way at once, so that what is read and written behind is a part of it

@@ -56,9 +56,9 @@ def opened_predictor(
     Raises:
         InputError: the model cannot be loaded, or the server cannot be asked.
     """
-    from keras_crosscoop.evaluation.inference import Inference
     from keras_crosscoop.evaluation.predictor import Predictor
     from keras_crosscoop.evaluation.server import connected
+    from keras_crosscoop.models.inference import Inference
 
     if server is None:
         yield Predictor(Inference(run.load(), **inference), output_head, probabilities=probabilities)

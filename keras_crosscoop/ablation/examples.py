@@ -11,10 +11,10 @@ from scipy import ndimage
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.pictures import colours, save, with_legend
 from keras_crosscoop.images import RGB
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.models.inference import Inference
 
 EXAMPLES = 4
 FRAMES = 3  # in an image, at most
@@ -42,11 +42,8 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
     candidates = np.linspace(0, len(pairs) - 1, min(len(pairs), 6 * EXAMPLES)).astype(int)
     seen = []
     for image, truth in readable(dataset, [pairs[index] for index in candidates]):
-        probabilities = {look: look(image) for look in dict.fromkeys(look for look, _ in networks.values())}
-        found = {
-            name: probabilities[look][output].argmax(axis=-1).astype(np.uint8)
-            for name, (look, output) in networks.items()
-        }
+        classes = {look: look.classes(image) for look in dict.fromkeys(look for look, _ in networks.values())}
+        found = {name: classes[look][output] for name, (look, output) in networks.items()}
         seen.append((image, truth, found))
     chosen = sorted(seen, key=lambda each: -_differing(*each[1:]).mean())[:EXAMPLES]
     rows = [_row(image, truth, found, dataset.palette) for image, truth, found in chosen]

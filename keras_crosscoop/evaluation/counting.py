@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.evaluation.boundaries import boundary_matches
-from keras_crosscoop.evaluation.inference import Inference, with_ensemble
 from keras_crosscoop.labels import VOID, check_labels
+from keras_crosscoop.models.inference import Inference, with_ensemble
 
 BINS = 15  # of confidence, of equal width (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)
 CERTAIN = 2**24  # what confidence 1 counts as: sums of integers are the same in any order

@@ -16,10 +16,10 @@ from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import figures, suspects
 from keras_crosscoop.evaluation.counting import Counts, counts, segmented
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.submission import Predictions
 from keras_crosscoop.files import written
 from keras_crosscoop.models import Segmenter
+from keras_crosscoop.models.inference import Inference
 
 _BEHIND = 4  # images whose boundaries wait for being counted
 

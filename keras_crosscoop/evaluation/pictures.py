@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.files import written
 from keras_crosscoop.images import RGB, palette_table
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.models.inference import Inference
 
 OPACITY = 0.6  # of the classes' colours over the image
 
@@ -28,8 +28,7 @@ def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Pa
             image, truth = dataset.read(*pairs[index])
         except InputError:
             continue
-        *_, probabilities = inference(image).values()
-        prediction = probabilities.argmax(axis=-1).astype(np.uint8)
+        *_, prediction = inference.classes(image).values()
         panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
         picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_crosscoop.evaluation.inference import Inference
+from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.models.memory import LARGE
 
 

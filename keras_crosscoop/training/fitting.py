@@ -27,6 +27,7 @@ from keras_crosscoop.training.process_state import reproducible
 from keras_crosscoop.training.saving import Saver
 from keras_crosscoop.training.strategy import is_chief, lost_machines, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
+from keras_crosscoop.training.validation import Validation
 
 EXAMPLES = 3  # of the validation split, which TensorBoard shows
 
@@ -143,7 +144,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     settings, options = run.settings, run.settings.train
     skipped = Skipped(), Skipped()  # of the two splits
     on_error = skipped if settings.data.on_error == "skip" else ("fail", "fail")
-    validation, validation_steps = parts.validation_batches(settings, data, on_error[1])
+    validation = Validation(settings, data, on_error[1])
     pairs = data.find(settings.data.train_split)
     steps = parts.steps_per_epoch(settings, len(pairs))
 
@@ -165,7 +166,9 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
         with readable_errors():
             samples = load_dataset(data, split, center_crop=crop, on_error=on_error[1])
             examples = list(samples.take(EXAMPLES).as_numpy_iterator())
-        board = WriteTensorBoard(run, examples, profile=options.profile)
+        board = WriteTensorBoard(
+            run, examples, profile=options.profile, looking=validation.looking, is_stopping=lambda: saver.stopping
+        )
         callbacks = [*callbacks[:1], ReportSkipped(run, *skipped), WriteHistory(run), board, *callbacks[1:]]
 
     def files(step: int) -> list[str]:
@@ -195,7 +198,6 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
             epochs=options.epochs,
             steps=steps,
             validated=_Validated(options.validate_every, options.epochs),
-            validation_steps=validation_steps,
         )
 
 

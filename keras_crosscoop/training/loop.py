@@ -1,6 +1,6 @@
 """The loop over steps and epochs. Keras's own begins with whole epochs; this one goes on from any step."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,31 +10,31 @@ from keras_crosscoop.models import Segmenter
 from keras_crosscoop.training.averages import averaged
 from keras_crosscoop.training.saving import Saver
 
+Validation = Callable[[Segmenter, keras.callbacks.CallbackList, Callable[[], object]], dict[str, float]]
+
 
 def train(
     model: Segmenter,
     batches: Iterator[Any],
-    validation: Iterable[Any],
+    validation: Validation,
     callbacks: keras.callbacks.CallbackList,
     saver: Saver,
     *,
     epochs: int,
     steps: int,
     validated: Container[int],
-    validation_steps: int,
 ) -> None:
     """Trains a compiled model as its `fit` does, from where the saver stands.
 
     Args:
         model: compiled; its `steps_per_execution` divides `steps`.
         batches: of training, without end, from the first that is still to do.
-        validation: batches; the averaged weights, where the optimizer keeps such, are measured on them.
+        validation: measures it; where the optimizer keeps averaged weights, these are measured.
         callbacks: are told of everything, as by `fit`; the saver is the last of them.
         saver: keeps checkpoints.
         epochs: how many in all.
         steps: of one epoch.
         validated: the epochs, counted from 1, after which there is validation.
-        validation_steps: of one validation.
     """
     model.stop_training = False
     model.make_train_function()
@@ -58,9 +58,7 @@ def train(
         measuring = epoch + 1 in validated
         with averaged(model) if measuring else nullcontext():
             if measuring:
-                measured = model.evaluate(
-                    validation, steps=validation_steps, callbacks=callbacks, verbose=0, return_dict=True
-                )
+                measured = validation(model, callbacks, saver.heed_signals)
                 figures |= {f"val_{name}": figure for name, figure in measured.items()}
             callbacks.on_epoch_end(epoch, figures)
         saver.after_step(epochs if model.stop_training else epoch + 1, 0)

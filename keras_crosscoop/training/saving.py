@@ -98,7 +98,7 @@ class Saver(keras.callbacks.Callback):
         finally:
             restore(self._handlers)
         if kind is None:
-            self._raise_signal()
+            self.heed_signals()
 
     def _note_signal(self, number: int, _: object) -> None:
         if self._signals.came(number):
@@ -120,7 +120,7 @@ class Saver(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Gives way to a signal."""
-        self._raise_signal()
+        self.heed_signals()
 
     def after_step(self, epoch: int, step: int, loss: float | None = None) -> None:
         """To be called after each step, and when an epoch is done: saves if it is time.
@@ -140,7 +140,7 @@ class Saver(keras.callbacks.Callback):
             if not math.isfinite(loss):
                 raise self._ruined(f"loss is {loss}")
         self.position = epoch, step
-        self._raise_signal()
+        self.heed_signals()
         due = time.monotonic() - self._last_time >= self.every_seconds
         if due or self.step - self._last_step >= self.every_steps:
             self.save()
@@ -173,9 +173,19 @@ class Saver(keras.callbacks.Callback):
         self._last_step, self._last_time = self.step, time.monotonic()
         self._last_whole = self.step  # the last step whose weights were looked at
 
-    def _raise_signal(self) -> None:
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal came to this process."""
+        return self._signals.first is not None
+
+    def heed_signals(self) -> None:
+        """To be called where the work can be left: on all machines at the same times.
+
+        Raises:
+            Interrupted: a signal came.
+        """
         # One machine's signal is all machines', or the others would wait for its part of the next step.
-        if on_any_machine(self._signals.first is not None):
+        if on_any_machine(self.stopping):
             folder = self.checkpoints.folder.parent
             raise Interrupted(
                 f"stopped and saved at step {self.step}. Go on by: crosscoop-tf fit --resume {folder}",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -67,6 +67,21 @@ def on_any_machine(flag: bool) -> bool:
         return flag
     flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(float(flag)))
     return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0)
+
+
+def several_machines() -> bool:
+    """Whether the strategy is of several machines."""
+    return _of_several_machines(tf.distribute.get_strategy())
+
+
+def on_first_replica(value: Any, others: Any) -> Any:
+    """A value for the first replica, and another for all others, to be run on in the strategy's scope."""
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return value
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(others if context.replica_id_in_sync_group else value)
+    )
 
 
 @contextmanager

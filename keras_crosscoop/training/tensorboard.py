@@ -5,8 +5,8 @@ Keras's own callback counts epochs rather than steps, and begins anew when a run
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import keras
@@ -17,12 +17,18 @@ from PIL import Image
 
 from keras_crosscoop.images import palette_table
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training.throughput import Throughput
 
 PANEL = 512  # pixels, the greatest width of one picture beside others
 WARM_UP = 10  # steps before a profile: the first is traced, and in the next ones buffers fill and kernels are chosen
 PROFILED = 5  # steps
+
+
+class _Stopping(Exception):  # noqa: N818 - it is no error
+    """A picture is left, as the training is about to end."""
 
 
 class WriteTensorBoard(keras.callbacks.Callback):
@@ -38,10 +44,18 @@ class WriteTensorBoard(keras.callbacks.Callback):
         examples: RGB, uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`: drawn at each validation.
         every: steps between the figures within an epoch; its end is always written.
         profile: whether to profile five steps, after the first ten of this process if it does as many.
+        looking: gives how the model looks at the examples.
+        is_stopping: whether the training is about to end by a signal: no pictures are drawn then.
     """
 
     def __init__(
-        self, run: Run, examples: Sequence[tuple[np.ndarray, np.ndarray]], every: int = 50, profile: bool = False
+        self,
+        run: Run,
+        examples: Sequence[tuple[np.ndarray, np.ndarray]],
+        every: int = 50,
+        profile: bool = False,
+        looking: Callable[[Segmenter], Inference] = Inference,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         options = run.settings.train
@@ -49,6 +63,8 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self.examples = examples
         self.every = every
         self.profile = profile
+        self.looking = looking
+        self.is_stopping = is_stopping
         self._colours = palette_table(run.palette)
         self._colours[VOID] = 0
         self._throughput = Throughput(options.batch_size * options.steps_per_execution)
@@ -103,7 +119,8 @@ class WriteTensorBoard(keras.callbacks.Callback):
             with self._writer.as_default(self._step):
                 panels = ", ".join(("image", "truth", *self.model.sides))
                 for number, example in enumerate(self.examples):
-                    tf.summary.image(f"examples/{number}", self._picture(*example)[None], description=panels)
+                    with suppress(_Stopping):
+                        tf.summary.image(f"examples/{number}", self._picture(*example)[None], description=panels)
 
     def _write(self, logs: Mapping[str, float]) -> None:
         figures = {f"train/{name}".replace("train/val_", "validation/"): value for name, value in logs.items()}
@@ -123,15 +140,24 @@ class WriteTensorBoard(keras.callbacks.Callback):
         """Image, truth and each network's classes side by side, uint8 `(h, w, 3)`."""
         # Called like this, outside of `Strategy.run`, the model runs once, on the first replica's weights; `predict`
         # would run on all replicas, and wait for those of other machines, which write nothing.
-        logits = self.model(image[None], training=False)
-        seen = [ops.convert_to_numpy(ops.argmax(logits[side][0], axis=-1)) for side in self.model.sides]
         height, width, _ = image.shape
+        look = self.looking(self.model)
+        if look.is_whole(height, width):
+            logits = self.model(image[None], training=False)
+            seen = [ops.convert_to_numpy(ops.argmax(logits[side][0], axis=-1)) for side in self.model.sides]
+        else:
+            classes = look.classes(image, self._give_way)
+            seen = [classes[side] for side in self.model.sides]
         size = min(width, PANEL), max(1, round(height * min(1, PANEL / width)))
         panels = [np.asarray(Image.fromarray(image).resize(size))]
         for ids in (truth, *seen):
             shrunk = Image.fromarray(ids.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
             panels.append(self._colours[np.asarray(shrunk)])
         return np.concatenate(panels, axis=1)
+
+    def _give_way(self) -> None:
+        if self.is_stopping():
+            raise _Stopping
 
     def get_state(self) -> dict[str, Any]:
         """Nothing: steps are the optimizer's, and times this process's."""

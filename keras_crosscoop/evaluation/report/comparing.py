@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.figures import FIGURES
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.report import charts, examples, groups, panels, tables
 from keras_crosscoop.evaluation.report.measured import history
 from keras_crosscoop.evaluation.report.reporting import looking
 from keras_crosscoop.evaluation.report.writing import write
 from keras_crosscoop.images import VOID_COLOUR
+from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
 
 EXAMPLES = 6
@@ -133,7 +133,7 @@ def _examples(letters: Sequence[str], compared: Sequence[Compared]) -> list[exam
     for name, each in zip(names, compared, strict=True):
         inference = Inference(each.run.load(), **looking(each.figures))
         for example in shown:
-            probabilities = example.sampled(inference(example.image)[each.output])
+            probabilities = example.probabilities(inference)[each.output]
             example.panels.append(panels.of_output(name, probabilities, each.run.palette))
     return shown
 

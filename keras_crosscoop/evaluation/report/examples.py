@@ -13,6 +13,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.evaluating import names_of
 from keras_crosscoop.evaluation.report import panels
 from keras_crosscoop.evaluation.report.panels import Panel
+from keras_crosscoop.models.inference import Inference, with_ensemble
 
 WIDTH, HEIGHT = 640, 480  # pixels; of larger images every so manieth is shown
 
@@ -59,11 +60,30 @@ class Example:
 
     def sampled(self, array: np.ndarray) -> np.ndarray:
         """The pixels of an array `(H, W, ...)` that are the nearest to those shown, nothing mixed: `(h, w, ...)`."""
+        return array[np.ix_(*self._places())]
+
+    def probabilities(self, inference: Inference) -> dict[str, np.ndarray]:
+        """What a model sees there, class probabilities of every output, `sampled`: `(h, w, C)`.
+
+        Raises:
+            InputError: the memory does not hold what is looked at at once.
+        """
+        rows, columns = self._places()
+        kept, top = [], 0  # of an image that is large, no more is held than is shown
+        for strip in inference.strips(self.image):
+            bottom = top + strip.shape[1]
+            inside = rows[(rows >= top) & (rows < bottom)] - top
+            kept.append(strip.numpy()[:, inside][:, :, columns])
+            top = bottom
+        return dict(zip(inference.model.output_choices, with_ensemble(np.concatenate(kept, axis=1)), strict=True))
+
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows `(h,)` and columns `(w,)` that are shown."""
         rows, columns = (
             ((np.arange(count) + 0.5) * length / count).astype(int)
             for length, count in zip(self.size, self.shown_size, strict=True)
         )
-        return array[np.ix_(rows, columns)]
+        return rows, columns
 
 
 def spread(scores: Sequence[float | None]) -> list[tuple[str, int]]:

@@ -7,12 +7,12 @@ from typing import Any
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.figures import FIGURES
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.report import charts, examples, panels, tables
 from keras_crosscoop.evaluation.report.measured import History, history
 from keras_crosscoop.evaluation.report.writing import write
 from keras_crosscoop.images import VOID_COLOUR
 from keras_crosscoop.models import Segmenter
+from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
 
 
@@ -78,7 +78,7 @@ def _examples(run: Run, figures: Mapping[str, Any], model: Segmenter, dataset: D
     shown = examples.opened(dataset, figures, [examples.Choice(title, at, scores[at]) for title, at in places])
     inference = Inference(model, **looking(figures))
     for example in shown:
-        found = {name: example.sampled(values) for name, values in inference(example.image).items()}
+        found = example.probabilities(inference)
         example.panels.extend(panels.of_output(name, values, run.palette) for name, values in found.items())
         if len(model.sides) > 1:
             classes = (found[side].argmax(axis=-1) for side in model.sides)

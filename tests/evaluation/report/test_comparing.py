@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 
-from keras_crosscoop.evaluation.inference import Inference
 from keras_crosscoop.evaluation.report import write_comparison
 from keras_crosscoop.evaluation.report.tables import best, differences
+from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
 
 

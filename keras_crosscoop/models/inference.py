@@ -7,7 +7,8 @@ Reference: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmen
 mirror images at test time).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -16,13 +17,17 @@ import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import ImageLike, as_rgb
-from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.memory import LARGE, fits, needed
+from keras_crosscoop.models.segmenter import Segmenter
 
+WINDOW = 513  # pixels of the sides of windows, where none are asked for and the memory does not hold the whole image
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # of the DeepLab papers
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T", tf.Tensor, np.ndarray)
 
+Between = Callable[[], object]  # is called before each look through a window, and may raise to end it all
 Strips = Iterator[tf.Tensor]  # of an image from its top to its bottom, each (S, h, W, C), S networks
 
 
@@ -31,8 +36,9 @@ class Inference:
 
     Args:
         model: the networks.
-        window: height and width of what the networks see at once, pixels of the scaled image; None for all of it. A
-            larger window than the image is as large as the image.
+        window: height and width of what the networks see at once, pixels of the scaled image. A larger window than
+            the image is as large as the image. None for all of the image, or where the memory does not hold what the
+            networks make of it, windows of 513 pixels: that is logged.
         overlap: of neighbouring windows, the least share of their width, in [0, 1). Probabilities fade from one to the
             next.
         scales: factors of the image's size; the probabilities at all of them are averaged.
@@ -56,6 +62,7 @@ class Inference:
         self.overlap = overlap
         self.scales = tuple(scales)
         self.flip = flip
+        self._told = False  # of images that the memory does not hold
         self._known_needs: dict[tuple[int, int], float] = {}  # bytes, of sizes asked for
         if window is not None and window < 1:
             raise InputError(f"A window is at least 1 pixel, or None for whole images. Received: {window=}")
@@ -71,42 +78,97 @@ class Inference:
             image: a file's path, a Pillow image, or an array `(H, W, 3)` of RGB in [0, 255].
 
         Raises:
-            InputError: the image cannot be read, or is too large for the memory.
+            InputError: the image cannot be read, or a window is too large for the memory.
         """
         whole = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image))], axis=1)
         return dict(zip(self.model.output_choices, with_ensemble(whole), strict=True))
 
-    def strips(self, image: np.ndarray) -> Strips:
+    def classes(self, image: np.ndarray, between: Between = lambda: None) -> dict[str, np.ndarray]:
+        """The likeliest class of every output of the model, uint8 `(H, W)`; probabilities are held by strips alone.
+
+        Args:
+            image: RGB in [0, 255], `(H, W, 3)`.
+            between: is called before each look through a window.
+
+        Raises:
+            InputError: a window is too large for the memory.
+        """
+        strips = (with_ensemble(tf.unstack(strip)) for strip in self.strips(image, between))
+        ids = [
+            [tf.argmax(each, axis=-1, output_type="int32").numpy().astype("uint8") for each in row] for row in strips
+        ]
+        return dict(zip(self.model.output_choices, map(np.concatenate, zip(*ids, strict=True)), strict=True))
+
+    def is_whole(self, height: int, width: int) -> bool:
+        """Whether all of an image of this size is seen at once, at the largest scale."""
+        height, width = (round(max(self.scales) * side) for side in (height, width))
+        if self.window is not None:
+            return max(height, width) <= self.window
+        return height * width <= LARGE or fits(self._needed(height, width))
+
+    def strips(self, image: np.ndarray, between: Between = lambda: None) -> Strips:
         """Class probabilities of each network, strip by strip, float32 `(S, h, W, C)`; the heights add up to H.
 
         Args:
             image: RGB in [0, 255], `(H, W, 3)`.
+            between: is called before each look through a window.
 
         Raises:
-            InputError: the image is too large for the memory.
+            InputError: a window is too large for the memory.
         """
-        height, width = (min(self.window or np.inf, round(max(self.scales) * side)) for side in image.shape[:2])
-        if height * width > LARGE and not fits(self._needed(height, width)):
-            raise self._too_large(image)
+        window = self.window
+        if window is None and not self.is_whole(*image.shape[:2]):
+            window = self._fall_back(image)
+        if window is not None and window**2 > LARGE:
+            height, width = (min(window, round(max(self.scales) * side)) for side in image.shape[:2])
+            if height * width > LARGE and not fits(self._needed(height, width)):
+                raise self._too_large(image)
+        begun = False
         try:
-            yield from _average([self._at_scale(image, scale) for scale in self.scales])
+            for strip in self._averaged(image, window, between):
+                begun = True
+                yield strip
+        except tf.errors.ResourceExhaustedError as error:  # by a GPU
+            if begun or window is not None or max(image.shape[:2]) * max(self.scales) <= WINDOW:
+                raise self._too_large(image) from error
+        else:
+            return
+        try:
+            yield from self._averaged(image, self._fall_back(image), between)
         except tf.errors.ResourceExhaustedError as error:
             raise self._too_large(image) from error
 
-    def _at_scale(self, image: np.ndarray, scale: float) -> Strips:
+    def _fall_back(self, image: np.ndarray) -> int:
+        height, width, _ = image.shape
+        if not self._told:
+            self._told = True
+            _log.info(
+                "The memory does not hold what the networks make of %dx%d pixels at once: they look at such images "
+                "through windows of %d. Choose others by --window, or evaluation.window.",
+                *(width, height, WINDOW),
+            )
+        return WINDOW
+
+    def _averaged(self, image: np.ndarray, window: int | None, between: Between) -> Strips:
+        return _average([self._at_scale(image, scale, window, between) for scale in self.scales])
+
+    def _at_scale(self, image: np.ndarray, scale: float, window: int | None, between: Between) -> Strips:
         size = image.shape[:2]
         scaled_size = tuple(max(1, round(scale * length)) for length in size)
         if scaled_size == size:
-            return self._in_windows(tf.constant(image))
+            return self._in_windows(tf.constant(image), window, between)
         scaled = tf.image.resize(image, scaled_size)  # bilinear, without smoothing: as training images are scaled
-        return _resized(self._in_windows(scaled), scaled_size, size)
+        return _resized(self._in_windows(scaled, window, between), scaled_size, size)
 
-    def _in_windows(self, image: tf.Tensor) -> Strips:
-        rows, columns = (_windows(length, self.window or length, self.overlap) for length in image.shape[:2])
+    def _in_windows(self, image: tf.Tensor, window: int | None, between: Between) -> Strips:
+        rows, columns = (_windows(length, window or length, self.overlap) for length in image.shape[:2])
+
+        def view(row: _Window, column: _Window) -> tf.Tensor:
+            between()
+            return self._view(image[row.start : row.stop, column.start : column.stop])
 
         def across(row: _Window) -> tf.Tensor:
-            views = (self._view(image[row.start : row.stop, column.start : column.stop]) for column in columns)
-            return tf.concat(list(_blended(views, columns, axis=2)), axis=2)
+            return tf.concat(list(_blended((view(row, column) for column in columns), columns, axis=2)), axis=2)
 
         return _blended(map(across, rows), rows, axis=1)
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from helpers import photograph, refused
 
 from keras_crosscoop import DeepLabV3Plus
-from keras_crosscoop.evaluation import Inference, inference
-from keras_crosscoop.models import memory
+from keras_crosscoop.models import inference, memory
+from keras_crosscoop.models.inference import Inference
 
 
 @pytest.fixture
@@ -144,20 +144,77 @@ def test_refused(model):
     assert "scales=()" in refused(Inference, model, scales=[])
 
 
-def test_large_images_are_refused_before_they_fill_the_memory(model, monkeypatch):
+def test_large_images_are_seen_in_windows_before_they_fill_the_memory(model, monkeypatch, caplog):
     """Seven tensors of 2.4 and more Gbytes do not fit into one, but windows do."""
     image = np.broadcast_to(np.uint8(0), (10000, 15000, 3))
+<<<<<<< HEAD:tests/evaluation/test_inference.py
     asked = []
     monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
+=======
+    free = SimpleNamespace(available=10**9)
+    asked, seen = [], []
+    monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(Inference, "_network", lambda self, view: seen.append(view.shape) or tf.zeros([2, 1, 1, 4]))
+
+    class EnoughError(Exception):
+        pass
+
+    def three():
+        if len(seen) == 3:
+            raise EnoughError
+
+>>>>>>> 7fd1339 (Validation within training looks at images as evaluate does, in windows where memory would not hold them whole):tests/models/test_inference.py
     looking = Inference(model)
-    message = refused(next, looking.strips(image))
-    assert "--window" in message
-    assert message.endswith("Received: 15000x10000 pixels, window=None")
-    assert refused(next, looking.strips(image)) == message
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            with pytest.raises(EnoughError):
+                next(looking.strips(image, three))
+    assert seen == [(513, 513, 3)] * 3
     assert len(asked) == 1, "it takes seconds"
+    [line] = [record.message for record in caplog.records if record.name.startswith("keras_crosscoop")]
+    assert line.startswith("The memory does not hold what the networks make of 15000x10000 pixels at once")
+    assert not looking.is_whole(10000, 15000)
+    assert looking.is_whole(2000, 2000)
+    message = refused(next, Inference(model, window=9000).strips(image))
+    assert message.endswith("Received: 15000x10000 pixels, window=9000")
     assert "evaluation.Inference(model, window=513)" in refused(model.segment, image)
-    assert next(Inference(model, window=32, overlap=0).strips(image[:40, :50])).shape == (2, 8, 50, 4)
+
+
+def test_what_a_gpu_does_not_hold_is_seen_in_windows(model, monkeypatch):
+    """It says so only when it is asked to."""
+    image = photograph(40, 70)[0].astype(np.uint8)
+    expected = Inference(model, window=32).classes(image)
+    monkeypatch.setattr(inference, "WINDOW", 32)
+    network = Inference(model)._network
+
+    def small_alone(view):
+        if max(view.shape) > 32:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return network(view)
+
+    looking = Inference(model)
+    monkeypatch.setattr(looking, "_network", small_alone)
+    found = looking.classes(image)
+    assert found.keys() == {"top", "bottom", "ensemble"}
+    for output, classes in found.items():
+        np.testing.assert_array_equal(classes, expected[output])
+        assert classes.dtype == np.uint8
+        np.testing.assert_array_equal(classes, Inference(model, window=32)(image)[output].argmax(axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "whole"),
+    [
+        ({"window": 40}, (40, 40), True),
+        ({"window": 40}, (40, 41), False),
+        ({"window": 40, "scales": (0.5, 1.5)}, (30, 20), False),
+        ({}, (3000, 40), True),
+    ],
+)
+def test_what_is_seen_as_a_whole(model, options, size, whole):
+    assert Inference(model, **options).is_whole(*size) == whole
 
 
 def test_memory_is_that_of_tensors_that_live_together():
