@@ -29,9 +29,10 @@ SETTINGS = {
     },
     "train": {"batch_size": 4, "epochs": 2, "learning_rate": 0.01, "average": 0.9, "clip_norm": 1.0},
     "loss": {"dice": 0.5, "weights": {"bottom": 0.7}},
+    "evaluation": {"window": 48},
 }
 COUNTED = re.compile(r"(_loss/(sums|sizes)|/matrix)$")  # by each device for itself in validation, and summed when read
-IMAGES = {"train": 10, "val": 3}  # of validation one too few for two devices
+IMAGES = {"train": 10, "val": 3}  # of validation one too few for two devices, and then one that is seen in windows
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,9 @@ def write_data(root):
     (root / "images").mkdir(parents=True)
     (root / "classes.txt").write_text("road\nsky\ncar\n")
     for split, count in IMAGES.items():
-        for index in range(count):
-            ids = rng.integers(0, 3, (5, 6), np.uint8).repeat(8, 0).repeat(8, 1)
+        for index in range(count + (split == "val")):
+            blocks = (5, 6) if index < count else (5, 9)
+            ids = rng.integers(0, 3, blocks, np.uint8).repeat(8, 0).repeat(8, 1)
             image = np.stack([80 * ids] * 3, -1) + rng.integers(0, 90, (*ids.shape, 3))
             ids[rng.random(ids.shape) < (0.9 if index % 2 else 0)] = 255
             for kind, array in (("images", image.astype(np.uint8)), ("masks", ids)):

@@ -1,0 +1,172 @@
+"""Validation within training measures what `evaluate` does, also of images that are seen in windows."""
+
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import refused
+from PIL import Image
+
+from keras_crosscoop import config, training
+from keras_crosscoop.data import Skipped, dataset
+from keras_crosscoop.errors import Interrupted
+from keras_crosscoop.evaluation import evaluate
+from keras_crosscoop.models import inference
+from keras_crosscoop.models.inference import Inference
+from keras_crosscoop.training.validation import Validation
+
+LARGE = ["000", "002"]  # of four images, 40x56; the others are 24x32
+
+
+@pytest.fixture
+def root(make_folder):
+    folder = make_folder({"train": 4, "val": 4})
+    rng = np.random.default_rng(1)
+    for name in LARGE:
+        ids = rng.integers(0, 3, (5, 7), np.uint8).repeat(8, 0).repeat(8, 1)
+        ids[:2] = 255
+        Image.fromarray(ids).save(folder / f"masks/val/{name}.png")
+        Image.fromarray(rng.integers(0, 256, (40, 56, 3), np.uint8)).save(folder / f"images/val/{name}.png")
+    return folder
+
+
+@pytest.fixture
+def model(pair):
+    network = pair()
+    for seed, layer in enumerate(layer for layer in network.layers if layer.name.endswith("classifier")):
+        layer.kernel.assign(4 * keras.random.normal(layer.kernel.shape, seed=seed))
+    network.compile(loss_weights={"bottom": 0.5})
+    return network
+
+
+def settings_of(folder, **evaluation):
+    model = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+    data = {"name": "folder", "dir": str(folder), "crop_size": 32}
+    train = {"batch_size": 4, "epochs": 1}
+    return config.settings({"model": model, "data": data, "train": train}, {"evaluation": evaluation})
+
+
+def figures_of(validation, model, *between):
+    callbacks = keras.callbacks.CallbackList([], model=model)
+    return validation(model, callbacks, *between)
+
+
+def validation_of(folder, on_error="fail", **evaluation):
+    return Validation(settings_of(folder, **evaluation), dataset("folder", folder), on_error)
+
+
+def cross_entropy(probabilities, labels):
+    """Its sum over valid pixels, and how many these are."""
+    valid = labels != 255
+    return -np.log(probabilities[valid, labels[valid]].astype("float64")).sum(), valid.sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "large"),
+    [({"window": 32}, 2), ({"window": 20}, 4), ({"window": 24, "crop": 36}, 4), ({"window": 36, "crop": 36}, 0)],
+)
+def test_figures_are_those_of_evaluate(root, model, options, large):
+    validation = validation_of(root, **options)
+    found = figures_of(validation, model)
+    assert len(validation.large) == large
+    crop, window = options.get("crop"), options["window"]
+    expected = evaluate(model, dataset("folder", root), "val", center_crop=crop, window=window)
+    for output, figures in expected["outputs"].items():
+        for name in ("mean_iou", "pixel_accuracy"):
+            assert found[f"{output}_{name}"] == pytest.approx(figures[name], abs=1e-6)
+    assert figures_of(validation, model) == pytest.approx(found)  # and again
+
+
+def test_losses_are_those_of_the_blended_probabilities(root, model):
+    found = figures_of(validation_of(root, window=32), model)
+    totals = dict.fromkeys(model.sides, 0)
+    for pair in dataset("folder", root).pairs("val"):
+        image, labels = dataset("folder", root).read(*pair)
+        probabilities = Inference(model, window=32)(image)
+        for side in model.sides:
+            totals[side] += np.array(cross_entropy(probabilities[side], labels))
+    losses = {side: total / pixels for side, (total, pixels) in totals.items()}
+    assert found["top_loss"] == pytest.approx(losses["top"], rel=1e-5)
+    assert found["bottom_loss"] == pytest.approx(losses["bottom"], rel=1e-5)
+    assert found["loss"] == pytest.approx(losses["top"] + 0.5 * losses["bottom"], rel=1e-5)
+
+
+def test_images_that_are_seen_as_a_whole_go_through_keras_alone(root, model):
+    validation = validation_of(root)
+    found = figures_of(validation, model)
+    expected = model.evaluate(validation.batches, steps=4, return_dict=True, verbose=0)
+    assert found == expected
+    assert figures_of(validation_of(root, window=56), model) == expected
+
+
+def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, model, monkeypatch):
+    """Which is asked of images above a size, here above 24x32, without a setting."""
+    monkeypatch.setattr(inference, "LARGE", 24 * 32)
+    monkeypatch.setattr(inference, "WINDOW", 20)
+    monkeypatch.setattr(inference, "needed", lambda _, shape: np.prod(shape))
+    monkeypatch.setattr(inference, "fits", lambda need: need <= 3 * 24 * 32)
+    seen = []
+    call = type(model).call
+    monkeypatch.setattr(type(model), "call", lambda self, x, **of: seen.append(x.shape[1:3]) or call(self, x, **of))
+    validation = validation_of(root)
+    model.make_test_function(force=True)
+    found = figures_of(validation, model)
+    assert len(validation.large) == 2
+    assert {tuple(shape) for shape in seen} <= {(20, 20), (24, 32), (None, None)}
+    assert found["ensemble_mean_iou"] == pytest.approx(
+        evaluate(model, dataset("folder", root), "val")["outputs"]["ensemble"]["mean_iou"], abs=1e-6
+    )
+
+
+def test_what_a_gpu_does_not_hold_is_seen_in_windows(root, model, monkeypatch):
+    monkeypatch.setattr("keras_crosscoop.training.validation.WINDOW", 32)
+    expected = figures_of(validation_of(root, window=32), model)
+    whole, calls = model.evaluate, []
+
+    def exhausted(*arguments, **options):
+        calls.append(options["steps"])
+        if options["steps"] == 4:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(model, "evaluate", exhausted)
+    monkeypatch.setattr(inference, "WINDOW", 32)
+    monkeypatch.setattr(Inference, "is_whole", lambda self, height, width: calls[-1:] == [] or height <= 32)
+    assert figures_of(validation_of(root), model) == pytest.approx(expected)
+    assert calls == [4, 2]
+
+
+def test_a_bad_file_among_them_is_told_or_skipped(root, model):
+    path = root / "images/val/002.png"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert str(path) in refused(figures_of, validation_of(root, window=32), model)
+    skipped = Skipped(most=0.25)
+    found = figures_of(validation_of(root, skipped, window=32), model)
+    assert list(skipped.by_image) == [str(path)]
+    for folder in ("images", "masks"):
+        (root / folder / "val/002.png").unlink()
+    assert found == pytest.approx(figures_of(validation_of(root, window=32), model))
+
+
+def test_a_signal_between_windows_ends_it_as_between_steps(root, tmp_path, monkeypatch):
+    """With a checkpoint from before the validation, which is measured anew."""
+    views = []
+    view = Inference._view
+
+    def signalled(self, image):
+        views.append(image.shape)
+        if len(views) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return view(self, image)
+
+    monkeypatch.setattr(Inference, "_view", signalled)
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted, match=r"saved at step 1\. Go on by: crosscoop-tf fit --resume "):
+        training.fit(settings_of(root, window=32), folder)
+    assert len(views) == 2
+    run = training.resume(folder)
+    written = run.history.read_text().splitlines()
+    assert len(written) == 2
+    assert float(dict(zip(*(line.split(",") for line in written), strict=True))["val_ensemble_mean_iou"]) > 0
