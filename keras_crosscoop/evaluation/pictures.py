@@ -13,6 +13,7 @@ from keras_crosscoop.images import RGB, palette_table
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.models.inference import Inference
 
+NAME = 50  # characters of an image's name that its picture's name begins with: file systems allow 255 bytes in all
 OPACITY = 0.6  # of the classes' colours over the image
 
 
@@ -32,7 +33,7 @@ def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Pa
         panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
         picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
-        save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem}.png")
+        save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem[:NAME]}.png")
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:

@@ -123,7 +123,9 @@ class Predicting:
         if isinstance(batch[0], InputError):
             return batch
         if self.predictor.takes_together(*batch[0].pixels.shape[:2]):
-            with suppress(tf.errors.ResourceExhaustedError):  # alone they may fit, or it is told what to do
+            with suppress(
+                tf.errors.ResourceExhaustedError, InputError
+            ):  # alone they may do, or it is told what is wrong
                 return self.predictor.batch(np.stack([picture.pixels for picture in batch]))
         return [_attempt(partial(self._predict_alone, picture), picture.path) for picture in batch]
 

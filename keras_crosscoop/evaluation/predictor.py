@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_crosscoop.models.inference import Inference
+from keras_crosscoop.models.inference import Inference, check_numbers
 from keras_crosscoop.models.memory import LARGE
 
 
@@ -56,9 +56,12 @@ class Predictor:
         """Of images `(B, H, W, 3)`, together.
 
         Raises:
+            InputError: of one of them, probabilities are no numbers.
             tf.errors.ResourceExhaustedError: they are too large, or too many.
         """
-        ids, *probabilities = (part.numpy() for part in self._network(images))
+        total, *told = self._network(images)
+        check_numbers(total)
+        ids, *probabilities = (part.numpy() for part in told)
         return [Prediction(*parts) for parts in zip(ids, *(probabilities or [[None] * len(ids)]), strict=True)]
 
     @cached_property
@@ -67,7 +70,8 @@ class Predictor:
 
         def told(images: tf.Tensor) -> list[tf.Tensor]:
             logits = model(tf.cast(images, "float32"), training=False)
-            return self._told(_mean([tf.nn.softmax(logits[side]) for side in self.sides]))
+            probabilities = _mean([tf.nn.softmax(logits[side]) for side in self.sides])
+            return [tf.reduce_sum(probabilities), *self._told(probabilities)]
 
         return tf.function(told, reduce_retracing=True)
 

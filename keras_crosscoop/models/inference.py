@@ -114,8 +114,14 @@ class Inference:
             between: is called before each look through a window.
 
         Raises:
-            InputError: a window is too large for the memory.
+            InputError: a window is too large for the memory, or probabilities are no numbers.
         """
+        for strip in self.unchecked_strips(image, between):
+            check_numbers(strip)
+            yield strip
+
+    def unchecked_strips(self, image: np.ndarray, between: Between = lambda: None) -> Strips:
+        """As `strips`, but for the check that probabilities are numbers."""
         window = self.window
         if window is None and not self.is_whole(*image.shape[:2]):
             window = self._fall_back(image)
@@ -197,6 +203,19 @@ class Inference:
         return InputError(
             "The memory does not hold what the networks make of the image. Look at it through a smaller window: "
             f"--window 513, say. Received: {width}x{height} pixels, window={self.window}"
+        )
+
+
+def check_numbers(probabilities: tf.Tensor) -> None:
+    """Refuses what would be class 0 everywhere.
+
+    Raises:
+        InputError: probabilities are not finite.
+    """
+    if not tf.reduce_all(tf.math.is_finite(probabilities)):
+        raise InputError(
+            "The networks give no numbers: their weights are ruined, or too large for their precision. Train again "
+            "with a lower train.learning_rate, or with train.precision=float32. Received: NaN"
         )
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from keras_crosscoop.evaluation import overlay
+from keras_crosscoop.data import dataset
+from keras_crosscoop.evaluation import Inference, draw_examples, overlay
 from keras_crosscoop.evaluation.pictures import OPACITY, colours
-from keras_crosscoop.images import VOID_COLOUR
+from keras_crosscoop.images import VOID_COLOUR, read_image
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
@@ -36,3 +37,17 @@ def test_a_legend_wraps_rather_than_runs_out_of_the_picture():
     narrow = overlay(np.zeros((20, 12, 3), np.uint8), ids, names, PALETTE * 4)
     wide = overlay(np.zeros((20, 12, 3), np.uint8), ids[:, :1].repeat(12, 1), names, PALETTE * 4)
     assert narrow.height - 20 > 10 * (wide.height - 20) / 2
+
+
+def test_examples_show_image_truth_and_what_the_ensemble_sees(pair, make_folder, tmp_path):
+    """Of an image with the longest name that a file can have, too."""
+    root, model = make_folder(), pair()
+    for kind in ("images", "masks"):
+        (root / kind / "val/001.png").rename(root / kind / "val" / f"{'n' * 251}.png")
+    data = dataset("folder", root)
+    draw_examples(Inference(model), data, "val", tmp_path / "pictures")
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["0000_000.png", f"0001_{'n' * 50}.png"]
+    image, truth = data.read(*data.pairs("val")[0])
+    picture = read_image(tmp_path / "pictures/0000_000.png")[:24]
+    expected = [image, colours(truth, data.palette), colours(model.segment(image), data.palette)]
+    np.testing.assert_array_equal(picture, np.concatenate(expected, axis=1))

@@ -136,6 +136,20 @@ def test_a_batch_too_large_goes_one_by_one_and_one_too_large_is_told_of(model, s
     assert [str(outcome).rpartition(", ")[2] for outcome in outcomes] == [str(source.path) for source in sources]
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_weights_that_are_no_numbers_are_told_of(model, sources, batch_size):
+    """The largest of them would be class 0, everywhere."""
+    bias = model.get_layer("top_classifier").bias
+    bias.assign(np.full(bias.shape, np.nan))
+    predicts = Predicting(Predictor(Inference(model)), CLASSES, PALETTE, batch_size=batch_size)
+    outcomes = list(predicts(sources))
+    assert all(
+        str(outcome).startswith("The networks give no numbers: their weights are ruined") for outcome in outcomes
+    )
+    assert [str(outcome).rpartition(", ")[2] for outcome in outcomes] == [str(source.path) for source in sources]
+    assert not list(sources[0].target.parent.iterdir())
+
+
 def test_large_images_go_through_inference_which_asks_for_the_memory(model, monkeypatch):
     monkeypatch.setattr(predictor, "LARGE", 40 * 48)
     assert Predictor(Inference(model)).takes_together(40, 48)
