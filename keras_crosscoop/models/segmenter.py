@@ -345,10 +345,16 @@ class Segmenter(keras.Model):
         def test_step(self, data: Any) -> dict[str, KerasTensor]:
             """Measures a batch; on each replica, its part of it."""
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            y_pred = self(x, training=False)
+            figures = self.measure(y, self(x, training=False), x=x, sample_weight=sample_weight)
+            return replicas.as_keras_reduces(figures)
+
+        def measure(
+            self, y: KerasTensor, y_pred: dict[str, KerasTensor], *, x: Any = None, sample_weight: Any = None
+        ) -> dict[str, KerasTensor]:
+            """Counts a batch into loss and metrics, and gives all figures since `reset_metrics`; see `compute_loss`."""
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
             self._track_loss(loss, y)
-            return replicas.as_keras_reduces(self.compute_metrics(x, y, y_pred, sample_weight))
+            return self.compute_metrics(x, y, y_pred, sample_weight)
 
         def make_test_function(self, force: bool = False) -> Any:
             """As Keras's, but never by XLA, which has no kernel for confusion matrices."""

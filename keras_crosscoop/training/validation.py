@@ -146,8 +146,7 @@ def _counter(model: Segmenter) -> Callable[[tf.Tensor, tf.Tensor], None]:
     def measure(labels: tf.Tensor, probabilities: tf.Tensor) -> None:
         logits = tf.math.log(tf.maximum(probabilities, np.finfo("float32").tiny))[:, None]
         of_sides = dict(zip(model.sides, tf.unstack(logits), strict=True))
-        model.compute_loss(None, labels[None], of_sides, training=False)
-        model.compute_metrics(None, labels[None], of_sides)
+        model.measure(labels[None], of_sides)
 
     strategy = tf.distribute.get_strategy()
     return tf.function(lambda *strip: strategy.run(measure, strip), reduce_retracing=True)

@@ -147,15 +147,9 @@ def test_refused(model):
 def test_large_images_are_seen_in_windows_before_they_fill_the_memory(model, monkeypatch, caplog):
     """Seven tensors of 2.4 and more Gbytes do not fit into one, but windows do."""
     image = np.broadcast_to(np.uint8(0), (10000, 15000, 3))
-<<<<<<< HEAD:tests/evaluation/test_inference.py
-    asked = []
-    monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
-    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
-=======
-    free = SimpleNamespace(available=10**9)
     asked, seen = [], []
     monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     monkeypatch.setattr(Inference, "_network", lambda self, view: seen.append(view.shape) or tf.zeros([2, 1, 1, 4]))
 
     class EnoughError(Exception):
@@ -165,7 +159,6 @@ def test_large_images_are_seen_in_windows_before_they_fill_the_memory(model, mon
         if len(seen) == 3:
             raise EnoughError
 
->>>>>>> 7fd1339 (Validation within training looks at images as evaluate does, in windows where memory would not hold them whole):tests/models/test_inference.py
     looking = Inference(model)
     with caplog.at_level("INFO"):
         for _ in range(2):
