@@ -11,7 +11,9 @@ from helpers import TINY_FIT
 
 import keras_crosscoop
 from keras_crosscoop import config
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.runs import Run
+from keras_crosscoop.training import fitting
 
 TINY = (*TINY_FIT, "--epochs=1", "--set=model.width=8")
 
@@ -107,8 +109,13 @@ def test_a_file_of_weights_names_no_network(tmp_path):
     assert settings.model == resolve(None, (), dataset="folder").model
 
 
-def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_folder, make_folder, tmp_path):
-    """`run_folder` has tiny ResNets."""
+def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_folder, make_folder, tmp_path, monkeypatch):
+    """`run_folder` has tiny ResNets; the training itself is not of interest here."""
+
+    def train(*_, **__):
+        raise InputError("It begins. Received: all")
+
+    monkeypatch.setattr(fitting, "train", train)
     arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init={run_folder}", "--output=run")
     arguments = (*arguments, "--top=tiny_xception", "--bottom=tiny_xception")
     code, out, err = crosscoop(*arguments)
@@ -116,9 +123,9 @@ def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_fold
     (line,) = err.splitlines()
     assert line.startswith("crosscoop-tf: The weights fill no backbone of ")
     assert not (tmp_path / "run").exists()
-    code, _, err = crosscoop(*arguments, "--set=train.init_needs_backbone=false")
-    assert code == 0
+    _, _, err = crosscoop(*arguments, "--set=train.init_needs_backbone=false")
     assert "variables loaded from best.weights.h5; skipped: " in err
+    assert err.endswith("crosscoop-tf: It begins. Received: all\n")
 
 
 def test_what_cannot_be_started_from_is_refused_in_one_line(crosscoop, make_folder, tmp_path):
