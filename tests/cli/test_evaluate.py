@@ -73,7 +73,7 @@ def test_predictions_are_written_as_measured(crosscoop, run_folder, halves, tmp_
     [
         (["--split=vall"], 'Did you mean "val"?'),
         (["--scales=1,big"], "Scales are numbers between commas"),
-        (["--scales=0"], "Scales are positive factors"),
+        (["--scales=0"], "Scales are factors from 0.01 to 10"),
         (["--window=0"], "--window"),
     ],
 )

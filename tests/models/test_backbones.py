@@ -359,6 +359,9 @@ def test_names_are_those_of_the_issue():
         ({"name": "mobilenet", "multi_grid": (1, 2, 4)}, r"MobileNet could not be built .*multi_grid.*Received: "),
         ({"name": "xception65", "alpha": 0.5}, r'"xception65" takes no options but multi_grid\. Received: .*alpha'),
         ({"name": "resnet101", "alpha": 0.5}, r"ResNet101 could not be built .* options \{'alpha': 0\.5\}.*Received: "),
+        ({"name": "mobilenet", "alpha": 1e9}, r"options are from 0 to 16\. Received: \{'alpha': 1000000000\.0\}"),
+        ({"name": "mobilenet", "alpha": float("nan")}, r"options are from 0 to 16\. Received: \{'alpha': nan\}"),
+        ({"name": "resnet101", "multi_grid": [1, 2, 2**31]}, r"options are from 0 to 16\. Received: .*2147483648"),
         ({"name": "xception65", "multi_grid": (1, 2)}, r"`multi_grid` must be three positive .*Received: \(1, 2\)"),
         (
             {"name": "resnet152", "multi_grid": [1, 0, 4]},
