@@ -36,7 +36,7 @@ from crosscoop_tf.sizes import IMAGES, SIZE
 @calibration_option
 @click.option(
     "--rounds",
-    type=IMAGES,
+    type=click.IntRange(1, 10**7),
     help="Images that each format is timed on, the same again if need be; by default a minute's worth, 10 to 200.",
 )
 @data_dir_option

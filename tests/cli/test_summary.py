@@ -53,9 +53,9 @@ def test_summary_of_a_single_network_has_no_connections(crosscoop):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size=64x"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both. Received: '64x'"),
-        (["--size=0"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both. Received: '0'"),
-        (["--classes=0", "--size=32"], "`num_classes` must lie in 1 to 255, where 255 is void. Received: 0"),
+        (["--size=64x"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: '64x'"),
+        (["--size=0"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: '0'"),
+        (["--classes=0", "--size=32"], "Invalid value for '--classes': 0 is not in the range 1<=x<=255."),
         (["nowhere"], "This is no run"),
         (["nowhere", "--top=resnet50"], "give either a run or options that describe a network"),
         (["--config=cityscape"], 'Did you mean "cityscapes"?'),
