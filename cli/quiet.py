@@ -68,24 +68,33 @@ def native_chatter_dropped(chatter: str) -> Iterator[None]:
         return
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
-    own = os.fdopen(os.dup(stderr), "w", 1, sys.stderr.encoding, "backslashreplace")  # as Python has it
     try:
-        with contextlib.redirect_stderr(own) if _is_native(sys.stderr) else contextlib.nullcontext():
+        with _python_writes_to(stderr):
             yield
     finally:
-        own.close()
         os.dup2(stderr, 2)
         os.close(stderr)
         with contextlib.suppress(subprocess.TimeoutExpired):  # a process of ours lives on, and may write
             reader.wait(timeout=2)
 
 
-def _is_native(stream: Any) -> bool:
-    """Whether Python writes this to file descriptor 2, as it does but in tests."""
+@contextlib.contextmanager
+def _python_writes_to(descriptor: int) -> Iterator[None]:
+    """Python's stderr goes to a file descriptor, if it goes to number 2, as it does but in tests."""
     try:
-        return stream.fileno() == 2
+        native = sys.stderr.fileno() == 2
     except (AttributeError, OSError):
-        return False
+        native = False
+    if not native:
+        yield
+        return
+    own = os.fdopen(os.dup(descriptor), "w", 1, sys.stderr.encoding, "backslashreplace")  # as Python has it
+    try:
+        with contextlib.redirect_stderr(own):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            own.close()
 
 
 @contextlib.contextmanager
