@@ -42,7 +42,7 @@ def disk_errors(run: Run) -> Iterator[None]:
 def _told(error: Exception, folder: Path) -> tuple[str, str] | None:
     """Why something cannot be written, and what; None if it is no such error."""
     if isinstance(error, tf.errors.OpError):  # of the writer of TensorBoard's files, which tells it in the text alone
-        found = re.search(rf"({re.escape(str(folder))}\S*); ([^\n]+)", error.message)
+        found = re.search(rf"({re.escape(str(folder / 'tensorboard'))}\S*); ([^\n]+)", error.message)
         return found and (found[2].strip(), found[1])
     if not isinstance(error, OSError):
         return None
