@@ -168,6 +168,7 @@ def weights(folder):
     with h5py.File(folder / "older.h5", "w") as file:
         save_weights_to_hdf5_group(file, flat)
     single = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, width=8)
+    single.save_weights(folder / "single.weights.h5")
     single.compile("sgd")
     single.save(folder / "single.keras")
 
@@ -175,7 +176,7 @@ def weights(folder):
     found = [
         _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(load_hdf5, model)),
         _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(load_hdf5, model, partial=True)),
-        _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(warm_start, model)),
+        _weights(folder, "single.weights.h5", mutations.of_hdf5, partial(warm_start, single)),
         _weights(folder, "seed.keras", of_keras, partial(load_hdf5, model, partial=True)),
         _weights(folder, "old.h5", mutations.of_hdf5, partial(load_hdf5, model, partial=True)),
         _weights(folder, "older.h5", mutations.of_hdf5, partial(load_hdf5, flat)),
@@ -330,7 +331,7 @@ def run_files(folder):
     }
     (run.folder / "metrics.json").write_text(json.dumps(figures))
     names = ("loss", *(f"{side}_loss" for side in Linear.sides), *(f"val_{output}_mean_iou" for output in outputs))
-    rows = [",".join(("epoch", *names)), *(",".join([str(epoch), *["0.5"] * len(names)]) for epoch in range(3))]
+    rows = [",".join(("epoch", *names)), *(",".join([str(epoch), *["0.5"] * len(names)]) for epoch in range(1, 4))]
     (run.folder / "history.csv").write_text("\n".join(rows) + "\n")
     files = {
         "metrics.json": mutations.of_json,

@@ -132,6 +132,20 @@ def test_only_plain_arrays_of_its_own_are_read(model, changed, tmp_path, monkeyp
     assert all((array == 1).all() for array in model.get_weights())
 
 
+@pytest.mark.parametrize("size", [0, 2**64 - 16])
+def test_a_heap_that_never_ends_is_refused(model, tmp_path, size):
+    """HDF5 would go on reading the first entry, in code that no signal interrupts."""
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    content = bytearray(path.read_bytes())
+    heap = content.find(b"GCOL")
+    assert heap > 0
+    content[heap + 16 : heap + 18] = b"\0\0" if size == 0 else b"\1\0"
+    content[heap + 24 : heap + 32] = size.to_bytes(8, "little")
+    path.write_bytes(content)
+    assert "but its heap of texts is damaged" in refused(load_hdf5, model, path)
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

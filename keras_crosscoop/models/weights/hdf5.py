@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.naming import renumbered
-from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16, check_self_contained, number_kind, texts
+from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16, check_heaps, check_self_contained, number_kind, texts
 from keras_crosscoop.models.weights.transfer import Report, Source, transfer, unreadable
 from keras_crosscoop.models.weights.zipped import WEIGHTS, opened_keras_file
 
@@ -67,6 +67,7 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
         raise InputError(f'There is no such file of weights. Give a ".weights.h5" file. Received: {path}')
     with ExitStack() as stack:
         try:
+            check_heaps(path)
             file: Any = path
             if path.suffix == ".keras":
                 file = stack.enter_context(stack.enter_context(opened_keras_file(path)).open(WEIGHTS))

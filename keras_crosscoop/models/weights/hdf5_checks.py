@@ -6,6 +6,7 @@ of that, so all of it is refused, before anything is read.
 """
 
 import math
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ _DEEPEST = 64  # groups within groups
 _MOST_TEXTS = 100_000  # in an attribute
 
 BFLOAT16 = "V"  # HDF5 has it as two raw bytes
+
+_HEAP = b"GCOL\x01"  # what a heap begins with
+_ENTRY = 16  # bytes before the content of a heap, and of each of its entries
 
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
@@ -59,6 +63,28 @@ def check_self_contained(file: h5py.File, path: Path) -> None:
                 raise _refusal(f"{name} is a type without an array", path)
     if size > file.id.get_filesize():
         raise _refusal(f"its arrays would be larger than the file ({size:,} bytes)", path)
+
+
+def check_heaps(path: Path) -> None:
+    """Refuses a file over whose texts HDF5 would stay for ever: an entry of its heaps that says that it has no length.
+
+    Raises:
+        InputError: there is one.
+        OSError, ValueError: the file cannot be read, or is empty.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        heap = content.find(_HEAP)
+        while heap >= 0:
+            length = int.from_bytes(content[heap + 8 : heap + 16], "little")
+            entry, end = heap + _ENTRY, min(heap + length, len(content))
+            while entry + _ENTRY <= end:
+                number = int.from_bytes(content[entry : entry + 2], "little")
+                size = int.from_bytes(content[entry + 8 : entry + 16], "little")
+                step = (_ENTRY + -(-size // 8) * 8 if number else size) % 2**64  # as HDF5 computes it
+                if not step:
+                    raise _refusal("its heap of texts is damaged", path)
+                entry += step
+            heap = content.find(_HEAP, heap + 1)
 
 
 def _address(item: h5py.HLObject) -> tuple[int, int]:
