@@ -1,5 +1,7 @@
 """The sheet of pictures: what is framed, and in which images."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,13 +42,12 @@ def data(tmp_path):
 def look(wrong):
     """A network that sees class 1 on the left of some images: `{number: share of the width}`."""
 
-    def segment(image):
-        found = np.zeros((*image.shape[:2], 2), np.float32)
-        edge = int(wrong.get(image[0, 0, 0] // 10, 0) * image.shape[1])
-        found[:, :edge, 1], found[:, edge:, 0] = 1, 1
+    def classes(image):
+        found = np.zeros(image.shape[:2], np.uint8)
+        found[:, : int(wrong.get(image[0, 0, 0] // 10, 0) * image.shape[1])] = 1
         return {"top": found}
 
-    return segment
+    return SimpleNamespace(classes=classes)
 
 
 def test_the_images_of_most_difference_come_first(data, tmp_path, monkeypatch):
