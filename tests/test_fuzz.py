@@ -1,4 +1,4 @@
-"""10,000 damaged files: each is read, or refused by one line, soon, and within the memory that docs/files.md names."""
+"""10,000 damaged files: each is read, or refused by one line, in a minute and in the memory that docs/files.md names."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 COUNT = 2000  # of each kind
-SECONDS = 30  # for one file, on a machine that has other work too
+SECONDS = 60  # for one file: HDF5 takes 10 for some damaged texts, and the machine may have other work
 START = 300  # until the first one is read
 
 WORKER = Path(__file__).parent / "fuzzing" / "worker.py"
