@@ -1,6 +1,7 @@
 """The sheet of pictures: what is framed, and in which images."""
 
-from types import SimpleNamespace
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -39,6 +40,12 @@ def data(tmp_path):
     return dataset("folder", tmp_path)
 
 
+class Look(NamedTuple):
+    """What is taken of `Inference`."""
+
+    classes: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
 def look(wrong):
     """A network that sees class 1 on the left of some images: `{number: share of the width}`."""
 
@@ -47,7 +54,7 @@ def look(wrong):
         found[:, : int(wrong.get(image[0, 0, 0] // 10, 0) * image.shape[1])] = 1
         return {"top": found}
 
-    return SimpleNamespace(classes=classes)
+    return Look(classes)
 
 
 def test_the_images_of_most_difference_come_first(data, tmp_path, monkeypatch):
