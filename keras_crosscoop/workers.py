@@ -106,15 +106,14 @@ class Replies:
 
     def close(self) -> None:
         """To be called when the process has ended."""
-        self._listener.join(_GRACE)
-        if not self._listener.is_alive():
-            self._process.stdout.close()
+        self._listener.join(_GRACE)  # a process that it began, and that keeps its pipe open, may outlive it
 
     def _listen(self) -> None:
         line = "\n"
-        while line.endswith("\n"):
-            line = self._process.stdout.readline(LONGEST)
-            self._lines.put(line)  # the last one without an end, as it is cut off, too long, or empty
+        with self._process.stdout as lines:
+            while line.endswith("\n"):
+                line = lines.readline(LONGEST)
+                self._lines.put(line)  # the last one without an end, as it is cut off, too long, or empty
 
     def _checked(self, line: str) -> dict[str, Any] | None:
         if not line.endswith("\n") and len(line) < LONGEST:  # it died, if in the middle of one
