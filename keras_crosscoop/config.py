@@ -294,7 +294,8 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 def _check_loss_weights(settings: Settings) -> None:
     sides, weights = ("single",) if settings.model.bottom is None else ("top", "bottom"), settings.loss.weights
-    if strange := weights.keys() - set(sides):
+    # A weight of 1 changes nothing; configurations of runs by the first version name top and bottom always.
+    if strange := {side for side, weight in weights.items() if side not in sides and weight != 1}:
         raise unknown("output for setting loss.weights", min(strange), sides)
     if not any(weights.get(side, 1.0) for side in sides):
         raise InputError(f"Setting loss.weights must not be all 0, or nothing is learnt. Received: {weights}")

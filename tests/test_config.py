@@ -224,7 +224,7 @@ def test_none_is_null_on_the_command_line():
             "There is no output for setting loss.weights of that name. Valid: single. Received: 'top'",
         ),
         (
-            {"loss": {"weights": {"single": 1}}},
+            {"loss": {"weights": {"single": 2, "top": 1}}},
             "There is no output for setting loss.weights of that name. Valid: top, bottom. Received: 'single'",
         ),
         (

@@ -1,4 +1,4 @@
-"""10,000 damaged files: each is read, or refused by one line, in a minute and in the memory that docs/files.md names."""
+"""10,000 damaged files: each is read, or refused by one line, in a minute and the memory that docs/files.md names."""
 
 import json
 import os

@@ -153,7 +153,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     model.compile(
         parts.optimizer(settings, steps),
         loss,
-        settings.loss.weights,
+        {side: settings.loss.weights.get(side, 1.0) for side in model.sides},
         accumulation_steps=options.accumulate,
         steps_per_execution=options.steps_per_execution,
         jit_compile=options.jit_compile,
