@@ -1,5 +1,9 @@
 """`compute_loss` defines what is trained and reported, and what Keras's users may give means what it does there."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -226,3 +230,33 @@ def test_recomputing_leaves_layers_as_they_were():
         compiled(model, remat=True).train_on_batch(*batch())
         assert [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in layers] == before
     assert all(layer.output is not None for layer in model.layers)
+
+
+ON_TWO_DEVICES = """
+import sys
+import keras, numpy as np, tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path.append(sys.argv[1])
+from models.test_compute_loss import KERAS, OfLogits, batch, compiled, moved, single
+
+data = batch()
+for kind, options in ((OfLogits, {}), (OfLogits.__base__, {"loss": KERAS}), (OfLogits.__base__, {})):
+    expected, logs = moved(compiled(single(kind), **options), *data)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        found, of_two = moved(compiled(single(kind), **options), *data)  # both devices see the same batch
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+    assert abs(of_two["loss"] - logs["loss"]) < 1e-4 * logs["loss"], (of_two, logs)
+    assert max(np.abs(step).max() for step in expected) > 1e-3
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_take_the_step_of_one():
+    """Of a loss that a subclass replaces, of one of Keras's, which divides by the number of devices, and of ours."""
+    tests = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, tests], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
