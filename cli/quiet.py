@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from crosscoop_tf.terminal import STDERR_GONE, Lasting
 
 _FILTER = """
 import re, sys
@@ -90,7 +91,7 @@ def _python_writes_to(descriptor: int) -> Iterator[None]:
         return
     own = os.fdopen(os.dup(descriptor), "w", 1, sys.stderr.encoding, "backslashreplace")  # as Python has it
     try:
-        with contextlib.redirect_stderr(own):
+        with contextlib.redirect_stderr(Lasting(own, STDERR_GONE)):
             yield
     finally:
         with contextlib.suppress(OSError):  # nobody reads it any more

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+STDERR_GONE = (errno.EIO, errno.EPIPE)
+
 
 class Lasting:
     """A stream to a terminal; once that is gone, or the program that read it, the stream goes to the null device.
@@ -54,7 +56,7 @@ def lasting_streams() -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     sys.stdout = Lasting(sys.stdout, (errno.EIO,))
-    sys.stderr = Lasting(sys.stderr, (errno.EIO, errno.EPIPE))
+    sys.stderr = Lasting(sys.stderr, STDERR_GONE)
     try:
         yield
     finally:

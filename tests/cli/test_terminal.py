@@ -11,10 +11,11 @@ from crosscoop_tf.terminal import Lasting
 
 PROGRAM = """
 import signal, sys, time
+from crosscoop_tf.quiet import native_chatter_dropped
 from crosscoop_tf.terminal import lasting_streams
 came = []
 signal.signal(signal.SIGHUP, lambda number, _: came.append(number))
-with lasting_streams():
+with lasting_streams(), native_chatter_dropped("INFO: "):  # as commands run
     print("ready", flush=True)
     while not came:
         time.sleep(0.01)
