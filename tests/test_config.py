@@ -84,6 +84,11 @@ def test_other_mappings_are_joined_and_go_with_null():
     assert config.settings(recipe, config.parse("loss.class_weights=null")).loss.class_weights is None
 
 
+def test_a_config_of_the_first_version_names_two_weights_for_one_output():
+    loss = config.settings({"model": {"bottom": None}, "loss": {"weights": {"top": 1.0, "bottom": 1.0}}}).loss
+    assert loss.weights == {"top": 1, "bottom": 1}
+
+
 def numbers(schema, definitions, path=()):
     """Every number that settings take, with what JSON Schema says of it, and every value of any kind."""
     if reference := schema.get("$ref"):

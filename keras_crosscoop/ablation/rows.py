@@ -38,10 +38,12 @@ class Row:
 
     def settings(self, base: Settings, seed: int) -> Settings:
         """Those of its training: as long as any other's, and measured at its end, not where validation was best."""
-        model = base.model.model_copy(update=FULL)
+        full = base.model.model_copy(update=FULL)
+        model = full.model_copy(update=self.changes(full))
+        loss = base.loss.model_copy(update={} if model.bottom else {"weights": {}})  # a single network has one loss
         same = {"seed": seed, "validate_every": base.train.epochs, "patience": None}
         train = base.train.model_copy(update=same)
-        return base.model_copy(update={"model": model.model_copy(update=self.changes(model)), "train": train})
+        return base.model_copy(update={"model": model, "train": train, "loss": loss})
 
     def titled(self, base: Settings) -> str:
         """Its title with the names of backbones."""

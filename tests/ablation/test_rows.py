@@ -57,6 +57,15 @@ def test_all_else_is_the_same(name):
 
 
 @pytest.mark.parametrize("name", ROWS)
+def test_weights_of_outputs_losses_go_with_pairs(name):
+    weights = {"bottom": 0.5}
+    base = BASE.model_copy(update={"loss": BASE.loss.model_copy(update={"weights": weights})})
+    settings = ROWS[name].settings(base, 0)
+    assert settings.loss.weights == (weights if settings.model.bottom else {})
+    assert config.settings(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_outputs_are_compared_with_those_of_the_same_backbone(name):
     row = ROWS[name]
     model = row.settings(BASE, 0).model
