@@ -15,7 +15,7 @@ import pytest
 from helpers import refused
 
 import keras_crosscoop
-from keras_crosscoop import config
+from keras_crosscoop import DeepLabV3Plus, config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import SGD
@@ -284,6 +284,22 @@ def test_a_keras_file_is_loaded_too(finished, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras_crosscoop.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(IMAGE)["bottom"], model(IMAGE)["bottom"])
+
+
+@keras.saving.register_keras_serializable("tests")
+class Doubled(DeepLabV3Plus):
+    """With a loss of its own, as a user may write one."""
+
+    def compute_loss(self, **arguments):
+        return 2 * super().compute_loss(**arguments)
+
+
+def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
+    model = Doubled(3, backbone="tiny_resnet", width=8, weights=None)
+    model.save(tmp_path / "model.keras")
+    loaded = keras_crosscoop.load(tmp_path / "model.keras")
+    assert type(loaded) is Doubled
+    np.testing.assert_array_equal(loaded(IMAGE)["single"], model(IMAGE)["single"])
 
 
 CHANGES = {  # of a `.keras` file's description, each of which would take terabytes

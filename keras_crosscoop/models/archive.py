@@ -1,7 +1,8 @@
 """`.keras` files, looked at before Keras builds what they describe: they may come from anywhere.
 
 Keras's safe mode runs no code out of a file, but takes what memory its description asks for, and builds any of Keras's
-own classes. Here a file is one of this package's networks, of options that it takes, and no larger than its weights.
+own classes. Here a file is one of this package's networks, or of a subclass that the program has registered, of options
+that it takes, and no larger than its weights.
 """
 
 import json
@@ -143,11 +144,12 @@ def check_archive(path: Path) -> None:
         kind = keras.saving.get_registered_object(name)
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(f"The file holds no Keras model that can be loaded ({error}). Received: {path}") from error
-    if kind not in _OPTIONS:
+    options = next((_OPTIONS[base] for base in getattr(kind, "__mro__", ()) if base in _OPTIONS), None)
+    if options is None:
         raise InputError(f"The file holds another model than this package's. Received: {path} ({name})")
     try:
         description = _Description.model_validate(described)
-        network = _OPTIONS[kind].model_validate(description.config)
+        network = options.model_validate(description.config)
         _check_part(description.compile_config, _GREATEST)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
