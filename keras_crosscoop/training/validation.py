@@ -18,8 +18,8 @@ from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import image_size
 from keras_crosscoop.labels import VOID
-from keras_crosscoop.models import Segmenter
-from keras_crosscoop.models.inference import WINDOW, Between, Inference
+from keras_crosscoop.models import Segmenter, inference
+from keras_crosscoop.models.inference import Between, Inference
 from keras_crosscoop.training import parts
 from keras_crosscoop.training.strategy import on_any_machine, on_first_replica, several_machines
 
@@ -49,6 +49,7 @@ class Validation:
         self.sizes = [self._size(pair) for pair in self.pairs]
         self.large: list[Pair] = []
         self._look: Inference | None = None
+        self._windows: Inference | None = None  # how it looks at large images
         self._count: Callable[[tf.Tensor, tf.Tensor], None] | None = None  # labels and probabilities of a strip
 
     def __call__(
@@ -68,7 +69,7 @@ class Validation:
         try:
             figures = self._measure_whole(model, callbacks)
         except tf.errors.ResourceExhaustedError as error:  # by a GPU, which cannot be asked before
-            if several_machines() or look.window or not self._set_apart(lambda size: max(size) > WINDOW):
+            if several_machines() or look.window or not self._set_apart(lambda size: max(size) > inference.WINDOW):
                 raise InputError(
                     "The memory does not hold what the networks make of a validation image. Set evaluation.window to "
                     f"less, or evaluation.crop. Received: {look.window}"
@@ -79,7 +80,7 @@ class Validation:
         for number, pair in enumerate(self.large):
             if not self.steps:
                 callbacks.on_test_batch_begin(number)
-            self._measure_in_windows(look, pair, between)
+            self._measure_in_windows(pair, between)
             if not self.steps:
                 callbacks.on_test_batch_end(number)
         figures = {name: float(figure) for name, figure in model.get_metrics_result().items()}
@@ -91,6 +92,8 @@ class Validation:
         """How the model looks at images; always the same."""
         if self._look is None:
             look = self._look = Inference(model, window=self.settings.evaluation.window)
+            # Not as the memory allows each time: several machines must look through the same windows.
+            self._windows = look if look.window else Inference(model, window=inference.WINDOW)
             self._count = _counter(model)
             self._set_apart(lambda size: on_any_machine(not look.is_whole(*size)))  # which may have less memory
         return self._look
@@ -105,7 +108,8 @@ class Validation:
             if whole:
                 of_whole = replace(self.data, find=lambda _: whole)
                 self.batches, self.steps = parts.validation_batches(self.settings, of_whole, self.on_error)
-            _log.info("%d of %d validation images are seen in windows.", len(self.large), len(self.pairs))
+            told = len(self.large), len(self.pairs), self._windows.window
+            _log.info("%d of %d validation images are seen in windows of %d pixels.", *told)
         return bool(self.large)
 
     def _measure_whole(self, model: Segmenter, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
@@ -115,7 +119,7 @@ class Validation:
         model.reset_metrics()
         return {}
 
-    def _measure_in_windows(self, look: Inference, pair: Pair, between: Between) -> None:
+    def _measure_in_windows(self, pair: Pair, between: Between) -> None:
         alone = replace(self.data, find=lambda _: [pair])
         split, crop = self.settings.data.val_split, self.settings.evaluation.crop
         try:
@@ -127,7 +131,7 @@ class Validation:
             self.on_error.add(pair[0], error, len(self.pairs))
             return
         row = 0
-        for strip in look.unchecked_strips(image, between):
+        for strip in self._windows.unchecked_strips(image, between):
             rows = slice(row, row := row + strip.shape[1])
             self._count(on_first_replica(labels[rows], np.full_like(labels[rows], VOID)), strip)
 

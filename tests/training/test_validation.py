@@ -120,8 +120,22 @@ def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, mo
     )
 
 
+def test_what_was_seen_in_windows_always_is(root, model, monkeypatch):
+    """However much memory is free later: several machines call `between` equally often, or wait for each other."""
+    monkeypatch.setattr(inference, "WINDOW", 24)
+    monkeypatch.setattr(Inference, "is_whole", lambda self, height, width: height <= 24)
+    validation = validation_of(root)
+    validation.looking(model)
+    monkeypatch.setattr(Inference, "is_whole", lambda self, height, width: True)
+    found, expected = [], []
+    figures_of(validation, model, lambda: found.append(1))
+    look = Inference(model, window=24)
+    for name in LARGE:
+        look.classes(np.asarray(Image.open(root / f"images/val/{name}.png")), lambda: expected.append(1))
+    assert len(found) == len(expected) > 4
+
+
 def test_what_a_gpu_does_not_hold_is_seen_in_windows(root, model, monkeypatch):
-    monkeypatch.setattr("keras_crosscoop.training.validation.WINDOW", 32)
     expected = figures_of(validation_of(root, window=32), model)
     whole, calls = model.evaluate, []
 
