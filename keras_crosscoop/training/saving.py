@@ -116,7 +116,7 @@ class Saver(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Remembers the losses of training: Keras is about to count validation's in their place."""
-        self._sums = values(sums(self.segmenter))
+        self._sums = self._sums or values(sums(self.segmenter))  # it may begin again, after a device's memory was full
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Gives way to a signal."""
