@@ -14,7 +14,7 @@ from crosscoop_tf.settings import data_options, model_options, resolve, training
 @data_options
 @model_options
 @training_options
-@click.option("--init", type=click.Path(), help="A run, whose network it then is, or weights, to start from.")
+@click.option("--init", type=click.Path(), help="A run to start from, with its network; or a file of weights.")
 @click.option("--seed", type=int, help="Of everything random.")
 @click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
 @click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time; the default on CPUs.")

@@ -73,17 +73,19 @@ def predict(
     check_targets(sources, **results, force=force)
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed: list[str] = []
-    with opened_predictor(opened, server, output_head, **wanted) as predictor, passing_bar() as bar:
-        predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
-        make_folders(sources)
-        task = bar.add_task("Segmenting", total=total)
-        for error in predicting(sources):
-            if error:
-                failed.append(str(error))
-            bar.advance(task)
-    click.echo(f"Pictures: {output}")
-    if failed:
+    try:
+        with opened_predictor(opened, server, output_head, **wanted) as predictor, passing_bar() as bar:
+            predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
+            make_folders(sources)
+            task = bar.add_task("Segmenting", total=total)
+            for error in predicting(sources):
+                if error:
+                    failed.append(str(error))
+                bar.advance(task)
+    finally:  # also after Ctrl-C, or on a full disk
         for line in one_line_a_cause(failed):
             click.echo(f"crosscoop-tf: {line}", err=True)
+    click.echo(f"Pictures: {output}")
+    if failed:
         click.echo(f"crosscoop-tf: {len(failed)} of {len(sources)} could not be segmented, see above.", err=True)
         sys.exit(FOUND_FAILURES)

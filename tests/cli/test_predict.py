@@ -1,6 +1,7 @@
 """`crosscoop-tf predict`: files in, files out, and what it says of those that fail."""
 
 import inspect
+import itertools
 import os
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from keras_crosscoop import load
 from keras_crosscoop.evaluation import Inference
+from keras_crosscoop.evaluation.predicting import Predicting
 from keras_crosscoop.images import read_label
 
 
@@ -88,6 +90,21 @@ def test_what_fails_is_named_and_the_rest_goes_on(crosscoop, run_folder, photos,
     assert lines[1].endswith("Received: photos/text.png, photos/text2.png, photos/text3.png and 1 more")
     assert lines[2] == "crosscoop-tf: 5 of 8 could not be segmented, see above."
     assert {name for name in written(tmp_path / "out") if "overlay" not in name} == {"a.png", "x/a.png", "x/b.png"}
+
+
+def test_what_failed_is_named_also_when_the_work_is_stopped(crosscoop, run_folder, photos, monkeypatch):
+    (photos / "0.png").write_text("no image")
+    predicting = Predicting.__call__
+
+    def stopped(self, sources):
+        yield from itertools.islice(predicting(self, sources), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predicting, "__call__", stopped)
+    code, _, err = crosscoop("predict", run_folder, "photos", "--output", "out")
+    assert code == 130
+    assert err.splitlines()[0].startswith("crosscoop-tf: The file holds no image")
+    assert err.splitlines()[0].endswith("Received: photos/0.png")
 
 
 def test_names_of_any_bytes_are_told_in_one_line_and_written(crosscoop, run_folder, photos, tmp_path):
