@@ -56,7 +56,11 @@ class SegmentationLoss(keras.losses.Loss):
         labels = check_labels(labels, logits.shape[-1], logits)
         return self.total(self.sums(labels, logits, pixel_weights(sample_weight, labels)), self.sizes(labels))
 
-    __call__ = call  # Keras's own would turn labels into floats, and multiply the sum of all by weights
+    def __call__(
+        self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None
+    ) -> KerasTensor:
+        """As `call`: Keras's own would turn labels into floats, and multiply the sum of all by weights."""
+        return self.call(labels, logits, sample_weight)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SegmentationLoss":
@@ -237,10 +241,19 @@ class Sum(SegmentationLoss):
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Averaged(SegmentationLoss):
-    """Any other loss, of float32 logits, whose value is a mean over images; void is its own affair."""
+    """Any other loss, of float32 logits, whose value is a mean over images; void is its own affair.
+
+    Raises:
+        InputError: it is no `keras.losses.Loss`. A name or a function would not say whether it takes logits.
+    """
 
     def __init__(self, loss: keras.losses.Loss, name: str = "averaged", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+        if not isinstance(loss, keras.losses.Loss):
+            example = "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
+            raise InputError(
+                f"The loss of an output must be a `keras.losses.Loss`, such as {example}. Received: {loss!r}"
+            )
         self.loss = loss
 
     def sizes(self, labels: KerasTensor) -> KerasTensor:
