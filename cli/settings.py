@@ -105,7 +105,10 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
     name = _last(changes, "data", "name") or "street_scenes"
     own = next((each for each in (f"{name}-{kind}", name) if each in recipes.names()), None)
     default = recipes.read(own) if own and not recipe else {}
-    return config.settings(default, _network(_last([given, *changes], "train", "init")), given, *changes)
+    network = _network(_last([given, *changes], "train", "init"))
+    # Not merged with the data set's own recipe: its options of a backbone, such as `alpha`, are not the run's.
+    others = {name: value for name, value in default.get("model", {}).items() if name not in network}
+    return config.settings({**default, "model": {**others, **network}}, given, *changes)
 
 
 def _last(layers: Sequence[Mapping[str, Any]], section: str, name: str) -> Any:
@@ -115,7 +118,7 @@ def _last(layers: Sequence[Mapping[str, Any]], section: str, name: str) -> Any:
 
 
 def _network(init: Any) -> dict[str, Any]:
-    """The settings of a run's network; none of a file of weights."""
+    """The settings of section model that describe a run's network; none of a file of weights."""
     from keras_crosscoop import config
 
     path = config.settings({"train": {"init": init}}).train.init
@@ -123,4 +126,4 @@ def _network(init: Any) -> dict[str, Any]:
         return {}
     from keras_crosscoop.runs import Run
 
-    return {"model": Run.open(path).settings.model.architecture}
+    return Run.open(path).settings.model.architecture

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from crosscoop_tf import recipes
 from crosscoop_tf.settings import resolve
 from helpers import TINY_FIT
 
@@ -101,6 +102,15 @@ def test_a_warm_start_has_the_runs_network_unless_another_is_named(
         assert settings.model.weights == (None if content and "weights" in content else "imagenet")
         assert settings.data.crop_size == (513 if content else 321)
         assert settings.train.init == earlier
+
+
+def test_options_of_the_data_sets_own_backbone_are_not_the_runs(tmp_path, make_folder):
+    """CamVid's recipe has a narrower network of the same name."""
+    assert recipes.read("camvid")["model"]["bottom"] == {"name": "mobilenet", "alpha": 0.75}
+    model = {"top": "mobilenet_v2", "bottom": {"name": "mobilenet"}}
+    settings = config.settings({"model": model, "data": {"name": "folder", "dir": make_folder()}})
+    run = Run.create(tmp_path / "run", settings, keras_crosscoop.dataset("folder", settings.data.dir)).folder
+    assert resolve(None, (), dataset="camvid", init=str(run)).model.bottom == {"name": "mobilenet"}
 
 
 def test_a_file_of_weights_names_no_network(tmp_path):
