@@ -93,6 +93,15 @@ def results(folder):
     found |= {f"evaluate/{name}": value for name, value in evaluated.items()}
     found |= {f"confusion/{name}": matrix for name, matrix in model.confusions.items()}
 
+    class WithMore(CrossCoop):  # than the package's loss
+        def compute_loss(self, *args, **kwargs):
+            return 0.5 * super().compute_loss(*args, **kwargs) + 1
+
+    more = WithMore(3, **arguments, weights=None)
+    more.set_weights(model.get_weights())
+    more.compile()
+    found["more/loss"] = more.evaluate(images, labels, batch_size=4, verbose=0, return_dict=True)["loss"]
+
     model.save(folder / f"{backend}.keras")
     for origin in {"tensorflow", backend}:
         loaded = keras.saving.load_model(folder / f"{origin}.keras")
@@ -180,6 +189,12 @@ def test_training_reports_the_same_losses(here, there):
     assert set(expected) == {"fit/loss", "fit/top_loss", "fit/bottom_loss"}
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert found["fit/loss"] == pytest.approx(found["fit/top_loss"] + found["fit/bottom_loss"], rel=1e-6)
+
+
+def test_a_subclass_adds_to_the_loss_everywhere(here, there):
+    for found in (here, there):
+        loss = numbers(found, "evaluate")["evaluate/loss"]
+        assert numbers(found, "more")["more/loss"] == pytest.approx(0.5 * loss + 1, rel=1e-4)
 
 
 def test_evaluation_reports_the_same_figures(here, there):

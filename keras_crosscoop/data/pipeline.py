@@ -98,6 +98,8 @@ def load_dataset(
     source = name if isinstance(name, Dataset) else dataset(name, data_dir)
     pairs = source.pairs(split, headers=on_error == "fail")
     skipped = Skipped() if on_error == "skip" else on_error
+    if isinstance(skipped, Skipped):
+        skipped.images = max(skipped.images, len(pairs))
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     if crop_size is None and (batch_size or 1) // (parts.of if parts else 1) > 1:
         _check_equal_sizes(pairs)
@@ -117,7 +119,7 @@ def load_dataset(
             except InputError as error:
                 if skipped == "fail":
                     raise
-                skipped.add(pair[0], error, len(pairs))
+                skipped.add(pair[0], error)
             else:
                 return image, label if training or not distance else np.full_like(label, VOID), *target
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")

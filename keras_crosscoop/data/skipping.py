@@ -9,6 +9,7 @@ class Skipped:
 
     Attributes:
         by_image: what is wrong with each of them.
+        images: how many the split has; the most that `load_dataset` was asked for, where it was asked for parts of it.
 
     Args:
         most: the share of the split's images that may be bad.
@@ -17,21 +18,22 @@ class Skipped:
     def __init__(self, most: float = 0.01) -> None:
         self.most = most
         self.by_image: dict[str, str] = {}
+        self.images = 0
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What is wrong, once an image."""
         return tuple(self.by_image.values())
 
-    def add(self, image: Stored, error: InputError, images: int) -> None:
-        """Remembers why the sample of an image, one of so many, cannot be used; of several reasons, the first.
+    def add(self, image: Stored, error: InputError) -> None:
+        """Remembers why the sample of an image cannot be used; of several reasons, the first.
 
         Raises:
             InputError: it is one too many.
         """
         self.by_image.setdefault(str(image), str(error))
-        if len(self.by_image) > self.most * images:
+        if len(self.by_image) > self.most * self.images:
             raise InputError(
-                f"{len(self.by_image)} of {images} images cannot be used, more than the {self.most:.0%} that may "
+                f"{len(self.by_image)} of {self.images} images cannot be used, more than the {self.most:.0%} that may "
                 f"be skipped. Run `crosscoop-tf data check` and mend what it lists. The last one: {error}"
             )

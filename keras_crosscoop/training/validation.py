@@ -128,7 +128,7 @@ class Validation:
         except InputError as error:
             if not isinstance(self.on_error, Skipped):
                 raise
-            self.on_error.add(pair[0], error, len(self.pairs))
+            self.on_error.add(pair[0], error)
             return
         row = 0
         for strip in self._windows.unchecked_strips(image, between):

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -281,6 +282,16 @@ def test_too_much_to_skip(make_folder):
     message = str(caught.value)
     assert message.startswith("3 of 200 images cannot be used, more than the 1% that may be skipped.")
     assert "The last one: The image cannot be read" in message
+
+
+def test_what_is_skipped_of_a_part_counts_against_the_whole_split(make_folder):
+    root = make_folder({"train": 200})
+    (root / "images/train/007.png").write_bytes((root / "images/train/000.png").read_bytes()[:-100])
+    data, skipped = dataset("folder", root), Skipped()
+    load_dataset(data, "train", on_error=skipped)
+    part = replace(data, find=lambda split: data.find(split)[:10])
+    assert len(list(load_dataset(part, "train", on_error=skipped))) == 10
+    assert len(skipped.reasons) == 1
 
 
 def test_devices_with_an_image_each_may_see_different_sizes(make_folder):

@@ -195,11 +195,13 @@ def test_skipped_files_stay_listed(tmp_path):
     """Of both splits; a resumed training reads those before the checkpoint no more."""
     before, after = (Skipped(), Skipped()), (Skipped(), Skipped())
     for of_split, name in zip(before, ("a.png", "b.png"), strict=True):
-        of_split.add(name, ValueError(f"{name} is bad"), 1000)
+        of_split.images = 1000
+        of_split.add(name, ValueError(f"{name} is bad"))
     states = CallbackStates([ReportSkipped(SimpleNamespace(folder=tmp_path), *before)]).get()
     callback = ReportSkipped(SimpleNamespace(folder=tmp_path), *after)
     CallbackStates([callback]).set(states)
-    after[1].add("c.png", ValueError("c.png is bad"), 1000)
+    after[1].images = 1000
+    after[1].add("c.png", ValueError("c.png is bad"))
     logs = {}
     callback.on_epoch_end(3, logs)
     assert logs == {"skipped_files": 3}
