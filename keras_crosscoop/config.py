@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from keras_crosscoop import yaml_files
 from keras_crosscoop.errors import InputError, shown, unknown
@@ -14,15 +14,25 @@ from keras_crosscoop.errors import InputError, shown, unknown
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`, which `backbones` bounds
 Weights = str | None  # "imagenet", a file or nothing
 
+
+def _no_boolean(value: Any) -> Any:
+    """Refuses what Python takes for 0 and 1: `train.average=false` is no decay of 0."""
+    if isinstance(value, bool):
+        raise ValueError("it is a number, not true or false")
+    return value
+
+
+_Number = BeforeValidator(_no_boolean)
+
 # Every number has a greatest value, beyond what makes sense, but before TensorFlow fails.
-Crop = Annotated[int, Field(ge=1, le=2**14)]  # pixels; smaller images are filled up to it
-Window = Annotated[int, Field(ge=1, le=99_999)]  # pixels; of smaller images it is all
-Channels = Annotated[int, Field(ge=1, le=4096)]
-Images = Annotated[int, Field(ge=1, le=2**16)]
-Count = Annotated[int, Field(ge=1, le=10**9)]  # of epochs, steps, ...
-Scale = Annotated[float, Field(ge=0.01, le=10)]  # of an image's size
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Weight = Annotated[float, Field(ge=0, le=1e6)]  # of a part of the loss
+Crop = Annotated[int, Field(ge=1, le=2**14), _Number]  # pixels; smaller images are filled up to it
+Window = Annotated[int, Field(ge=1, le=99_999), _Number]  # pixels; of smaller images it is all
+Channels = Annotated[int, Field(ge=1, le=4096), _Number]
+Images = Annotated[int, Field(ge=1, le=2**16), _Number]
+Count = Annotated[int, Field(ge=1, le=10**9), _Number]  # of epochs, steps, ...
+Scale = Annotated[float, Field(ge=0.01, le=10), _Number]  # of an image's size
+Rate = Annotated[float, Field(ge=0, lt=1), _Number]
+Weight = Annotated[float, Field(ge=0, le=1e6), _Number]  # of a part of the loss
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -124,27 +134,29 @@ class Train(_Section):
     batch_size: Images = 6  # of all devices together
     accumulate: Images = 1  # parts that each device computes its share of a batch in, one after another
     epochs: Count = 50
-    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 0.007  # of the backbones, at the first step
-    head_multiplier: Annotated[float, Field(gt=0, le=1e6)] = 10.0  # of the learning rate, for everything else
-    power: Annotated[float, Field(ge=0, le=100)] = 0.9  # of the learning rate's polynomial decay to zero
-    warmup: Annotated[int, Field(ge=0, le=10**9)] = 0  # steps in which the learning rate rises
+    learning_rate: Annotated[float, Field(gt=0, le=1000), _Number] = 0.007  # of the backbones, at the first step
+    head_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = 10.0  # of the learning rate, for everything else
+    power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # of the learning rate's polynomial decay to zero
+    warmup: Annotated[int, Field(ge=0, le=10**9), _Number] = 0  # steps in which the learning rate rises
     momentum: Rate = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1000), _Number] = 5e-4
     decoupled: bool = False  # weight decay apart from the gradient
-    clip_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None  # the greatest norm of all gradients together
+    clip_norm: Annotated[float, Field(gt=0, le=1e9), _Number] | None = (
+        None  # the greatest norm of all gradients together
+    )
     average: Rate | None = None  # decay of the moving average of weights that is measured and kept; None for none
     batch_norm: Literal["train", "frozen", "sync"] = "sync"  # by each device's images; by none; by those of all devices
     remat: bool = False  # compute activations again in the backward pass instead of keeping them
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
     strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"
     deterministic: bool | None = None  # the same bits each time; None for on CPUs, where it costs little
-    steps_per_execution: Annotated[int, Field(ge=1, le=10_000)] = 1
+    steps_per_execution: Annotated[int, Field(ge=1, le=10_000), _Number] = 1
     jit_compile: bool = False
     validate_every: Count = 1  # epochs
     patience: Count | None = None  # validations without a better one after which training ends
     save_every: str | Count = "10min"  # steps, or minutes, between checkpoints
     profile: bool = False  # some steps, for TensorBoard
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31), _Number] = 0
 
     _found_from_anywhere = field_validator("init")(_absolute)
 
@@ -171,8 +183,8 @@ class Loss(_Section):
     weights: dict[Literal["top", "bottom", "single"], Weight] = {}  # of the outputs in the sum; 1 for others
     class_weights: dict[str, Weight] | None = None  # by name; 1 for others
     label_smoothing: Rate = 0.0
-    focal: Annotated[float, Field(ge=0, le=100)] = 0.0  # gamma of the focal loss; 0 for cross-entropy
-    top_k: Annotated[float, Field(ge=1e-4, le=1)] = 1.0  # the share of an image's pixels, the hardest, that count
+    focal: Annotated[float, Field(ge=0, le=100), _Number] = 0.0  # gamma of the focal loss; 0 for cross-entropy
+    top_k: Annotated[float, Field(ge=1e-4, le=1), _Number] = 1.0  # share of an image's pixels, the hardest, that count
     dice: Weight = 0.0  # how much Dice loss is added
 
 
@@ -187,7 +199,7 @@ class Ablation(_Section):
     """What `ablate` compares, see `keras_crosscoop.ablation.rows`; no run depends on it."""
 
     rows: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)  # or "table1", "table5", or rows by name
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3  # trainings of each row
+    seeds: Annotated[int, Field(ge=1, le=1000), _Number] = 3  # trainings of each row
 
 
 _BACKBONES = (".model.top", ".model.bottom")

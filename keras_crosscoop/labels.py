@@ -1,5 +1,7 @@
 """What label maps hold: class ids from 0 up, and void. Whatever takes labels from outside checks them here."""
 
+from collections.abc import Mapping
+
 import keras
 from keras import KerasTensor, ops
 
@@ -26,6 +28,8 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
         InputError: labels have another rank, size or type, or a value that is neither a class id nor `VOID`.
         tf.errors.InvalidArgumentError: the same of values, within a compiled function.
     """
+    if labels is None or isinstance(labels, Mapping):  # Keras's own models take labels by output
+        raise InputError(f"Labels must be one array (B, H, W), the same for all outputs. Received: {_kind(labels)}")
     labels = ops.convert_to_tensor(labels)
     dtype, shape = keras.backend.standardize_dtype(labels.dtype), tuple(labels.shape)
     if len(shape) != 3:
@@ -41,6 +45,10 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
     labels = ops.cast(labels, "int32")
     _require(are_labels(labels, num_classes), labels, num_classes)
     return labels
+
+
+def _kind(given: Mapping | None) -> str:
+    return "none" if given is None else f"a mapping of {', '.join(map(str, given))}"
 
 
 def are_labels(labels: KerasTensor, num_classes: int) -> KerasTensor:

@@ -1,7 +1,7 @@
 """The losses of one output: sums over images divided by sums over images, the same however a batch is split."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,14 @@ class SegmentationLoss(keras.losses.Loss):
     """
 
     coefficients: tuple[float, ...] = (1.0,)  # of the terms, (T,)
+
+    def __init__(self, *, name: str | None = None, reduction: str = "sum_over_batch_size", **kwargs: Any) -> None:
+        if reduction != "sum_over_batch_size":
+            raise InputError(
+                "This loss is a mean over all that counts, whatever the batch. Leave reduction out. "
+                f"Received: {reduction=}"
+            )
+        super().__init__(name=name, **kwargs)
 
     def sizes(self, labels: KerasTensor) -> KerasTensor:
         """What each term's sum is divided by, `(B, H, W) -> (T,)`."""
@@ -293,6 +301,11 @@ def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> Ker
     """
     if sample_weight is None:
         return None
+    if isinstance(sample_weight, Mapping):
+        raise InputError(
+            "Sample weights must be one array, (B,) or (B, H, W), the same for all outputs. To weigh outputs, use "
+            f"`compile(loss_weights=...)`. Received: a mapping of {', '.join(map(str, sample_weight))}"
+        )
     weights = ops.cast(sample_weight, "float32")
     shape = tuple(weights.shape)
     size = tuple(labels.shape)[: len(shape)]

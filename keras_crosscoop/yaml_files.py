@@ -1,5 +1,6 @@
 """The one reader of YAML: plain values, each key once, and bounds on what a text may ask for."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ class _Loader(yaml.SafeLoader):
         if len(node.value) > longest:
             kind = "a number" if longest == _LONGEST_NUMBER else "a text"
             raise _error(f"{kind} is longer than {longest:,} characters", node)
+        if not _can_be_a_path(node.value):
+            raise _error("a text holds a character that stands for none", node)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -107,6 +110,14 @@ class _Loader(yaml.SafeLoader):
             return of_kind(node)
         except ValueError as error:
             raise _error(f"{node.value[:40]} is no number that can be read", node) from error
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Whether the system takes a text: not zero bytes and half characters, which YAML writes as `\\0` and `\\ud800`."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _error(problem: str, at: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:

@@ -137,6 +137,20 @@ def test_numbers_beyond_reason_are_refused_in_one_line(name, value):
     assert len(str(error.value)) < 500
 
 
+@pytest.mark.parametrize("value", ["true", "no"])
+def test_no_number_is_a_boolean(value):
+    """Python and pydantic take them for 1 and 0: `train.patience=yes`, say, would be a patience of 1."""
+    schema = config.Settings.model_json_schema()
+    names = {path for path, number in numbers(schema, schema["$defs"]) if number is not None}
+    for name in names:
+        inside = {"loss.weights": ".top", "loss.class_weights": ".road"}.get(name, "")
+        several = {"model.dropout": 3, "data.scale": 2}.get(name)
+        given = f"[{', '.join([value] * several)}]" if several else value
+        with pytest.raises(InputError, match=f"^Setting {name}") as error:
+            config.settings(config.parse(f"{name}{inside}={given}"))
+        assert "Received: " in str(error.value)
+
+
 def test_bounds_admit_what_people_train():
     """A night's worth of epochs that patience ends, the largest crops and batches published, and the least rates."""
     train = {"epochs": 10**9, "patience": 3, "batch_size": 32_768, "learning_rate": 1e-30, "save_every": "0.01min"}

@@ -30,6 +30,11 @@ def test_dates_and_equals_signs_are_text(text, value):
     assert yaml_files.load(text) == value
 
 
+@pytest.mark.parametrize("name", ["Bäume", "木", "\U0001f333", b"\xff.png".decode(errors="surrogateescape")])
+def test_every_name_of_a_file_survives(name):
+    assert yaml_files.load(yaml.safe_dump({"dir": name})) == {"dir": name}
+
+
 def grown(value, join):
     """A text whose aliases stand for 9 times as many values in each line."""
     lines = [f"a: &a {value}"]
@@ -63,6 +68,9 @@ BAD = {
     "a local tag": ("!", "tags such as ! are not read"),
     "NUL": ("a: \0", "unacceptable character"),
     "half a character": ("a: \ud800", "unacceptable character"),
+    "NUL, escaped": (r'a: "b\0"', "line 1, column 4: a text holds a character that stands for none"),
+    "half a character, escaped": (r'a: "\ud800"', "line 1, column 4: a text holds a character that stands for none"),
+    "NUL, escaped, in a key": (r'"\0": b', "line 1, column 1: a text holds a character that stands for none"),
     "two documents": ("a: 1\n---\nb: 2\n", "another document"),
     "an open bracket": ("a: [1,\n  2", "line 2, column 4: expected ',' or ']'"),
     "an open quote": ("'" + "x" * 200_000, "unexpected end of stream"),

@@ -1,4 +1,4 @@
-"""What `compile` and `fit` are given beside the loss: weights of outputs' losses, and Keras's metrics of outputs."""
+"""What `compile` and `fit` are given: the loss of outputs and its weights, and Keras's metrics of outputs."""
 
 import inspect
 import math
@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 from keras_crosscoop.errors import InputError, unknown
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
 
 
 class ExtraMetric(NamedTuple):
@@ -24,6 +26,32 @@ class ExtraMetric(NamedTuple):
         return f"{self.output}_{self.metric.name}"
 
 
+def loss_of_an_output(given: Any) -> keras.losses.Loss:
+    """The loss of every output: what `compile` was given, or cross-entropy.
+
+    Raises:
+        InputError: it is a name, a function, or one for each output.
+    """
+    if given is None:
+        return CrossEntropy()
+    if not isinstance(given, keras.losses.Loss):
+        raise InputError(
+            "`loss` is one loss, of every output, such as losses.CrossEntropy() or "
+            f"keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255). Received: {given!r}"
+        )
+    return given if isinstance(given, SegmentationLoss) else Averaged(given)
+
+
+def check_parts(given: Any) -> None:
+    """Refuses what cannot be the number of parts of a batch.
+
+    Raises:
+        InputError: it is no whole number, or less than 1.
+    """
+    if not isinstance(given, int | np.integer) or given < 1:
+        raise InputError(f"`accumulation_steps` is a whole number, 1 or more. Received: {given!r}")
+
+
 def loss_weights(given: Any, sides: Sequence[str]) -> dict[str, float]:
     """How much the loss of each side counts, 1 where nothing is given.
 
@@ -36,7 +64,8 @@ def loss_weights(given: Any, sides: Sequence[str]) -> dict[str, float]:
     weights = {**dict.fromkeys(sides, 1.0), **(given or {})}
     if strange := weights.keys() - set(sides):
         raise unknown("output to weigh the loss of", min(strange), sides)
-    if not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
+    numbers = [weight for weight in weights.values() if isinstance(weight, int | float | np.number)]
+    if len(numbers) < len(weights) or not all(0 <= weight < math.inf for weight in numbers) or not any(numbers):
         raise InputError(
             f"`loss_weights` must be finite, 0 or more, and one of them more, or nothing is learnt. Received: {weights}"
         )

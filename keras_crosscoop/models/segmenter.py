@@ -16,7 +16,7 @@ from keras_crosscoop import precision, replicas
 from keras_crosscoop.errors import InputError, unknown
 from keras_crosscoop.images import ImageLike, as_rgb
 from keras_crosscoop.labels import are_labels, check_labels
-from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss, pixel_weights
+from keras_crosscoop.losses import pixel_weights
 from keras_crosscoop.metrics import Confusion, MeanLoss
 from keras_crosscoop.models import compiling
 from keras_crosscoop.models.batch_norms import average_statistics
@@ -130,12 +130,14 @@ class Segmenter(keras.Model):
             **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            InputError: `loss_weights` or `metrics` name an output that the model does not have, or are of another kind
-                than above; an argument of Keras's has no meaning here; or TensorFlow is missing.
+            InputError: `loss_weights` or `metrics` name an output that the model does not have, or an argument is of
+                another kind than above; an argument of Keras's has no meaning here; or TensorFlow is missing.
         """
         if kwargs.get("weighted_metrics"):
             raise InputError("All `metrics` are told which pixels are void. Give `metrics`. Received: weighted_metrics")
+        loss = compiling.loss_of_an_output(loss)
         loss_weights = compiling.loss_weights(loss_weights, self.sides)
+        compiling.check_parts(accumulation_steps)
         extra = compiling.extra_metrics(metrics, self.output_choices)
         if (accumulation_steps > 1 or remat) and not _ON_TENSORFLOW:
             raise InputError(
@@ -146,8 +148,7 @@ class Segmenter(keras.Model):
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
         average_statistics(self)
         replicas.expect_summed_gradients(self.optimizer)
-        loss = CrossEntropy() if loss is None else loss
-        self.loss = loss if isinstance(loss, SegmentationLoss) else Averaged(loss)
+        self.loss = loss
         self.loss_weights = loss_weights
         self.accumulation_steps = accumulation_steps
         self.remat = remat

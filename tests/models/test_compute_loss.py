@@ -138,8 +138,17 @@ def test_sample_weights_that_mean_nothing_are_refused():
     assert "whole images" in refused(Dice(), labels, logits, np.ones(labels.shape))
     assert "(B,), or of pixels, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones((2, 32)))
     assert "(B,), or of pixels, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones(3))
+    for each in ({"single": np.ones(2)}, {}):
+        assert "the same for all outputs" in refused(compiled(single()).train_on_batch, *batch(), each)
     model = compiled(single(), loss=KERAS)
     assert "keras_crosscoop.losses" in refused(model.train_on_batch, *batch(), np.ones(2))
+
+
+def test_losses_are_means():
+    """Keras's other reductions would be passed over."""
+    for kind in (CrossEntropy, Dice):
+        assert "Leave reduction out" in refused(kind, reduction="sum")
+    assert CrossEntropy.from_config(CrossEntropy(focal=1.0).get_config()).focal == 1
 
 
 def test_losses_of_layers_are_trained_and_reported():
@@ -200,6 +209,14 @@ def test_metrics_of_keras_are_measured_where_labels_are_valid(tmp_path):
         ({"loss_weights": {"single": 0}}, "nothing is learnt"),
         ({"loss_weights": {"single": -1}}, "finite, 0 or more"),
         ({"loss_weights": {"single": float("nan")}}, "finite, 0 or more"),
+        ({"loss_weights": {"single": "1"}}, "finite, 0 or more"),
+        ({"loss_weights": {"single": None}}, "finite, 0 or more"),
+        ({"loss": "sparse_categorical_crossentropy"}, "`loss` is one loss, of every output"),
+        ({"loss": {"single": CrossEntropy()}}, "`loss` is one loss, of every output"),
+        ({"loss": [CrossEntropy()]}, "`loss` is one loss, of every output"),
+        ({"loss": CrossEntropy}, "`loss` is one loss, of every output"),
+        ({"accumulation_steps": 0}, "whole number, 1 or more"),
+        ({"accumulation_steps": 1.5}, "whole number, 1 or more"),
         ({"loss_weights": {"top": 0}}, "no output to weigh the loss of"),
     ],
 )
@@ -220,6 +237,8 @@ def test_labels_of_another_shape_are_refused_in_training_and_evaluation():
     for method in (model.train_on_batch, model.test_on_batch):
         assert "Take `labels[..., 0]`" in refused(method, images, labels[..., None])
         assert "class ids from 0 to 2" in refused(method, images, np.full_like(labels, 3))
+        assert "Received: a mapping of single" in refused(method, images, {"single": labels})
+        assert "Received: none" in refused(method, images)
     model = compiled(single(), run_eagerly=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="class ids from 0 to 2"):
         model.fit(images, np.full_like(labels, 3), verbose=0)
