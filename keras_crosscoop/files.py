@@ -78,6 +78,8 @@ def ignores_case(folder: Path) -> bool:
 def files_below(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Path]:
     """All files in folders and their subfolders, links to others included. Each folder is entered once.
 
+    Links that lead nowhere are among them, for an error to name them; pipes and devices, which may never end, are not.
+
     Of several ways to a folder, one without links is taken, so that a link to a folder above is no loop.
 
     Args:
@@ -100,10 +102,21 @@ def files_below(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Pa
         for entry in listed:
             if entry.name.startswith(".") and not hidden:
                 continue
-            if entry.is_dir():
+            kind = _kind(entry)
+            if kind == "folder":
                 (links if entry.is_symlink() else waiting).append(Path(entry.path))
-            else:
+            elif kind == "file":
                 yield Path(entry.path)
+
+
+def _kind(entry: os.DirEntry) -> str:
+    """Whether it is, or links to, a "folder" or a "file", as is what leads nowhere, or "neither": a pipe, say."""
+    with suppress(OSError):  # it links to itself
+        if entry.is_dir():
+            return "folder"
+        if not entry.is_file() and Path(entry.path).exists():
+            return "neither"
+    return "file"
 
 
 @contextmanager

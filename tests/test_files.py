@@ -112,6 +112,16 @@ def test_files_below_links_are_found_once(tmp_path):
     assert tmp_path / "a/.hidden/4" in files_below([tmp_path / "a"], hidden=True)
 
 
+def test_files_below_a_folder_with_links_to_nowhere_and_pipes(tmp_path):
+    """One such link must not hide all other files, and reading a pipe would never end."""
+    (tmp_path / "a.png").write_text("")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    (tmp_path / "itself.png").symlink_to("itself.png")
+    (tmp_path / "null.png").symlink_to(os.devnull)
+    os.mkfifo(tmp_path / "pipe.png")
+    assert [path.name for path in files_below([tmp_path])] == ["a.png", "gone.png", "itself.png"]
+
+
 def test_whether_case_is_ignored_is_asked_of_the_file_system(tmp_path):
     folder = tmp_path / "Folder"
     folder.mkdir()

@@ -41,8 +41,8 @@ def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
         file
         for file in sorted(files)
         if file.suffix.lower() in suffixes
-        and file.is_file()
-        and not (inside and results.resolve() in file.resolve().parents)
+        and (file.is_file() or not file.exists())  # what is not there is told of in its turn
+        and not (inside and results.resolve() in Path(os.path.realpath(file)).parents)  # of a link to itself, too
     ]
     if not found:
         raise InputError(f"No images are there ({', '.join(IMAGE_SUFFIXES)}). Is the path right? Received: {path}")

@@ -162,8 +162,11 @@ def make_folders(sources: Sequence[Source]) -> None:
             raise InputError(f"The folder cannot be written to (Permission denied). Name another. Received: {folder}")
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # it leads nowhere
+        return None
     return status.st_dev, status.st_ino
 
 

@@ -145,6 +145,17 @@ def test_names_too_long_are_refused_before_anything_is_written(make):
     assert refused(check_targets, found, **BOTH).endswith(f"Rename its source. Received: {name}")
 
 
+@pytest.mark.parametrize("path", ["in", "in/*.png", "in/**/*.png"])
+@pytest.mark.parametrize("output", ["out", "in/out"])
+def test_links_to_nowhere_are_told_in_their_turn(make, path, output):
+    make("in/a.png", "in/x.png/b.txt")
+    Path("in/gone.png").symlink_to("nowhere.png")
+    Path("in/itself.png").symlink_to("itself.png")
+    found = find_sources([Path(path)], Path(output))
+    assert [source.path.name for source in found] == ["a.png", "gone.png", "itself.png"]
+    check_targets(found, **BOTH)
+
+
 def test_a_link_to_a_folder_above_is_no_loop_and_other_links_are_followed(make):
     make("in/a.png", "elsewhere/b.png", "elsewhere/c/d.png", "in/z/e.png")
     for link, to in {"self": ".", "up": "..", "0": "../in/z", "other": "../elsewhere"}.items():

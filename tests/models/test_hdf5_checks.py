@@ -1,6 +1,7 @@
 """A file of weights reads nothing but itself, and holds nothing but numbers that a network can have."""
 
 import json
+import time
 import zipfile
 
 import h5py
@@ -144,6 +145,21 @@ def test_a_heap_that_never_ends_is_refused(model, tmp_path, size):
     content[heap + 24 : heap + 32] = size.to_bytes(8, "little")
     path.write_bytes(content)
     assert "but its heap of texts is damaged" in refused(load_hdf5, model, path)
+
+
+def test_heaps_within_heaps_are_refused_at_once(model, tmp_path):
+    """Each alone is well formed, and entries lead from one to the next, but to walk each to its end takes hours."""
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    heap, entry = (
+        b"GCOL\1\0\0\0" + (2**40).to_bytes(8, "little"),
+        b"\1" + bytes(7) + b"\x18" + bytes(15),
+    )
+    with path.open("ab") as file:
+        file.write(bytes(-path.stat().st_size % 8) + (heap + entry) * 50_000)
+    begun = time.process_time()
+    assert "but its heap of texts is damaged" in refused(load_hdf5, model, path)
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def check_heaps(path: Path) -> None:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         heap = content.find(_HEAP)
+        most = len(content) // _ENTRY  # as heaps do not overlap, but in a file made to keep this busy for days
         while heap >= 0:
             length = int.from_bytes(content[heap + 8 : heap + 16], "little")
             entry, end = heap + _ENTRY, min(heap + length, len(content))
@@ -81,7 +82,8 @@ def check_heaps(path: Path) -> None:
                 number = int.from_bytes(content[entry : entry + 2], "little")
                 size = int.from_bytes(content[entry + 8 : entry + 16], "little")
                 step = (_ENTRY + -(-size // 8) * 8 if number else size) % 2**64  # as HDF5 computes it
-                if not step:
+                most -= 1
+                if not step or most < 0:
                     raise _refusal("its heap of texts is damaged", path)
                 entry += step
             heap = content.find(_HEAP, heap + 1)
