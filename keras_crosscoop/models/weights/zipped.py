@@ -1,6 +1,7 @@
 """`.keras` files are zip archives: they are opened here, and nowhere else, and only as Keras writes them."""
 
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,9 @@ def opened_keras_file(path: Path) -> Iterator[zipfile.ZipFile]:
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        names = [member.filename for member in members]
-        if len(set(names)) < len(names):
-            raise zipfile.BadZipFile(f"{max(names, key=names.count)} is in it twice")
+        (name, times), *_ = Counter(member.filename for member in members).most_common(1) or [("", 0)]
+        if times > 1:
+            raise zipfile.BadZipFile(f"{name} is in it twice")
         for member in members:
             if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
                 raise zipfile.BadZipFile(f"{member.filename} is compressed, as Keras never writes it")
