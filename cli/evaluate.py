@@ -17,7 +17,7 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option(
     "--crop",
     type=click.IntRange(0, 2**14),
-    help="Measure on the middle so many pixels; 0 for whole images. By default as the run, but --save-predictions "
+    help="Evaluate on a centre crop of this size; 0 for whole images. By default as the run, but --save-predictions "
     "and --suspects look at all of them.",
 )
 @inference_options

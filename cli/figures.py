@@ -41,10 +41,12 @@ def print_evaluation(figures: dict[str, Any]) -> None:
     console = Console(width=max(96, Console().width)) if intervals else Console()
     console.print(table)
     if (differ := figures["disagreement"]) and differ["share"]:
-        who = ", ".join(f"{name} {_percent(differ[f'{name}_right'])} %" for name in ("top", "bottom", "neither"))
+        top, bottom, neither, ensemble = (
+            _percent(differ[f"{name}_right"]) for name in ("top", "bottom", "neither", "ensemble")
+        )
         console.print(
-            f"The networks differ on {_percent(differ['share'])} % of the pixels. Right there: {who}; "
-            f"ensemble {_percent(differ['ensemble_right'])} %.",
+            f"The networks differ on {_percent(differ['share'])} % of the pixels. Of these, top is right on {top} %, "
+            f"bottom on {bottom} %, neither on {neither} %; the ensemble on {ensemble} %.",
             highlight=False,
         )
     *_, output = outputs

@@ -23,7 +23,7 @@ _OPTIONS = (
     click.option(
         "--window",
         type=PIXELS,
-        help="Look through square windows of so many pixels, for large images; at all of the image by default.",
+        help="Predict in square windows of this size in pixels, for large images; the whole image at once by default.",
     ),
     click.option(
         "--overlap",

@@ -30,7 +30,8 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
     """
     if compare != (len(runs) > 1):
         raise click.UsageError(
-            f"One run is reported, and two or more are compared with --compare. Received: {' '.join(map(str, runs))}",
+            "A report is of one run, and --compare takes two or more. Name one run, or several with --compare. "
+            f"Received: {' '.join(map(str, runs))}",
             click.get_current_context(),
         )
     from crosscoop_tf.progress import EvaluateProgress

@@ -18,8 +18,8 @@ _OF_MODELS_HERE = ("window", "overlap", "scales", "flip", "output_head")
 server_option: Callable[..., Any] = click.option(
     "--server",
     metavar="URL",
-    help="Let a TensorFlow Serving look that serves what export wrote: http://HOST:8501, grpc://HOST:8500, or the "
-    "address of a model or version there, such as http://HOST:8501/v1/models/NAME/versions/1.",
+    help="Run inference on a TensorFlow Serving instance that serves an exported model: http://HOST:8501, "
+    "grpc://HOST:8500, or the address of a model or version there, such as http://HOST:8501/v1/models/NAME/versions/1.",
 )
 
 

@@ -46,6 +46,11 @@ def open(data_dir: Path) -> Dataset:
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"There is no {path.name} in the folder. Create it with one class name a line, in id order. "
+            f"Received: {path.parent}"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"The list of classes cannot be read. Write one name a line, in UTF-8. Received: {path}"

@@ -56,8 +56,8 @@ def test_runs_are_compared(crosscoop, run, run_folder, tmp_path):
 
 
 def test_one_run_is_not_compared_and_two_are(crosscoop, run):
-    assert "two or more are compared with --compare" in complaint(crosscoop("report", run, run))
-    assert "two or more are compared with --compare" in complaint(crosscoop("report", "--compare", run))
+    assert "--compare takes two or more" in complaint(crosscoop("report", run, run))
+    assert "--compare takes two or more" in complaint(crosscoop("report", "--compare", run))
     assert "RUN" in complaint(crosscoop("report"))
 
 

@@ -43,6 +43,7 @@ def test_every_command_is_listed_and_shows_examples(crosscoop, command):
         (["fit", "--dataset", "camvid"], "needs --data-dir"),
         (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "nowhere, which is no folder."),
         (["fit", "--config", "camvit"], 'no config of that name. Did you mean "camvid"?'),
+        (["fit", "--config", "my.yaml"], "There is no such YAML file. Is the path right? Received: my.yaml"),
         (["fit", "--topology", "crss"], "Setting model.topology is one of none, one_way, cross"),
         (["fit", "--set", "model.sites=[asp]"], "Setting model.sites.0 is one of backbone, aspp,"),
         (["fit", "--set", "train.epoch=3"], 'no setting of that name. Did you mean "train.epochs"?'),

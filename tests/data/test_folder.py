@@ -95,10 +95,11 @@ def test_bad_list_of_classes(make_folder, text, message):
 def test_no_list_of_classes(make_folder):
     root = make_folder()
     (root / "classes.txt").write_bytes(b"caf\xe9")
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"cannot be read\. Write one name a line, in UTF-8\. Received: .*classes"):
-            dataset("folder", root)
-        (root / "classes.txt").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"cannot be read\. Write one name a line, in UTF-8\. Received: .*classes"):
+        dataset("folder", root)
+    (root / "classes.txt").unlink()
+    with pytest.raises(InputError, match=r"no classes\.txt in the folder\. Create it .* Received: .*mine$"):
+        dataset("folder", root)
 
 
 def test_no_split(make_folder):

@@ -174,7 +174,7 @@ def test_a_failed_download_leaves_nothing_and_a_second_call_recovers(
             assert message.endswith(f"Received: {deeplab.URL}")
             reason = {"cut short": "retrieval incomplete", "not found": "404", "no server": "refused"}
             assert reason.get(failure, "No space left on device") in message
-            assert "(`--weights FILE`, in Python weights=FILE)" in message
+            assert "(`--top-weights FILE` or `--bottom-weights FILE`, in Python weights=FILE)" in message
             assert "None --" not in message
     assert list(cache.iterdir()) == []
     assert all((array == 0.5).all() for array in forgotten.get_weights())
@@ -251,6 +251,7 @@ def test_weights_of_keras_applications_that_cannot_be_fetched(cache, monkeypatch
     why = "Incomplete or corrupted file detected." if damaged else "no route to host)"
     assert message.startswith(f"The file of EfficientNetB0's ImageNet weights cannot be fetched ({why}")
     assert message.endswith(
-        "Try again, or fetch it elsewhere and give its path (`--weights FILE`, in Python weights=FILE), or start from "
-        "random weights (`--weights none`, in Python weights=None). Received: weights='imagenet'"
+        "Try again, or fetch it elsewhere and give its path (`--top-weights FILE` or `--bottom-weights FILE`, in "
+        "Python weights=FILE), or start from random weights (`--weights none`, in Python weights=None). "
+        "Received: weights='imagenet'"
     )

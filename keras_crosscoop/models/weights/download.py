@@ -11,8 +11,8 @@ from keras_crosscoop.files import written
 
 # What to do without a network, for who is at the command line and for who writes Python.
 OTHERWISE = (
-    "fetch it elsewhere and give its path (`--weights FILE`, in Python weights=FILE), or start from random weights "
-    "(`--weights none`, in Python weights=None)"
+    "fetch it elsewhere and give its path (`--top-weights FILE` or `--bottom-weights FILE`, in Python "
+    "weights=FILE), or start from random weights (`--weights none`, in Python weights=None)"
 )
 
 
