@@ -23,7 +23,7 @@ from crosscoop_tf.sizes import IMAGES, SIZE
     "--size",
     type=SIZE,
     metavar="HxW",
-    help="What every format sees every image at; the size of the data set's first by default.",
+    help="Input size of every format; that of the data set's first image by default.",
 )
 @output_head_option
 @click.option(

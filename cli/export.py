@@ -25,7 +25,7 @@ from crosscoop_tf.sizes import IMAGES, SIZE, ShareRange
     "--size",
     type=SIZE,
     metavar="HxW|dynamic",
-    help="What the network sees images at; as they are (dynamic) by default, and tflite as the data set's.",
+    help="Input size of the network; any size (dynamic) by default, for tflite that of the data set's images.",
 )
 @click.option(
     "--quantize",

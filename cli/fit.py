@@ -15,7 +15,7 @@ from crosscoop_tf.settings import data_options, model_options, resolve, training
 @model_options
 @training_options
 @click.option("--init", type=click.Path(), help="A run to start from, with its network; or a file of weights.")
-@click.option("--seed", type=int, help="Of everything random.")
+@click.option("--seed", type=int, help="Random seed.")
 @click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
 @click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time; the default on CPUs.")
 @click.option("--save-every", help='Steps (500) or minutes ("10min") between checkpoints.')

@@ -29,16 +29,16 @@ _OPTIONS = (
         "--overlap",
         type=ShareRange(max_open=True),
         default=1 / 3,
-        help="The least share of a window that the next one sees too; 1/3 by default.",
+        help="Least overlap of neighbouring windows, as a share of the window; 1/3 by default.",
     ),
     click.option(
         "--scales",
         type=_Scales(),
         default=(1.0,),
         metavar="S,S,...",
-        help="Look at the image in so many times its size, and average the probabilities; 1 by default.",
+        help="Predict at these multiples of the image's size, and average the probabilities; 1 by default.",
     ),
-    click.option("--flip", is_flag=True, help="Average with what is seen in the mirror image."),
+    click.option("--flip", is_flag=True, help="Average with the prediction of the mirrored image."),
 )
 
 

@@ -53,9 +53,11 @@ _TRAINING_OPTIONS = (
     click.option("--epochs", type=int, help="How often to go through the data."),
     click.option("--batch-size", type=int, help="Images a step."),
     click.option("--crop-size", type=int, help="Height and width of training crops, in pixels."),
-    click.option("--weights", help='Of both backbones: "imagenet", a file (see docs/weights.md), or "none".'),
-    click.option("--top-weights", help="The same, of the first backbone."),
-    click.option("--bottom-weights", help="The same, of the second backbone."),
+    click.option(
+        "--weights", help='Initial weights of both backbones: "imagenet", a file (see docs/weights.md), or "none".'
+    ),
+    click.option("--top-weights", help="The same, of the first backbone only."),
+    click.option("--bottom-weights", help="The same, of the second backbone only."),
     click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at."),
 )
 
