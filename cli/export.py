@@ -25,7 +25,7 @@ from crosscoop_tf.sizes import IMAGES, SIZE, ShareRange
     "--size",
     type=SIZE,
     metavar="HxW|dynamic",
-    help="Input size of the network; any size (dynamic) by default, for tflite that of the data set's images.",
+    help="Input size of the network; any size (dynamic) by default, for tflite that of the data set's first image.",
 )
 @click.option(
     "--quantize",
