@@ -73,7 +73,7 @@ def export(
     model, see its parity.json; where they disagree nothing is left, and it exits with 1.
 
     \b
-    crosscoop-tf export saved_models/street_scenes-1 --format savedmodel        # saved_models/.../serving/1
+    crosscoop-tf export saved_models/street_scenes-1 --format savedmodel        # pip install "keras-crosscoop[serving]"
     crosscoop-tf export saved_models/street_scenes-1 --format tflite --quantize int8
     crosscoop-tf export saved_models/street_scenes-1 --format tflite --size 257x257 --output-head top
     crosscoop-tf export saved_models/street_scenes-1 --format onnx              # pip install "keras-crosscoop[onnx]"

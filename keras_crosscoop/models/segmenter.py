@@ -134,7 +134,7 @@ class Segmenter(keras.Model):
                 another kind than above; an argument of Keras's has no meaning here; or TensorFlow is missing.
         """
         if kwargs.get("weighted_metrics"):
-            raise InputError("All `metrics` are told which pixels are void. Give `metrics`. Received: weighted_metrics")
+            raise InputError("All `metrics` leave out void pixels. Pass them as `metrics`. Received: weighted_metrics")
         loss = compiling.loss_of_an_output(loss)
         loss_weights = compiling.loss_weights(loss_weights, self.sides)
         compiling.check_parts(accumulation_steps)
