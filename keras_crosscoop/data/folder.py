@@ -14,6 +14,7 @@ _LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids,
 
 _SPLITS = ("train", "val", "test")
 _LINE = re.compile(r"(?P<name>[^#\s].*?)(\s+#(?P<colour>\S*))?")
+_LONGEST = 1 << 20  # bytes of classes.txt
 
 
 def open(data_dir: Path) -> Dataset:
@@ -45,7 +46,11 @@ def open(data_dir: Path) -> Dataset:
 
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise InputError(f"The list of classes has over {_LONGEST:,} bytes: is it one? Received: {path}")
+        lines = content.decode("utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise InputError(
             f"There is no {path.name} in the folder. Create it with one class name a line, in id order. "

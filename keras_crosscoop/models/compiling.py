@@ -63,7 +63,7 @@ def loss_weights(given: Any, sides: Sequence[str]) -> dict[str, float]:
         raise InputError(f"`loss_weights` are given by output, such as {example}. Received: {given!r}")
     weights = {**dict.fromkeys(sides, 1.0), **(given or {})}
     if strange := weights.keys() - set(sides):
-        raise unknown("output to weigh the loss of", min(strange), sides)
+        raise unknown("output", min(strange), sides)
     numbers = [weight for weight in weights.values() if isinstance(weight, int | float | np.number)]
     if len(numbers) < len(weights) or not all(0 <= weight < math.inf for weight in numbers) or not any(numbers):
         raise InputError(
@@ -89,7 +89,7 @@ def extra_metrics(given: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, ...]
     found = [ExtraMetric(*each) for key, of_key in (given or {}).items() for each in _pairs(key, of_key)]
     for output, metric in found:
         if output not in outputs:
-            raise unknown("output to measure", output, outputs)
+            raise unknown("output", output, outputs)
         if not isinstance(metric, keras.metrics.Metric):
             raise _no_metric(metric, outputs)
     names = [extra.name for extra in found]

@@ -97,6 +97,9 @@ def test_no_list_of_classes(make_folder):
     (root / "classes.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InputError, match=r"cannot be read\. Write one name a line, in UTF-8\. Received: .*classes"):
         dataset("folder", root)
+    (root / "classes.txt").write_bytes(b"a\n" * 2**19 + b"b")
+    with pytest.raises(InputError, match="has over 1,048,576 bytes"):
+        dataset("folder", root)
     (root / "classes.txt").unlink()
     with pytest.raises(InputError, match=r"no classes\.txt in the folder\. Create it .* Received: .*mine$"):
         dataset("folder", root)

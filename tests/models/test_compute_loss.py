@@ -198,7 +198,7 @@ def test_metrics_of_keras_are_measured_where_labels_are_valid(tmp_path):
     [
         ({"metrics": ["accuracy"]}, "Keras's metrics by output"),
         ({"metrics": {"single": "accuracy"}}, "Received: 'accuracy'"),
-        ({"metrics": {"ensemble": [keras.metrics.Mean()]}}, "no output to measure of that name"),
+        ({"metrics": {"ensemble": [keras.metrics.Mean()]}}, "There is no output of that name. Valid: single"),
         ({"metrics": {"single": [keras.metrics.Mean("mean_iou")]}}, "a name of its own"),
         ({"metrics": {"single": [keras.metrics.Mean(), keras.metrics.Mean()]}}, "'single_mean' twice"),
         ({"loss": "sparse_categorical_crossentropy"}, "Received: 'sparse_categorical_crossentropy'"),
@@ -217,7 +217,7 @@ def test_metrics_of_keras_are_measured_where_labels_are_valid(tmp_path):
         ({"loss": CrossEntropy}, "`loss` is one loss, of every output"),
         ({"accumulation_steps": 0}, "whole number, 1 or more"),
         ({"accumulation_steps": 1.5}, "whole number, 1 or more"),
-        ({"loss_weights": {"top": 0}}, "no output to weigh the loss of"),
+        ({"loss_weights": {"top": 0}}, "There is no output of that name. Valid: single"),
     ],
 )
 def test_what_compile_cannot_use_is_refused(options, message):
