@@ -19,7 +19,7 @@ def write_sums(folder: Path) -> None:
 
 
 def verify(folder: Path) -> list[Path]:
-    """The files of records that are missing, or not as they were written; none if all is well.
+    """The files of records that are missing or not as they were written, and shards that have no checksum.
 
     Args:
         folder: what `find_records` gives.
@@ -37,7 +37,8 @@ def verify(folder: Path) -> list[Path]:
             f"The checksums of the records cannot be read. Are they complete, and written by `crosscoop-tf data "
             f"prepare`? Received: {folder / SUMS}"
         ) from error
-    return [path for path, found in zip(expected, _digests(expected), strict=True) if found != expected[path]]
+    changed = [path for path, found in zip(expected, _digests(expected), strict=True) if found != expected[path]]
+    return changed + sorted(set(folder.glob("*.tfrecord-*")) - expected.keys())
 
 
 def _digests(paths: Iterable[Path]) -> Iterable[str | None]:
