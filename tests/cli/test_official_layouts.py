@@ -63,12 +63,14 @@ def test_voc_is_measured_on_the_centre_crop(crosscoop, tmp_path):
     assert len(list((tmp_path / "out/results/VOC2012/Segmentation/comp5_val_cls").iterdir())) == 2
 
     model, data = load(tmp_path / "run"), dataset("voc2012", tmp_path / "data")
-    hits, either = np.zeros(21), np.zeros(21)
+    hits, labelled, either = np.zeros(21), np.zeros(21), np.zeros(21)
     for pair in data.pairs("val"):
         image, label = (part[10:20, 15:25] for part in data.read(*pair))
         prediction = model.segment(image, "top")
         for index in range(21):
             hits[index] += np.sum((label == index) & (prediction == index))
+            labelled[index] += np.sum(label == index)
             either[index] += np.sum((label == index) | ((prediction == index) & (label != 255)))
     measured = [of_class["iou"] for of_class in of_10["outputs"]["top"]["per_class"].values()]
-    assert measured == pytest.approx([hit / any_ if any_ else None for hit, any_ in zip(hits, either, strict=True)])
+    ious = np.divide(hits, either, out=np.zeros(21), where=either > 0)
+    assert measured == pytest.approx([iou if count else None for iou, count in zip(ious, labelled, strict=True)])
