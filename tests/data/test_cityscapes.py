@@ -211,10 +211,10 @@ def test_city_without_labels(root, zipped):
         image = root / "leftImg8bit_trainvaltest.zip" / image.relative_to(root)
     message = refused(dataset("cityscapes", root).pairs, "train")
     assert message.startswith(
-        f"An image has no label, and 1 more: expected {place}/zurich/zurich_000000_000019_gtFine_labelIds.png, "
+        f"2 times: An image has no label: expected {place}/zurich/zurich_000000_000019_gtFine_labelIds.png, "
         "which gtFine_trainvaltest.zip holds. "
     )
-    assert message.endswith(f"Received: {image}")
+    assert f"Received: {image}, " in message
 
 
 def test_city_without_images(root):
@@ -244,7 +244,7 @@ def test_no_labels_among_the_other_files(root):
     for path in root.rglob("*_labelIds.png"):
         path.unlink()
     message = refused(dataset("cityscapes", root).pairs, "train")
-    assert f"An image has no label, and 3 more: expected {label_of(root, 'train', 0)}, which" in message
+    assert f"4 times: An image has no label: expected {label_of(root, 'train', 0)}, which" in message
 
 
 def test_nothing_but_empty_folders(root):

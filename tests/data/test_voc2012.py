@@ -243,14 +243,15 @@ def test_listed_name_without_its_file(voc, folder, kind, suffix):
     )
     assert message.endswith(f"Received: {name} in {voc}/ImageSets/Segmentation/train.txt")
     shutil.rmtree(voc / folder)
-    assert f"has no {kind}, and 4 more: expected {voc}/{folder}/" in refused(dataset("voc2012", voc).pairs, "trainval")
+    message = refused(dataset("voc2012", voc).pairs, "trainval")
+    assert message.startswith(f"5 times: A name in a list has no {kind}: expected {voc}/{folder}/")
 
 
 def test_every_missing_file_is_told(voc):
     """To those who want them all, with the pairs that are whole."""
     for path in (f"JPEGImages/{voc_name('train', 0)}.jpg", f"SegmentationClass/{voc_name('train', 2)}.png"):
         (voc / path).unlink()
-    with pytest.raises(UnpairedError, match="has no image, and 1 more: expected ") as error:
+    with pytest.raises(UnpairedError, match="has no image: expected .* has no label: expected ") as error:
         dataset("voc2012", voc).pairs("train")
     assert [Path(file).stem for file in error.value.alone] == [voc_name("train", 0), voc_name("train", 2)]
     assert all(f"expected {file}, which" in line for file, line in error.value.alone.items())
