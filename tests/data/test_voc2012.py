@@ -251,7 +251,7 @@ def test_every_missing_file_is_told(voc):
     """To those who want them all, with the pairs that are whole."""
     for path in (f"JPEGImages/{voc_name('train', 0)}.jpg", f"SegmentationClass/{voc_name('train', 2)}.png"):
         (voc / path).unlink()
-    with pytest.raises(UnpairedError, match="has no image: expected .* has no label: expected ") as error:
+    with pytest.raises(UnpairedError, match=r"has no image: expected .* has no label: expected ") as error:
         dataset("voc2012", voc).pairs("train")
     assert [Path(file).stem for file in error.value.alone] == [voc_name("train", 0), voc_name("train", 2)]
     assert all(f"expected {file}, which" in line for file, line in error.value.alone.items())
