@@ -30,15 +30,10 @@ def loss_of_an_output(given: Any) -> keras.losses.Loss:
     """The loss of every output: what `compile` was given, or cross-entropy.
 
     Raises:
-        InputError: it is a name, a function, or one for each output.
+        InputError: it is a name, a function, or one for each output; see `Averaged`.
     """
     if given is None:
         return CrossEntropy()
-    if not isinstance(given, keras.losses.Loss):
-        raise InputError(
-            "`loss` is one loss, of every output, such as losses.CrossEntropy() or "
-            f"keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255). Received: {given!r}"
-        )
     return given if isinstance(given, SegmentationLoss) else Averaged(given)
 
 
