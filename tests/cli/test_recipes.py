@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def trained(request, data_dirs, tmp_path_factory):
 
 def test_it_names_its_command():
     for recipe in recipes.names():
-        text = (Path(recipes.__file__).parents[1] / "configs" / f"{recipe}.yaml").read_text()
+        text = files("crosscoop_tf.configs").joinpath(f"{recipe}.yaml").read_text("utf-8")
         assert "# Command:  crosscoop-tf " in text
 
 
