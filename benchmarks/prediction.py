@@ -16,11 +16,11 @@ import numpy as np
 from training import PAIRS
 
 from keras_crosscoop import CrossCoop
-from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.evaluation.predicting import Predicting
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import Source, find_sources, make_folders
-from keras_crosscoop.images import read_image
+from keras_crosscoop.images.io import read_image
+from keras_crosscoop.images.palettes import voc_palette
 from keras_crosscoop.models.inference import Inference
 
 CLASSES = 21

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_crosscoop.evaluation.figures import FIGURES, best_and_worst
+from keras_crosscoop.evaluation.metrics import FIGURES, best_and_worst
 
 _EXTREMES = 3  # images named on either side
 

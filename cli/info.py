@@ -52,7 +52,7 @@ def _print_versions() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from keras_crosscoop.devices import devices
+    from keras_crosscoop.system.devices import devices
 
     def installed(package: str) -> str:
         try:

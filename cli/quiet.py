@@ -33,8 +33,8 @@ class TensorFlowCommand(click.Command):
                 import tensorflow  # noqa: F401
             from PIL import Image
 
-            from keras_crosscoop.resources import cores
-            from keras_crosscoop.workers import CHATTER
+            from keras_crosscoop.system.processes import CHATTER
+            from keras_crosscoop.system.resources import cores
 
         # TensorFlow heeds the affinity of a process, but not a container's share of the time.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))

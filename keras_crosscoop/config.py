@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from keras_crosscoop import yaml_files
 from keras_crosscoop.errors import InputError, shown, unknown
+from keras_crosscoop.system import yaml_files
 
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`, which `backbones` bounds
 Weights = str | None  # "imagenet", a file or nothing

@@ -15,12 +15,12 @@ from pydantic import Field, RootModel
 
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import require_room, written
-from keras_crosscoop.images import RGB
+from keras_crosscoop.images.io import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.weights import Report, load_hdf5, opened_hdf5
-from keras_crosscoop.structures import read_json
+from keras_crosscoop.system.files import require_room, written
+from keras_crosscoop.system.json_files import read_json
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
     from keras_crosscoop.data import Dataset

@@ -12,22 +12,18 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
-LEAVES = {
-    *("errors", "labels", "images", "files", "locks", "resources", "signals", "structures", "workers", "yaml_files"),
-    *("atrous", "normalization", "layers", "losses", "metrics", "precision", "replicas"),
-}
-BELOW = LEAVES | {"models", "data"}
-MAY_IMPORT = {  # each part of the library, and what it may know beside itself
-    **dict.fromkeys(LEAVES, LEAVES),
-    "models": LEAVES,
-    "data": LEAVES,
-    "config": {"errors", "yaml_files"},
-    "devices": {"resources"},
+OPERATIONS = {"errors", "labels", "layers", "losses", "metrics", "precision", "replicas", "images", "system"}
+BELOW = OPERATIONS | {"models", "data"}
+MAY_IMPORT = {  # the parts of the library that each part may import beside itself
+    **dict.fromkeys(OPERATIONS, OPERATIONS),
+    "models": OPERATIONS,
+    "data": OPERATIONS,
+    "config": {"errors", "system"},
     "runs": BELOW | {"config"},
-    "training": BELOW | {"config", "devices", "runs"},
+    "training": BELOW | {"config", "runs"},
     "evaluation": BELOW | {"config", "runs"},
-    "export": BELOW | {"config", "devices", "runs"},
-    "ablation": BELOW | {"config", "devices", "runs", "training", "evaluation"},
+    "export": BELOW | {"config", "runs"},
+    "ablation": BELOW | {"config", "runs", "training", "evaluation"},
     "__init__": BELOW | {"config", "runs", "training", "evaluation", "export"},
 }
 FOREIGN_TO_LIBRARY = {"click", "rich", "crosscoop_tf", "cli"}
@@ -167,7 +163,8 @@ def state():
     }
 before = state()
 import keras_crosscoop
-from keras_crosscoop import ablation, data, devices, evaluation, export, training
+from keras_crosscoop import ablation, data, evaluation, export, training
+from keras_crosscoop.system import devices
 from keras_crosscoop.evaluation import report
 after = state()
 print([name for name in before if before[name] != after[name]])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from helpers import refused
 
-from keras_crosscoop.evaluation import counting
+from keras_crosscoop.evaluation import counts
 from keras_crosscoop.labels import check_labels
 from keras_crosscoop.losses import CrossEntropy, Dice
 from keras_crosscoop.metrics import Confusion
@@ -71,5 +71,5 @@ def test_evaluation_refuses_what_is_no_class_of_the_model():
         class model:  # noqa: N801
             num_classes, sides = 5, ("single",)
 
-    message = refused(counting.segmented, Inference, np.zeros((3, 4, 3), "uint8"), labels(5)[0].astype("uint8"))
+    message = refused(counts.segmented, Inference, np.zeros((3, 4, 3), "uint8"), labels(5)[0].astype("uint8"))
     assert message.endswith("Received: 5")

@@ -46,9 +46,9 @@ def check(
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.checking import check
+    from keras_crosscoop.data.previews import draw_frequencies
     from keras_crosscoop.data.records.reading import find_records
-    from keras_crosscoop.evaluation.pictures import check_new
-    from keras_crosscoop.evaluation.sheets import draw_frequencies
+    from keras_crosscoop.images.overlays import check_new
 
     if weights and (as_json or len(splits) > 1):
         raise click.UsageError("--weights prints those of one split, and JSON has them anyway: give it one --split.")

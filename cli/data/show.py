@@ -37,8 +37,8 @@ def show(
     from rich.console import Console
 
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.evaluation.pictures import check_new
-    from keras_crosscoop.evaluation.sheets import draw_samples
+    from keras_crosscoop.data.previews import draw_samples
+    from keras_crosscoop.images.overlays import check_new
 
     settings = resolve(recipe, assignments, dataset=name, data_dir=data_dir, seed=seed)
     split = split or settings.data.train_split

@@ -11,12 +11,12 @@ from keras_crosscoop.ablation.processes import Job, Watch, run_jobs
 from keras_crosscoop.ablation.rows import FULL, ROWS, Row, selected
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
-from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
-from keras_crosscoop.files import make_folder, written
-from keras_crosscoop.locks import locked
 from keras_crosscoop.runs import build
+from keras_crosscoop.system.devices import share_gpus
+from keras_crosscoop.system.files import make_folder, written
+from keras_crosscoop.system.locks import locked
 from keras_crosscoop.training import parts
 
 _BUSY = "Another ablation is at work in the folder. Wait for it, or name another with --output."

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.evaluation.figures import interval, resampled
+from keras_crosscoop.evaluation.metrics import interval, resampled
 from keras_crosscoop.metrics import mean_iou
 
 

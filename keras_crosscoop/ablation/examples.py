@@ -11,8 +11,8 @@ from scipy import ndimage
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.pictures import colours, save, with_legend
-from keras_crosscoop.images import RGB
+from keras_crosscoop.images.io import RGB
+from keras_crosscoop.images.overlays import colours, save, with_legend
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.models.inference import Inference
 

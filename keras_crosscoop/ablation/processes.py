@@ -15,9 +15,9 @@ import tensorflow as tf
 from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import Interrupted
-from keras_crosscoop.resources import cores
-from keras_crosscoop.signals import Signals, handle, restore
-from keras_crosscoop.workers import Replies, ReplyError, last_words, started
+from keras_crosscoop.system.processes import Replies, ReplyError, last_words, started
+from keras_crosscoop.system.resources import cores
+from keras_crosscoop.system.signals import Signals, handle, restore
 
 _PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
 

@@ -18,7 +18,7 @@ from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.metrics import iou_per_class, mean_iou
-from keras_crosscoop.structures import read_json
+from keras_crosscoop.system.json_files import read_json
 
 
 class Line(NamedTuple):

@@ -21,10 +21,10 @@ from keras_crosscoop.config import Settings
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.evaluation.report.measured import measure
-from keras_crosscoop.locks import lock
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.locks import lock
+from keras_crosscoop.system.processes import replier
 from keras_crosscoop.training import fit, resume
-from keras_crosscoop.workers import replier
 
 CONFUSIONS = "confusions.npz"  # of a row's folder: each image's confusion matrices
 

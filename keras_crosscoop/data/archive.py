@@ -51,7 +51,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, as `keras_crosscoop.files.Stored` wants it.
+    """A file in an archive, as `keras_crosscoop.system.files.Stored` wants it.
 
     Attributes:
         archive: where it is.

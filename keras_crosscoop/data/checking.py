@@ -14,15 +14,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from keras_crosscoop.data.catalogue import CATALOGUE
-from keras_crosscoop.data.decoding import Encoded, open_image, open_label
 from keras_crosscoop.data.pairing import UnpairedError
 from keras_crosscoop.data.records.checksums import SUMS, verify
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import AbsentError, InputError, one_line_a_cause
-from keras_crosscoop.files import Stored
-from keras_crosscoop.images import RGB
+from keras_crosscoop.images.decoding import Encoded, open_image, open_label
+from keras_crosscoop.images.io import RGB
 from keras_crosscoop.labels import VOID
-from keras_crosscoop.resources import threads
+from keras_crosscoop.system.files import Stored
+from keras_crosscoop.system.resources import threads
 
 _NEEDED = ("train", "val")  # to train and to measure; the others of a data set one may do without
 

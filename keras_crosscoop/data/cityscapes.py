@@ -12,9 +12,9 @@ from keras_crosscoop.data.archive import Archive
 from keras_crosscoop.data.pairing import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
-from keras_crosscoop.files import Stored
-from keras_crosscoop.images import RGB
+from keras_crosscoop.images.io import RGB
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.system.files import Stored
 
 
 class Label(NamedTuple):

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from keras_crosscoop.data.pairing import pair_folders
-from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import RGB
+from keras_crosscoop.images.io import RGB
+from keras_crosscoop.images.palettes import voc_palette
 from keras_crosscoop.labels import NO_CLASS, VOID
 
 _LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids, 255 void) and classes.txt"

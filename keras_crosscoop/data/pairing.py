@@ -5,10 +5,8 @@ from pathlib import Path
 
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import AbsentError, InputError, one_line_a_cause
-from keras_crosscoop.files import Stored, files_below
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-LABEL_SUFFIXES = (".png",)  # anything lossy would not keep ids
+from keras_crosscoop.images.io import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from keras_crosscoop.system.files import Stored, files_below
 
 
 class UnpairedError(InputError):

@@ -14,9 +14,9 @@ from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset, OpenPair, Pair
 from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import image_size
+from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import VOID
-from keras_crosscoop.resources import cores
+from keras_crosscoop.system.resources import cores
 
 _PREFETCH = 4  # batches that wait for the device; AUTOTUNE would let them take half of the memory
 

@@ -1,7 +1,7 @@
 """Going on without the files that cannot be used, within limits."""
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import Stored
+from keras_crosscoop.system.files import Stored
 
 
 class Skipped:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.data.decoding import open_image, open_label
 from keras_crosscoop.errors import InputError, unknown
-from keras_crosscoop.files import Stored
-from keras_crosscoop.images import RGB, image_size, label_size
+from keras_crosscoop.images.decoding import open_image, open_label
+from keras_crosscoop.images.io import RGB, image_size, label_size
 from keras_crosscoop.labels import NO_CLASS, VOID
-from keras_crosscoop.resources import threads
+from keras_crosscoop.system.files import Stored
+from keras_crosscoop.system.resources import threads
 
 Pair = tuple[Stored, Stored | None]  # an image file and its label file, if its split has labels
 

@@ -16,11 +16,11 @@ from types import MappingProxyType
 import numpy as np
 
 from keras_crosscoop.data.pairing import UnpairedError, pair_files
-from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
-from keras_crosscoop.files import Stored
-from keras_crosscoop.images import pnm
+from keras_crosscoop.images.io import pnm
+from keras_crosscoop.images.palettes import voc_palette
+from keras_crosscoop.system.files import Stored
 
 CLASSES = (
     "background",
@@ -88,7 +88,7 @@ class _Voc2012(Dataset):
 
 @dataclass(frozen=True)
 class MatLabel:
-    """A label of SBD as distributed, a MATLAB file, read as a PGM image: a `keras_crosscoop.files.Stored`."""
+    """A label of SBD as distributed, a MATLAB file, read as a PGM image: a `keras_crosscoop.system.files.Stored`."""
 
     path: Path
 

@@ -14,12 +14,12 @@ import numpy as np
 from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation import figures, suspects
-from keras_crosscoop.evaluation.counting import Counts, counts, segmented
+from keras_crosscoop.evaluation import label_errors, metrics
+from keras_crosscoop.evaluation.counts import Counts, counts, segmented
 from keras_crosscoop.evaluation.submission import Predictions
-from keras_crosscoop.files import written
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference
+from keras_crosscoop.system.files import written
 
 _BEHIND = 4  # images whose boundaries wait for being counted
 
@@ -68,7 +68,7 @@ def evaluate(
           labels for `boundary_f`, and in `per_image` a class that the image's own labels lack.
         - `disagreement` of two networks: the share of pixels, and which of them is right there.
         - `per_image`: `image`, and `mean_iou` and `pixel_accuracy` of each output.
-        - `suspects` on request, see `suspects.rank`.
+        - `suspects` on request, see `label_errors.rank`.
 
         Of a split whose labels its makers keep, only how many images there were.
 
@@ -107,7 +107,7 @@ def evaluate(
             if split in dataset.unlabelled:
                 continue
             if list_suspects:
-                regions += suspects.contradictions(name, labels, found)
+                regions += label_errors.contradictions(name, labels, found)
             behind.append((name, beside.submit(counts, found, labels, counted, boundary_tolerance)))
             while len(behind) > _BEHIND:
                 tally.add(*behind.popleft())
@@ -129,17 +129,17 @@ def evaluate(
     }
     if tally.total is None:
         return told
-    told["outputs"] = figures.figures(tally.total, outputs, dataset.classes)
-    told["disagreement"] = figures.disagreement(tally.total) if len(model.sides) > 1 else None
+    told["outputs"] = metrics.figures(tally.total, outputs, dataset.classes)
+    told["disagreement"] = metrics.disagreement(tally.total) if len(model.sides) > 1 else None
     told["per_image"] = tally.per_image
     if intervals:
-        for output, ends in figures.intervals(tally.confusions, outputs, dataset.classes).items():
+        for output, ends in metrics.intervals(tally.confusions, outputs, dataset.classes).items():
             told["outputs"][output]["intervals"] = ends
     if confusions is not None:
         with written(confusions) as partial:
             np.savez_compressed(partial, confusions=np.stack(tally.confusions))
     if list_suspects:
-        told["suspects"] = suspects.rank(regions, tally.total.calibration[-1], dataset.classes, list_suspects)
+        told["suspects"] = label_errors.rank(regions, tally.total.calibration[-1], dataset.classes, list_suspects)
     return told
 
 
@@ -166,7 +166,7 @@ class _Tally:
     def add(self, name: str, counted: Future[Counts]) -> None:
         of_image = counted.result()
         self.total = of_image if self.total is None else self.total + of_image
-        self.per_image.append(figures.of_image(name, of_image, self.outputs))
+        self.per_image.append(metrics.of_image(name, of_image, self.outputs))
         if self.keep:
             self.confusions.append(of_image.confusion)
 

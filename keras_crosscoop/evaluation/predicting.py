@@ -16,13 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation import video
-from keras_crosscoop.evaluation.pictures import overlay, save, under_colours, with_legend
 from keras_crosscoop.evaluation.pipeline import ahead, batches, behind
 from keras_crosscoop.evaluation.predictor import Prediction, Predictor
 from keras_crosscoop.evaluation.sources import IDS, OVERLAY, PROBABILITIES, VIDEO, Source, ending
-from keras_crosscoop.files import make_folder, written
-from keras_crosscoop.images import RGB, read_image, write_label
+from keras_crosscoop.images import video
+from keras_crosscoop.images.io import RGB, read_image, write_label
+from keras_crosscoop.images.overlays import overlay, save, under_colours, with_legend
+from keras_crosscoop.system.files import make_folder, written
 
 THREADS = 4  # that read, and as many that write; of a video, whose frames come one after another, one
 

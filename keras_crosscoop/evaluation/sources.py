@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation import video
-from keras_crosscoop.evaluation.searching import VIDEO_SUFFIXES, search
-from keras_crosscoop.files import ignores_case, longest_name, make_folder
+from keras_crosscoop.images import video
+from keras_crosscoop.images.search import VIDEO_SUFFIXES, search
+from keras_crosscoop.system.files import ignores_case, longest_name, make_folder
 
 IDS, OVERLAY, PROBABILITIES, VIDEO = ".png", "_overlay.png", ".npz", ".mp4"  # how the names of results end
 

@@ -7,8 +7,8 @@ import numpy as np
 from keras_crosscoop.data import CATALOGUE, Dataset
 from keras_crosscoop.data.spec import Submission
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import Stored, make_folder
-from keras_crosscoop.images import write_grey, write_label
+from keras_crosscoop.images.io import write_grey, write_label
+from keras_crosscoop.system.files import Stored, make_folder
 
 
 class Predictions:

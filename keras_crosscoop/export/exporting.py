@@ -23,9 +23,9 @@ from keras_crosscoop.export.parity import DisagreementError, live, parity
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.export.serving_files import check_name, write_server_files, write_warmup
-from keras_crosscoop.files import folder_written
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.files import folder_written
 
 Watch = Callable[[str, int, int], object]  # (what is done, how much of it, of how much)
 

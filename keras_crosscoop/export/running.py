@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, fitted, restored
-from keras_crosscoop.resources import cores
+from keras_crosscoop.system.resources import cores
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 (1, H, W, 3) -> classes, confidence (1, H, W)
 

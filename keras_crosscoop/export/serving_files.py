@@ -7,7 +7,7 @@ import tensorflow as tf
 from google.protobuf.text_encoding import CEscape
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.system.files import written
 
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
 MODELS, BATCHING = "models.config", "batching_parameters.txt"

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import ImageLike, as_rgb
+from keras_crosscoop.images.io import ImageLike, as_rgb
 from keras_crosscoop.models.memory import LARGE, fits, needed
 from keras_crosscoop.models.segmenter import Segmenter
 

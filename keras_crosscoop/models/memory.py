@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_crosscoop.resources import free_memory
+from keras_crosscoop.system.resources import free_memory
 
 LARGE = 2048 * 2048  # pixels; to ask takes seconds, which smaller images are not worth
 _SCRATCH = 2.0  # times what tensors take: kernels' own (measured: 1.5 of 2048x1024 pixels, 1.75 of 10000x10000)

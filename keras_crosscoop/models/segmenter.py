@@ -14,7 +14,7 @@ from keras import KerasTensor, ops
 
 from keras_crosscoop import precision, replicas
 from keras_crosscoop.errors import InputError, unknown
-from keras_crosscoop.images import ImageLike, as_rgb
+from keras_crosscoop.images.io import ImageLike, as_rgb
 from keras_crosscoop.labels import are_labels, check_labels
 from keras_crosscoop.losses import pixel_weights
 from keras_crosscoop.metrics import Confusion, MeanLoss

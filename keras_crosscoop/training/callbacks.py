@@ -8,8 +8,8 @@ import keras
 
 from keras_crosscoop.data import Skipped
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.files import written
 
 
 class KeepBest(keras.callbacks.Callback):

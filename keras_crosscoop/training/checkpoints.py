@@ -16,8 +16,8 @@ from numpy.lib import format as npy
 from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import remedy, written
-from keras_crosscoop.structures import reason
+from keras_crosscoop.system.files import remedy, written
+from keras_crosscoop.system.json_files import reason
 from keras_crosscoop.training.state import State
 
 _KEPT = 2  # the last one, and the one before should that be damaged

@@ -9,8 +9,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import remedy
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.files import remedy
 
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no reader meets these, and some writers tell no path
 

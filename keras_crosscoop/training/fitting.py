@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from keras_crosscoop.config import Settings, Train
 from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
-from keras_crosscoop.devices import fastest_precision
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.locks import locked
 from keras_crosscoop.losses import SegmentationLoss
-from keras_crosscoop.resources import free_memory
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.devices import fastest_precision
+from keras_crosscoop.system.locks import locked
+from keras_crosscoop.system.resources import free_memory
 from keras_crosscoop.training import parts
 from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
 from keras_crosscoop.training.checkpoints import Checkpoints

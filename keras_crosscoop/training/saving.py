@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.signals import Signals, handle, restore
+from keras_crosscoop.system.signals import Signals, handle, restore
 from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State, assign, sums, values, variables

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image
 
-from keras_crosscoop.images import palette_table
+from keras_crosscoop.images.io import palette_table
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference

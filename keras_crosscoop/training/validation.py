@@ -16,7 +16,7 @@ from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import image_size
+from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import VOID
 from keras_crosscoop.models import Segmenter, inference
 from keras_crosscoop.models.inference import Between, Inference

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_crosscoop.ablation.comparing import gain
-from keras_crosscoop.evaluation.figures import RESAMPLES, interval, resampled
+from keras_crosscoop.evaluation.metrics import RESAMPLES, interval, resampled
 from keras_crosscoop.metrics import iou_per_class
 
 

@@ -21,9 +21,9 @@ from PIL import Image
 from keras_crosscoop import load
 from keras_crosscoop.ablation import telling
 from keras_crosscoop.ablation.rows import ROWS, TABLES
-from keras_crosscoop.locks import locked
 from keras_crosscoop.metrics import iou_per_class
 from keras_crosscoop.models import costs
+from keras_crosscoop.system.locks import locked
 
 TINY = (
     *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--weights=none"),

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from keras_crosscoop.export.benchmark import contenders
-from keras_crosscoop.resources import cores
+from keras_crosscoop.system.resources import cores
 
 QUICK = ("--images=2", "--rounds=3")
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from keras_crosscoop import config, load_dataset, training
 from keras_crosscoop.data import CATALOGUE
-from keras_crosscoop.evaluation.pictures import under_colours
-from keras_crosscoop.evaluation.sheets import GAP
-from keras_crosscoop.images import VOID_COLOUR
+from keras_crosscoop.data.previews import GAP
+from keras_crosscoop.images.io import VOID_COLOUR
+from keras_crosscoop.images.overlays import under_colours
 
 
 def pixels(path):

@@ -13,7 +13,7 @@ from PIL import Image
 from keras_crosscoop import load
 from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.predicting import Predicting
-from keras_crosscoop.images import read_label
+from keras_crosscoop.images.io import read_label
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_crosscoop.workers import CHATTER
+from keras_crosscoop.system.processes import CHATTER
 
 PROGRAM = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
-from keras_crosscoop.data.palette import voc_palette
+from keras_crosscoop.images.palettes import voc_palette
 
 SIZE = (30, 40)  # of every image and label here, H and W
 

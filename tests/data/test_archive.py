@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_crosscoop.data.archive import Archive, Member
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import image_size
+from keras_crosscoop.images.io import image_size
 
 
 def write(path, contents, packing=zipfile.ZIP_DEFLATED):

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from keras_crosscoop.data import dataset
-from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.images.palettes import voc_palette
 
 
 def test_voc_palette_is_the_published_one():

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from keras_crosscoop.data import Dataset, load_dataset
 from keras_crosscoop.data.transforms import LUMA, place, render
-from keras_crosscoop.files import Stored
-from keras_crosscoop.images import pnm
+from keras_crosscoop.images.io import pnm
+from keras_crosscoop.system.files import Stored
 
 PLAIN = {"flip": False, "photometric": False}
 RNG = np.random.default_rng(0)

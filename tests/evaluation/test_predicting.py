@@ -15,12 +15,12 @@ from PIL import Image
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import Inference, predicting, predictor
-from keras_crosscoop.evaluation.pictures import overlay
 from keras_crosscoop.evaluation.pipeline import ahead, batches, behind
 from keras_crosscoop.evaluation.predicting import Predicting
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
-from keras_crosscoop.images import read_image, read_label
+from keras_crosscoop.images.io import read_image, read_label
+from keras_crosscoop.images.overlays import overlay
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))

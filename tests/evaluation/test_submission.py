@@ -11,8 +11,8 @@ from PIL import Image
 
 from keras_crosscoop import dataset
 from keras_crosscoop.data.cityscapes import LABELS
-from keras_crosscoop.data.palette import voc_palette
 from keras_crosscoop.evaluation import Predictions, evaluate
+from keras_crosscoop.images.palettes import voc_palette
 
 
 def test_cityscapes_finds_its_ids(tmp_path, pair, monkeypatch):

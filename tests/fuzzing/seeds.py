@@ -18,12 +18,12 @@ from fuzzing import mutations
 from PIL import Image
 
 from keras_crosscoop import DeepLabV3Plus, config, dataset, load, warm_start
-from keras_crosscoop.data.decoding import open_image, open_label
 from keras_crosscoop.data.records import writing
 from keras_crosscoop.data.records.planning import plan
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report import charts, measured, write_comparison, write_report
-from keras_crosscoop.images import image_size, label_size, read_image
+from keras_crosscoop.images.decoding import open_image, open_label
+from keras_crosscoop.images.io import image_size, label_size, read_image
 from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training.checkpoints import Checkpoints

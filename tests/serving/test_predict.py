@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from helpers import photograph
 
-from keras_crosscoop.evaluation import video
-from keras_crosscoop.images import read_image, read_label
+from keras_crosscoop.images import video
+from keras_crosscoop.images.io import read_image, read_label
 
 pipes_are_left = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # by imageio-ffmpeg
 

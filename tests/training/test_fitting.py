@@ -24,8 +24,8 @@ from tensorflow.python.eager import context
 from tensorflow.python.framework import config as framework
 
 from keras_crosscoop import config, training
-from keras_crosscoop.locks import locked
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.locks import locked
 from keras_crosscoop.training import fitting, parts
 
 TINY = {

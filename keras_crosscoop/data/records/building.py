@@ -15,7 +15,7 @@ from keras_crosscoop.data.records.planning import VERSION, Plan
 from keras_crosscoop.data.records.reading import FORMAT
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.resources import threads
+from keras_crosscoop.system.resources import threads
 
 
 def builder(plan: Plan, data_dir: Path, on_sample: Callable[[], None] | None) -> Any:

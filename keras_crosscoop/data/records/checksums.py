@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.resources import threads
+from keras_crosscoop.system.resources import threads
 
 SUMS = "SHA256SUMS"
 

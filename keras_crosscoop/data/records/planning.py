@@ -11,8 +11,8 @@ from pathlib import Path
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import AbsentError, InputError
-from keras_crosscoop.images import image_size
-from keras_crosscoop.resources import threads
+from keras_crosscoop.images.io import image_size
+from keras_crosscoop.system.resources import threads
 
 VERSION = "1.0.0"
 _SHARD_SIZE = 128 << 20  # bytes: TFDS keeps a whole one in memory

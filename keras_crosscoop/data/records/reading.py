@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field
 from keras_crosscoop.data.records.tfrecord import Record, Shard
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import pnm
+from keras_crosscoop.images.io import pnm
 from keras_crosscoop.labels import NO_CLASS
-from keras_crosscoop.structures import read_json
+from keras_crosscoop.system.json_files import read_json
 
 FORMAT = "keras-crosscoop records"  # what our metadata say they are
 _INFO, _METADATA = "dataset_info.json", "metadata.json"

@@ -19,7 +19,7 @@ from keras_crosscoop.data.street_scenes.roadside import place_roadside
 from keras_crosscoop.data.street_scenes.things import paint_things
 from keras_crosscoop.data.street_scenes.traffic import place_traffic
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import write_label
+from keras_crosscoop.images.io import write_label
 
 CLASSES: tuple[str, ...] = (
     "road",

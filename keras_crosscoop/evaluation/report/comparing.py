@@ -6,12 +6,12 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.evaluation.figures import FIGURES
+from keras_crosscoop.evaluation.metrics import FIGURES
 from keras_crosscoop.evaluation.report import charts, examples, groups, panels, tables
 from keras_crosscoop.evaluation.report.measured import history
 from keras_crosscoop.evaluation.report.reporting import looking
 from keras_crosscoop.evaluation.report.writing import write
-from keras_crosscoop.images import VOID_COLOUR
+from keras_crosscoop.images.io import VOID_COLOUR
 from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
 

@@ -12,7 +12,7 @@ from keras_crosscoop.evaluation.evaluating import evaluate, write_json
 from keras_crosscoop.evaluation.report.stored import Epoch, Figures, as_dict
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
-from keras_crosscoop.structures import read_json, reason
+from keras_crosscoop.system.json_files import read_json, reason
 
 History = list[dict[str, float]]  # an epoch's figures; what it did not measure is left out
 

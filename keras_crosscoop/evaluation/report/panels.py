@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_crosscoop.evaluation.report.charts import COLOURS
-from keras_crosscoop.images import RGB, palette_table
+from keras_crosscoop.images.io import RGB, palette_table
 from keras_crosscoop.labels import VOID
 
 READ = 3  # classes whose probabilities can be read at a pixel: as many as a pixel has colours

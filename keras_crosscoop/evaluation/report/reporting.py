@@ -6,11 +6,11 @@ from typing import Any
 
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.evaluation.figures import FIGURES
+from keras_crosscoop.evaluation.metrics import FIGURES
 from keras_crosscoop.evaluation.report import charts, examples, panels, tables
 from keras_crosscoop.evaluation.report.measured import History, history
 from keras_crosscoop.evaluation.report.writing import write
-from keras_crosscoop.images import VOID_COLOUR
+from keras_crosscoop.images.io import VOID_COLOUR
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run

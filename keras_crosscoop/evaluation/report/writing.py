@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.system.files import written
 
 _PAGES = Environment(
     loader=PackageLoader("keras_crosscoop.evaluation.report", "page"),

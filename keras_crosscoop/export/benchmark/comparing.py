@@ -14,8 +14,8 @@ from keras_crosscoop.export.benchmark.contenders import available, contenders
 from keras_crosscoop.export.benchmark.measuring import measure, summarized
 from keras_crosscoop.export.deployed import Size
 from keras_crosscoop.export.exporting import Watch, spread
-from keras_crosscoop.resources import cores
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.resources import cores
 
 
 def benchmark(

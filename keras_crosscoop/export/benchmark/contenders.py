@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import InputError, reason, unknown
 from keras_crosscoop.export.benchmark.worker import KERAS
 from keras_crosscoop.export.deployed import Size, fitted
@@ -18,6 +17,7 @@ from keras_crosscoop.export.litert import Quantize
 from keras_crosscoop.export.parity import Live, live, parity
 from keras_crosscoop.export.running import Exported
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.devices import share_gpus
 
 FORMATS: dict[str, tuple[str, Quantize]] = {  # of `export`, but for Keras
     KERAS: (KERAS, "none"),

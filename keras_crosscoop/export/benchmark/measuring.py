@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_crosscoop.export.benchmark.turns import Reply, Worker, WorkerError, alternate
 from keras_crosscoop.export.benchmark.worker import KERAS
-from keras_crosscoop.resources import free_memory
+from keras_crosscoop.system.resources import free_memory
 
 Group = Mapping[str, Sequence[Reply]]  # of each format in it, one reply an image
 

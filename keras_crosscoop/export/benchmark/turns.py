@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
-from keras_crosscoop.workers import Replies, ReplyError, last_words, started
+from keras_crosscoop.system.processes import Replies, ReplyError, last_words, started
 
 Reply = dict[str, Any]  # a `Measured`
 

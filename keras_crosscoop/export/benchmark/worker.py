@@ -13,12 +13,12 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from keras_crosscoop.devices import share_gpus
 from keras_crosscoop.errors import reason
 from keras_crosscoop.export.running import opened
-from keras_crosscoop.resources import cores
 from keras_crosscoop.runs import load
-from keras_crosscoop.workers import replier
+from keras_crosscoop.system.devices import share_gpus
+from keras_crosscoop.system.processes import replier
+from keras_crosscoop.system.resources import cores
 
 KERAS = "keras"
 _RUNTIMES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}

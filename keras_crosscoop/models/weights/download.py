@@ -7,7 +7,7 @@ from urllib.error import HTTPError, URLError
 import keras
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.system.files import written
 
 # What to do without a network, for who is at the command line and for who writes Python.
 OTHERWISE = (

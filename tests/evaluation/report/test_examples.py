@@ -8,7 +8,7 @@ from PIL import Image
 from keras_crosscoop.evaluation.report import write_report
 from keras_crosscoop.evaluation.report.examples import spread
 from keras_crosscoop.evaluation.report.panels import AGREEMENT, of_disagreement, of_output
-from keras_crosscoop.images import palette_table
+from keras_crosscoop.images.io import palette_table
 from keras_crosscoop.models.inference import Inference
 
 

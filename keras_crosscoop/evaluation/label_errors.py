@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from keras_crosscoop.evaluation.counting import BINS, Segmented
+from keras_crosscoop.evaluation.counts import BINS, Segmented
 from keras_crosscoop.labels import VOID
 
 MOST = 20  # regions an image that are remembered

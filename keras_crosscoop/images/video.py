@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
+from keras_crosscoop.system.files import written
 
 SOUND_ALONE = 0.05  # of a video's duration, which is that of its longest stream: sound may go on so much longer
 

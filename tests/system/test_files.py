@@ -5,7 +5,7 @@ import os
 import pytest
 from helpers import refused
 
-from keras_crosscoop.files import files_below, folder_written, ignores_case, longest_name, written
+from keras_crosscoop.system.files import files_below, folder_written, ignores_case, longest_name, written
 
 
 @pytest.mark.parametrize("before", [None, "old"])

@@ -1,6 +1,6 @@
 """The colours of classes that have none of their own."""
 
-from keras_crosscoop.images import RGB
+from keras_crosscoop.images.io import RGB
 
 
 def voc_palette(count: int) -> tuple[RGB, ...]:

@@ -9,9 +9,9 @@ from helpers import refused
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from keras_crosscoop.data.decoding import open_image
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import as_rgb, image_size, label_size, read_image, read_label, to_rgb, write_label
+from keras_crosscoop.images.decoding import open_image
+from keras_crosscoop.images.io import as_rgb, image_size, label_size, read_image, read_label, to_rgb, write_label
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (5, 7, 3), np.uint8)

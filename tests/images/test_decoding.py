@@ -9,10 +9,10 @@ from helpers import photograph, refused
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from keras_crosscoop.data import decoding, headers
-from keras_crosscoop.data.decoding import open_image, open_label
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images import pnm, read_image, read_label
+from keras_crosscoop.images import decoding, headers
+from keras_crosscoop.images.decoding import open_image, open_label
+from keras_crosscoop.images.io import pnm, read_image, read_label
 
 PICTURE = photograph(61, 83)[0].astype(np.uint8)
 IDS = np.random.default_rng(0).integers(0, 12, (61, 83), np.uint8)

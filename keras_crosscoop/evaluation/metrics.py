@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.evaluation.counting import CERTAIN, Counts
+from keras_crosscoop.evaluation.counts import CERTAIN, Counts
 from keras_crosscoop.metrics import iou_per_class, mean_iou, mean_over_classes
 
 LEVEL = 0.95  # of the intervals

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 
-from keras_crosscoop.data.pairing import IMAGE_SUFFIXES
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import files_below
+from keras_crosscoop.images.io import IMAGE_SUFFIXES
+from keras_crosscoop.system.files import files_below
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 

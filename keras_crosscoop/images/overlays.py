@@ -1,4 +1,4 @@
-"""Pictures of what a network sees: class ids as a palette PNG, and the image under its classes' colours."""
+"""Class ids drawn in colour: alone, blended over the image, with a legend."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,34 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import written
-from keras_crosscoop.images import RGB, palette_table
+from keras_crosscoop.images.io import RGB, palette_table
 from keras_crosscoop.labels import VOID
-from keras_crosscoop.models.inference import Inference
+from keras_crosscoop.system.files import written
 
-NAME = 50  # characters of an image's name that its picture's name begins with: file systems allow 255 bytes in all
 OPACITY = 0.6  # of the classes' colours over the image
-
-
-def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
-    """Pictures of a few images spread over a split: image, truth and prediction, side by side, with a legend.
-
-    Those that cannot be read are left out: this follows `evaluate`, which has told of them.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = dataset.find(split)
-    for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int):
-        try:
-            image, truth = dataset.read(*pairs[index])
-        except InputError:
-            continue
-        *_, prediction = inference.classes(image).values()
-        panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
-        shown = np.union1d(truth, prediction)
-        picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
-        save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem[:NAME]}.png")
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import Stored, written
 from keras_crosscoop.labels import VOID
+from keras_crosscoop.system.files import Stored, written
 
 RGB = tuple[int, int, int]
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
@@ -20,6 +20,9 @@ VOID_COLOUR: RGB = (224, 224, 192)  # of pixels without a class, as PASCAL VOC d
 
 # What files may hold, whatever their names end in. Pillow's other plugins are rarely tried, and some fail badly.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+LABEL_SUFFIXES = (".png",)  # lossy formats would change ids
 
 _ID_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")  # Pillow's modes with one whole number a pixel
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width

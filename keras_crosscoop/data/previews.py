@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_crosscoop.data import Dataset, load_dataset, readable_errors
 from keras_crosscoop.data.checking import Report
-from keras_crosscoop.evaluation.pictures import save, under_colours, with_legend
+from keras_crosscoop.images.overlays import save, under_colours, with_legend
 
 COLUMNS = 3  # pairs side by side
 SIDE = 320  # pixels; larger samples are shrunk, so that a sheet fits a screen

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import psutil
 import tensorflow as tf
 
-from keras_crosscoop.resources import cores
+from keras_crosscoop.system.resources import cores
 
 
 class Device(NamedTuple):

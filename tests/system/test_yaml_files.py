@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from keras_crosscoop import yaml_files
+from keras_crosscoop.system import yaml_files
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from keras import KerasTensor, ops
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    from keras_crosscoop import atrous, normalization
+    from keras_crosscoop.layers import atrous, batch_normalization
 else:
     tf = None
 
@@ -114,7 +114,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         fused = training and self.trainable and plain and images and self.variable_dtype == "float32"
         if tf is None or not fused:
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance = normalization.normalized(
+        outputs, mean, variance = batch_normalization.normalized(
             inputs, *map(tf.convert_to_tensor, (self.gamma, self.beta)), self.epsilon, self.synchronized
         )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -5,8 +5,8 @@ import os
 import psutil
 import pytest
 
-from keras_crosscoop import resources
-from keras_crosscoop.resources import cores, free_memory, threads
+from keras_crosscoop.system import resources
+from keras_crosscoop.system.resources import cores, free_memory, threads
 
 GIB = 2**30
 UNLIMITED = 9223372036854771712  # as version 1 says it

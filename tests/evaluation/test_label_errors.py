@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_crosscoop.evaluation.counting import BINS, Segmented
-from keras_crosscoop.evaluation.suspects import contradictions, rank
+from keras_crosscoop.evaluation.counts import BINS, Segmented
+from keras_crosscoop.evaluation.label_errors import contradictions, rank
 from keras_crosscoop.labels import VOID
 
 CLASSES = ("road", "sky", "car")

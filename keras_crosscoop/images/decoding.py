@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags
 
-from keras_crosscoop.data import headers
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.files import Stored
-from keras_crosscoop.images import check_size, opened, read_image, read_label
+from keras_crosscoop.images import headers
+from keras_crosscoop.images.io import check_size, opened, read_image, read_label
+from keras_crosscoop.system.files import Stored
 
 _PNM = re.compile(rb"(P[56])\n(\d{1,9}) (\d{1,9})\n255\n")  # as `images.pnm` writes it
 

@@ -7,12 +7,13 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation import Inference, video
-from keras_crosscoop.evaluation.pictures import under_colours
+from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.predicting import Predicting
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
-from keras_crosscoop.images import read_label
+from keras_crosscoop.images import video
+from keras_crosscoop.images.io import read_label
+from keras_crosscoop.images.overlays import under_colours
 
 imageio = pytest.importorskip("imageio")
 pytest.importorskip("imageio_ffmpeg")

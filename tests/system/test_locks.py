@@ -9,12 +9,12 @@ import threading
 
 from helpers import refused
 
-from keras_crosscoop import locks
-from keras_crosscoop.locks import locked
+from keras_crosscoop.system import locks
+from keras_crosscoop.system.locks import locked
 
 HOLDER = """
 import sys, pathlib
-from keras_crosscoop.locks import locked
+from keras_crosscoop.system.locks import locked
 with locked(pathlib.Path(sys.argv[1]), "Busy."):
     print("has it", flush=True)
     sys.stdin.read()

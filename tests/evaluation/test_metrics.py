@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn import metrics
+from sklearn import metrics as oracle
 
 from keras_crosscoop import dataset, load_dataset
-from keras_crosscoop.evaluation import Inference, evaluate, figures
+from keras_crosscoop.evaluation import Inference, evaluate, metrics
 from keras_crosscoop.evaluation.boundaries import boundary_matches
 
 OUTPUTS = ("top", "bottom", "ensemble")
@@ -41,18 +41,18 @@ def test_figures_equal_scikit_learns(pair, data, options):
     for output, measured in found["outputs"].items():
         truth, predicted, confidence, labels, maps = seen(model, data, output, **options)
         classes = range(3)
-        matrix = metrics.confusion_matrix(truth, predicted, labels=classes)
+        matrix = oracle.confusion_matrix(truth, predicted, labels=classes)
         assert measured["confusion"] == matrix.tolist()
-        iou = metrics.jaccard_score(truth, predicted, labels=classes, average=None, zero_division=0)
-        dice = metrics.f1_score(truth, predicted, labels=classes, average=None, zero_division=0)
-        recall = metrics.recall_score(truth, predicted, labels=classes, average=None, zero_division=0)
+        iou = oracle.jaccard_score(truth, predicted, labels=classes, average=None, zero_division=0)
+        dice = oracle.f1_score(truth, predicted, labels=classes, average=None, zero_division=0)
+        recall = oracle.recall_score(truth, predicted, labels=classes, average=None, zero_division=0)
         for figure, of_classes, mean in (("iou", iou, "mean_iou"), ("dice", dice, "mean_dice")):
             assert [of[figure] for of in measured["per_class"].values()] == pytest.approx(list(of_classes), abs=1e-12)
             assert measured[mean] == pytest.approx(np.mean(of_classes), abs=1e-12)
         assert [of["accuracy"] for of in measured["per_class"].values()] == pytest.approx(list(recall), abs=1e-12)
-        assert measured["mean_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, predicted), abs=1e-12)
-        assert measured["pixel_accuracy"] == pytest.approx(metrics.accuracy_score(truth, predicted), abs=1e-12)
-        weighted = metrics.jaccard_score(truth, predicted, average="weighted", zero_division=0)
+        assert measured["mean_accuracy"] == pytest.approx(oracle.balanced_accuracy_score(truth, predicted), abs=1e-12)
+        assert measured["pixel_accuracy"] == pytest.approx(oracle.accuracy_score(truth, predicted), abs=1e-12)
+        weighted = oracle.jaccard_score(truth, predicted, average="weighted", zero_division=0)
         assert measured["frequency_weighted_iou"] == pytest.approx(weighted, abs=1e-12)
 
         bins = np.minimum((confidence * 15).astype(int), 14)
@@ -94,10 +94,10 @@ def test_images_are_told_apart(pair, data):
     *_, labels, maps = seen(model, data, "bottom")
     for image, label, classes in zip(found["per_image"], labels, maps, strict=True):
         valid = label != 255
-        ious = metrics.jaccard_score(label[valid], classes[valid], labels=range(3), average=None, zero_division=0)
+        ious = oracle.jaccard_score(label[valid], classes[valid], labels=range(3), average=None, zero_division=0)
         assert image["mean_iou"]["bottom"] == pytest.approx(ious.mean(), abs=1e-12)
         assert image["pixel_accuracy"]["bottom"] == pytest.approx((label == classes)[valid].mean(), abs=1e-12)
-    best, worst = figures.best_and_worst(found, 3)
+    best, worst = metrics.best_and_worst(found, 3)
     ranked = sorted(found["per_image"], key=lambda image: image["mean_iou"]["ensemble"])
     assert worst == ranked
     assert best == ranked[::-1]
@@ -106,7 +106,7 @@ def test_images_are_told_apart(pair, data):
 def test_intervals_reach_from_image_to_image():
     """Of two images, a quarter of the resamples is the one twice, and another quarter the other."""
     good, bad = np.array([[[8, 0], [0, 8]]]), np.array([[[4, 4], [4, 4]]])
-    found = figures.intervals([good, bad], ["top"], ["a", "b"])["top"]
+    found = metrics.intervals([good, bad], ["top"], ["a", "b"])["top"]
     assert found["pixel_accuracy"] == pytest.approx([0.5, 1.0])
     assert found["mean_iou"] == pytest.approx([1 / 3, 1.0])
     assert found["per_class"] == {"a": pytest.approx([1 / 3, 1.0]), "b": pytest.approx([1 / 3, 1.0])}
@@ -115,7 +115,7 @@ def test_intervals_reach_from_image_to_image():
 def test_intervals_are_those_of_the_binomial():
     """Images that are all right or all wrong: the share of right ones is a binomial's, whose quantiles are known."""
     images = [np.array([[[1, 0], [0, 0]]])] * 60 + [np.array([[[0, 1], [0, 0]]])] * 40
-    low, high = figures.intervals(images, ["top"], ["a", "b"])["top"]["pixel_accuracy"]
+    low, high = metrics.intervals(images, ["top"], ["a", "b"])["top"]["pixel_accuracy"]
     assert low == pytest.approx(0.50, abs=0.02)  # scipy.stats.binom(100, 0.6).ppf([0.025, 0.975]) / 100
     assert high == pytest.approx(0.69, abs=0.02)
 
@@ -123,7 +123,7 @@ def test_intervals_are_those_of_the_binomial():
 def test_a_class_that_is_nowhere_counts_nowhere():
     """Nowhere in labels: what is taken for it counts against the others."""
     boundaries = np.array([[4, 3, 5, 3], [2, 0, 0, 0]])  # of b an outline is predicted, and there is none
-    absent = figures._of_output(np.array([[3, 1], [0, 0]]), np.zeros((15, 3)), boundaries, ["a", "b"])
+    absent = metrics._of_output(np.array([[3, 1], [0, 0]]), np.zeros((15, 3)), boundaries, ["a", "b"])
     assert absent["per_class"]["b"] == {"iou": None, "accuracy": None, "dice": None, "boundary_f": None}
     assert absent["mean_iou"] == absent["frequency_weighted_iou"] == absent["mean_accuracy"] == 0.75
     assert absent["mean_dice"] == pytest.approx(6 / 7)
@@ -149,14 +149,14 @@ def test_all_outputs_are_measured_on_the_classes_of_the_labels(make_folder, pair
     for output in OUTPUTS:
         measured = found["outputs"][output]
         truth, predicted, _, labels, maps = seen(model, data, output)
-        iou = metrics.jaccard_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0)
-        dice = metrics.f1_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0)
+        iou = oracle.jaccard_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0)
+        dice = oracle.f1_score(truth, predicted, labels=[0, 1], average="macro", zero_division=0)
         assert (measured["mean_iou"], measured["mean_dice"]) == pytest.approx((iou, dice), abs=1e-12)
         assert in_training[f"{output}_mean_iou"] == pytest.approx(iou, abs=1e-6)
         assert set(measured["per_class"]["car"].values()) == {None}
         assert measured["intervals"]["per_class"]["car"] is None
         of_images = [
-            metrics.jaccard_score(label[label != 255], ids[label != 255], labels=[0, 1], average="macro")
+            oracle.jaccard_score(label[label != 255], ids[label != 255], labels=[0, 1], average="macro")
             for label, ids in zip(labels, maps, strict=True)
         ]
         assert [image["mean_iou"][output] for image in found["per_image"]] == pytest.approx(of_images, abs=1e-12)

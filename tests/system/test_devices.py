@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from keras_crosscoop import devices
+from keras_crosscoop.system import devices
 
 
 @pytest.mark.parametrize(("usable", "expected"), [(3, "3 of 8 cores"), (8, "8 cores")])
