@@ -22,13 +22,13 @@ from timing import medians, print_ratios
 from keras_crosscoop import CrossCoop
 from keras_crosscoop.training import SGD
 from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.saving import CheckpointManager
 from keras_crosscoop.training.strategy import strategy
 
 Work = Callable[[], object]
 PAIRS = {
-    "light": {"top": "mobilenet_v2", "bottom": {"name": "mobilenet", "alpha": 0.75}, "width": 64},
-    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 32},
+    "light": {"top": "mobilenet_v2", "bottom": {"name": "mobilenet", "alpha": 0.75}, "decoder_channels": 64},
+    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 32},
     "paper": {"top": "xception65", "bottom": "resnet101"},
 }
 CLASSES = 12
@@ -98,7 +98,7 @@ def compare_upkeep(pair: str, batch: int, size: int, rounds: int) -> None:
     plain = step(network, batches)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder) / "checkpoints")
-        saver = Saver(network, checkpoints, [], writes=True, files=lambda step: [])
+        saver = CheckpointManager(network, checkpoints, [], writes=True, files=lambda step: [])
         callbacks = keras.callbacks.CallbackList([saver], model=network)
 
         def kept() -> None:

@@ -61,7 +61,7 @@ def ablate(
     from crosscoop_tf.progress import RowsProgress
 
     from keras_crosscoop import ablation
-    from keras_crosscoop.errors import causes, first_names
+    from keras_crosscoop.errors import group_by_cause, join_names
 
     if rows is not None:
         options["rows"] = rows.split(",")
@@ -76,7 +76,7 @@ def ablate(
     else:
         print_ablation(found)
         click.echo(f"Report: {files['html']}   Tables: {files['md']}, {files['csv']}")
-    for names, reason in causes(failed.items()):
-        click.echo(f"crosscoop-tf: {first_names(names, '; ')} failed. {reason}", err=True)
+    for names, reason in group_by_cause(failed.items()):
+        click.echo(f"crosscoop-tf: {join_names(names, '; ')} failed. {reason}", err=True)
     if failed:
         sys.exit(FOUND_FAILURES)

@@ -73,7 +73,7 @@ def benchmark(
     from crosscoop_tf.progress import StageProgress
 
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.errors import causes, first_names
+    from keras_crosscoop.errors import group_by_cause, join_names
     from keras_crosscoop.export.benchmark import benchmark as benchmark_run
     from keras_crosscoop.runs import Run
 
@@ -95,10 +95,10 @@ def benchmark(
         click.echo(json.dumps(found))
     elif found["formats"]:
         print_benchmark(found)
-    for names, reason in causes(found["left_out"].items()):
+    for names, reason in group_by_cause(found["left_out"].items()):
         verb = "is" if len(names) == 1 else "are"
-        click.echo(f"crosscoop-tf: {first_names(names)} {verb} left out. {reason}", err=True)
-    for names, reason in causes(found["failed"].items()):
-        click.echo(f"crosscoop-tf: {first_names(names)} failed. {reason}", err=True)
+        click.echo(f"crosscoop-tf: {join_names(names)} {verb} left out. {reason}", err=True)
+    for names, reason in group_by_cause(found["failed"].items()):
+        click.echo(f"crosscoop-tf: {join_names(names)} failed. {reason}", err=True)
     if found["failed"]:
         sys.exit(FOUND_FAILURES)

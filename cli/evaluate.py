@@ -18,7 +18,7 @@ from crosscoop_tf.quiet import TensorFlowCommand
     "--crop",
     type=click.IntRange(0, 2**14),
     help="Evaluate on a centre crop of this size; 0 for whole images. By default as the run, but --save-predictions "
-    "and --suspects look at all of them.",
+    "and --label-errors look at all of them.",
 )
 @inference_options
 @click.option(
@@ -31,7 +31,7 @@ from crosscoop_tf.quiet import TensorFlowCommand
 @click.option("--intervals", is_flag=True, help="Also 95 % intervals, by resampling the images.")
 @click.option("--confusion", is_flag=True, help="Also print what each class is taken for.")
 @click.option(
-    "--suspects",
+    "--label-errors",
     type=click.IntRange(0, 100_000),
     default=0,
     help="List so many regions whose labels are probably wrong.",
@@ -51,7 +51,7 @@ def evaluate(
     split: str | None,
     crop: int | None,
     confusion: bool,
-    suspects: int,
+    label_errors: int,
     save_predictions: Path | None,
     force: bool,
     form: str | None,
@@ -64,10 +64,10 @@ def evaluate(
     crosscoop-tf evaluate saved_models/camvid-1 --scales 0.75,1,1.25 --flip
     crosscoop-tf evaluate saved_models/cityscapes-1 --window 769 --intervals
     crosscoop-tf evaluate saved_models/cityscapes-1 --split test --save-predictions submission
-    crosscoop-tf evaluate saved_models/camvid-1 --suspects 20
+    crosscoop-tf evaluate saved_models/camvid-1 --label-errors 20
     crosscoop-tf evaluate saved_models/street_scenes-1 --json > figures.json
     """
-    from crosscoop_tf.figures import print_confusion, print_csv, print_evaluation, print_suspects
+    from crosscoop_tf.figures import print_confusion, print_csv, print_evaluation, print_label_errors
     from crosscoop_tf.progress import EvaluateProgress
 
     from keras_crosscoop import evaluation
@@ -80,7 +80,7 @@ def evaluate(
     opened.check_classes(data)
     split = split or own.val_split
     data.check_split(split)
-    own_crop = None if save_predictions or suspects else opened.settings.evaluation.crop
+    own_crop = None if save_predictions or label_errors else opened.settings.evaluation.crop
     options["window"] = options["window"] or opened.settings.evaluation.window
     predictions = save_predictions and evaluation.Predictions(save_predictions, data, split, force=force)
     with EvaluateProgress(quiet=form is not None) as progress:
@@ -90,7 +90,7 @@ def evaluate(
             split,
             center_crop=own_crop if crop is None else crop or None,
             on_error="fail" if save_predictions else own.on_error,  # a server wants all of them
-            list_suspects=suspects,
+            list_suspects=label_errors,
             predictions=predictions,
             watch=progress,
             **options,
@@ -103,7 +103,7 @@ def evaluate(
         print_evaluation(figures)
         if confusion:
             print_confusion(figures)
-        if suspects:
-            print_suspects(figures)
+        if label_errors:
+            print_label_errors(figures)
     if predictions is not None and form is None:
         click.echo(f"Predictions: {save_predictions}")

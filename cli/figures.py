@@ -69,7 +69,7 @@ def print_confusion(figures: dict[str, Any]) -> None:
     Console(width=max(7 * len(names) + 24, Console().width)).print(table)
 
 
-def print_suspects(figures: dict[str, Any]) -> None:
+def print_label_errors(figures: dict[str, Any]) -> None:
     """Prints the regions whose labels are probably wrong, and the images with most such pixels."""
     table = Table(
         title="Labels that the ensemble contradicts" if "ensemble" in figures["outputs"] else "Suspect labels"
@@ -78,11 +78,11 @@ def print_suspects(figures: dict[str, Any]) -> None:
         table.add_column(column)
     for column in ("pixels", "of these wrong"):
         table.add_column(column, justify="right")
-    for region in figures["suspects"]["regions"]:
+    for region in figures["label_errors"]["regions"]:
         box = ", ".join(map(str, region["box"]))
         names = (escape(region[key]) for key in ("label", "prediction"))
         table.add_row(escape(region["image"]), box, *names, str(region["pixels"]), f"{region['wrong']:.0f}")
-    images = (f"{escape(image['image'])} {image['wrong']:.0f}" for image in figures["suspects"]["images"])
+    images = (f"{escape(image['image'])} {image['wrong']:.0f}" for image in figures["label_errors"]["images"])
     table.caption = f"expected wrong pixels by image: {', '.join(images)}"
     Console().print(table)
 

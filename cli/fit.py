@@ -14,7 +14,7 @@ from crosscoop_tf.settings import data_options, model_options, resolve, training
 @data_options
 @model_options
 @training_options
-@click.option("--init", type=click.Path(), help="A run to start from, with its network; or a file of weights.")
+@click.option("--init-from", type=click.Path(), help="A run to start from, with its network; or a file of weights.")
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
 @click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time; the default on CPUs.")
@@ -41,9 +41,9 @@ def fit(
     crosscoop-tf fit --epochs 3 --output saved_models/quick
     crosscoop-tf fit --dataset cityscapes --data-dir DIR
     crosscoop-tf fit --dataset folder --data-dir MY_DATA --top resnet50 --bottom mobilenet_v2
-    crosscoop-tf fit --dataset folder --data-dir MY_DATA --init saved_models/cityscapes-1
+    crosscoop-tf fit --dataset folder --data-dir MY_DATA --init-from saved_models/cityscapes-1
     crosscoop-tf fit --resume saved_models/cityscapes-1
-    crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.width=128
+    crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.decoder_channels=128
     """
     from crosscoop_tf.figures import print_evaluation
     from crosscoop_tf.progress import EvaluateProgress, FitProgress

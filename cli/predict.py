@@ -61,7 +61,7 @@ def predict(
     check_server_options(context)
     from crosscoop_tf.progress import passing_bar
 
-    from keras_crosscoop.errors import one_line_a_cause
+    from keras_crosscoop.errors import summarize
     from keras_crosscoop.evaluation.predicting import Predicting
     from keras_crosscoop.evaluation.sources import check_targets, find_sources, make_folders
     from keras_crosscoop.runs import Run
@@ -83,7 +83,7 @@ def predict(
                     failed.append(str(error))
                 bar.advance(task)
     finally:  # also after Ctrl-C, or on a full disk
-        for line in one_line_a_cause(failed):
+        for line in summarize(failed):
             click.echo(f"crosscoop-tf: {line}", err=True)
     click.echo(f"Pictures: {output}")
     if failed:

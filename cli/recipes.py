@@ -21,14 +21,14 @@ def read(name: str) -> dict[str, Any]:
         InputError: it is neither, or no valid recipe.
     """
     from keras_crosscoop import config
-    from keras_crosscoop.errors import InputError, unknown
+    from keras_crosscoop.errors import InputError, unknown_name
 
     if name in names():
         return config.read(Path(str(files("crosscoop_tf.configs") / f"{name}.yaml")))
     if not Path(name).exists():
         if Path(name).suffix in (".yaml", ".yml"):
             raise InputError(f"There is no such YAML file. Is the path right? Received: {name}")
-        raise unknown("config", name, names())
+        raise unknown_name("config", name, names())
     return config.read(Path(name))
 
 

@@ -18,7 +18,7 @@ _SETTINGS = {
     "bottom": "model.bottom",
     "topology": "model.topology",
     "weights": "model.weights",
-    "init": "train.init",
+    "init_from": "train.init_from",
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
     "seed": "train.seed",
@@ -107,7 +107,7 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
     name = _last(changes, "data", "name") or "street_scenes"
     own = next((each for each in (f"{name}-{kind}", name) if each in recipes.names()), None)
     default = recipes.read(own) if own and not recipe else {}
-    network = _network(_last([given, *changes], "train", "init"))
+    network = _network(_last([given, *changes], "train", "init_from"))
     # Not merged with the data set's own recipe: its options of a backbone, such as `alpha`, are not the run's.
     others = {name: value for name, value in default.get("model", {}).items() if name not in network}
     return config.settings({**default, "model": {**others, **network}}, given, *changes)
@@ -123,7 +123,7 @@ def _network(init: Any) -> dict[str, Any]:
     """The settings of section model that describe a run's network; none of a file of weights."""
     from keras_crosscoop import config
 
-    path = config.settings({"train": {"init": init}}).train.init
+    path = config.settings({"train": {"init_from": init}}).train.init_from
     if path is None or not (path / "config.yaml").is_file():
         return {}
     from keras_crosscoop.runs import Run

@@ -44,7 +44,7 @@ def summary(
     crosscoop-tf summary saved_models/street_scenes-1
     crosscoop-tf summary --config cityscapes --size 1024x2048 --classes 19
     crosscoop-tf summary --config voc2012 --topology none
-    crosscoop-tf summary --top resnet50 --bottom mobilenet_v2 --set model.width=128 --json
+    crosscoop-tf summary --top resnet50 --bottom mobilenet_v2 --set model.decoder_channels=128 --json
     """
     from crosscoop_tf.tables import print_summary
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from keras_crosscoop.errors import InputError, shown, unknown
+from keras_crosscoop.errors import InputError, shorten, unknown_name
 from keras_crosscoop.system import yaml_files
 
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`, which `backbones` bounds
@@ -16,7 +16,7 @@ Weights = str | None  # "imagenet", a file or nothing
 
 
 def _no_boolean(value: Any) -> Any:
-    """Refuses what Python takes for 0 and 1: `train.average=false` is no decay of 0."""
+    """Refuses what Python takes for 0 and 1: `train.ema_decay=false` is no decay of 0."""
     if isinstance(value, bool):
         raise ValueError("it is a number, not true or false")
     return value
@@ -85,9 +85,9 @@ class Model(_Section):
         "decoder",
     )
     fusion: Literal["concat", "add"] = "concat"
-    reduction: Channels = 1  # a network reads one channel in so many of its partner's; 1 for the paper's method
+    channel_reduction: Channels = 1  # a network reads one channel in so many of its partner's; 1 for the paper's method
     output_stride: Literal[8, 16, 32] = 16
-    width: Channels = 256
+    decoder_channels: Channels = 256
     dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)
     weights: dict[str, Weights] | Weights = "imagenet"
 
@@ -129,22 +129,24 @@ class Model(_Section):
 class Train(_Section):
     """How it is trained."""
 
-    init: Path | None = None  # an earlier run or file of weights to start from, as far as it fits
-    init_needs_backbone: bool = True  # whether `init` must fill at least one backbone whole
+    init_from: Path | None = None  # an earlier run or file of weights to start from, as far as it fits
+    init_from_needs_backbone: bool = True  # whether `init_from` must fill at least one backbone whole
     batch_size: Images = 6  # of all devices together
-    accumulate: Images = 1  # parts that each device computes its share of a batch in, one after another
+    accumulation_steps: Images = 1  # parts that each device computes its share of a batch in, one after another
     epochs: Count = 50
     learning_rate: Annotated[float, Field(gt=0, le=1000), _Number] = 0.007  # of the backbones, at the first step
-    head_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = 10.0  # of the learning rate, for everything else
-    power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # of the learning rate's polynomial decay to zero
-    warmup: Annotated[int, Field(ge=0, le=10**9), _Number] = 0  # steps in which the learning rate rises
+    head_lr_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = (
+        10.0  # of the learning rate, for everything else
+    )
+    poly_power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # of the learning rate's polynomial decay to zero
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9), _Number] = 0  # steps in which the learning rate rises
     momentum: Rate = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1000), _Number] = 5e-4
-    decoupled: bool = False  # weight decay apart from the gradient
+    decoupled_weight_decay: bool = False  # weight decay apart from the gradient
     clip_norm: Annotated[float, Field(gt=0, le=1e9), _Number] | None = (
         None  # the greatest norm of all gradients together
     )
-    average: Rate | None = None  # decay of the moving average of weights that is measured and kept; None for none
+    ema_decay: Rate | None = None  # decay of the moving average of weights that is measured and kept; None for none
     batch_norm: Literal["train", "frozen", "sync"] = "sync"  # by each device's images; by none; by those of all devices
     remat: bool = False  # compute activations again in the backward pass instead of keeping them
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
@@ -158,7 +160,7 @@ class Train(_Section):
     profile: bool = False  # some steps, for TensorBoard
     seed: Annotated[int, Field(ge=0, lt=2**31), _Number] = 0
 
-    _found_from_anywhere = field_validator("init")(_absolute)
+    _found_from_anywhere = field_validator("init_from")(_absolute)
 
     @field_validator("save_every", mode="before")
     @classmethod
@@ -183,9 +185,11 @@ class Loss(_Section):
     weights: dict[Literal["top", "bottom", "single"], Weight] = {}  # of the outputs in the sum; 1 for others
     class_weights: dict[str, Weight] | None = None  # by name; 1 for others
     label_smoothing: Rate = 0.0
-    focal: Annotated[float, Field(ge=0, le=100), _Number] = 0.0  # gamma of the focal loss; 0 for cross-entropy
-    top_k: Annotated[float, Field(ge=1e-4, le=1), _Number] = 1.0  # share of an image's pixels, the hardest, that count
-    dice: Weight = 0.0  # how much Dice loss is added
+    focal_gamma: Annotated[float, Field(ge=0, le=100), _Number] = 0.0  # gamma of the focal loss; 0 for cross-entropy
+    hard_pixel_fraction: Annotated[float, Field(ge=1e-4, le=1), _Number] = (
+        1.0  # share of an image's pixels, the hardest, that count
+    )
+    dice_weight: Weight = 0.0  # how much Dice loss is added
 
 
 class Evaluation(_Section):
@@ -241,7 +245,7 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
         for name, section in layer.items():
             if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
                 raise InputError(
-                    f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {shown(section)}"
+                    f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {shorten(section)}"
                 )
         merged = _merge(merged, layer)
     try:
@@ -278,12 +282,14 @@ def parse(assignment: str) -> dict[str, Any]:
     key, equals, value = assignment.partition("=")
     if not (key and equals) or key.count(".") > _DOTS:
         raise InputError(
-            f"A setting is given as section.key=value, such as train.epochs=3. Received: {shown(assignment)}"
+            f"A setting is given as section.key=value, such as train.epochs=3. Received: {shorten(assignment)}"
         )
     try:
         parsed = yaml_files.load(value)
     except ValueError as error:
-        raise InputError(f"The value is no valid YAML ({error}); quote text. Received: {shown(assignment)}") from error
+        raise InputError(
+            f"The value is no valid YAML ({error}); quote text. Received: {shorten(assignment)}"
+        ) from error
     return nest(key, parsed)
 
 
@@ -308,7 +314,7 @@ def _check_loss_weights(settings: Settings) -> None:
     sides, weights = ("single",) if settings.model.bottom is None else ("top", "bottom"), settings.loss.weights
     # A weight of 1 changes nothing; configurations of runs by the first version name top and bottom always.
     if strange := {side for side, weight in weights.items() if side not in sides and weight != 1}:
-        raise unknown("output for setting loss.weights", min(strange), sides)
+        raise unknown_name("output for setting loss.weights", min(strange), sides)
     if not any(weights.get(side, 1.0) for side in sides):
         raise InputError(f"Setting loss.weights must not be all 0, or nothing is learnt. Received: {weights}")
 
@@ -331,13 +337,13 @@ def _input_error(error: ValidationError) -> InputError:
         for parent in parents:
             section = section.model_fields[parent].annotation
         names = [".".join(map(str, (*parents, name))) for name in section.model_fields]
-        return unknown("setting", ".".join(map(str, first["loc"])), names)
+        return unknown_name("setting", ".".join(map(str, first["loc"])), names)
     subject = ".".join(
         str(part) for part in first["loc"] if part not in ("str", "[key]", "dict[str,any]", "dict[str,nullable[str]]")
     )
     if first["type"] == "literal_error":
         choices = re.findall(r"\w+", first["ctx"]["expected"].replace(" or ", " "))
-        return InputError(f"Setting {subject} is one of {', '.join(choices)}. Received: {shown(first['input'])}")
+        return InputError(f"Setting {subject} is one of {', '.join(choices)}. Received: {shorten(first['input'])}")
     return InputError(
-        f"Setting {subject}: {first['msg'].removeprefix('Value error, ')}. Received: {shown(first['input'])}"
+        f"Setting {subject}: {first['msg'].removeprefix('Value error, ')}. Received: {shorten(first['input'])}"
     )

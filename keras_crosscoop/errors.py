@@ -42,7 +42,7 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
         return self.args[0]
 
 
-def reason(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Tells any error in one line: an `InputError` by its message, others by their type and first line."""
     text = str(error).strip()
     if isinstance(error, InputError):
@@ -50,7 +50,7 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-def causes(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+def group_by_cause(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
     """Groups names and messages by cause.
 
     Messages have one cause if they differ in nothing but numbers, paths, names of files and what was received.
@@ -67,21 +67,21 @@ def causes(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
     return list(groups.values())
 
 
-def one_line_a_cause(messages: Iterable[str]) -> list[str]:
+def summarize(messages: Iterable[str]) -> list[str]:
     """Tells messages of one cause in one line: how many there are, the first, and what three of them received."""
     lines = []
-    for received, message in causes((message.rpartition(_RECEIVED)[2], message) for message in messages):
+    for received, message in group_by_cause((message.rpartition(_RECEIVED)[2], message) for message in messages):
         subject, separator, _ = message.rpartition(_RECEIVED)
         if len(received) == 1:
             lines.append(message)
         elif separator:
-            lines.append(f"{len(received)} times: {subject}{separator}{first_names(received)}")
+            lines.append(f"{len(received)} times: {subject}{separator}{join_names(received)}")
         else:
             lines.append(f"{len(received)} times: {message}")
     return lines
 
 
-def first_names(names: Sequence[str], separator: str = ", ") -> str:
+def join_names(names: Sequence[str], separator: str = ", ") -> str:
     """The first three names, and how many more there are."""
     more = len(names) - _SHOWN
     return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -96,7 +96,7 @@ def _cause(message: str) -> str:
     return re.sub(r"\d+", "0", re.sub(r"\S*[/\\]\S*", "…", without_name))
 
 
-def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> InputError:
     """The error for a name that is none of `valid`, with the nearest valid one if any comes close.
 
     Of dotted names, such as "train.epochs", the last parts are compared.
@@ -108,7 +108,7 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     return InputError(f"There is no {kind} of that name. {hint} Received: {name!r}.")
 
 
-def shown(value: object, longest: int = 200) -> str:
+def shorten(value: object, longest: int = 200) -> str:
     """The `repr` of what was received, cut where it would fill the screen."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"

@@ -7,14 +7,14 @@ from keras import KerasTensor, ops
 
 from keras_crosscoop.errors import InputError
 
-VOID = 255  # pixels that count nowhere: not in the loss, not in a metric
-NO_CLASS = 254  # what no class has for its id, so that there are at most this many
+IGNORE_LABEL = 255  # pixels that count nowhere: not in the loss, not in a metric
+INVALID_LABEL = 254  # what no class has for its id, so that there are at most this many
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
 def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None = None) -> KerasTensor:
-    """Labels as int32 `(B, H, W)`, of which each is a class id or `VOID`.
+    """Labels as int32 `(B, H, W)`, of which each is a class id or `IGNORE_LABEL`.
 
     Values are checked wherever they are known: at once outside of compiled functions, by an assertion within
     TensorFlow's. JAX's and XLA's compiled functions cannot raise; see `are_labels` for those.
@@ -25,7 +25,7 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
         like: what labels must be as large as, `(B, H, W, ...)`; None to leave that out.
 
     Raises:
-        InputError: labels have another rank, size or type, or a value that is neither a class id nor `VOID`.
+        InputError: labels have another rank, size or type, or a value that is neither a class id nor `IGNORE_LABEL`.
         tf.errors.InvalidArgumentError: the same of values, within a compiled function.
     """
     if labels is None or isinstance(labels, Mapping):  # Keras's own models take labels by output
@@ -41,7 +41,9 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
     if any(None not in pair and pair[0] != pair[1] for pair in zip(shape, size, strict=True)):
         raise InputError(f"Labels must be as large as the predictions, {size}. Received: shape {shape}")
     if dtype.endswith(("int32", "int64")):  # larger values would become others in int32
-        labels = ops.minimum(labels, VOID + 1) if dtype.startswith("u") else ops.clip(labels, -1, VOID + 1)
+        labels = (
+            ops.minimum(labels, IGNORE_LABEL + 1) if dtype.startswith("u") else ops.clip(labels, -1, IGNORE_LABEL + 1)
+        )
     labels = ops.cast(labels, "int32")
     _require(are_labels(labels, num_classes), labels, num_classes)
     return labels
@@ -52,17 +54,17 @@ def _kind(given: Mapping | None) -> str:
 
 
 def are_labels(labels: KerasTensor, num_classes: int) -> KerasTensor:
-    """Whether each of int32 labels is a class id or `VOID`: `(B, H, W) -> ()` bool."""
-    return ops.all((labels >= 0) & (labels < num_classes) | ops.equal(labels, VOID))
+    """Whether each of int32 labels is a class id or `IGNORE_LABEL`: `(B, H, W) -> ()` bool."""
+    return ops.all((labels >= 0) & (labels < num_classes) | ops.equal(labels, IGNORE_LABEL))
 
 
 def _require(valid: KerasTensor, labels: KerasTensor, num_classes: int) -> None:
-    text = f"Labels must be class ids from 0 to {num_classes - 1}, or {VOID} where nothing counts. Received: "
+    text = f"Labels must be class ids from 0 to {num_classes - 1}, or {IGNORE_LABEL} where nothing counts. Received: "
     if _ON_TENSORFLOW:
         import tensorflow as tf
 
         if not tf.executing_eagerly():
-            wrong = ~((labels >= 0) & (labels < num_classes) | tf.equal(labels, VOID))
+            wrong = ~((labels >= 0) & (labels < num_classes) | tf.equal(labels, IGNORE_LABEL))
             tf.debugging.Assert(valid, [text, tf.reduce_max(tf.where(wrong, labels, -1))])
             return
     try:
@@ -71,5 +73,5 @@ def _require(valid: KerasTensor, labels: KerasTensor, num_classes: int) -> None:
         return
     if not known:
         values = ops.convert_to_numpy(labels)
-        wrong = values[((values < 0) | (values >= num_classes)) & (values != VOID)]
+        wrong = values[((values < 0) | (values >= num_classes)) & (values != IGNORE_LABEL)]
         raise InputError(f"{text}{wrong[0]}")

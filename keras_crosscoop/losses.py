@@ -10,13 +10,13 @@ from keras import KerasTensor, ops
 
 from keras_crosscoop import replicas
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.labels import VOID, check_labels
+from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 
 
 class SegmentationLoss(keras.losses.Loss):
     """A loss in T terms, each a quotient, in float32: `(B, H, W), (B, H, W, C) -> ()`.
 
-    Void pixels count nowhere. `sums` and `sizes` of a batch are those of its parts added up, be they on several devices
+    Void pixels count nowhere. `numerators` and `denominators` of a batch are those of its parts added up, be they on several devices
     or one after the other, so that `total` of what was added up is the loss of the whole batch.
     """
 
@@ -30,24 +30,24 @@ class SegmentationLoss(keras.losses.Loss):
             )
         super().__init__(name=name, **kwargs)
 
-    def sizes(self, labels: KerasTensor) -> KerasTensor:
+    def denominators(self, labels: KerasTensor) -> KerasTensor:
         """What each term's sum is divided by, `(B, H, W) -> (T,)`."""
         raise NotImplementedError
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+    def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """Each term's sum over images, `(B, H, W), (B, H, W, C) -> (T,)`.
 
         Args:
             labels: see `check_labels`.
             logits: of every class.
             weights: what a pixel's loss is multiplied by, float32 `(B, H, W)`, or an image's, `(B, 1, 1)`. As in Keras,
-                `sizes` know nothing of them.
+                `denominators` know nothing of them.
         """
         raise NotImplementedError
 
-    def total(self, sums: KerasTensor, sizes: KerasTensor) -> KerasTensor:
+    def total(self, numerators: KerasTensor, denominators: KerasTensor) -> KerasTensor:
         """The sum over terms of coefficient * sum / size, `(T,), (T,) -> ()`; 0 for a term of size 0."""
-        quotients = ops.where(sizes > 0, sums / ops.where(sizes > 0, sizes, 1.0), 0.0)
+        quotients = ops.where(denominators > 0, numerators / ops.where(denominators > 0, denominators, 1.0), 0.0)
         return ops.sum(quotients * ops.convert_to_tensor(self.coefficients, "float32"))
 
     def call(self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
@@ -62,7 +62,9 @@ class SegmentationLoss(keras.losses.Loss):
             InputError: labels or weights are of another shape or type, or a label is no class.
         """
         labels = check_labels(labels, logits.shape[-1], logits)
-        return self.total(self.sums(labels, logits, pixel_weights(sample_weight, labels)), self.sizes(labels))
+        return self.total(
+            self.numerators(labels, logits, pixel_weights(sample_weight, labels)), self.denominators(labels)
+        )
 
     def __call__(
         self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None
@@ -80,15 +82,15 @@ class SegmentationLoss(keras.losses.Loss):
 class CrossEntropy(SegmentationLoss):
     """Cross-entropy, the mean over valid pixels; class weights w and smoothing s as in `torch.nn.CrossEntropyLoss`.
 
-    A pixel of class y costs `(1 - p_y)^focal * ((1 - s) w_y l_y + s mean_c(w_c l_c))`, where `l_c = -log p_c`. Of an
-    image's n valid pixels the `k = ceil(top_k * n)` that cost most are summed, and divided by: k times the mean w_y of
+    A pixel of class y costs `(1 - p_y)^focal_gamma * ((1 - s) w_y l_y + s mean_c(w_c l_c))`, where `l_c = -log p_c`. Of an
+    image's n valid pixels the `k = ceil(hard_pixel_fraction * n)` that cost most are summed, and divided by: k times the mean w_y of
     all n, summed over images. So plain cross-entropy is divided by the number of pixels, or the sum of their weights.
 
     Args:
         class_weights: w, `(C,)`; None for 1 each.
         label_smoothing: s, how much of the target is spread evenly over all classes, in [0, 1).
-        focal: how much less a pixel counts the more it is right (gamma of Lin et al., ICCV 2017, eq. 4).
-        top_k: the share of each image's valid pixels that counts, the nearest fraction of a denominator up to 10,000
+        focal_gamma: how much less a pixel counts the more it is right (gamma of Lin et al., ICCV 2017, eq. 4).
+        hard_pixel_fraction: the share of each image's valid pixels that counts, the nearest fraction of a denominator up to 10,000
             (bootstrapping: Wu et al., arXiv:1604.04339).
         name: of the loss.
         **kwargs: others of `keras.losses.Loss`.
@@ -101,14 +103,18 @@ class CrossEntropy(SegmentationLoss):
         self,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
-        focal: float = 0.0,
-        top_k: float = 1.0,
+        focal_gamma: float = 0.0,
+        hard_pixel_fraction: float = 1.0,
         name: str = "cross_entropy",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
-        self.label_smoothing, self.focal, self.top_k = label_smoothing, focal, top_k
+        self.label_smoothing, self.focal_gamma, self.hard_pixel_fraction = (
+            label_smoothing,
+            focal_gamma,
+            hard_pixel_fraction,
+        )
         if not all(0 <= weight < math.inf for weight in self.class_weights or ()):
             raise InputError(f"`class_weights` must be finite, 0 or more. Received: {self.class_weights}")
         if self.class_weights is not None and not any(self.class_weights):
@@ -118,22 +124,24 @@ class CrossEntropy(SegmentationLoss):
             )
         if not 0 <= label_smoothing < 1:
             raise InputError(f"`label_smoothing` must lie in [0, 1), 0 for none. Received: {label_smoothing}")
-        if not 0 <= focal < math.inf:
-            raise InputError(f"`focal` must be finite, 0 or more, 0 for none. Received: {focal}")
-        if not 1e-4 <= top_k <= 1:
-            raise InputError(f"`top_k` must lie in [0.0001, 1], 1 for every pixel. Received: {top_k}")
+        if not 0 <= focal_gamma < math.inf:
+            raise InputError(f"`focal_gamma` must be finite, 0 or more, 0 for none. Received: {focal_gamma}")
+        if not 1e-4 <= hard_pixel_fraction <= 1:
+            raise InputError(
+                f"`hard_pixel_fraction` must lie in [0.0001, 1], 1 for every pixel. Received: {hard_pixel_fraction}"
+            )
 
-    def sizes(self, labels: KerasTensor) -> KerasTensor:
+    def denominators(self, labels: KerasTensor) -> KerasTensor:
         """See the class."""
         classes, valid = _split(labels)
-        sizes = ops.sum(ops.cast(valid, "float32") * self._weights(classes), axis=(1, 2))
-        if self.top_k < 1:
+        denominators = ops.sum(ops.cast(valid, "float32") * self._weights(classes), axis=(1, 2))
+        if self.hard_pixel_fraction < 1:
             pixels = _count(valid)
             kept = ops.cast(self._share(pixels), "float32")
-            sizes = sizes / ops.maximum(ops.cast(pixels, "float32"), 1.0) * kept
-        return ops.sum(sizes)[None]
+            denominators = denominators / ops.maximum(ops.cast(pixels, "float32"), 1.0) * kept
+        return ops.sum(denominators)[None]
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+    def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """See the class."""
         classes, valid = _split(labels)
         logits = ops.cast(logits, "float32")
@@ -146,12 +154,12 @@ class CrossEntropy(SegmentationLoss):
         if self.label_smoothing:
             others = -ops.mean(self._weights(ops.arange(num_classes)) * ops.log_softmax(logits), axis=-1)
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * others
-        if self.focal:  # from 1e-7 up: at 0, powers below 1 have no gradient
-            losses = losses * ops.maximum(-ops.expm1(-entropy), 1e-7) ** self.focal
+        if self.focal_gamma:  # from 1e-7 up: at 0, powers below 1 have no gradient
+            losses = losses * ops.maximum(-ops.expm1(-entropy), 1e-7) ** self.focal_gamma
         if weights is not None:
             losses = losses * weights
         losses = ops.where(valid, losses, 0.0)
-        if self.top_k < 1:
+        if self.hard_pixel_fraction < 1:
             _, height, width = ops.shape(losses)
             losses, _ = ops.top_k(ops.reshape(losses, (-1, height * width)), self._share(height * width))
             kept = self._share(_count(valid))[:, None]
@@ -164,14 +172,14 @@ class CrossEntropy(SegmentationLoss):
         return ops.take(ops.convert_to_tensor(self.class_weights, "float32"), classes)
 
     def _share(self, pixels: Any) -> Any:
-        """`ceil(top_k * pixels)` in integers: 0.1 * 30 may be more than 3 in floats."""
-        share = Fraction(self.top_k).limit_denominator(10_000)
+        """`ceil(hard_pixel_fraction * pixels)` in integers: 0.1 * 30 may be more than 3 in floats."""
+        share = Fraction(self.hard_pixel_fraction).limit_denominator(10_000)
         whole, rest = pixels // share.denominator, pixels % share.denominator
         return whole * share.numerator + (rest * share.numerator + share.denominator - 1) // share.denominator
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        names = ("class_weights", "label_smoothing", "focal", "top_k")
+        names = ("class_weights", "label_smoothing", "focal_gamma", "hard_pixel_fraction")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
@@ -179,18 +187,18 @@ class CrossEntropy(SegmentationLoss):
 class Dice(SegmentationLoss):
     """Soft Dice loss, the mean over images that have a valid pixel (Milletari et al., 3DV 2016, without its squares).
 
-    An image costs the mean, over the classes that its labels contain, of `1 - 2 sum(y p) / (sum(y) + sum(p))`: sums
+    An image costs the mean, over the classes that its labels contain, of `1 - 2 sum(y p) / (sum(y) + sum(p))`: numerators
     over its valid pixels, where y is 1 in those of the class, and p the probability of it.
     """
 
     def __init__(self, name: str = "dice", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def sizes(self, labels: KerasTensor) -> KerasTensor:
+    def denominators(self, labels: KerasTensor) -> KerasTensor:
         """See the class."""
-        return ops.sum(ops.cast(ops.any(ops.not_equal(labels, VOID), axis=(1, 2)), "float32"))[None]
+        return ops.sum(ops.cast(ops.any(ops.not_equal(labels, IGNORE_LABEL), axis=(1, 2)), "float32"))[None]
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+    def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """See the class.
 
         Raises:
@@ -202,7 +210,7 @@ class Dice(SegmentationLoss):
                 f"Received: sample weights (B, H, W) = {tuple(weights.shape)}"
             )
         labels = ops.cast(labels, "int32")[..., None]
-        valid, truth = ops.not_equal(labels, VOID), ops.equal(labels, ops.arange(logits.shape[-1]))
+        valid, truth = ops.not_equal(labels, IGNORE_LABEL), ops.equal(labels, ops.arange(logits.shape[-1]))
         probabilities = ops.where(valid, ops.softmax(ops.cast(logits, "float32")), 0.0)
         present = ops.cast(ops.any(truth, axis=(1, 2)), "float32")
         losses = present * keras.losses.dice(truth, probabilities, axis=(1, 2))
@@ -212,7 +220,7 @@ class Dice(SegmentationLoss):
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
-class Sum(SegmentationLoss):
+class WeightedSum(SegmentationLoss):
     """Several losses, each times its coefficient: `Sum([CrossEntropy(), Dice()], [1, 0.5])`.
 
     Raises:
@@ -233,13 +241,13 @@ class Sum(SegmentationLoss):
         pairs = zip(self.factors, losses, strict=True)
         self.coefficients = tuple(factor * coefficient for factor, loss in pairs for coefficient in loss.coefficients)
 
-    def sizes(self, labels: KerasTensor) -> KerasTensor:
+    def denominators(self, labels: KerasTensor) -> KerasTensor:
         """See the class."""
-        return ops.concatenate([loss.sizes(labels) for loss in self.losses])
+        return ops.concatenate([loss.denominators(labels) for loss in self.losses])
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+    def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """See the class."""
-        return ops.concatenate([loss.sums(labels, logits, weights) for loss in self.losses])
+        return ops.concatenate([loss.numerators(labels, logits, weights) for loss in self.losses])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -264,11 +272,11 @@ class Averaged(SegmentationLoss):
             )
         self.loss = loss
 
-    def sizes(self, labels: KerasTensor) -> KerasTensor:
+    def denominators(self, labels: KerasTensor) -> KerasTensor:
         """See the class."""
         return ops.cast(ops.shape(labels)[0], "float32")[None]
 
-    def sums(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
+    def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
         """See the class.
 
         Raises:
@@ -281,8 +289,8 @@ class Averaged(SegmentationLoss):
             )
         loss = ops.cast(self.loss(labels, logits), "float32")
         if self.loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
-            loss = loss * replicas.in_sync()  # Keras divides means by it
-        return loss * self.sizes(labels)
+            loss = loss * replicas.num_replicas()  # Keras divides means by it
+        return loss * self.denominators(labels)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -290,7 +298,7 @@ class Averaged(SegmentationLoss):
 
 
 def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> KerasTensor | None:
-    """Sample weights as `SegmentationLoss.sums` takes them, float32 `(B, 1, 1)` or `(B, H, W)`; None for none.
+    """Sample weights as `SegmentationLoss.numerators` takes them, float32 `(B, 1, 1)` or `(B, H, W)`; None for none.
 
     Args:
         sample_weight: of images, `(B,)`, or pixels, `(B, H, W)`.
@@ -321,7 +329,7 @@ def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> Ker
 
 def _split(labels: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     """The class of each pixel, int32 with 0 for void, and whether it is valid: `(B, H, W)` both."""
-    valid = ops.not_equal(labels, VOID)
+    valid = ops.not_equal(labels, IGNORE_LABEL)
     return ops.cast(ops.where(valid, labels, 0), "int32"), valid
 
 

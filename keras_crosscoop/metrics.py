@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from keras_crosscoop.labels import VOID, check_labels
+from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 from keras_crosscoop.losses import SegmentationLoss
 
 # JAX compiles nothing whose shape depends on values, and has no integers of 64 bits unless told to.
@@ -40,7 +40,7 @@ class Confusion(keras.metrics.Metric):
         classes = ops.cast(classes, "int32")
         labels = check_labels(labels, self.num_classes, classes)
         # Void pixels are counted in one more row, which is cut off again: no gather of valid pixels is needed.
-        rows = ops.where(ops.equal(labels, VOID), self.num_classes, labels)
+        rows = ops.where(ops.equal(labels, IGNORE_LABEL), self.num_classes, labels)
         cells = ops.reshape(rows * self.num_classes + classes, (-1,))
         length = (self.num_classes + 1) * self.num_classes
         if _ON_JAX:
@@ -82,18 +82,18 @@ class MeanLoss(keras.metrics.Metric):
         self.loss = loss
         self.counted = False
         terms = (len(loss.coefficients),)
-        self.sums = self.add_variable(terms, "zeros", dtype="float32", name="sums")
-        self.sizes = self.add_variable(terms, "zeros", dtype="float32", name="sizes")
+        self.numerators = self.add_variable(terms, "zeros", dtype="float32", name="numerators")
+        self.denominators = self.add_variable(terms, "zeros", dtype="float32", name="denominators")
 
-    def update_state(self, sums: KerasTensor, sizes: KerasTensor, sample_weight: None = None) -> None:
+    def update_state(self, numerators: KerasTensor, denominators: KerasTensor, sample_weight: None = None) -> None:
         """Adds a batch's, see `SegmentationLoss`."""
         self.counted = True
-        self.sums.assign_add(sums)
-        self.sizes.assign_add(sizes)
+        self.numerators.assign_add(numerators)
+        self.denominators.assign_add(denominators)
 
     def result(self) -> KerasTensor:
         """The loss; 0 before anything was seen."""
-        return self.loss.total(*map(ops.convert_to_tensor, (self.sums, self.sizes)))
+        return self.loss.total(*map(ops.convert_to_tensor, (self.numerators, self.denominators)))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

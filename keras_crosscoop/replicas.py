@@ -13,12 +13,12 @@ else:
     tf = None
 
 
-def in_sync() -> int:
+def num_replicas() -> int:
     """How many replicas there are."""
     return tf.distribute.get_strategy().num_replicas_in_sync if tf else 1
 
 
-def total(values: Any) -> Any:
+def all_reduce_sum(values: Any) -> Any:
     """The sums over all replicas of a structure of tensors, where each replica holds its own part."""
     context = tf and tf.distribute.get_replica_context()
     if not context or context.num_replicas_in_sync == 1:
@@ -27,8 +27,8 @@ def total(values: Any) -> Any:
     return keras.tree.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.SUM, flat))
 
 
-def expect_summed_gradients(optimizer: keras.optimizers.Optimizer) -> None:
-    """Lets an optimizer take gradients that are `total` already.
+def expect_reduced_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Lets an optimizer take gradients that are `all_reduce_sum` already.
 
     Keras's sum them within `apply`, but clip them and look for infinities before that: replicas would then clip by
     different norms, and disagree on whether there is a step at all.
@@ -37,7 +37,7 @@ def expect_summed_gradients(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
 
 
-def as_keras_reduces(figures: dict[str, Any]) -> dict[str, Any]:
+def add_replica_axis(figures: dict[str, Any]) -> dict[str, Any]:
     """A step's figures in the shape in which Keras averages them over the replicas.
 
     On several machines that is along a first axis, which figures do not have (keras issue 20585).

@@ -19,7 +19,7 @@ from keras_crosscoop.images.io import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.weights import Report, load_hdf5, opened_hdf5
-from keras_crosscoop.system.files import require_room, written
+from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json
 
 if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
@@ -37,7 +37,7 @@ class Run:
             the epoch with the greatest mean IoU on the validation split, the default output's: `Segmenter.chosen`),
             `history.csv` (every epoch's figures), `metrics.json` (the best weights' figures), `report.html` (all of it
             to look at), `pictures/` (predictions), `tensorboard/`, `checkpoints/` and, of a run that started from an
-            earlier one, `init.csv` (what became of every variable).
+            earlier one, `init_from.csv` (what became of every variable).
         settings: what the run was told.
         classes: the name of each class id.
         palette: the colour of each class id.
@@ -156,8 +156,8 @@ class Run:
         Raises:
             OSError: the disk is full, say.
         """
-        require_room(self.folder, sum(4 * math.prod(weight.shape) + _HDF5_OVERHEAD for weight in model.weights))
-        with written(self.weights, durable=True) as partial:
+        require_free_space(self.folder, sum(4 * math.prod(weight.shape) + _HDF5_OVERHEAD for weight in model.weights))
+        with atomic_write(self.weights, durable=True) as partial:
             _graph(model).save_weights(partial)
 
     def load_weights(self, model: Segmenter, **options: Any) -> Report:
@@ -231,7 +231,7 @@ def build(
     if model.bottom is not None:
         network = CrossCoop(num_classes, **arguments)
     else:
-        for of_pairs in ("bottom", "topology", "sites", "fusion", "reduction"):
+        for of_pairs in ("bottom", "topology", "sites", "fusion", "channel_reduction"):
             del arguments[of_pairs]
         if isinstance(arguments["weights"], dict):
             arguments["weights"] = arguments["weights"].get("top")

@@ -53,7 +53,13 @@ def pair() -> Callable[..., Any]:
 
     def build(**arguments: Any) -> Any:
         keras.utils.set_random_seed(0)
-        tiny = {"num_classes": 3, "top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+        tiny = {
+            "num_classes": 3,
+            "top": "tiny_xception",
+            "bottom": "tiny_resnet",
+            "decoder_channels": 8,
+            "weights": None,
+        }
         return CrossCoop(**{**tiny, **arguments})
 
     return build

@@ -21,15 +21,15 @@ def test_defaults_are_the_papers_recipe():
         "topology": "cross",
         "sites": ("backbone", "aspp", "aspp_output", "decoder"),
         "fusion": "concat",
-        "reduction": 1,
+        "channel_reduction": 1,
         "output_stride": 16,
-        "width": 256,
+        "decoder_channels": 256,
         "dropout": (0.5, 0.5, 0.1),
         "weights": "imagenet",
     }
     train = settings.train
     assert (train.batch_size, train.learning_rate, train.epochs) == (6, 0.007, 50)
-    assert (train.head_multiplier, train.power, train.momentum, train.weight_decay) == (10, 0.9, 0.9, 5e-4)
+    assert (train.head_lr_multiplier, train.poly_power, train.momentum, train.weight_decay) == (10, 0.9, 0.9, 5e-4)
     assert (settings.data.crop_size, settings.data.scale) == (513, (0.5, 2.0))
 
 
@@ -126,7 +126,7 @@ def test_every_number_has_a_least_and_a_greatest_value():
 @pytest.mark.parametrize(
     "name",
     [
-        *("data.crop_size", "model.width", "train.batch_size", "train.epochs", "train.steps_per_execution"),
+        *("data.crop_size", "model.decoder_channels", "train.batch_size", "train.epochs", "train.steps_per_execution"),
         *("evaluation.crop", "evaluation.window", "train.learning_rate", "loss.class_weights.road", "train.save_every"),
     ],
 )
@@ -154,7 +154,7 @@ def test_no_number_is_a_boolean(value):
 def test_bounds_admit_what_people_train():
     """A night's worth of epochs that patience ends, the largest crops and batches published, and the least rates."""
     train = {"epochs": 10**9, "patience": 3, "batch_size": 32_768, "learning_rate": 1e-30, "save_every": "0.01min"}
-    config.settings({"train": train, "data": {"crop_size": 8192}, "model": {"width": 2048}})
+    config.settings({"train": train, "data": {"crop_size": 8192}, "model": {"decoder_channels": 2048}})
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_what_is_written_is_read_back(given, tmp_path):
         (b"", "A config must hold sections such as data, model and train. Received: "),
         (b"!!python/object/apply:os.system [ls]", "The config is no valid YAML ("),
         (
-            b"loss:\n  dice: 1\ndata: {}\nloss:\n  focal: 2\n",
+            b"loss:\n  dice_weight: 1\ndata: {}\nloss:\n  focal_gamma: 2\n",
             'The config is no valid YAML ("loss" is given twice, in lines 1 and 4). Received: ',
         ),
         (b"train:\n  epochs: 1\n\n  'epochs': 2\n", '("epochs" is given twice, in lines 2 and 4). Received: '),

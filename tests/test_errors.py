@@ -1,6 +1,6 @@
 """What goes wrong is told once for each cause."""
 
-from keras_crosscoop.errors import InputError, causes, first_names, one_line_a_cause, reason
+from keras_crosscoop.errors import InputError, describe, group_by_cause, join_names, summarize
 
 
 def test_messages_of_one_cause_differ_in_numbers_paths_and_names_only():
@@ -12,22 +12,22 @@ def test_messages_of_one_cause_differ_in_numbers_paths_and_names_only():
         "A split is empty.",
         "A split is empty.",
     ]
-    assert one_line_a_cause(messages) == [
+    assert summarize(messages) == [
         "2 times: The label of a1 is 9x2 and its image 8x2. Received: one/a1.png, two/b.png",
         *(messages[index] for index in (1, 3)),
         "2 times: A split is empty.",
     ]
-    assert one_line_a_cause([]) == []
+    assert summarize([]) == []
 
 
 def test_names_of_one_cause_are_together():
     told = {"a": "No room. Received: x/1", "b": "No GPU.", "c": "No room. Received: x/2"}
-    assert causes(told.items()) == [(["a", "c"], told["a"]), (["b"], told["b"])]
-    assert first_names(["a", "b", "c"]) == "a, b, c"
-    assert first_names(list("abcde"), "; ") == "a; b; c and 2 more"
+    assert group_by_cause(told.items()) == [(["a", "c"], told["a"]), (["b"], told["b"])]
+    assert join_names(["a", "b", "c"]) == "a, b, c"
+    assert join_names(list("abcde"), "; ") == "a; b; c and 2 more"
 
 
 def test_any_error_has_a_reason_of_one_line():
-    assert reason(InputError("As it says.")) == "As it says."
-    assert reason(RuntimeError("first\nsecond")) == "RuntimeError: first"
-    assert reason(MemoryError()) == "MemoryError"
+    assert describe(InputError("As it says.")) == "As it says."
+    assert describe(RuntimeError("first\nsecond")) == "RuntimeError: first"
+    assert describe(MemoryError()) == "MemoryError"

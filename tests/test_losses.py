@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.losses import Averaged, CrossEntropy, Dice, Sum
+from keras_crosscoop.losses import Averaged, CrossEntropy, Dice, WeightedSum
 
 RNG = np.random.default_rng(0)
 WEIGHTS = (0.5, 2, 0, 1)
@@ -22,7 +22,7 @@ def log_softmax(logits):
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def cross_entropy(labels, logits, class_weights=(1, 1, 1, 1), label_smoothing=0, focal=0, top_k=1):
+def cross_entropy(labels, logits, class_weights=(1, 1, 1, 1), label_smoothing=0, focal_gamma=0, hard_pixel_fraction=1):
     """Pixel by pixel, then image by image: the sum of what counts over how much counts."""
     total = size = 0
     for image, log_p in zip(labels, log_softmax(logits), strict=True):
@@ -31,9 +31,9 @@ def cross_entropy(labels, logits, class_weights=(1, 1, 1, 1), label_smoothing=0,
             if label != 255:
                 target = label_smoothing / 4 + (1 - label_smoothing) * np.eye(4)[label]
                 wrong = 1 - np.exp(log_p[pixel][label])
-                costs.append(-(wrong**focal) * np.sum(target * class_weights * log_p[pixel]))
+                costs.append(-(wrong**focal_gamma) * np.sum(target * class_weights * log_p[pixel]))
                 weights.append(class_weights[label])
-        kept = math.ceil(Fraction(str(top_k)) * len(costs))
+        kept = math.ceil(Fraction(str(hard_pixel_fraction)) * len(costs))
         total += sum(sorted(costs)[len(costs) - kept :])
         size += kept * np.mean(weights) if weights else 0
     return total / size if size else 0.0
@@ -57,18 +57,22 @@ OPTIONS = [
     {},
     {"class_weights": WEIGHTS},
     {"label_smoothing": 0.2},
-    {"focal": 2.0},
-    {"focal": 0.5},
-    {"top_k": 0.3},
-    {"class_weights": WEIGHTS, "top_k": 0.3},
-    {"class_weights": WEIGHTS, "label_smoothing": 0.2, "focal": 1.5, "top_k": 0.55},
+    {"focal_gamma": 2.0},
+    {"focal_gamma": 0.5},
+    {"hard_pixel_fraction": 0.3},
+    {"class_weights": WEIGHTS, "hard_pixel_fraction": 0.3},
+    {"class_weights": WEIGHTS, "label_smoothing": 0.2, "focal_gamma": 1.5, "hard_pixel_fraction": 0.55},
 ]
 LOSSES = [
     *(pytest.param(*of(**options), id="_".join(options) or "plain") for options in OPTIONS),
     pytest.param(Dice(), dice, id="dice"),
     pytest.param(
-        Sum([Sum([CrossEntropy(), Dice()], [1, 0.5]), CrossEntropy(WEIGHTS, focal=2)], [3, -0.25]),
-        lambda *batch: 3 * cross_entropy(*batch) + 1.5 * dice(*batch) - 0.25 * cross_entropy(*batch, WEIGHTS, focal=2),
+        WeightedSum(
+            [WeightedSum([CrossEntropy(), Dice()], [1, 0.5]), CrossEntropy(WEIGHTS, focal_gamma=2)], [3, -0.25]
+        ),
+        lambda *batch: (
+            3 * cross_entropy(*batch) + 1.5 * dice(*batch) - 0.25 * cross_entropy(*batch, WEIGHTS, focal_gamma=2)
+        ),
         id="sum",
     ),
 ]
@@ -118,11 +122,14 @@ def test_a_batch_is_the_sum_of_its_parts(loss, by_hand):
     labels[3, 1:] = 255
     for cuts in ([1, 2, 3, 4], [2], [4], [1, 1]):  # the last with a part of no images
         parts = list(zip(np.split(labels, cuts), np.split(logits, cuts), strict=True))
-        sums, sizes = sum(loss.sums(*part) for part in parts), sum(loss.sizes(part) for part, _ in parts)
-        assert sums.shape == sizes.shape == (len(loss.coefficients),)
-        np.testing.assert_allclose(sums, loss.sums(labels, logits), rtol=1e-5)
-        np.testing.assert_allclose(sizes, loss.sizes(labels), rtol=1e-6)
-        np.testing.assert_allclose(loss.total(sums, sizes), by_hand(labels, logits), rtol=1e-5)
+        numerators, denominators = (
+            sum(loss.numerators(*part) for part in parts),
+            sum(loss.denominators(part) for part, _ in parts),
+        )
+        assert numerators.shape == denominators.shape == (len(loss.coefficients),)
+        np.testing.assert_allclose(numerators, loss.numerators(labels, logits), rtol=1e-5)
+        np.testing.assert_allclose(denominators, loss.denominators(labels), rtol=1e-6)
+        np.testing.assert_allclose(loss.total(numerators, denominators), by_hand(labels, logits), rtol=1e-5)
 
 
 @each_loss
@@ -130,7 +137,7 @@ def test_nothing_valid_costs_nothing(loss, by_hand):
     _, logits = sample()
     labels = np.full((2, 5, 6), 255, "uint8")
     assert float(loss(labels, logits)) == 0
-    assert not np.any(loss.sizes(labels))
+    assert not np.any(loss.denominators(labels))
     np.testing.assert_array_equal(gradient(loss, labels, logits), np.zeros(logits.shape))
 
 
@@ -182,8 +189,8 @@ def test_of_two_pixels():
     labels = np.array([[[1, 0, 255]]])
     costs = np.log([4 / 3, 2])
     np.testing.assert_allclose(CrossEntropy()(labels, logits), np.mean(costs), rtol=1e-6)
-    np.testing.assert_allclose(CrossEntropy(focal=2)(labels, logits), np.mean(costs * [1 / 16, 1 / 4]), rtol=1e-6)
-    np.testing.assert_allclose(CrossEntropy(top_k=0.5)(labels, logits), costs[1], rtol=1e-6)
+    np.testing.assert_allclose(CrossEntropy(focal_gamma=2)(labels, logits), np.mean(costs * [1 / 16, 1 / 4]), rtol=1e-6)
+    np.testing.assert_allclose(CrossEntropy(hard_pixel_fraction=0.5)(labels, logits), costs[1], rtol=1e-6)
     overlaps = np.array([2 * 0.5 / (1 + 0.75), 2 * 0.75 / (1 + 1.25)])
     np.testing.assert_allclose(Dice()(labels, logits), np.mean(1 - overlaps), rtol=1e-6)
 
@@ -206,21 +213,21 @@ def test_class_weights_are_in_the_divisor():
         assert not np.any(gradient(loss, np.zeros((2, 5, 6), "uint8"), logits))
 
 
-@pytest.mark.parametrize("top_k", ["0.1", "0.3", "0.7", "0.55", "0.0001", "0.9999"])
-def test_top_k_rounds_the_exact_share_up(top_k):
+@pytest.mark.parametrize("hard_pixel_fraction", ["0.1", "0.3", "0.7", "0.55", "0.0001", "0.9999"])
+def test_top_k_rounds_the_exact_share_up(hard_pixel_fraction):
     """In floats, 0.1 * 30 or 0.7 * 10 can be more than 3 or 7; in 32 bits, 9999 * 2048 * 1024 overflows."""
-    loss = CrossEntropy(top_k=float(top_k))
+    loss = CrossEntropy(hard_pixel_fraction=float(hard_pixel_fraction))
     for count in (*range(1, 64), 2048 * 1024):
-        size = loss.sizes(np.zeros((1, 1, count), "uint8"))[0]
-        assert size == math.ceil(Fraction(top_k) * count), count
+        denominator = loss.denominators(np.zeros((1, 1, count), "uint8"))[0]
+        assert denominator == math.ceil(Fraction(hard_pixel_fraction) * count), count
 
 
 def test_top_k_counts_no_more_pixels_where_several_cost_the_same():
     labels, logits = np.zeros((2, 3, 5), "uint8"), np.zeros((2, 3, 5, 4), "float32")
     labels[0, 0] = 255
-    loss = CrossEntropy(top_k=0.25)  # of 10 and of 15 valid pixels: 3 and 4
-    np.testing.assert_array_equal(loss.sizes(labels), [7])
-    np.testing.assert_allclose(loss.sums(labels, logits), [7 * np.log(4)], rtol=1e-6)
+    loss = CrossEntropy(hard_pixel_fraction=0.25)  # of 10 and of 15 valid pixels: 3 and 4
+    np.testing.assert_array_equal(loss.denominators(labels), [7])
+    np.testing.assert_allclose(loss.numerators(labels, logits), [7 * np.log(4)], rtol=1e-6)
     counted = np.any(gradient(loss, labels, logits), axis=-1)
     np.testing.assert_array_equal(counted.sum(axis=(1, 2)), [3, 4])
     assert not counted[0, 0].any()
@@ -229,7 +236,7 @@ def test_top_k_counts_no_more_pixels_where_several_cost_the_same():
 def test_a_perfect_answer_has_a_finite_focal_gradient():
     labels, _ = sample(void=0)
     logits = 200 * np.eye(4, dtype="float32")[labels]
-    np.testing.assert_array_equal(gradient(CrossEntropy(focal=0.5), labels, logits), np.zeros(logits.shape))
+    np.testing.assert_array_equal(gradient(CrossEntropy(focal_gamma=0.5), labels, logits), np.zeros(logits.shape))
 
 
 def test_any_loss_of_keras_can_be_averaged_over_images():
@@ -237,11 +244,11 @@ def test_any_loss_of_keras_can_be_averaged_over_images():
     labels, logits = sample(void=0, images=3)
     loss = Averaged(keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255))
     loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-    sums = loss.sums(labels[:1], logits[:1]) + loss.sums(labels[1:], tf.cast(logits[1:], "float64"))
-    np.testing.assert_array_equal(loss.sizes(labels[1:]), [2])
-    np.testing.assert_allclose(sums, [3 * cross_entropy(labels, logits)], rtol=1e-6)
+    numerators = loss.numerators(labels[:1], logits[:1]) + loss.numerators(labels[1:], tf.cast(logits[1:], "float64"))
+    np.testing.assert_array_equal(loss.denominators(labels[1:]), [2])
+    np.testing.assert_allclose(numerators, [3 * cross_entropy(labels, logits)], rtol=1e-6)
     np.testing.assert_allclose(loss(labels, logits), cross_entropy(labels, logits), rtol=1e-6)
-    combined = Sum([loss, Dice()], [2, 1])
+    combined = WeightedSum([loss, Dice()], [2, 1])
     np.testing.assert_allclose(combined(labels, logits), 2 * loss(labels, logits) + Dice()(labels, logits), rtol=1e-6)
 
 
@@ -252,17 +259,23 @@ def test_any_loss_of_keras_can_be_averaged_over_images():
         (lambda: CrossEntropy([1, math.inf]), r"`class_weights` must be finite, 0 or more. Received: \(1.0, inf\)"),
         (lambda: CrossEntropy(label_smoothing=1), r"`label_smoothing` must lie in \[0, 1\), .* Received: 1"),
         (lambda: CrossEntropy(label_smoothing=-0.1), r"`label_smoothing` must lie in \[0, 1\), .* Received: -0.1"),
-        (lambda: CrossEntropy(focal=-1), r"`focal` must be finite, 0 or more, .* Received: -1"),
-        (lambda: CrossEntropy(focal=math.nan), r"`focal` must be finite, 0 or more, .* Received: nan"),
-        (lambda: CrossEntropy(top_k=0), r"`top_k` must lie in \[0.0001, 1\], .* Received: 0"),
-        (lambda: CrossEntropy(top_k=1.5), r"`top_k` must lie in \[0.0001, 1\], .* Received: 1.5"),
+        (lambda: CrossEntropy(focal_gamma=-1), r"`focal_gamma` must be finite, 0 or more, .* Received: -1"),
+        (lambda: CrossEntropy(focal_gamma=math.nan), r"`focal_gamma` must be finite, 0 or more, .* Received: nan"),
+        (
+            lambda: CrossEntropy(hard_pixel_fraction=0),
+            r"`hard_pixel_fraction` must lie in \[0.0001, 1\], .* Received: 0",
+        ),
+        (
+            lambda: CrossEntropy(hard_pixel_fraction=1.5),
+            r"`hard_pixel_fraction` must lie in \[0.0001, 1\], .* Received: 1.5",
+        ),
         (lambda: CrossEntropy((1, 2))(*sample()), r"a class weight for each of 4 classes. Received: \(1.0, 2.0\)"),
-        (lambda: Sum([Dice()], [1, 2]), r"one coefficient a loss. Received: .*coefficients=\[1, 2\]"),
-        (lambda: Sum([], []), "A sum needs losses, .* Received: losses=\\[\\]"),
-        (lambda: Sum([keras.losses.Dice()], [1]), "Wrap others in `Averaged`. Received: <LossFunctionWrapper"),
+        (lambda: WeightedSum([Dice()], [1, 2]), r"one coefficient a loss. Received: .*coefficients=\[1, 2\]"),
+        (lambda: WeightedSum([], []), "A sum needs losses, .* Received: losses=\\[\\]"),
+        (lambda: WeightedSum([keras.losses.Dice()], [1]), "Wrap others in `Averaged`. Received: <LossFunctionWrapper"),
         (lambda: CrossEntropy([0, 0]), "Class weights must not all be 0, or nothing is learnt"),
-        (lambda: Sum([CrossEntropy(), Dice()], [0, 0]), "one of them other than 0"),
-        (lambda: Sum([CrossEntropy()], [math.nan]), "must be finite"),
+        (lambda: WeightedSum([CrossEntropy(), Dice()], [0, 0]), "one of them other than 0"),
+        (lambda: WeightedSum([CrossEntropy()], [math.nan]), "must be finite"),
     ],
 )
 def test_what_is_refused(make, message):

@@ -20,8 +20,8 @@ ELSEWHERE = [
     for name in ("jax", "torch")
 ]
 NETWORKS = {  # the last one is trained, too
-    "applications": {"top": {"name": "mobilenet_v2", "alpha": 0.35}, "bottom": "resnet50", "width": 8},
-    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8},
+    "applications": {"top": {"name": "mobilenet_v2", "alpha": 0.35}, "bottom": "resnet50", "decoder_channels": 8},
+    "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8},
 }
 FIGURES = ("loss", "top_loss", "bottom_loss", "top_mean_iou", "bottom_pixel_accuracy", "ensemble_mean_iou")
 

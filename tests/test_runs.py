@@ -27,8 +27,8 @@ DATASET = Dataset(
     ("train",),
     lambda split: [],
 )
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None, "dropout": [0, 0, 0]}
-SINGLE = {"top": "tiny_resnet", "bottom": None, "width": 8, "weights": None}
+TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
+SINGLE = {"top": "tiny_resnet", "bottom": None, "decoder_channels": 8, "weights": None}
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
 
 
@@ -295,7 +295,7 @@ class Doubled(DeepLabV3Plus):
 
 
 def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
-    model = Doubled(3, backbone="tiny_resnet", width=8, weights=None)
+    model = Doubled(3, backbone="tiny_resnet", decoder_channels=8, weights=None)
     model.save(tmp_path / "model.keras")
     loaded = keras_crosscoop.load(tmp_path / "model.keras")
     assert type(loaded) is Doubled
@@ -303,7 +303,10 @@ def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
 
 
 CHANGES = {  # of a `.keras` file's description, each of which would take terabytes
-    "width": ({"width": 10**9}, "a network that it has no weights of (width=1000000000)"),
+    "decoder_channels": (
+        {"decoder_channels": 10**9},
+        "a network that it has no weights of (decoder_channels=1000000000)",
+    ),
     "classes": (
         {"num_classes": 10**9},
         "a network that cannot be: num_classes: Input should be less than or equal to 255",

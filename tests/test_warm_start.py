@@ -10,7 +10,7 @@ from keras_crosscoop import CrossCoop, backbones, config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.runs import Run, build, build_warm, warm_start
 
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
 DATASET = Dataset("drawn", ("road", "sky", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ("train",), lambda split: [])
 
 SIDES = ["top", "bottom"]
@@ -95,8 +95,8 @@ def test_what_fits_is_loaded_and_the_rest_keeps_its_values(earlier, tmp_path, ch
     shapes = sorted(entry.in_file for entry in report.entries if entry.in_file is not None)
     assert shapes == sorted(array.shape for array in theirs.values())
 
-    report.write(tmp_path / "init.csv")
-    rows = list(csv.DictReader((tmp_path / "init.csv").read_text().splitlines()))
+    report.write(tmp_path / "init_from.csv")
+    rows = list(csv.DictReader((tmp_path / "init_from.csv").read_text().splitlines()))
     for row, entry in zip(rows, report.entries, strict=True):
         shapes = ["" if shape is None else str(shape) for shape in (entry.in_file, entry.in_model)]
         assert list(row.values()) == [entry.name, entry.outcome, *shapes]
@@ -142,7 +142,7 @@ def test_less_than_a_backbone_is_refused_and_changes_nothing(earlier):
         message = refused(warm_start, model, place)
         assert "fill no backbone" in message
         assert "(top_backbone, bottom_backbone)" in message
-        assert "train.init_needs_backbone=false" in message
+        assert "train.init_from_needs_backbone=false" in message
         assert_equal(values(model), before)
     report = warm_start(model, places["run"], needs_backbone=False)
     loaded = {entry.name for entry in report.loaded}
@@ -196,7 +196,7 @@ def test_pretrained_weights_are_had_for_what_the_source_lacks(earlier, published
 
 
 def test_a_single_network_starts_from_another(published, tmp_path):
-    settings = {"top": "tiny_xception", "bottom": None, "width": 8}
+    settings = {"top": "tiny_xception", "bottom": None, "decoder_channels": 8}
     source = randomised(build(config.Model(**settings, weights=None), 3), 1)
     source.save_weights(path := tmp_path / "single.weights.h5")
     asked, imagenet = published

@@ -50,10 +50,10 @@ def prepare(
 
 def _download(name: str, data_dir: Path | None) -> None:
     from keras_crosscoop.data import CATALOGUE
-    from keras_crosscoop.errors import InputError, unknown
+    from keras_crosscoop.errors import InputError, unknown_name
 
     if name not in CATALOGUE:
-        raise unknown("data set", name, CATALOGUE)
+        raise unknown_name("data set", name, CATALOGUE)
     if name != "voc2012":
         raise InputError(
             f'Only "voc2012" can be downloaded by this command. Where "{name}" comes from: {CATALOGUE[name].source}; '

@@ -15,7 +15,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report.measured import FIGURES
 from keras_crosscoop.runs import build
 from keras_crosscoop.system.devices import share_gpus
-from keras_crosscoop.system.files import make_folder, written
+from keras_crosscoop.system.files import atomic_write, make_folder
 from keras_crosscoop.system.locks import locked
 from keras_crosscoop.training import parts
 
@@ -122,10 +122,10 @@ def _check(settings: Settings) -> None:
                 f"The rows of an ablation say themselves which model.{name} they have. Leave it out. "
                 f"Received: {received}"
             )
-    if settings.train.init:
+    if settings.train.init_from:
         raise InputError(
             "The rows of an ablation have different networks, which must all begin alike: with weights of backbones. "
-            f"Leave out train.init. Received: {settings.train.init}"
+            f"Leave out train.init_from. Received: {settings.train.init_from}"
         )
 
 
@@ -145,5 +145,5 @@ def _begin(ablation: Ablation) -> None:
             f"An ablation needs a new or empty folder. Name another with --output. Received: {ablation.folder}"
         )
     make_folder(ablation.folder)
-    with written(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(told, encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_crosscoop.errors import reason
+from keras_crosscoop.errors import describe
 from keras_crosscoop.models import Segmenter, costs
 from keras_crosscoop.models.costs import Cost
 
@@ -52,7 +52,7 @@ def row_costs(
             counted[name] = sum((part.cost for network in networks for part in costs.parts(network)), Cost())
             runs[name] = _runner(networks, image)
         except Exception as error:  # whatever it is, the other rows' costs can be had
-            failed[name] = reason(error)
+            failed[name] = describe(error)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(ROUNDS + 1):
         for name, run in list(runs.items()):
@@ -60,7 +60,7 @@ def row_costs(
             try:
                 run()
             except Exception as error:  # such as of memory that does not suffice
-                failed[name] = reason(error)
+                failed[name] = describe(error)
                 del runs[name]
                 continue
             if number:  # the first one sets things up

@@ -12,8 +12,8 @@ from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import RGB
-from keras_crosscoop.images.overlays import colours, save, with_legend
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.images.overlays import add_legend, colorize, save
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models.inference import Inference
 
 EXAMPLES = 4
@@ -50,7 +50,7 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
     sheet = np.concatenate([_names(["image", "truth", *networks], rows[0].shape[1]), *rows])
     maps = (ids for _, truth, found in chosen for ids in (truth, *found.values()))
     shown = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
-    save(with_legend(sheet, shown, dataset.classes, dataset.palette), target)
+    save(add_legend(sheet, shown, dataset.classes, dataset.palette), target)
 
 
 def readable(dataset: Dataset, pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -63,7 +63,7 @@ def readable(dataset: Dataset, pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarr
 def _differing(truth: np.ndarray, found: Predictions) -> np.ndarray:
     """Where some networks are right and others are not, bool `(H, W)`."""
     right = np.stack([ids == truth for ids in found.values()])
-    return right.any(axis=0) & ~right.all(axis=0) & (truth != VOID)
+    return right.any(axis=0) & ~right.all(axis=0) & (truth != IGNORE_LABEL)
 
 
 def frames(differing: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -78,7 +78,7 @@ def frames(differing: np.ndarray) -> list[tuple[int, int, int, int]]:
 def _row(image: np.ndarray, truth: np.ndarray, found: Predictions, palette: Sequence[RGB]) -> np.ndarray:
     """Panels side by side, uint8 `(h, w, 3)`."""
     boxes = frames(_differing(truth, found))
-    pictures = [image, *(colours(ids, palette) for ids in (truth, *found.values()))]
+    pictures = [image, *(colorize(ids, palette) for ids in (truth, *found.values()))]
     return np.concatenate([_framed(picture, boxes) for picture in pictures], axis=1)
 
 

@@ -5,7 +5,7 @@ import keras
 from keras_crosscoop.models import Segmenter
 
 
-def joined(top: Segmenter, bottom: Segmenter) -> Segmenter:
+def late_ensemble(top: Segmenter, bottom: Segmenter) -> Segmenter:
     """A model of both networks' outputs, and so of their ensemble: `(B, H, W, 3) -> "top", "bottom": (B, H, W, C)`.
 
     Args:

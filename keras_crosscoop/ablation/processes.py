@@ -17,7 +17,7 @@ from pydantic import BaseModel, NonNegativeInt
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.system.processes import Replies, ReplyError, last_words, started
 from keras_crosscoop.system.resources import cores
-from keras_crosscoop.system.signals import Signals, handle, restore
+from keras_crosscoop.system.signals import Signals, handle_signals, restore
 
 _PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
 
@@ -185,7 +185,7 @@ class _Running:
             for process in [*self.processes]:
                 process.kill() if at_once else _ask_to_end(process)
 
-        before = handle(end)
+        before = handle_signals(end)
         try:
             yield
         finally:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_crosscoop.config import Model, Settings
-from keras_crosscoop.errors import unknown
+from keras_crosscoop.errors import unknown_name
 from keras_crosscoop.models.connections import SITES
 
 REDUCTION = 8  # of the cheaper cooperation
 
-FULL = {"topology": "cross", "sites": SITES, "fusion": "concat", "reduction": 1}  # the paper's method
+FULL = {"topology": "cross", "sites": SITES, "fusion": "concat", "channel_reduction": 1}  # the paper's method
 OUTPUTS = ("top", "bottom", "ensemble")
 FULL_METHOD = "cross"  # the row that all others are compared with
 
@@ -92,7 +92,7 @@ ROWS = {
         Row("cross_without_c1_c2", "cross without Connections 1 and 2", _without("backbone", "aspp_output")),
         Row("cross_without_c1", "cross without Connection 1", _without("backbone")),
         Row("cross_without_c2", "cross without Connection 2", _without("aspp_output")),
-        Row("cross_reduced", f"cross, 1 in {REDUCTION} channels read", lambda model: {"reduction": REDUCTION}),
+        Row("cross_reduced", f"cross, 1 in {REDUCTION} channels read", lambda model: {"channel_reduction": REDUCTION}),
         Row(FULL_METHOD, "cross cooperative network"),
     )
 }
@@ -112,7 +112,7 @@ def selected(names: Sequence[str]) -> list[Row]:
     found: set[str] = set()
     for name in names:
         if name not in (*TABLES, *ROWS):
-            raise unknown("row", name, (*TABLES, *ROWS))
+            raise unknown_name("row", name, (*TABLES, *ROWS))
         for row in TABLES.get(name, (name,)):
             found |= {row, *ROWS[row].joins}
     return [row for row in ROWS.values() if row.name in found]

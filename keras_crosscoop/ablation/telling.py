@@ -14,7 +14,7 @@ from keras_crosscoop.ablation.results import Line, lines
 from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row
 from keras_crosscoop.ablation.tables import as_csv, markdown, tables
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.errors import InputError, reason
+from keras_crosscoop.errors import InputError, describe
 from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.report.writing import write, write_text
 from keras_crosscoop.models import Segmenter
@@ -24,7 +24,7 @@ from keras_crosscoop.training import parts
 EXAMPLES = "examples.png"
 
 
-def tell(
+def write_results(
     ablation: Ablation, failed: Mapping[str, str], watch: Callable[[str], object] = lambda doing: None
 ) -> tuple[list[Line], dict[str, Path], dict[str, str]]:
     """Writes `ablation.md`, `.csv`, `.json`, `.html` and `examples.png` to the ablation's folder.
@@ -55,7 +55,7 @@ def tell(
     try:
         pictured = _draw(ablation, dataset)
     except Exception as error:  # the tables are what took hours
-        failed["examples"] = reason(error)
+        failed["examples"] = describe(error)
     write_text(files["json"], json.dumps(as_json(ablation, found, failed), indent=2) + "\n", "table")
     conditions = _conditions(ablation, found)
     title = f"Ablation on {ablation.settings.data.name}"
@@ -112,7 +112,7 @@ def _costs(ablation: Ablation, dataset: Dataset) -> tuple[dict[str, RowCost], di
     try:
         image = next((image for image, _ in readable(dataset, dataset.find(split))), None)
     except InputError as error:  # the images that the rows were measured on are gone
-        return {}, {"costs": reason(error)}
+        return {}, {"costs": describe(error)}
     if image is None:
         return {}, {"costs": f"No image can be read. Is the data set still there? Received: split {split!r}"}
     whole = (crop, crop) if crop else image.shape[:2]

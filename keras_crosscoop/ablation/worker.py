@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from keras_crosscoop import config
-from keras_crosscoop.ablation.joining import joined
+from keras_crosscoop.ablation.joining import late_ensemble
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
@@ -63,7 +63,7 @@ def work(job: dict[str, Any], watch: Watch) -> None:
     folder, settings = Path(job["folder"]), config.settings(job["settings"])
     if job["joins"]:
         folder.mkdir(parents=True, exist_ok=True)
-        model = joined(*(Run.open(Path(each)).load() for each in job["joins"]))
+        model = late_ensemble(*(Run.open(Path(each)).load() for each in job["joins"]))
     else:
         with _only_saving_ends():
             run = _trained(settings, folder, watch)

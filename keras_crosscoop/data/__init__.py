@@ -5,11 +5,11 @@ from keras_crosscoop.data.graph_calls import readable_errors
 from keras_crosscoop.data.pipeline import OnError, Parts, indices, load_dataset
 from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 __all__ = [
     "CATALOGUE",
-    "VOID",
+    "IGNORE_LABEL",
     "Dataset",
     "OnError",
     "Parts",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_crosscoop.data.pairing import pair_folders
 from keras_crosscoop.data.spec import Dataset, Entry
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 COLOURS = {
     "sky": (128, 128, 128),
@@ -33,7 +33,7 @@ def open(data_dir: Path) -> Dataset:
         palette=tuple(COLOURS.values()),
         splits=("train", "val", "test"),
         find=lambda split: pair_folders(data_dir / split, data_dir / f"{split}annot"),
-        label_ids=(*range(len(COLOURS)), VOID),  # value 11 is void
+        label_ids=(*range(len(COLOURS)), IGNORE_LABEL),  # value 11 is void
     )
 
 

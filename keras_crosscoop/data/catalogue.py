@@ -7,7 +7,7 @@ from pathlib import Path
 from keras_crosscoop.data import camvid, cityscapes, folder, street_scenes, voc2012
 from keras_crosscoop.data.records.reading import find_records, open_records
 from keras_crosscoop.data.spec import Dataset, Entry
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import InputError, unknown_name
 
 
 def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -22,7 +22,7 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         InputError: there is no such data set, or `data_dir` is needed and missing or not laid out as it must be.
     """
     if name not in CATALOGUE:
-        raise unknown("data set", name, CATALOGUE)
+        raise unknown_name("data set", name, CATALOGUE)
     entry = CATALOGUE[name]
     if data_dir is None:
         if entry.needs_folder:

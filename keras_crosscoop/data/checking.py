@@ -17,11 +17,11 @@ from keras_crosscoop.data.catalogue import CATALOGUE
 from keras_crosscoop.data.pairing import UnpairedError
 from keras_crosscoop.data.records.checksums import SUMS, verify
 from keras_crosscoop.data.spec import Dataset, Pair
-from keras_crosscoop.errors import AbsentError, InputError, one_line_a_cause
-from keras_crosscoop.images.decoding import Encoded, open_image, open_label
+from keras_crosscoop.errors import AbsentError, InputError, summarize
+from keras_crosscoop.images.decoding import Encoded, image_windows, label_windows
 from keras_crosscoop.images.io import RGB
-from keras_crosscoop.labels import VOID
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.labels import IGNORE_LABEL
+from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import threads
 
 _NEEDED = ("train", "val")  # to train and to measure; the others of a data set one may do without
@@ -120,7 +120,7 @@ class Report:
 
     def lines(self, severity: str) -> list[str]:
         """The findings of a severity, a line for each cause."""
-        return one_line_a_cause(finding.message for finding in self.findings if finding.severity == severity)
+        return summarize(finding.message for finding in self.findings if finding.severity == severity)
 
     def class_weights(self, split: str) -> dict[str, float]:
         """The median-frequency weights of the classes that occur in a split: see `Split.class_weights`.
@@ -217,11 +217,11 @@ def check(
 class _Sample(NamedTuple):
     """What was seen of a pair; nothing more than what is broken, if something is."""
 
-    image: Stored
+    image: ReadableFile
     broken: Sequence[tuple[tuple[str, ...], InputError]] = ()  # files, and what is wrong with them
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""  # the same for the same pixels, however they are stored
-    pixels: np.ndarray | None = None  # of each value from 0 to `VOID`
+    pixels: np.ndarray | None = None  # of each value from 0 to `IGNORE_LABEL`
 
 
 def _key(pair: Pair) -> tuple[str, str]:
@@ -280,14 +280,16 @@ def _look(dataset: Dataset, pair: Pair) -> _Sample:
     try:
         pixels, ids = dataset.read(image, label)
     except InputError as error:
-        broken = [*_decode(open_image, image), *(() if label is None else _decode(open_label, label))]
+        broken = [*_decode(image_windows, image), *(() if label is None else _decode(label_windows, label))]
         return _Sample(image, broken or [((str(image), str(label)), error)])  # otherwise it is about both
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels))
-    return _Sample(image, (), ids.shape, digest.digest(), np.bincount(ids.ravel(), minlength=VOID + 1))
+    return _Sample(image, (), ids.shape, digest.digest(), np.bincount(ids.ravel(), minlength=IGNORE_LABEL + 1))
 
 
-def _decode(open_file: Callable[[Stored], Encoded], file: Stored) -> Iterator[tuple[tuple[str, ...], InputError]]:
+def _decode(
+    open_file: Callable[[ReadableFile], Encoded], file: ReadableFile
+) -> Iterator[tuple[tuple[str, ...], InputError]]:
     try:
         (height, width), window = open_file(file)
         window(slice(0, height), slice(0, width))
@@ -297,7 +299,9 @@ def _decode(open_file: Callable[[Stored], Encoded], file: Stored) -> Iterator[tu
 
 def _count(dataset: Dataset, split: str, samples: Sequence[_Sample]) -> Split:
     labelled = split not in dataset.unlabelled
-    table = np.array([sample.pixels for sample in samples], np.int64).reshape(-1, VOID + 1) * labelled  # image, value
+    table = (
+        np.array([sample.pixels for sample in samples], np.int64).reshape(-1, IGNORE_LABEL + 1) * labelled
+    )  # image, value
     of_classes = table[:, : len(dataset.classes)]
     return Split(
         split,
@@ -305,7 +309,7 @@ def _count(dataset: Dataset, split: str, samples: Sequence[_Sample]) -> Split:
         labelled,
         dict(Counter(sample.size for sample in samples).most_common()),
         tuple(of_classes.sum(0).tolist()),
-        int(table[:, VOID].sum()),
+        int(table[:, IGNORE_LABEL].sum()),
         tuple((of_classes > 0).sum(0).tolist()),
         tuple((table.sum(1) @ (of_classes > 0)).tolist()),
     )
@@ -353,7 +357,7 @@ def _empty_labels(dataset: Dataset, samples: Mapping[str, Sequence[_Sample]]) ->
     for split, of_split in samples.items():
         if split in dataset.unlabelled:
             continue
-        files = tuple(str(sample.image) for sample in of_split if not sample.pixels[:VOID].any())
+        files = tuple(str(sample.image) for sample in of_split if not sample.pixels[:IGNORE_LABEL].any())
         if files:
             more = f", and {len(files) - 1} more" if len(files) > 1 else ""
             message = f"Some labels of split {split} hold nothing but void: that of {files[0]}{more}."

@@ -13,8 +13,8 @@ from keras_crosscoop.data.pairing import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
 from keras_crosscoop.images.io import RGB
-from keras_crosscoop.labels import VOID
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.labels import IGNORE_LABEL
+from keras_crosscoop.system.files import ReadableFile
 
 
 class Label(NamedTuple):
@@ -23,7 +23,7 @@ class Label(NamedTuple):
     Attributes:
         id: the value in the file.
         name: what is seen there.
-        train_id: the class that is trained and measured, the value in a `*_labelTrainIds.png`; `VOID` if it is none.
+        train_id: the class that is trained and measured, the value in a `*_labelTrainIds.png`; `IGNORE_LABEL` if it is none.
         colour: the value in a `*_color.png`.
     """
 
@@ -34,25 +34,25 @@ class Label(NamedTuple):
 
 
 LABELS = (
-    Label(0, "unlabeled", VOID, (0, 0, 0)),
-    Label(1, "ego vehicle", VOID, (0, 0, 0)),
-    Label(2, "rectification border", VOID, (0, 0, 0)),
-    Label(3, "out of roi", VOID, (0, 0, 0)),
-    Label(4, "static", VOID, (0, 0, 0)),
-    Label(5, "dynamic", VOID, (111, 74, 0)),
-    Label(6, "ground", VOID, (81, 0, 81)),
+    Label(0, "unlabeled", IGNORE_LABEL, (0, 0, 0)),
+    Label(1, "ego vehicle", IGNORE_LABEL, (0, 0, 0)),
+    Label(2, "rectification border", IGNORE_LABEL, (0, 0, 0)),
+    Label(3, "out of roi", IGNORE_LABEL, (0, 0, 0)),
+    Label(4, "static", IGNORE_LABEL, (0, 0, 0)),
+    Label(5, "dynamic", IGNORE_LABEL, (111, 74, 0)),
+    Label(6, "ground", IGNORE_LABEL, (81, 0, 81)),
     Label(7, "road", 0, (128, 64, 128)),
     Label(8, "sidewalk", 1, (244, 35, 232)),
-    Label(9, "parking", VOID, (250, 170, 160)),
-    Label(10, "rail track", VOID, (230, 150, 140)),
+    Label(9, "parking", IGNORE_LABEL, (250, 170, 160)),
+    Label(10, "rail track", IGNORE_LABEL, (230, 150, 140)),
     Label(11, "building", 2, (70, 70, 70)),
     Label(12, "wall", 3, (102, 102, 156)),
     Label(13, "fence", 4, (190, 153, 153)),
-    Label(14, "guard rail", VOID, (180, 165, 180)),
-    Label(15, "bridge", VOID, (150, 100, 100)),
-    Label(16, "tunnel", VOID, (150, 120, 90)),
+    Label(14, "guard rail", IGNORE_LABEL, (180, 165, 180)),
+    Label(15, "bridge", IGNORE_LABEL, (150, 100, 100)),
+    Label(16, "tunnel", IGNORE_LABEL, (150, 120, 90)),
     Label(17, "pole", 5, (153, 153, 153)),
-    Label(18, "polegroup", VOID, (153, 153, 153)),
+    Label(18, "polegroup", IGNORE_LABEL, (153, 153, 153)),
     Label(19, "traffic light", 6, (250, 170, 30)),
     Label(20, "traffic sign", 7, (220, 220, 0)),
     Label(21, "vegetation", 8, (107, 142, 35)),
@@ -63,13 +63,13 @@ LABELS = (
     Label(26, "car", 13, (0, 0, 142)),
     Label(27, "truck", 14, (0, 0, 70)),
     Label(28, "bus", 15, (0, 60, 100)),
-    Label(29, "caravan", VOID, (0, 0, 90)),
-    Label(30, "trailer", VOID, (0, 0, 110)),
+    Label(29, "caravan", IGNORE_LABEL, (0, 0, 90)),
+    Label(30, "trailer", IGNORE_LABEL, (0, 0, 110)),
     Label(31, "train", 16, (0, 80, 100)),
     Label(32, "motorcycle", 17, (0, 0, 230)),
     Label(33, "bicycle", 18, (119, 11, 32)),
 )
-CLASSES = {label.name: label.colour for label in LABELS if label.train_id != VOID}
+CLASSES = {label.name: label.colour for label in LABELS if label.train_id != IGNORE_LABEL}
 
 _SPLITS = {  # the split of the images, and the kind of their labels
     "train": ("train", "gtFine"),
@@ -141,7 +141,7 @@ class _Parts:
         except InputError:  # of a damaged archive: the splits that need it tell
             return False
 
-    def _files(self, kind: str, split: str, suffix: str) -> dict[str, Stored]:
+    def _files(self, kind: str, split: str, suffix: str) -> dict[str, ReadableFile]:
         """`CITY/CITY_SEQUENCE_FRAME` -> file; other files in the same folders are passed over."""
         found = self._find(kind, split)
         if found.is_file():
@@ -183,6 +183,6 @@ ENTRY = Entry(
     # The official evaluation finds files by city, sequence and frame, and wants ids, not training ids.
     submission=Submission(
         lambda split, stem: f"{stem.removesuffix('_leftImg8bit')}_pred_labelIds.png",
-        tuple(label.id for label in LABELS if label.train_id != VOID),
+        tuple(label.id for label in LABELS if label.train_id != IGNORE_LABEL),
     ),
 )

@@ -8,7 +8,7 @@ from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import RGB
 from keras_crosscoop.images.palettes import voc_palette
-from keras_crosscoop.labels import NO_CLASS, VOID
+from keras_crosscoop.labels import IGNORE_LABEL, INVALID_LABEL
 
 _LAYOUT = "images/{train,val,test}/, masks/{train,val,test}/ (PNGs of class ids, 255 void) and classes.txt"
 
@@ -61,7 +61,7 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
             f"The list of classes cannot be read. Write one name a line, in UTF-8. Received: {path}"
         ) from error
     colours: dict[str, RGB] = {}
-    defaults = voc_palette(VOID)
+    defaults = voc_palette(IGNORE_LABEL)
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line:
             continue
@@ -71,8 +71,10 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
             raise InputError(f"A class is a name, or a name and a colour as in `road #804080`. {where}")
         if parts["name"] in colours:
             raise InputError(f"Two classes have one name. Rename one of them. {where}")
-        if len(colours) == NO_CLASS:
-            raise InputError(f"There can be at most {NO_CLASS} classes, as {VOID} is void. Merge some. {where}")
+        if len(colours) == INVALID_LABEL:
+            raise InputError(
+                f"There can be at most {INVALID_LABEL} classes, as {IGNORE_LABEL} is void. Merge some. {where}"
+            )
         red_green_blue = parts["colour"] and tuple(bytes.fromhex(parts["colour"]))
         colours[parts["name"]] = red_green_blue or defaults[len(colours)]
     if not colours:

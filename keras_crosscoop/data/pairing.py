@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.errors import AbsentError, InputError, one_line_a_cause
+from keras_crosscoop.errors import AbsentError, InputError, summarize
 from keras_crosscoop.images.io import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from keras_crosscoop.system.files import Stored, files_below
+from keras_crosscoop.system.files import ReadableFile, walk_files
 
 
 class UnpairedError(InputError):
@@ -18,7 +18,7 @@ class UnpairedError(InputError):
     """
 
     def __init__(self, alone: Mapping[str, str], pairs: list[Pair]) -> None:
-        super().__init__(" ".join(one_line_a_cause(alone.values())))
+        super().__init__(" ".join(summarize(alone.values())))
         self.alone = alone
         self.pairs = pairs
 
@@ -46,8 +46,8 @@ def pair_folders(images: Path, labels: Path | None) -> list[Pair]:
 
 
 def pair_files(
-    images: Mapping[str, Stored],
-    labels: Mapping[str, Stored],
+    images: Mapping[str, ReadableFile],
+    labels: Mapping[str, ReadableFile],
     *,
     image_at: Callable[[str], str],
     label_at: Callable[[str], str],
@@ -83,7 +83,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"A folder of the data set is missing. Is it fully extracted? Received: {folder}")
     files: dict[str, Path] = {}
-    for path in files_below([folder]):
+    for path in walk_files([folder]):
         if path.suffix.lower() not in suffixes:
             continue
         key = path.relative_to(folder).with_suffix("").as_posix()

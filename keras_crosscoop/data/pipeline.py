@@ -15,7 +15,7 @@ from keras_crosscoop.data.spec import Dataset, OpenPair, Pair
 from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import image_size
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.resources import cores
 
 _PREFETCH = 4  # batches that wait for the device; AUTOTUNE would let them take half of the memory
@@ -121,7 +121,7 @@ def load_dataset(
                     raise
                 skipped.add(pair[0], error)
             else:
-                return image, label if training or not distance else np.full_like(label, VOID), *target
+                return image, label if training or not distance else np.full_like(label, IGNORE_LABEL), *target
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
 
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -134,7 +134,7 @@ def load_dataset(
         image, label, rows, columns = numpy_function(read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32])
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
         if stop is not None and parts is not None:
-            label = tf.where(number < stop, label, VOID)
+            label = tf.where(number < stop, label, IGNORE_LABEL)
         if crop_size is None:
             return image, label
         rows, columns = tf.ensure_shape(rows, [3]), tf.ensure_shape(columns, [3])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_crosscoop.data import Dataset, load_dataset, readable_errors
 from keras_crosscoop.data.checking import Report
-from keras_crosscoop.images.overlays import save, under_colours, with_legend
+from keras_crosscoop.images.overlays import add_legend, blend, save
 
 COLUMNS = 3  # pairs side by side
 SIDE = 320  # pixels; larger samples are shrunk, so that a sheet fits a screen
@@ -35,7 +35,7 @@ def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12,
     tiles, shown = [], np.zeros(0, np.uint8)
     with readable_errors():
         for image, ids in islice(stream.as_numpy_iterator(), count):  # one at a time: they may be large
-            coloured = under_colours(image, ids, dataset.palette)
+            coloured = blend(image, ids, dataset.palette)
             tiles.append(np.concatenate([_shrunk(image), _shrunk(coloured)], axis=1))
             shown = np.union1d(shown, ids)
     height, width, _ = np.add(tiles[0].shape, (GAP, GAP, 0))
@@ -45,7 +45,7 @@ def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12,
     for number, tile in enumerate(tiles):
         y, x = number // columns * height, number % columns * width
         sheet[y : y + height - GAP, x : x + width - GAP] = tile
-    save(with_legend(sheet, shown, dataset.classes, dataset.palette), target)
+    save(add_legend(sheet, shown, dataset.classes, dataset.palette), target)
 
 
 def _shrunk(picture: np.ndarray) -> np.ndarray:

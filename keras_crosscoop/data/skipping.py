@@ -1,7 +1,7 @@
 """Going on without the files that cannot be used, within limits."""
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.system.files import ReadableFile
 
 
 class Skipped:
@@ -25,7 +25,7 @@ class Skipped:
         """What is wrong, once an image."""
         return tuple(self.by_image.values())
 
-    def add(self, image: Stored, error: InputError) -> None:
+    def add(self, image: ReadableFile, error: InputError) -> None:
         """Remembers why the sample of an image cannot be used; of several reasons, the first.
 
         Raises:

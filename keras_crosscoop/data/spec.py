@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.errors import InputError, unknown
-from keras_crosscoop.images.decoding import open_image, open_label
+from keras_crosscoop.errors import InputError, unknown_name
+from keras_crosscoop.images.decoding import image_windows, label_windows
 from keras_crosscoop.images.io import RGB, image_size, label_size
-from keras_crosscoop.labels import NO_CLASS, VOID
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.labels import IGNORE_LABEL, INVALID_LABEL
+from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import threads
 
-Pair = tuple[Stored, Stored | None]  # an image file and its label file, if its split has labels
+Pair = tuple[ReadableFile, ReadableFile | None]  # an image file and its label file, if its split has labels
 
 
 class OpenPair(NamedTuple):
@@ -41,7 +41,7 @@ class Dataset:
         palette: the colour of each class id.
         splits: the names that `pairs` takes.
         find: split -> its pairs, in a fixed order; knows the layout.
-        label_ids: value in a label file -> class id or `VOID`. By default the values are the class ids.
+        label_ids: value in a label file -> class id or `IGNORE_LABEL`. By default the values are the class ids.
             Whatever stands here, value 255 is void.
         unlabelled: those of the splits whose labels their makers keep: every pixel is void there.
         check_headers: whether `pairs` looks into every file's header: records were looked at when they were written.
@@ -96,7 +96,7 @@ class Dataset:
                 f"predictions on it themselves. Name another split. Received: {split!r}"
             )
 
-    def read(self, image: Stored, label: Stored | None) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, image: ReadableFile, label: ReadableFile | None) -> tuple[np.ndarray, np.ndarray]:
         """A decoded pair: RGB, uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
 
         Raises:
@@ -105,22 +105,22 @@ class Dataset:
         (height, width), window = self.open(image, label)
         return window(slice(0, height), slice(0, width))
 
-    def open(self, image: Stored, label: Stored | None) -> OpenPair:
+    def open(self, image: ReadableFile, label: ReadableFile | None) -> OpenPair:
         """A pair of which a part can be decoded.
 
         Raises:
             InputError: as of `read`; damage that the headers do not show is found when a window is decoded.
         """
-        picture = open_image(image)
+        picture = image_windows(image)
         if label is None:
             return OpenPair(
                 picture.size,
                 lambda rows, columns: (
                     picture.window(rows, columns),
-                    np.full((rows.stop - rows.start, columns.stop - columns.start), VOID, np.uint8),
+                    np.full((rows.stop - rows.start, columns.stop - columns.start), IGNORE_LABEL, np.uint8),
                 ),
             )
-        values = open_label(label)
+        values = label_windows(label)
         if picture.size != values.size:
             raise _sizes_differ(image, picture.size, label, values.size)
         return OpenPair(
@@ -138,29 +138,29 @@ class Dataset:
             InputError: with the nearest name that is one.
         """
         if split not in self.splits:
-            raise unknown(f'split of data set "{self.name}"', split, self.splits)
+            raise unknown_name(f'split of data set "{self.name}"', split, self.splits)
 
-    def _class_ids(self, values: np.ndarray, file: Stored) -> np.ndarray:
-        outside = values[(values < 0) | (values > VOID)] if values.dtype.itemsize > 1 else ()
+    def _class_ids(self, values: np.ndarray, file: ReadableFile) -> np.ndarray:
+        outside = values[(values < 0) | (values > IGNORE_LABEL)] if values.dtype.itemsize > 1 else ()
         stored = values.astype(np.uint8, copy=False)
         # `bytes.translate` maps a pixel in a third of a nanosecond; NumPy's and TensorFlow's ways take 5.
         mapped = stored.tobytes().translate(self._table)
         classes = np.frombuffer(mapped, np.uint8).reshape(values.shape)
-        if len(outside) or NO_CLASS in mapped:
-            first = outside[0] if len(outside) else stored[classes == NO_CLASS][0]
+        if len(outside) or INVALID_LABEL in mapped:
+            first = outside[0] if len(outside) else stored[classes == INVALID_LABEL][0]
             raise InputError(
                 f'The label of {Path(file.name).stem} holds class id {first}, but data set "{self.name}" has '
-                f"ids 0 to {len(self.label_ids) - 1}, and {VOID} for void. Is it complete, and not re-saved by another "
+                f"ids 0 to {len(self.label_ids) - 1}, and {IGNORE_LABEL} for void. Is it complete, and not re-saved by another "
                 f"tool? Received: {file}"
             )
         return classes
 
     @cached_property
     def _table(self) -> bytes:
-        """Value in a label file -> class id, `VOID` or `NO_CLASS`, for all 256 values."""
-        table = bytearray([NO_CLASS]) * (VOID + 1)
+        """Value in a label file -> class id, `IGNORE_LABEL` or `INVALID_LABEL`, for all 256 values."""
+        table = bytearray([INVALID_LABEL]) * (IGNORE_LABEL + 1)
         table[: len(self.label_ids)] = self.label_ids
-        table[VOID] = VOID
+        table[IGNORE_LABEL] = IGNORE_LABEL
         return bytes(table)
 
     def _check(self, pair: Pair) -> None:
@@ -208,7 +208,9 @@ class Entry:
     submission: Submission = field(default_factory=Submission)
 
 
-def _sizes_differ(image: Stored, size: tuple[int, int], label: Stored, label_size: tuple[int, int]) -> InputError:
+def _sizes_differ(
+    image: ReadableFile, size: tuple[int, int], label: ReadableFile, label_size: tuple[int, int]
+) -> InputError:
     (height, width), (label_height, label_width) = size, label_size
     return InputError(
         f"An image and its label must be of one size, but {image} is {width}x{height} and its label "

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 MID_GREY = 128  # what lies around an image that is smaller than its crop, and what contrast turns about
 
@@ -105,7 +105,7 @@ def render(
     # A plane is padded three times as fast as a volume.
     image = tf.reshape(image, [height, 3 * width])
     image = tf.pad(image, [[above, below], [3 * left, 3 * right]], constant_values=tf.constant(MID_GREY, tf.uint8))
-    label = tf.pad(label, [[above, below], [left, right]], constant_values=tf.constant(VOID, tf.uint8))
+    label = tf.pad(label, [[above, below], [left, right]], constant_values=tf.constant(IGNORE_LABEL, tf.uint8))
     image, label = tf.reshape(image, [crop_size, crop_size, 3]), tf.reshape(label, [crop_size, crop_size])
     if mirror is None:
         return image, label

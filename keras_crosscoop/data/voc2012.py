@@ -18,9 +18,9 @@ import numpy as np
 from keras_crosscoop.data.pairing import UnpairedError, pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
-from keras_crosscoop.images.io import pnm
+from keras_crosscoop.images.io import encode_pnm
 from keras_crosscoop.images.palettes import voc_palette
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.system.files import ReadableFile
 
 CLASSES = (
     "background",
@@ -123,7 +123,7 @@ class MatLabel:
                 f"A label of SBD holds ids, uint8 (H, W). Extract {_SBD} again. Received: {ids.dtype} "
                 f"{ids.shape} in {self}"
             )
-        return pnm(ids)
+        return encode_pnm(ids)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -142,7 +142,7 @@ def _unpacked(mat: bytes) -> bytes:
     return b"".join(elements)
 
 
-def _listed(voc: Path, split: str, more_images: Mapping[str, Stored] = MappingProxyType({})) -> list[Pair]:
+def _listed(voc: Path, split: str, more_images: Mapping[str, ReadableFile] = MappingProxyType({})) -> list[Pair]:
     """The pairs that a list of VOC names, in its order; `more_images` hold what VOC's own folder lacks."""
     needed = {"image": ("JPEGImages", ".jpg", more_images), "label": ("SegmentationClass", ".png", {})}
     if split == "test":
@@ -191,7 +191,7 @@ def _pairs_and_unpaired(find: Callable[[], list[Pair]]) -> tuple[list[Pair], Map
         return error.pairs, error.alone
 
 
-def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, Stored], dict[str, Stored]]:
+def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, ReadableFile], dict[str, ReadableFile]]:
     """SBD's images, where they come with it, and its labels, by name."""
     roots = [voc, voc.parent, data_dir, *([voc.parent.parent] if voc.parent.name == "VOCdevkit" else [])]
     for root in roots:  # before the .mat files: a PNG is decoded faster, and has a header to check

@@ -8,7 +8,7 @@ from math import isqrt
 import numpy as np
 from scipy import ndimage
 
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 
 def boundary_matches(labels: np.ndarray, outputs: np.ndarray, num_classes: int, tolerance: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def boundary_matches(labels: np.ndarray, outputs: np.ndarray, num_classes: int, 
         tolerance: pixels, as the crow flies.
     """
     matches = np.zeros((len(outputs), num_classes, 4), np.int64)
-    void, known = labels == VOID, True
+    void, known = labels == IGNORE_LABEL, True
     if void.all():
         return matches
     if void.any():
@@ -61,7 +61,7 @@ def _edges(ids: np.ndarray) -> np.ndarray:
 
 def _bits(first: int, num_classes: int, integer: type[np.unsignedinteger]) -> np.ndarray:
     """A bit for each class from the first one on, as many as an integer has; `(256,)`."""
-    table = np.zeros(VOID + 1, integer)
+    table = np.zeros(IGNORE_LABEL + 1, integer)
     count = min(num_classes - first, integer(0).itemsize * 8)
     table[first : first + count] = integer(1) << np.arange(count, dtype=integer)
     return table

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.evaluation.boundaries import boundary_matches
-from keras_crosscoop.labels import VOID, check_labels
+from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 from keras_crosscoop.models.inference import Inference, with_ensemble
 
 BINS = 15  # of confidence, of equal width (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)
@@ -101,7 +101,7 @@ def _count(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]
     output = tf.range(outputs)[:, None, None]
 
     # Void pixels are counted in one more row, or bin, which is cut off again.
-    void = tf.equal(labels, VOID)
+    void = tf.equal(labels, IGNORE_LABEL)
     cells = (output * (num_classes + 1) + tf.where(void, num_classes, labels)) * num_classes + classes
     confusion = _counted(cells, outputs * (num_classes + 1) * num_classes)
     places = output * (BINS + 1) + tf.where(void, BINS, bins)

@@ -19,7 +19,7 @@ from keras_crosscoop.evaluation.counts import Counts, counts, segmented
 from keras_crosscoop.evaluation.submission import Predictions
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference
-from keras_crosscoop.system.files import written
+from keras_crosscoop.system.files import atomic_write
 
 _BEHIND = 4  # images whose boundaries wait for being counted
 
@@ -68,13 +68,13 @@ def evaluate(
           labels for `boundary_f`, and in `per_image` a class that the image's own labels lack.
         - `disagreement` of two networks: the share of pixels, and which of them is right there.
         - `per_image`: `image`, and `mean_iou` and `pixel_accuracy` of each output.
-        - `suspects` on request, see `label_errors.rank`.
+        - `label_errors` on request, see `label_errors.rank`.
 
         Of a split whose labels its makers keep, only how many images there were.
 
     Raises:
         InputError: there is no such split, it has no labels and no predictions are asked for, predictions or
-            suspects are asked for of crops, or a file cannot be used.
+            label_errors are asked for of crops, or a file cannot be used.
     """
     inference = Inference(model, **looking)
     if predictions is None and split in dataset.unlabelled:
@@ -107,7 +107,7 @@ def evaluate(
             if split in dataset.unlabelled:
                 continue
             if list_suspects:
-                regions += label_errors.contradictions(name, labels, found)
+                regions += label_errors.label_error_regions(name, labels, found)
             behind.append((name, beside.submit(counts, found, labels, counted, boundary_tolerance)))
             while len(behind) > _BEHIND:
                 tally.add(*behind.popleft())
@@ -136,10 +136,10 @@ def evaluate(
         for output, ends in metrics.intervals(tally.confusions, outputs, dataset.classes).items():
             told["outputs"][output]["intervals"] = ends
     if confusions is not None:
-        with written(confusions) as partial:
+        with atomic_write(confusions) as partial:
             np.savez_compressed(partial, confusions=np.stack(tally.confusions))
     if list_suspects:
-        told["suspects"] = label_errors.rank(regions, tally.total.calibration[-1], dataset.classes, list_suspects)
+        told["label_errors"] = label_errors.rank(regions, tally.total.calibration[-1], dataset.classes, list_suspects)
     return told
 
 
@@ -173,5 +173,5 @@ class _Tally:
 
 def write_json(figures: dict[str, Any], path: Path) -> None:
     """Writes figures to a file, whole or not at all."""
-    with written(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.overlays import colours, save, with_legend
+from keras_crosscoop.images.overlays import add_legend, colorize, save
 from keras_crosscoop.models.inference import Inference
 
 NAME = 50  # characters of an image's name that its picture's name begins with: file systems allow 255 bytes in all
@@ -25,7 +25,7 @@ def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Pa
         except InputError:
             continue
         *_, prediction = inference.classes(image).values()
-        panels = [image, *(colours(ids, dataset.palette) for ids in (truth, prediction))]
+        panels = [image, *(colorize(ids, dataset.palette) for ids in (truth, prediction))]
         shown = np.union1d(truth, prediction)
-        picture = with_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
+        picture = add_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
         save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem[:NAME]}.png")

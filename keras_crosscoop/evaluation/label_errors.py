@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from keras_crosscoop.evaluation.counts import BINS, Segmented
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 MOST = 20  # regions an image that are remembered
 _THIN = np.ones((3, 3), bool)  # what does not hold it is an outline drawn a little differently
@@ -37,19 +37,19 @@ class Region:
     bins: np.ndarray
 
 
-def contradictions(image: str, labels: np.ndarray, found: Segmented) -> list[Region]:
+def label_error_regions(image: str, labels: np.ndarray, found: Segmented) -> list[Region]:
     """The largest regions of an image where its last output, being sure, contradicts the labels."""
     classes = found.classes[-1]
-    contradicted = (classes != labels) & (labels != VOID) & (found.bins >= _SURE)
+    contradicted = (classes != labels) & (labels != IGNORE_LABEL) & (found.bins >= _SURE)
     contradicted = ndimage.binary_opening(contradicted, _THIN)
-    pairs = labels.astype(np.int32) * (VOID + 1) + classes
+    pairs = labels.astype(np.int32) * (IGNORE_LABEL + 1) + classes
     regions = []
     for pair in np.unique(pairs[contradicted]):
         numbered, _ = ndimage.label(contradicted & (pairs == pair))
         for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), 1):
             inside = found.bins[rows, columns][numbered[rows, columns] == number]
             box = columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
-            label, prediction = divmod(int(pair), VOID + 1)
+            label, prediction = divmod(int(pair), IGNORE_LABEL + 1)
             regions.append(Region(image, box, label, prediction, np.bincount(inside, minlength=BINS)))
     return sorted(regions, key=lambda region: region.bins.sum(), reverse=True)[:MOST]
 

@@ -21,8 +21,8 @@ from keras_crosscoop.evaluation.predictor import Prediction, Predictor
 from keras_crosscoop.evaluation.sources import IDS, OVERLAY, PROBABILITIES, VIDEO, Source, ending
 from keras_crosscoop.images import video
 from keras_crosscoop.images.io import RGB, read_image, write_label
-from keras_crosscoop.images.overlays import overlay, save, under_colours, with_legend
-from keras_crosscoop.system.files import make_folder, written
+from keras_crosscoop.images.overlays import add_legend, blend, draw_overlay, save
+from keras_crosscoop.system.files import atomic_write, make_folder
 
 THREADS = 4  # that read, and as many that write; of a video, whose frames come one after another, one
 
@@ -138,14 +138,14 @@ class Predicting:
     def _write_image(self, picture: Picture, prediction: Prediction) -> None:
         self._write_classes(picture, prediction)
         if self.overlay:
-            drawn = overlay(picture.pixels, prediction.ids, self.classes, self.palette)
+            drawn = draw_overlay(picture.pixels, prediction.ids, self.classes, self.palette)
             save(drawn, ending(picture.target, OVERLAY))
 
     def _write_frame(self, append: Callable[[np.ndarray], None] | None, frame: Picture, prediction: Prediction) -> None:
         self._write_classes(frame, prediction)
         if append:  # of one height all along, and so of one legend
-            coloured = under_colours(frame.pixels, prediction.ids, self.palette)
-            append(np.asarray(with_legend(coloured, range(len(self.classes)), self.classes, self.palette)))
+            coloured = blend(frame.pixels, prediction.ids, self.palette)
+            append(np.asarray(add_legend(coloured, range(len(self.classes)), self.classes, self.palette)))
 
     def _write_classes(self, picture: Picture, prediction: Prediction) -> None:
         write_label(ending(picture.target, IDS), prediction.ids, self.palette)
@@ -160,7 +160,7 @@ def write_probabilities(path: Path, probabilities: np.ndarray, classes: Sequence
         InputError: it cannot be written.
     """
     try:
-        with written(path) as partial_path:
+        with atomic_write(path) as partial_path:
             np.savez(partial_path, probabilities=probabilities, classes=np.array(classes))
     except OSError as error:
         raise InputError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import video
 from keras_crosscoop.images.search import VIDEO_SUFFIXES, search
-from keras_crosscoop.system.files import ignores_case, longest_name, make_folder
+from keras_crosscoop.system.files import is_case_insensitive, make_folder, max_name_length
 
 IDS, OVERLAY, PROBABILITIES, VIDEO = ".png", "_overlay.png", ".npz", ".mp4"  # how the names of results end
 
@@ -99,7 +99,7 @@ def _stem(place: Path) -> str:
 
 def _key(folder: Path) -> Callable[[Path], str]:
     """What two paths have in common that are one file in a folder."""
-    return (lambda path: str(path).casefold()) if ignores_case(folder) else str
+    return (lambda path: str(path).casefold()) if is_case_insensitive(folder) else str
 
 
 def _clashing(sources: Sequence[Source], key: Callable[[Path], str], **wanted: bool) -> Iterator[int]:
@@ -137,7 +137,7 @@ def check_targets(sources: Sequence[Source], *, overlay: bool, probabilities: bo
         )
     for source in sources:
         for file in source.results(overlay=overlay, probabilities=probabilities):
-            if len(os.fsencode(file.name)) > longest_name(file.parent):
+            if len(os.fsencode(file.name)) > max_name_length(file.parent):
                 raise InputError(
                     f"The name of a result, {file.name}, is longer than files may have. Rename its source. "
                     f"Received: {source.path}"

@@ -8,7 +8,7 @@ from keras_crosscoop.data import CATALOGUE, Dataset
 from keras_crosscoop.data.spec import Submission
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import write_grey, write_label
-from keras_crosscoop.system.files import Stored, make_folder
+from keras_crosscoop.system.files import ReadableFile, make_folder
 
 
 class Predictions:
@@ -30,7 +30,7 @@ class Predictions:
         self.split = split
         entry = CATALOGUE.get(dataset.name)
         self._submission = (entry and entry.submission) or Submission()
-        first: dict[Path, Stored] = {}
+        first: dict[Path, ReadableFile] = {}
         for image, _ in dataset.pairs(split, headers=False):
             target = self.target(image)
             if first.setdefault(target, image) is not image:
@@ -38,11 +38,11 @@ class Predictions:
             if target.exists() and not force:
                 raise InputError(f"The prediction is there already. Write over it with --force. Received: {target}")
 
-    def target(self, image: Stored) -> Path:
+    def target(self, image: ReadableFile) -> Path:
         """Where an image's prediction goes."""
         return self.folder / self._submission.path(self.split, Path(image.name).stem)
 
-    def write(self, image: Stored, classes: np.ndarray) -> None:
+    def write(self, image: ReadableFile, classes: np.ndarray) -> None:
         """Writes class ids, uint8 `(H, W)`.
 
         Raises:

@@ -25,7 +25,7 @@ from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.export.serving_files import check_name, write_server_files, write_warmup
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
-from keras_crosscoop.system.files import folder_written
+from keras_crosscoop.system.files import atomic_folder
 
 Watch = Callable[[str, int, int], object]  # (what is done, how much of it, of how much)
 
@@ -90,7 +90,7 @@ def export(
         "tensorflow": tf.__version__,
     }
     target = _target(form, folder or run.folder / form.folder, facts)
-    with folder_written(target) as aside:
+    with atomic_folder(target) as aside:
         path = aside / form.file
         watch("Converting", 0, 1)
         try:

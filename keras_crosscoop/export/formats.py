@@ -4,7 +4,7 @@ import importlib
 from dataclasses import dataclass
 from typing import get_args
 
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.export.deployed import Size
 from keras_crosscoop.export.litert import Quantize
 
@@ -48,10 +48,10 @@ def check_options(name: str, quantize: Quantize = "none", size: Size | str | Non
         InputError: there is no such format, it does not go with the other options, or what it needs is not installed.
     """
     if name not in FORMATS:
-        raise unknown("format", name, FORMATS)
+        raise unknown_name("format", name, FORMATS)
     form = FORMATS[name]
     if quantize not in get_args(Quantize):
-        raise unknown("quantisation", quantize, get_args(Quantize))
+        raise unknown_name("quantisation", quantize, get_args(Quantize))
     if quantize not in form.quantizations:
         raise InputError(
             f"Format {name} stores float32 alone. Leave --quantize out, or take --format tflite. Received: {quantize}"

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_crosscoop.export.deployed import Size, fitted
 from keras_crosscoop.export.running import Exported
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.metrics import mean_iou
 from keras_crosscoop.models import Segmenter
 
@@ -68,7 +68,7 @@ def parity(
         images, pixels, equal = images + 1, pixels + classes.size, equal + int(same.sum())
         of_told = np.take_along_axis(probabilities, classes[..., None].astype(np.intp), axis=-1)[..., 0]
         largest = max(largest, float(np.abs(of_told - np.nan_to_num(found["confidence"])).max()))
-        valid = labels != VOID
+        valid = labels != IGNORE_LABEL
         for matrix, predicted in zip(confusion, (expected, classes), strict=True):
             cells = labels[valid].astype(np.int64) * num_classes + predicted[valid]
             matrix += np.bincount(cells, minlength=num_classes**2).reshape(matrix.shape)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from google.protobuf.text_encoding import CEscape
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.system.files import written
+from keras_crosscoop.system.files import atomic_write
 
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
 MODELS, BATCHING = "models.config", "batching_parameters.txt"
@@ -67,7 +67,7 @@ def write_warmup(extra: Path, name: str, image: np.ndarray, encoded: bytes) -> N
     }
     path = extra / WARMUP
     try:
-        with written(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+        with atomic_write(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
             for signature, inputs in of_signatures.items():
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = name
@@ -113,7 +113,7 @@ def write_server_files(folder: Path, name: str) -> list[Path]:
         path = folder / file
         try:
             if not path.exists():
-                with written(path) as partial:
+                with atomic_write(path) as partial:
                     partial.write_text(content, encoding="utf-8")
             elif path.read_bytes() != content.encode():
                 kept.append(path)

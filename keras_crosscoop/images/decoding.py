@@ -17,8 +17,8 @@ from PIL import ExifTags
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import headers
-from keras_crosscoop.images.io import check_size, opened, read_image, read_label
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.images.io import check_size, open_image, read_image, read_label
+from keras_crosscoop.system.files import ReadableFile
 
 _PNM = re.compile(rb"(P[56])\n(\d{1,9}) (\d{1,9})\n255\n")  # as `images.pnm` writes it
 
@@ -37,7 +37,7 @@ class Encoded(NamedTuple):
     window: Window
 
 
-def open_image(file: Stored) -> Encoded:
+def image_windows(file: ReadableFile) -> Encoded:
     """An image whose windows are RGB, uint8 `(h, w, 3)`, the same pixels as `images.read_image` gives.
 
     Raises:
@@ -60,7 +60,7 @@ def open_image(file: Stored) -> Encoded:
     return _decoded(by_pillow())
 
 
-def open_label(file: Stored) -> Encoded:
+def label_windows(file: ReadableFile) -> Encoded:
     """A label whose windows are the values as stored, integers `(h, w)`, the same as `images.read_label` gives.
 
     Raises:
@@ -80,7 +80,7 @@ def open_label(file: Stored) -> Encoded:
     return _decoded(by_pillow())
 
 
-def content(file: Stored) -> bytes:
+def content(file: ReadableFile) -> bytes:
     """All bytes of a file.
 
     Raises:
@@ -109,12 +109,14 @@ def _raw(data: bytes, kind: bytes, channels: tuple[int, ...]) -> Encoded | None:
     return _decoded(np.frombuffer(data, np.uint8, offset=header.end()).reshape(shape))
 
 
-def _is_turned(file: Stored, data: bytes) -> bool:
-    with opened(file, BytesIO(data)) as image:
+def _is_turned(file: ReadableFile, data: bytes) -> bool:
+    with open_image(file, BytesIO(data)) as image:
         return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
-def _windowed(file: Stored, size: tuple[int, int], decode: Window, by_pillow: Callable[[], np.ndarray]) -> Encoded:
+def _windowed(
+    file: ReadableFile, size: tuple[int, int], decode: Window, by_pillow: Callable[[], np.ndarray]
+) -> Encoded:
     """Decodes by TensorFlow, and where that fails by Pillow, which says more of what is wrong, and of which file."""
 
     def window(rows: slice, columns: slice) -> np.ndarray:

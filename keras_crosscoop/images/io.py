@@ -10,8 +10,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.labels import VOID
-from keras_crosscoop.system.files import Stored, written
+from keras_crosscoop.labels import IGNORE_LABEL
+from keras_crosscoop.system.files import ReadableFile, atomic_write
 
 RGB = tuple[int, int, int]
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
@@ -28,14 +28,14 @@ _ID_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")  # Pillow's modes wit
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
-def read_image(path: str | os.PathLike | Stored, content: BinaryIO | None = None) -> np.ndarray:
+def read_image(path: str | os.PathLike | ReadableFile, content: BinaryIO | None = None) -> np.ndarray:
     """The picture in an image file, or in its `content` if that was read already, uint8 `(H, W, 3)`: see `to_rgb`.
 
     Raises:
         InputError: the file is missing, no image of one of `FORMATS`, damaged, or larger than the memory or Pillow's
             guard against decompression bombs.
     """
-    with opened(path, content) as image:
+    with open_image(path, content) as image:
         return to_rgb(image)
 
 
@@ -82,7 +82,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def read_label(path: str | os.PathLike | Stored, content: BinaryIO | None = None) -> np.ndarray:
+def read_label(path: str | os.PathLike | ReadableFile, content: BinaryIO | None = None) -> np.ndarray:
     """The ids in a label file as stored, int32 `(H, W)`: grey values (8 or 16 bits), palette indices, or 0 and 1.
 
     As of `read_image`, its `content` may have been read already.
@@ -90,34 +90,34 @@ def read_label(path: str | os.PathLike | Stored, content: BinaryIO | None = None
     Raises:
         InputError: the file cannot be read (see `read_image`), or it holds colours instead of ids.
     """
-    with opened(path, content) as image:
+    with open_image(path, content) as image:
         _check_ids(image, path)
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.int32)
 
 
-def pnm(array: np.ndarray) -> bytes:
+def encode_pnm(array: np.ndarray) -> bytes:
     """A picture, uint8 `(H, W, 3)`, or ids, uint8 `(H, W)`, as a PPM or PGM file: the same bytes behind a header."""
     height, width, *colours = array.shape
     return b"P%d\n%d %d\n255\n" % (6 if colours else 5, width, height) + array.tobytes()
 
 
-def image_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
+def image_size(path: str | os.PathLike | ReadableFile) -> tuple[int, int]:
     """`(H, W)` of what `read_image` will give, from the file's header alone.
 
     Raises:
         InputError: the file is missing or no image.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         return _upright_size(image)
 
 
-def label_size(path: str | os.PathLike | Stored) -> tuple[int, int]:
+def label_size(path: str | os.PathLike | ReadableFile) -> tuple[int, int]:
     """`(H, W)` of what `read_label` will give, from the file's header alone.
 
     Raises:
         InputError: the file is missing, no image, or holds colours instead of ids.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         _check_ids(image, path)
         return _upright_size(image)
 
@@ -151,7 +151,7 @@ def write_grey(path: str | os.PathLike, values: np.ndarray) -> None:
 
 def _write(image: Image.Image, path: str | os.PathLike) -> None:
     try:
-        with written(Path(path)) as partial:
+        with atomic_write(Path(path)) as partial:
             image.save(partial, format="PNG")
     except OSError as error:
         reason = error.strerror or error
@@ -164,11 +164,11 @@ def palette_table(palette: Sequence[RGB]) -> np.ndarray:
     """The colour of every id that a label can hold, uint8 `(256, 3)`: the classes', black, and `VOID_COLOUR` at 255."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
-    table[VOID] = VOID_COLOUR
+    table[IGNORE_LABEL] = VOID_COLOUR
     return table
 
 
-def check_size(size: tuple[int, int], path: str | os.PathLike | Stored) -> None:
+def check_size(size: tuple[int, int], path: str | os.PathLike | ReadableFile) -> None:
     """Refuses to decode what Pillow would: a small file may hold more pixels than any memory.
 
     Args:
@@ -182,12 +182,12 @@ def check_size(size: tuple[int, int], path: str | os.PathLike | Stored) -> None:
         raise _too_large(path)
 
 
-def _too_large(path: str | os.PathLike | Stored) -> InputError:
+def _too_large(path: str | os.PathLike | ReadableFile) -> InputError:
     return InputError(f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Cut or shrink it. Received: {path}")
 
 
 @contextmanager
-def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) -> Iterator[Image.Image]:
+def open_image(path: str | os.PathLike | ReadableFile, content: BinaryIO | None = None) -> Iterator[Image.Image]:
     """The opened, not yet decoded image of a file, or of its `content`, if that was read already.
 
     Raises:
@@ -200,7 +200,7 @@ def opened(path: str | os.PathLike | Stored, content: BinaryIO | None = None) ->
 
 
 @contextmanager
-def _told(path: str | os.PathLike | Stored) -> Iterator[None]:
+def _told(path: str | os.PathLike | ReadableFile) -> Iterator[None]:
     """Turns whatever an image's decoder raises into an error that names the file."""
     try:
         yield
@@ -232,7 +232,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return height, width
 
 
-def _check_ids(image: Image.Image, path: str | os.PathLike | Stored) -> None:
+def _check_ids(image: Image.Image, path: str | os.PathLike | ReadableFile) -> None:
     if image.mode not in _ID_MODES:
         raise InputError(
             f"A label must hold one class id a pixel, as a grey or palette PNG, not {image.mode} colours. "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import IMAGE_SUFFIXES
-from keras_crosscoop.system.files import files_below
+from keras_crosscoop.system.files import walk_files
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 
@@ -28,7 +28,7 @@ def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
         InputError: there is no such file, or a folder or glob gives nothing.
     """
     if path.is_dir():
-        files, root, suffixes = files_below([path]), path, IMAGE_SUFFIXES
+        files, root, suffixes = walk_files([path]), path, IMAGE_SUFFIXES
     elif _is_glob(path) and not path.exists():
         root = Path(*takewhile(lambda part: not _is_glob(part), path.parts))
         files, suffixes = _matches(path, root), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
@@ -66,7 +66,7 @@ def _matches(pattern: Path, root: Path) -> Iterator[Path]:
     first = parts.index("**")
     below = parts[first:]
     starts = sorted(map(Path, glob.glob(str(Path(*parts[:first])))), key=Path.is_symlink) if first else [Path()]  # noqa: PTH207
-    for file in files_below(starts, hidden=any(part.startswith(".") for part in below)):
+    for file in walk_files(starts, hidden=any(part.startswith(".") for part in below)):
         if any(_fits(file.relative_to(start).parts, below) for start in starts if file.is_relative_to(start)):
             yield file
 

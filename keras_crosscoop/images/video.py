@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.system.files import written
+from keras_crosscoop.system.files import atomic_write
 
 SOUND_ALONE = 0.05  # of a video's duration, which is that of its longest stream: sound may go on so much longer
 
@@ -57,7 +57,7 @@ def movie(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
     """
     try:
         with (
-            written(path) as partial,
+            atomic_write(path) as partial,
             closing(imageio().get_writer(partial, format="FFMPEG", mode="I", fps=fps, macro_block_size=1)) as writer,
         ):
 

@@ -14,7 +14,7 @@ import keras
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models.backbones import NAMES
 from keras_crosscoop.models.connections import Fusion, Site, Topology
 from keras_crosscoop.models.crosscoop import CrossCoop, DeepLabV3Plus
@@ -62,10 +62,10 @@ class _Network(_Strict):
     name: Annotated[str, Field(max_length=200)]
     trainable: bool
     dtype: Literal["float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"]
-    num_classes: Annotated[int, Field(ge=1, le=VOID)]
+    num_classes: Annotated[int, Field(ge=1, le=IGNORE_LABEL)]
     output_stride: Literal[8, 16, 32]
     input_shape: Annotated[tuple[_Size | None, _Size | None, Literal[3]], Field(strict=False)]
-    width: Annotated[int, Field(ge=1)]
+    decoder_channels: Annotated[int, Field(ge=1)]
     dropout: Annotated[tuple[_Rate, _Rate, _Rate], Field(strict=False)]
     weights: None = None
 
@@ -84,7 +84,7 @@ class _Pair(_Network):
     topology: Topology
     sites: Annotated[list[Site], Field(max_length=16)]
     fusion: Fusion
-    reduction: Annotated[int, Field(ge=1, le=2**16)] = 1
+    channel_reduction: Annotated[int, Field(ge=1, le=2**16)] = 1
 
     @property
     def backbones(self) -> tuple[_Backbone, ...]:
@@ -157,7 +157,9 @@ def check_archive(path: Path) -> None:
         raise _impossible(f"{where}: {first['msg']}", first["input"], path) from error
     except _StrangeError as error:
         raise _impossible(error.args[0], error.args[1], path) from error
-    least = {f"width={network.width}": 9 * network.width**2 * 2}  # of a 3x3 convolution, of 2 bytes a number
+    least = {
+        f"decoder_channels={network.decoder_channels}": 9 * network.decoder_channels**2 * 2
+    }  # of a 3x3 convolution, of 2 bytes a number
     least |= {f"{each.name}, alpha={each.alpha}": each.least for each in network.backbones}
     for what, size in least.items():
         if size > held:

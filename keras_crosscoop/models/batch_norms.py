@@ -9,9 +9,9 @@ def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     return nested + [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def average_statistics(model: keras.Model) -> None:
+def update_ema_statistics(model: keras.Model) -> None:
     """Has a compiled model's optimizer, if it can, average the moving statistics that go with the weights."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of the one that scales losses
-    if keras.backend.backend() == "tensorflow" and hasattr(optimizer, "average_statistics"):
+    if keras.backend.backend() == "tensorflow" and hasattr(optimizer, "update_ema_statistics"):
         changing = [norm for norm in batch_norms(model) if norm.trainable]
-        optimizer.average_statistics([each for n in changing for each in (n.moving_mean, n.moving_variance)])
+        optimizer.update_ema_statistics([each for n in changing for each in (n.moving_mean, n.moving_variance)])

@@ -13,12 +13,12 @@ class WholeBatch:
     """What `compute_loss` learns of the batch that it sees a part of, and what it tells of the part.
 
     Attributes:
-        sizes: of the loss, see `SegmentationLoss`: the mean over the parts.
-        sums: of each output's loss, of the latest part; None before there was one.
+        denominators: of the loss, see `SegmentationLoss`: the mean over the parts.
+        numerators: of each output's loss, of the latest part; None before there was one.
     """
 
-    sizes: KerasTensor
-    sums: list[KerasTensor] | None = None
+    denominators: KerasTensor
+    numerators: list[KerasTensor] | None = None
 
 
 _whole: ContextVar[WholeBatch | None] = ContextVar("whole", default=None)  # replicas are traced by threads of their own
@@ -30,9 +30,9 @@ def whole_batch() -> WholeBatch | None:
 
 
 @contextmanager
-def in_parts(sizes: KerasTensor) -> Iterator[WholeBatch]:
-    """Inside, `compute_loss` sees parts of a batch with such `sizes` on average."""
-    token = _whole.set(WholeBatch(sizes))
+def in_parts(denominators: KerasTensor) -> Iterator[WholeBatch]:
+    """Inside, `compute_loss` sees parts of a batch with such `denominators` on average."""
+    token = _whole.set(WholeBatch(denominators))
     try:
         yield _whole.get()
     finally:

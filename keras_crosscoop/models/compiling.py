@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from keras_crosscoop.errors import InputError, unknown
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.errors import InputError, unknown_name
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
 
 
@@ -58,7 +58,7 @@ def loss_weights(given: Any, sides: Sequence[str]) -> dict[str, float]:
         raise InputError(f"`loss_weights` are given by output, such as {example}. Received: {given!r}")
     weights = {**dict.fromkeys(sides, 1.0), **(given or {})}
     if strange := weights.keys() - set(sides):
-        raise unknown("output", min(strange), sides)
+        raise unknown_name("output", min(strange), sides)
     numbers = [weight for weight in weights.values() if isinstance(weight, int | float | np.number)]
     if len(numbers) < len(weights) or not all(0 <= weight < math.inf for weight in numbers) or not any(numbers):
         raise InputError(
@@ -84,7 +84,7 @@ def extra_metrics(given: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, ...]
     found = [ExtraMetric(*each) for key, of_key in (given or {}).items() for each in _pairs(key, of_key)]
     for output, metric in found:
         if output not in outputs:
-            raise unknown("output", output, outputs)
+            raise unknown_name("output", output, outputs)
         if not isinstance(metric, keras.metrics.Metric):
             raise _no_metric(metric, outputs)
     names = [extra.name for extra in found]
@@ -104,7 +104,7 @@ def update_metrics(
         labels: int32 `(B, H, W)`. Void pixels have the class 0 and the weight 0 in what metrics are given.
         predictions: of an output, `(B, H, W, C)`.
     """
-    valid = ops.not_equal(labels, VOID)
+    valid = ops.not_equal(labels, IGNORE_LABEL)
     for output, metric in metrics:
         weights = ops.cast(valid, metric.dtype)  # integers for counts
         metric.update_state(ops.where(valid, labels, 0), predictions(output), weights)

@@ -11,7 +11,7 @@ import keras
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.connections import Site, cooperation
 from keras_crosscoop.models.crosscoop import CrossCoop
-from keras_crosscoop.models.graph import side_by_side
+from keras_crosscoop.models.graph import build_graph
 from keras_crosscoop.models.segmenter import Segmenter
 
 PARTS = ("backbone", "aspp", "decoder")
@@ -73,17 +73,17 @@ def site_costs(model: CrossCoop) -> dict[Site, Cost]:
     """
     arguments = model.get_config()
     sites = arguments["sites"]
-    names = ("num_classes", "output_stride", "width", "dropout")
+    names = ("num_classes", "output_stride", "decoder_channels", "dropout")
     image = keras.Input(model.input_shape[1:])
     backbones = {side: model.get_layer(f"{side}_backbone") for side in model.sides}
 
     def without(site: Site) -> keras.Model:
         others = [other for other in sites if other != site]
-        connect = cooperation(arguments["topology"], others, arguments["fusion"], arguments["reduction"])
+        connect = cooperation(arguments["topology"], others, arguments["fusion"], arguments["channel_reduction"])
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(model.dtype_policy)
         try:
-            logits = side_by_side(image, backbones, connect, **{name: arguments[name] for name in names})
+            logits = build_graph(image, backbones, connect, **{name: arguments[name] for name in names})
         finally:
             keras.config.set_dtype_policy(policy)
         return keras.Model(image, logits)

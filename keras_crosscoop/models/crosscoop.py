@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.layers import PadToMultiple
 from keras_crosscoop.models import backbones
 from keras_crosscoop.models.connections import SITES, Fusion, Site, Topology, cooperation
-from keras_crosscoop.models.graph import side_by_side
+from keras_crosscoop.models.graph import build_graph
 from keras_crosscoop.models.presets import PRESETS
 from keras_crosscoop.models.segmenter import Segmenter
 from keras_crosscoop.models.weights import Weights
@@ -36,12 +36,12 @@ class CrossCoop(Segmenter):
         sites: after which layers: any of "backbone" (the paper's Connection 1), "aspp", "aspp_output" (Connection 2)
             and "decoder".
         fusion: how features join: "concat", or "add" where channels are equal.
-        reduction: a network reads one channel in so many of its partner's, made of all of them by a 1x1 convolution; 1
+        channel_reduction: a network reads one channel in so many of its partner's, made of all of them by a 1x1 convolution; 1
             for all as they are, which is the paper's method. 8 makes most of the extra operations go.
         output_stride: image pixels between two features that ASPP reads: 8, 16 or 32.
         input_shape: `(H, W, 3)`, where a fixed size is wanted.
         weights: of the backbones: "imagenet", a file (see `backbones.build`) or None, or `{"top": ..., "bottom": ...}`.
-        width: channels of every ASPP and decoder layer.
+        decoder_channels: channels of every ASPP and decoder layer.
         dropout: rates after ASPP and after each of the decoder's two 3x3 layers.
         name: of the model.
 
@@ -67,7 +67,7 @@ class CrossCoop(Segmenter):
             InputError: there is no such preset, or weights cannot be had.
         """
         if name not in cls.presets:
-            raise unknown("preset", name, cls.presets)
+            raise unknown_name("preset", name, cls.presets)
         return cls(num_classes, **{**cls.presets[name], **arguments})
 
     def __init__(
@@ -79,21 +79,21 @@ class CrossCoop(Segmenter):
         topology: Topology = "cross",
         sites: Sequence[Site] = SITES,
         fusion: Fusion = "concat",
-        reduction: int = 1,
+        channel_reduction: int = 1,
         output_stride: int = 16,
         input_shape: tuple[int | None, int | None, int] = (None, None, 3),
         weights: Weights | Mapping[str, Weights] = "imagenet",
-        width: int = 256,
+        decoder_channels: int = 256,
         dropout: Sequence[float] = DROPOUT,
         name: str = "cross_coop",
         **kwargs: Any,
     ) -> None:
-        connect = cooperation(topology, sites, fusion, reduction)
+        connect = cooperation(topology, sites, fusion, channel_reduction)
         weights = weights if isinstance(weights, Mapping) else {"top": weights, "bottom": weights}
         if set(weights) != {"top", "bottom"}:
             raise InputError(f'`weights` must name "top" and "bottom", or be one for both. Received: {dict(weights)}')
         image = keras.Input(input_shape, name="image")
-        logits = side_by_side(
+        logits = build_graph(
             image,
             {
                 "top": _backbone(top, input_shape, output_stride, weights["top"], "top_backbone"),
@@ -102,7 +102,7 @@ class CrossCoop(Segmenter):
             connect,
             num_classes=num_classes,
             output_stride=output_stride,
-            width=width,
+            decoder_channels=decoder_channels,
             dropout=dropout,
         )
         arguments = {
@@ -112,10 +112,10 @@ class CrossCoop(Segmenter):
             "topology": topology,
             "sites": tuple(sites),
             "fusion": fusion,
-            "reduction": reduction,
+            "channel_reduction": channel_reduction,
             "output_stride": output_stride,
             "input_shape": tuple(input_shape),
-            "width": width,
+            "decoder_channels": decoder_channels,
             "dropout": tuple(dropout),
         }
         super().__init__(image, logits, arguments, name=name, **kwargs)
@@ -134,7 +134,7 @@ class DeepLabV3Plus(Segmenter):
         output_stride: image pixels between two features that ASPP reads: 8, 16 or 32.
         input_shape: `(H, W, 3)`, where a fixed size is wanted.
         weights: of the backbone: "imagenet", a file (see `backbones.build`) or None.
-        width: channels of every ASPP and decoder layer.
+        decoder_channels: channels of every ASPP and decoder layer.
         dropout: rates after ASPP and after each of the decoder's two 3x3 layers.
         name: of the model.
 
@@ -150,19 +150,19 @@ class DeepLabV3Plus(Segmenter):
         output_stride: int = 16,
         input_shape: tuple[int | None, int | None, int] = (None, None, 3),
         weights: Weights = "imagenet",
-        width: int = 256,
+        decoder_channels: int = 256,
         dropout: Sequence[float] = DROPOUT,
         name: str = "deeplab_v3_plus",
         **kwargs: Any,
     ) -> None:
         image = keras.Input(input_shape, name="image")
-        logits = side_by_side(
+        logits = build_graph(
             image,
             {"single": _backbone(backbone, input_shape, output_stride, weights, "single_backbone")},
             lambda site, features, name: features,  # nobody to connect to
             num_classes=num_classes,
             output_stride=output_stride,
-            width=width,
+            decoder_channels=decoder_channels,
             dropout=dropout,
         )
         arguments = {
@@ -170,7 +170,7 @@ class DeepLabV3Plus(Segmenter):
             "backbone": backbone,
             "output_stride": output_stride,
             "input_shape": tuple(input_shape),
-            "width": width,
+            "decoder_channels": decoder_channels,
             "dropout": tuple(dropout),
         }
         super().__init__(image, logits, arguments, name=name, **kwargs)

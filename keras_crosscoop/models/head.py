@@ -18,42 +18,42 @@ from keras_crosscoop.models.blocks import conv_bn_relu
 # Of ASPP. Those between are named after their rates at output stride 16, which grow as the stride shrinks: the weights
 # of one stride are those to start from at another.
 BRANCHES = ("1x1", "rate_6", "rate_12", "rate_18", "pool")
-LOW_LEVEL_WIDTH = 48  # channels the low-level features are reduced to (ECCV 2018, table 1)
+LOW_LEVEL_CHANNELS = 48  # channels the low-level features are reduced to (ECCV 2018, table 1)
 
 
-def aspp(x: KerasTensor, width: int, rates: Sequence[int], *, name: str) -> list[KerasTensor]:
-    """The five parallel branches of ASPP, 1x1, 3x3 at each rate, image pooling: `(B, h, w, C) -> (B, h, w, width)`."""
-    branches = [conv_bn_relu(x, width, 1, name=f"{name}_aspp_1x1")]
+def aspp(x: KerasTensor, channels: int, rates: Sequence[int], *, name: str) -> list[KerasTensor]:
+    """The five parallel branches of ASPP, 1x1, 3x3 at each rate, image pooling: `(B, h, w, C) -> (B, h, w, channels)`."""
+    branches = [conv_bn_relu(x, channels, 1, name=f"{name}_aspp_1x1")]
     branches += [
-        conv_bn_relu(x, width, 3, rate=rate, name=f"{name}_aspp_{branch}")
+        conv_bn_relu(x, channels, 3, rate=rate, name=f"{name}_aspp_{branch}")
         for branch, rate in zip(BRANCHES[1:-1], rates, strict=True)
     ]
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_aspp_pool")(x)
-    pooled = conv_bn_relu(pooled, width, 1, name=f"{name}_aspp_pool")
+    pooled = conv_bn_relu(pooled, channels, 1, name=f"{name}_aspp_pool")
     return [*branches, ResizeLike(name=f"{name}_aspp_pool_resize")(pooled, x)]
 
 
-def aspp_output(branches: Sequence[KerasTensor], width: int, dropout: float, *, name: str) -> KerasTensor:
-    """What ASPP hands on: its branches, concatenated, projected to `(B, h, w, width)`, with dropout."""
+def aspp_output(branches: Sequence[KerasTensor], channels: int, dropout: float, *, name: str) -> KerasTensor:
+    """What ASPP hands on: its branches, concatenated, projected to `(B, h, w, channels)`, with dropout."""
     x = layers.Concatenate(name=f"{name}_aspp_concat")(branches)
-    x = conv_bn_relu(x, width, 1, name=f"{name}_aspp_output")
+    x = conv_bn_relu(x, channels, 1, name=f"{name}_aspp_output")
     return Dropout(dropout, name=f"{name}_aspp_dropout")(x)
 
 
-def low_level(x: KerasTensor, *, name: str) -> KerasTensor:
+def project_low_level(x: KerasTensor, *, name: str) -> KerasTensor:
     """The decoder's first layer: low-level features `(B, H/4, W/4, C) -> (B, H/4, W/4, 48)`."""
-    return conv_bn_relu(x, LOW_LEVEL_WIDTH, 1, name=f"{name}_decoder_low")
+    return conv_bn_relu(x, LOW_LEVEL_CHANNELS, 1, name=f"{name}_decoder_low")
 
 
-def merge(high: KerasTensor, low: KerasTensor, *, name: str) -> KerasTensor:
+def fuse_low_level(high: KerasTensor, low: KerasTensor, *, name: str) -> KerasTensor:
     """ASPP's output, upsampled to the low-level features' size, before them: `(B, H/4, W/4, C_high + C_low)`."""
     high = ResizeLike(name=f"{name}_decoder_upsample")(high, low)
     return layers.Concatenate(name=f"{name}_decoder_concat")([high, low])
 
 
-def refine(x: KerasTensor, number: int, width: int, dropout: float, *, name: str) -> KerasTensor:
-    """The decoder's 3x3 layer of that number: `(B, H/4, W/4, C) -> (B, H/4, W/4, width)`, with dropout."""
-    x = conv_bn_relu(x, width, 3, name=f"{name}_decoder_{number}")
+def decoder_conv(x: KerasTensor, number: int, channels: int, dropout: float, *, name: str) -> KerasTensor:
+    """The decoder's 3x3 layer of that number: `(B, H/4, W/4, C) -> (B, H/4, W/4, channels)`, with dropout."""
+    x = conv_bn_relu(x, channels, 3, name=f"{name}_decoder_{number}")
     return Dropout(dropout, name=f"{name}_decoder_{number}_dropout")(x)
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from keras_crosscoop import precision, replicas
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.images.io import ImageLike, as_rgb
 from keras_crosscoop.labels import are_labels, check_labels
 from keras_crosscoop.losses import pixel_weights
 from keras_crosscoop.metrics import Confusion, MeanLoss
 from keras_crosscoop.models import compiling
-from keras_crosscoop.models.batch_norms import average_statistics
+from keras_crosscoop.models.batch_norms import update_ema_statistics
 from keras_crosscoop.models.batch_parts import in_parts, whole_batch
 from keras_crosscoop.models.compiling import ExtraMetric
 
@@ -61,7 +61,7 @@ class Segmenter(keras.Model):
         self, image: KerasTensor, logits: dict[str, KerasTensor], arguments: dict[str, Any], **kwargs: Any
     ) -> None:
         if unexpected := kwargs.keys() - {"name", "trainable", "dtype"}:  # which Keras would pass over in silence
-            raise unknown("argument", min(unexpected), inspect.signature(type(self)).parameters)
+            raise unknown_name("argument", min(unexpected), inspect.signature(type(self)).parameters)
         super().__init__(inputs=image, outputs=logits, **kwargs)
         self._arguments = MappingProxyType(arguments)
         self.num_classes = next(iter(logits.values())).shape[-1]
@@ -81,7 +81,7 @@ class Segmenter(keras.Model):
             InputError: there is no such output.
         """
         if output not in (None, *self.output_choices):
-            raise unknown("output", output, self.output_choices)
+            raise unknown_name("output", output, self.output_choices)
         return output or self.output_choices[-1]
 
     def sides_of(self, output: str) -> tuple[str, ...]:
@@ -146,8 +146,8 @@ class Segmenter(keras.Model):
             )
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
-        average_statistics(self)
-        replicas.expect_summed_gradients(self.optimizer)
+        update_ema_statistics(self)
+        replicas.expect_reduced_gradients(self.optimizer)
         self.loss = loss
         self.loss_weights = loss_weights
         self.accumulation_steps = accumulation_steps
@@ -206,7 +206,7 @@ class Segmenter(keras.Model):
 
         Training, evaluation and all backends take the loss from here; a subclass may add to it, or replace it. It is
         the mean over the images that are given. A step that computes its batch in parts (on several devices, or one
-        after another) takes the mean of what this gives for each. As all parts divide by the same `sizes` then, that
+        after another) takes the mean of what this gives for each. As all parts divide by the same `denominators` then, that
         is the mean over all valid pixels of the whole batch, however they are shared out.
 
         Args:
@@ -222,13 +222,13 @@ class Segmenter(keras.Model):
         labels = check_labels(y, self.num_classes, y_pred[self.sides[0]])
         weights = pixel_weights(sample_weight, labels)
         whole = whole_batch()
-        sizes = self.loss.sizes(labels) if whole is None else whole.sizes
-        sums = [self.loss.sums(labels, y_pred[side], weights) for side in self.sides]
+        denominators = self.loss.denominators(labels) if whole is None else whole.denominators
+        numerators = [self.loss.numerators(labels, y_pred[side], weights) for side in self.sides]
         if whole is None:
-            self._count_losses(sums, sizes)
+            self._count_losses(numerators, denominators)
         else:
-            whole.sums = sums
-        loss = self._sum_losses(self.loss.total(of_side, sizes) for of_side in sums)
+            whole.numerators = numerators
+        loss = self._sum_losses(self.loss.total(of_side, denominators) for of_side in numerators)
         for of_layer in self.losses:  # regularisation
             loss = loss + ops.cast(ops.sum(of_layer), "float32")
         if not _ON_TENSORFLOW or self.jit_compile:  # what is compiled cannot raise
@@ -238,9 +238,9 @@ class Segmenter(keras.Model):
     def _sum_losses(self, losses: Iterable[KerasTensor]) -> KerasTensor:
         return sum(self.loss_weights[side] * loss for side, loss in zip(self.sides, losses, strict=True))
 
-    def _count_losses(self, sums: Iterable[KerasTensor], sizes: KerasTensor) -> None:
-        for figure, of_side in zip(self._figures.losses, sums, strict=True):
-            figure.update_state(of_side, sizes)
+    def _count_losses(self, numerators: Iterable[KerasTensor], denominators: KerasTensor) -> None:
+        for figure, of_side in zip(self._figures.losses, numerators, strict=True):
+            figure.update_state(of_side, denominators)
 
     @property
     def _loss_is_the_sides(self) -> bool:
@@ -304,20 +304,20 @@ class Segmenter(keras.Model):
             other backends take, it measures no classes: on augmented crops that tells little and takes time.
             """
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            parts = replicas.in_sync() * self.accumulation_steps
-            sizes = replicas.total(self.loss.sizes(check_labels(y, self.num_classes)))
-            no_sums = [ops.zeros_like(sizes) for _ in self.sides]
-            nothing = no_sums, ops.zeros(()), [ops.zeros_like(weight) for weight in self.trainable_variables]
+            parts = replicas.num_replicas() * self.accumulation_steps
+            denominators = replicas.all_reduce_sum(self.loss.denominators(check_labels(y, self.num_classes)))
+            no_numerators = [ops.zeros_like(denominators) for _ in self.sides]
+            nothing = no_numerators, ops.zeros(()), [ops.zeros_like(weight) for weight in self.trainable_variables]
             tensors = (x, y) if sample_weight is None else (x, y, sample_weight)
-            gradients = partial(self._gradients, parts=parts, no_sums=no_sums)
-            with in_parts(sizes / parts) as whole:
+            gradients = partial(self._gradients, parts=parts, no_numerators=no_numerators)
+            with in_parts(denominators / parts) as whole:
                 of_parts = accumulate(gradients, tensors, self.accumulation_steps, nothing)
-            sums, loss, gradients = replicas.total(of_parts)
+            numerators, loss, gradients = replicas.all_reduce_sum(of_parts)
             self.optimizer.apply(gradients, self.trainable_variables)
-            if whole.sums is not None:
-                self._count_losses(sums, sizes)
+            if whole.numerators is not None:
+                self._count_losses(numerators, denominators)
             self._track_loss(loss, y)
-            return replicas.as_keras_reduces(self.mean_losses())
+            return replicas.add_replica_axis(self.mean_losses())
 
         def _gradients(
             self,
@@ -326,18 +326,18 @@ class Segmenter(keras.Model):
             sample_weight: KerasTensor | None = None,
             *,
             parts: int,
-            no_sums: list[KerasTensor],
+            no_numerators: list[KerasTensor],
         ) -> tuple:
-            """What one of so many parts of a batch adds to each output's sums, to the loss, and to the gradients."""
+            """What one of so many parts of a batch adds to each output's numerators, to the loss, and to the gradients."""
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
                 y_pred = self._recomputed(x) if self.remat else self(x, training=True)
                 loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True) / parts
                 scaled_loss = self.optimizer.scale_loss(loss)
-            sums = whole_batch().sums
+            numerators = whole_batch().numerators
             gradients = tape.gradient(scaled_loss, self.trainable_variables)
-            return no_sums if sums is None else sums, loss, gradients
+            return no_numerators if numerators is None else numerators, loss, gradients
 
         def _track_loss(self, loss: KerasTensor, y: KerasTensor) -> None:
             if not self._loss_is_the_sides:  # or it follows from what is counted
@@ -347,7 +347,7 @@ class Segmenter(keras.Model):
             """Measures a batch; on each replica, its part of it."""
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             figures = self.measure(y, self(x, training=False), x=x, sample_weight=sample_weight)
-            return replicas.as_keras_reduces(figures)
+            return replicas.add_replica_axis(figures)
 
         def measure(
             self, y: KerasTensor, y_pred: dict[str, KerasTensor], *, x: Any = None, sample_weight: Any = None

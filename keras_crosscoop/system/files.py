@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 from keras_crosscoop.errors import InputError
 
 
-class Stored(Protocol):
+class ReadableFile(Protocol):
     """What a `Path` has of a file that can be read, also of one in an archive or a record: its bytes, and its name."""
 
     @property
@@ -32,7 +32,7 @@ class Stored(Protocol):
 
 
 @contextmanager
-def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Gives a path beside `path` to write to; it takes the name `path` when the block ends, and goes if it fails.
 
     If `durable`, its bytes are on the disk by then: or a power cut could leave the name without them.
@@ -52,12 +52,12 @@ def written(path: Path, *, durable: bool = False) -> Iterator[Path]:
 def _partial_name(path: Path) -> str:
     """The number of the process in front, as some writers go by the ending; of a long name a digest, to stay legal."""
     name = f".{os.getpid()}-{path.name}"
-    if len(os.fsencode(name)) <= longest_name(path.parent):
+    if len(os.fsencode(name)) <= max_name_length(path.parent):
         return name
     return f".{os.getpid()}-{sha256(os.fsencode(path.name)).hexdigest()[:32]}{path.suffix}"
 
 
-def longest_name(folder: Path) -> int:
+def max_name_length(folder: Path) -> int:
     """How many bytes the name of a file may have in a folder, or in the one that it will be made in."""
     for place in (folder, *folder.absolute().parents):
         with suppress(OSError, AttributeError, ValueError):  # it is not there yet; Windows cannot be asked
@@ -65,7 +65,7 @@ def longest_name(folder: Path) -> int:
     return 255
 
 
-def ignores_case(folder: Path) -> bool:
+def is_case_insensitive(folder: Path) -> bool:
     """Whether names that differ in case alone are one there, as is usual on macOS and Windows."""
     for place in (folder.absolute(), *folder.absolute().parents):
         swapped = place.with_name(place.name.swapcase()) if place.name else place
@@ -75,7 +75,7 @@ def ignores_case(folder: Path) -> bool:
     return False
 
 
-def files_below(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Path]:
+def walk_files(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Path]:
     """All files in folders and their subfolders, links to others included. Each folder is entered once.
 
     Links that lead nowhere are among them, for an error to name them; pipes and devices, which may never end, are not.
@@ -120,7 +120,7 @@ def _kind(entry: os.DirEntry) -> str:
 
 
 @contextmanager
-def folder_written(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder beside `folder`, which takes that name when the block ends, and goes if it fails.
 
     Raises:
@@ -179,7 +179,7 @@ def make_folder(folder: Path) -> None:
         raise _unmade(folder, error) from error
 
 
-def require_room(folder: Path, size: int) -> None:
+def require_free_space(folder: Path, size: int) -> None:
     """Asks for free bytes before a library writes that does not survive a full disk; HDF5 crashes.
 
     Raises:

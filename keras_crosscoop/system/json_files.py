@@ -31,10 +31,10 @@ def read_json(path: Path, structure: type[T], what: str, remedy: str) -> T:
             raise ValueError(f"it has over {_LARGEST:,} bytes")
         return structure.model_validate_json(content)
     except (OSError, ValueError) as error:
-        raise InputError(f"{what} cannot be read ({reason(error)}). {remedy} Received: {path}") from error
+        raise InputError(f"{what} cannot be read ({describe(error)}). {remedy} Received: {path}") from error
 
 
-def reason(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Why something cannot be read, in a few words: of a failed validation, where it failed first."""
     if isinstance(error, pydantic.ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]

@@ -35,7 +35,7 @@ class Signals:
         return number != _SIGHUP and now - self._since > AT_ONCE
 
 
-def handle(handler: Callable[[int, Any], object]) -> dict[int, Any]:
+def handle_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:
     """Has the signals of `ENDING` call a function, and gives the former handlers, for `restore`.
 
     In a thread other than the main one, where Python handles no signals, it does nothing. A SIGHUP that is ignored, as
@@ -52,7 +52,7 @@ def handle(handler: Callable[[int, Any], object]) -> dict[int, Any]:
 
 
 def restore(former: Mapping[int, Any]) -> None:
-    """Gives signals back the handlers that `handle` found."""
+    """Gives signals back the handlers that `handle_signals` found."""
     for number, handler in former.items():
         if handler is not None:  # it was set by native code, which Python cannot set again
             signal.signal(number, handler)

@@ -55,7 +55,7 @@ class CallbackStates:
                     raise InputError(
                         f"What the checkpoint remembers for callback {type(callback).__name__} does not fit it "
                         f"({type(error).__name__}: {error}). Go on with the version that wrote it, or begin another "
-                        f"run with this one's best weights by --init. Received: {', '.join(state)}"
+                        f"run with this one's best weights by --init-from. Received: {', '.join(state)}"
                     ) from error
             else:
                 vars(callback).update(state)

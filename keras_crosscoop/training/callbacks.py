@@ -9,7 +9,7 @@ import keras
 from keras_crosscoop.data import Skipped
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.runs import Run
-from keras_crosscoop.system.files import written
+from keras_crosscoop.system.files import atomic_write
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -69,7 +69,7 @@ class WriteHistory(keras.callbacks.Callback):
         """Adds the epoch and writes the whole file anew."""
         self.rows.append({"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs})
         columns = dict.fromkeys(column for row in self.rows for column in row)
-        with written(self.path, durable=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(self.path, durable=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(columns))
             table.writeheader()
             table.writerows(self.rows)
@@ -88,7 +88,7 @@ class ReportSkipped(keras.callbacks.Callback):
         reasons = [reason for of_split in self.skipped for reason in of_split.reasons]
         if reasons:
             logs["skipped_files"] = len(reasons)
-            with written(self.path) as partial:
+            with atomic_write(self.path) as partial:
                 partial.write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
 
     def get_state(self) -> dict[str, Any]:

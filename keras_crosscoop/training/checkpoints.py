@@ -16,8 +16,8 @@ from numpy.lib import format as npy
 from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.system.files import remedy, written
-from keras_crosscoop.system.json_files import reason
+from keras_crosscoop.system.files import atomic_write, remedy
+from keras_crosscoop.system.json_files import describe
 from keras_crosscoop.training.state import State
 
 _KEPT = 2  # the last one, and the one before should that be damaged
@@ -72,7 +72,7 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
             for left in self.folder.glob(".*-*.npz"):  # by a process that was killed over it; it takes room
                 left.unlink()
-            with written(path, durable=True) as partial, partial.open("wb") as file:
+            with atomic_write(path, durable=True) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)
         except OSError as error:
             last = next(iter(self.files), None)
@@ -101,11 +101,11 @@ class Checkpoints:
             except InputError:
                 raise
             except _DAMAGED as error:
-                _log.warning("The checkpoint is damaged (%s) and passed over. Received: %s", reason(error), path)
+                _log.warning("The checkpoint is damaged (%s) and passed over. Received: %s", describe(error), path)
         if self.files:
             raise InputError(
                 "No checkpoint of the run is whole. Remove them for --resume to begin anew, or begin another run with "
-                f"this one's best weights by --init. Received: {self.folder}"
+                f"this one's best weights by --init-from. Received: {self.folder}"
             )
         return None
 

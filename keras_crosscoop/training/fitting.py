@@ -24,7 +24,7 @@ from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.disk import disk_errors
 from keras_crosscoop.training.loop import train
 from keras_crosscoop.training.process_state import reproducible
-from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.saving import CheckpointManager
 from keras_crosscoop.training.strategy import is_chief, lost_machines, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
 from keras_crosscoop.training.validation import Validation
@@ -102,16 +102,16 @@ def _deterministic(options: Train) -> bool:
 def _check_shares(settings: Settings) -> None:
     several, options = tf.distribute.get_strategy(), settings.train
     apart = several.num_replicas_in_sync == 1 or not several.extended._use_merge_call()
-    if options.accumulate > 1 and options.batch_norm == "sync" and not apart:
+    if options.accumulation_steps > 1 and options.batch_norm == "sync" and not apart:
         raise InputError(
             "These devices cannot synchronise batch normalisation while they accumulate gradients, only "
-            f"GPUs by NCCL can. Set train.batch_norm to frozen or train. Received: {options.accumulate}"
+            f"GPUs by NCCL can. Set train.batch_norm to frozen or train. Received: {options.accumulation_steps}"
         )
     share = options.batch_size // several.num_replicas_in_sync
-    if options.batch_size % several.num_replicas_in_sync or share % options.accumulate:
+    if options.batch_size % several.num_replicas_in_sync or share % options.accumulation_steps:
         raise InputError(
             f"The batch size must be a multiple of the number of devices ({several.num_replicas_in_sync}) times "
-            f"train.accumulate ({options.accumulate}). Received: {options.batch_size}"
+            f"train.accumulation_steps ({options.accumulation_steps}). Received: {options.batch_size}"
         )
 
 
@@ -119,8 +119,8 @@ def _check_size(settings: Settings, num_classes: int) -> None:
     """Refuses what cannot be in any memory; what may not be, TensorFlow tells."""
     options, crop = settings.train, settings.data.crop_size
     share = options.batch_size // tf.distribute.get_strategy().num_replicas_in_sync
-    received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulate={options.accumulate}"
-    if share // options.accumulate * crop**2 * num_classes >= 2**31:
+    received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulation_steps={options.accumulation_steps}"
+    if share // options.accumulation_steps * crop**2 * num_classes >= 2**31:
         raise InputError(
             "Logits are too many to be counted by TensorFlow (2^31 and more at a time, on one device). Take smaller "
             f"crops or batches, or accumulate more parts. Received: {received}, {num_classes} classes"
@@ -154,7 +154,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
         parts.optimizer(settings, steps),
         loss,
         {side: settings.loss.weights.get(side, 1.0) for side in model.sides},
-        accumulation_steps=options.accumulate,
+        accumulation_steps=options.accumulation_steps,
         steps_per_execution=options.steps_per_execution,
         jit_compile=options.jit_compile,
         remat=options.remat,
@@ -175,7 +175,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
         samples = range(step * options.batch_size, (step + 1) * options.batch_size)
         return [str(pairs[index][0]) for index in indices(samples, len(pairs), options.seed)]
 
-    saver = Saver(
+    saver = CheckpointManager(
         model,
         checkpoints,
         callbacks,

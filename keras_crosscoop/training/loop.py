@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.training.averages import averaged
-from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.ema import ema_weights
+from keras_crosscoop.training.saving import CheckpointManager
 
 Validation = Callable[[Segmenter, keras.callbacks.CallbackList, Callable[[], object]], dict[str, float]]
 
@@ -18,7 +18,7 @@ def train(
     batches: Iterator[Any],
     validation: Validation,
     callbacks: keras.callbacks.CallbackList,
-    saver: Saver,
+    saver: CheckpointManager,
     *,
     epochs: int,
     steps: int,
@@ -56,7 +56,7 @@ def train(
         done = 0
         figures = {name: float(loss) for name, loss in model.mean_losses().items()}
         measuring = epoch + 1 in validated
-        with averaged(model) if measuring else nullcontext():
+        with ema_weights(model) if measuring else nullcontext():
             if measuring:
                 measured = validation(model, callbacks, saver.heed_signals)
                 figures |= {f"val_{name}": figure for name, figure in measured.items()}

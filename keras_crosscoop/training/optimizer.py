@@ -18,46 +18,46 @@ else:
 class SGD(keras.optimizers.Optimizer):
     """SGD with momentum, weight decay in the gradient, and a larger step for everything outside the backbones.
 
-    For a weight w of gradient g, with velocity v, at learning rate r, which is `head_multiplier` times as large
+    For a weight w of gradient g, with velocity v, at learning rate r, which is `head_lr_multiplier` times as large
     outside of the backbones, as `torch.optim.SGD`:
 
         v <- momentum v + g + weight_decay w
         w <- w - r v
 
     Keras's own SGD has the learning rate inside v, which differs while the rate decays, and decays weights apart from
-    the gradient. Where `decoupled`, so does this one (SGDW: Loshchilov and Hutter, ICLR 2019):
+    the gradient. Where `decoupled_weight_decay`, so does this one (SGDW: Loshchilov and Hutter, ICLR 2019):
 
         v <- momentum v + g
         w <- w - r v - r weight_decay w
 
-    by r as it is at that step, schedule and `head_multiplier` included, like `torch.optim.AdamW`. No momentum adds to
+    by r as it is at that step, schedule and `head_lr_multiplier` included, like `torch.optim.AdamW`. No momentum adds to
     this decay: the same pull takes 1 / (1 - momentum) times the `weight_decay`.
 
-    An `average` of d follows each weight, from its value when the optimizer was built, after step t = 0, 1, ...:
+    An `ema_decay` of d follows each weight, from its value when the optimizer was built, after step t = 0, 1, ...:
 
         a <- d' a + (1 - d') w,    d' = min(d, (1 + t) / (10 + t))
 
     so that a short run's averages do not remain what it began with, as in `tf.train.ExponentialMovingAverage`.
-    Statistics of batch normalisation belong to the weights, and are averaged alike: see `average_statistics`.
+    Statistics of batch normalisation belong to the weights, and are averaged alike: see `update_ema_statistics`.
 
     Attributes:
         velocities: v, a variable for each trainable one.
-        averages: a, likewise; none without `average`.
+        averages: a, likewise; none without `ema_decay`.
         statistics: what else is averaged.
-        averages_of_statistics: their averages.
+        ema_statistics: their averages.
 
     Args:
         learning_rate: r, a number or a Keras schedule, of the backbones.
         momentum: of the velocity.
         weight_decay: of every weight.
-        head_multiplier: of the learning rate outside of the backbones.
-        decoupled: whether weights decay apart from the velocity.
-        average: d, in [0, 1), of moving averages of the weights; None for none.
+        head_lr_multiplier: of the learning rate outside of the backbones.
+        decoupled_weight_decay: whether weights decay apart from the velocity.
+        ema_decay: d, in [0, 1), of moving averages of the weights; None for none.
         **kwargs: of `keras.optimizers.Optimizer`; `global_clipnorm` bounds the norm of all gradients together before
             weight decay adds to them, as `torch.nn.utils.clip_grad_norm_` does.
 
     Raises:
-        InputError: `average` is outside of its range, or `use_ema`, which is Keras's, is on.
+        InputError: `ema_decay` is outside of its range, or `use_ema`, which is Keras's, is on.
     """
 
     def __init__(
@@ -66,24 +66,24 @@ class SGD(keras.optimizers.Optimizer):
         *,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
-        head_multiplier: float = 10.0,
-        decoupled: bool = False,
-        average: float | None = None,
+        head_lr_multiplier: float = 10.0,
+        decoupled_weight_decay: bool = False,
+        ema_decay: float | None = None,
         name: str = "sgd",
         **kwargs: Any,
     ) -> None:
-        if average is not None and not 0 <= average < 1:
-            raise InputError(f"`average` must be at least 0 and below 1, or None. Received: average={average!r}.")
+        if ema_decay is not None and not 0 <= ema_decay < 1:
+            raise InputError(f"`ema_decay` must be at least 0 and below 1, or None. Received: ema_decay={ema_decay!r}.")
         if kwargs.get("use_ema"):
-            raise InputError("Keras's averages are not kept on each device: give `average`. Received: use_ema=True.")
+            raise InputError("Keras's averages are not kept on each device: give `ema_decay`. Received: use_ema=True.")
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
         self.decay = weight_decay  # `weight_decay` is Keras's, apart from the gradient
-        self.head_multiplier = head_multiplier
-        self.decoupled = decoupled
-        self.average = average
+        self.head_lr_multiplier = head_lr_multiplier
+        self.decoupled_weight_decay = decoupled_weight_decay
+        self.ema_decay = ema_decay
         self.statistics: list[keras.Variable] = []
-        self.averages_of_statistics: list[keras.Variable] = []
+        self.ema_statistics: list[keras.Variable] = []
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Makes a velocity and an average for each variable, and notes which belong to a backbone."""
@@ -91,10 +91,10 @@ class SGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        self.averages = [] if self.average is None else self._averages_of(variables)
-        self.multipliers = [1.0 if in_backbone(variable) else self.head_multiplier for variable in variables]
+        self.ema_weights = [] if self.ema_decay is None else self._averages_of(variables)
+        self.multipliers = [1.0 if in_backbone(variable) else self.head_lr_multiplier for variable in variables]
 
-    def average_statistics(self, statistics: list[keras.Variable]) -> None:
+    def update_ema_statistics(self, statistics: list[keras.Variable]) -> None:
         """From now on averages these after each step, as it does weights, if it does: built, and on TensorFlow.
 
         On several devices each averages its own copy.
@@ -102,9 +102,9 @@ class SGD(keras.optimizers.Optimizer):
         Args:
             statistics: what steps change, but not by gradients: moving means and variances of batch normalisation.
         """
-        if self.average is not None and not self.statistics:  # a model may be compiled again with the same optimizer
+        if self.ema_decay is not None and not self.statistics:  # a model may be compiled again with the same optimizer
             self.statistics = list(statistics)
-            self.averages_of_statistics = self._averages_of(statistics)
+            self.ema_statistics = self._averages_of(statistics)
 
     def _averages_of(self, variables: list[keras.Variable]) -> list[keras.Variable]:
         return [self.add_variable_from_reference(each, "average", _value_of(each)) for each in variables]
@@ -112,11 +112,11 @@ class SGD(keras.optimizers.Optimizer):
     def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
         """Keras's loop over the variables; what their steps share is computed once and not for each of them."""
         share = None  # of the weights in their averages, 1 - d'
-        if self.average is not None:
-            share = ops.maximum(1 - self.average, 9 / (10 + ops.cast(self.iterations, "float32")))
+        if self.ema_decay is not None:
+            share = ops.maximum(1 - self.ema_decay, 9 / (10 + ops.cast(self.iterations, "float32")))
         learning_rate = ops.convert_to_tensor(learning_rate)
         super()._backend_update_step(grads, trainable_variables, (learning_rate, share))
-        for average, statistic in zip(self.averages_of_statistics, self.statistics, strict=True):
+        for average, statistic in zip(self.ema_statistics, self.statistics, strict=True):
             self._subtract(average, ops.cast(share, statistic.dtype), average - statistic)
 
     def update_step(
@@ -129,18 +129,18 @@ class SGD(keras.optimizers.Optimizer):
         rate, share = (None if value is None else ops.cast(value, variable.dtype) for value in learning_rate)
         index = self._get_variable_index(variable)
         rate = rate * self.multipliers[index]
-        if self.decoupled:
+        if self.decoupled_weight_decay:
             self.assign_sub(variable, rate * self.decay * variable)
         self._descend(variable, self.velocities[index], ops.cast(gradient, variable.dtype), rate)
         if share is not None:
-            average = self.averages[index]
+            average = self.ema_weights[index]
             self._subtract(average, share, average - variable)
 
     def _descend(
         self, variable: keras.Variable, velocity: keras.Variable, gradient: KerasTensor, rate: KerasTensor
     ) -> None:
         """Velocity and weight, see the class. In two kernels on TensorFlow: there are hundreds of variables."""
-        decay = 0.0 if self.decoupled else self.decay
+        decay = 0.0 if self.decoupled_weight_decay else self.decay
         if not (_has_kernels(variable) and self.momentum):
             self.assign(velocity, self.momentum * velocity + gradient + decay * variable)
             self.assign_sub(variable, rate * velocity)
@@ -163,9 +163,9 @@ class SGD(keras.optimizers.Optimizer):
         return super().get_config() | {
             "momentum": self.momentum,
             "weight_decay": self.decay,
-            "head_multiplier": self.head_multiplier,
-            "decoupled": self.decoupled,
-            "average": self.average,
+            "head_lr_multiplier": self.head_lr_multiplier,
+            "decoupled_weight_decay": self.decoupled_weight_decay,
+            "ema_decay": self.ema_decay,
         }
 
 

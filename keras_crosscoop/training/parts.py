@@ -8,8 +8,8 @@ import tensorflow as tf
 from keras_crosscoop import precision
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, Parts, dataset, load_dataset
-from keras_crosscoop.errors import unknown
-from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, Sum
+from keras_crosscoop.errors import unknown_name
+from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, WeightedSum
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.batch_norms import batch_norms
 from keras_crosscoop.runs import Run, build, build_warm
@@ -42,15 +42,15 @@ def network(run: Run, *, begun: bool) -> Segmenter:
     """The network, with the weights that it begins with, unless it has begun and a checkpoint has them."""
     settings, options = run.settings, run.settings.train
     with precision.policy(options.precision):
-        if begun or options.init is None:
+        if begun or options.init_from is None:
             model = build(settings.model, len(run.classes), pretrained=not begun)
         else:
             model, report = build_warm(
-                settings.model, len(run.classes), options.init, needs_backbone=options.init_needs_backbone
+                settings.model, len(run.classes), options.init_from, needs_backbone=options.init_from_needs_backbone
             )
             if run.writes:
                 logging.getLogger(__name__).info(report)
-                report.write(run.folder / "init.csv")
+                report.write(run.folder / "init_from.csv")
     for layer in batch_norms(model):
         layer.trainable = options.batch_norm != "frozen"
         layer.synchronized = options.batch_norm == "sync"
@@ -68,23 +68,28 @@ def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
     if weights is not None:
         for name in weights:
             if name not in data.classes:
-                raise unknown("class for setting loss.class_weights", name, data.classes)
+                raise unknown_name("class for setting loss.class_weights", name, data.classes)
         weights = [weights.get(name, 1.0) for name in data.classes]
-    pixels = CrossEntropy(weights, label_smoothing=options.label_smoothing, focal=options.focal, top_k=options.top_k)
-    return Sum([pixels, Dice()], [1.0, options.dice]) if options.dice else pixels
+    pixels = CrossEntropy(
+        weights,
+        label_smoothing=options.label_smoothing,
+        focal_gamma=options.focal_gamma,
+        hard_pixel_fraction=options.hard_pixel_fraction,
+    )
+    return WeightedSum([pixels, Dice()], [1.0, options.dice_weight]) if options.dice_weight else pixels
 
 
 def optimizer(settings: Settings, steps: int) -> SGD:
     """The optimizer, its schedule laid out for epochs of so many steps."""
     options = settings.train
     return SGD(
-        Polynomial(options.learning_rate, steps * options.epochs, options.power, options.warmup),
+        Polynomial(options.learning_rate, steps * options.epochs, options.poly_power, options.warmup_steps),
         momentum=options.momentum,
         weight_decay=options.weight_decay,
-        decoupled=options.decoupled,
-        head_multiplier=options.head_multiplier,
+        decoupled_weight_decay=options.decoupled_weight_decay,
+        head_lr_multiplier=options.head_lr_multiplier,
         global_clipnorm=options.clip_norm,
-        average=options.average,
+        ema_decay=options.ema_decay,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.system.signals import Signals, handle, restore
+from keras_crosscoop.system.signals import Signals, handle_signals, restore
 from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.state import State, assign, sums, values, variables
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _NAMED = 32  # files, at most, in an error
 
 
-class Saver(keras.callbacks.Callback):
+class CheckpointManager(keras.callbacks.Callback):
     """Keeps the checkpoints of a training, for which it must be the last of its callbacks.
 
     Within `with saver:` SIGTERM, SIGHUP and Ctrl-C end the training only after the step, with a checkpoint, unless it
@@ -85,9 +85,9 @@ class Saver(keras.callbacks.Callback):
         self._restart_interval()
         return self.position
 
-    def __enter__(self) -> "Saver":
+    def __enter__(self) -> "CheckpointManager":
         """From now on signals wait for the end of a step."""
-        self._handlers = handle(self._note_signal)
+        self._handlers = handle_signals(self._note_signal)
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:

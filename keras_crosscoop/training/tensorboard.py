@@ -16,7 +16,7 @@ from keras import ops
 from PIL import Image
 
 from keras_crosscoop.images.io import palette_table
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
@@ -66,7 +66,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self.looking = looking
         self.is_stopping = is_stopping
         self._colours = palette_table(run.palette)
-        self._colours[VOID] = 0
+        self._colours[IGNORE_LABEL] = 0
         self._throughput = Throughput(options.batch_size * options.steps_per_execution)
         self._executed_steps = options.steps_per_execution
         self._done = self._profile_end = 0  # steps of this process

@@ -17,7 +17,7 @@ from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readab
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import image_size
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter, inference
 from keras_crosscoop.models.inference import Between, Inference
 from keras_crosscoop.training import parts
@@ -30,7 +30,7 @@ class Validation:
     """Gives the figures of a model's `evaluate`, of whole images and of those that are seen in windows.
 
     Of an image in windows the losses are those of its strips, one after another, from the probabilities that its
-    windows come to together: a loss that looks at whole images, such as Dice or `top_k`, looks at strips there.
+    windows come to together: a loss that looks at whole images, such as Dice or `hard_pixel_fraction`, looks at strips there.
     Several devices do not share such an image, and several machines all look at it.
 
     Args:
@@ -133,7 +133,7 @@ class Validation:
         row = 0
         for strip in self._windows.unchecked_strips(image, between):
             rows = slice(row, row := row + strip.shape[1])
-            self._count(on_first_replica(labels[rows], np.full_like(labels[rows], VOID)), strip)
+            self._count(on_first_replica(labels[rows], np.full_like(labels[rows], IGNORE_LABEL)), strip)
 
     def _size(self, pair: Pair) -> tuple[int, int]:
         if crop := self.settings.evaluation.crop:

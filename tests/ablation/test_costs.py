@@ -8,7 +8,7 @@ def test_rows_whose_costs_fail_are_told_and_the_others_measured(monkeypatch):
     """One cannot be built, one is not of that size, one runs out of memory when it has been traced."""
 
     def tiny(size=32):
-        return [DeepLabV3Plus(2, backbone="tiny_resnet", width=8, weights=None, input_shape=(size, size, 3))]
+        return [DeepLabV3Plus(2, backbone="tiny_resnet", decoder_channels=8, weights=None, input_shape=(size, size, 3))]
 
     def unbuilt():
         raise ValueError("no such layer\nand more")

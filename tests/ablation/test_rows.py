@@ -15,14 +15,14 @@ BASE = config.settings(
             "weights": {"top": "/top.h5", "bottom": "/bottom.h5"},
             "topology": "one_way",  # whatever a recipe says: rows are told from the full method
             "sites": ["aspp"],
-            "reduction": 4,
+            "channel_reduction": 4,
         },
         "train": {"learning_rate": 0.3, "seed": 7, "epochs": 50, "patience": 2},
     }
 )
 TOP, BOTTOM = {"name": "mobilenet_v2", "alpha": 0.5}, "resnet50"
 BOTH = {"top": "/top.h5", "bottom": "/bottom.h5"}
-FULL = {"top": TOP, "bottom": BOTTOM, "weights": BOTH, "topology": "cross", "sites": SITES, "reduction": 1}
+FULL = {"top": TOP, "bottom": BOTTOM, "weights": BOTH, "topology": "cross", "sites": SITES, "channel_reduction": 1}
 MODELS = {
     "single_top": {"top": TOP, "bottom": None, "weights": "/top.h5"},
     "single_bottom": {"top": BOTTOM, "bottom": None, "weights": "/bottom.h5"},
@@ -33,7 +33,7 @@ MODELS = {
     "cross_without_c1": FULL | {"sites": ("aspp", "aspp_output", "decoder")},
     "cross_without_c2": FULL | {"sites": ("backbone", "aspp", "decoder")},
     "cross_without_c1_c2": FULL | {"sites": ("aspp", "decoder")},
-    "cross_reduced": FULL | {"reduction": 8},
+    "cross_reduced": FULL | {"channel_reduction": 8},
 }
 
 
@@ -51,7 +51,7 @@ def test_all_else_is_the_same(name):
     assert (settings.train.validate_every, settings.train.patience) == (50, None)  # none ends sooner, or is picked
     changed = {"model": True, "train": {"seed", "validate_every", "patience"}}
     assert settings.model_dump(exclude=changed) == BASE.model_dump(exclude=changed)
-    shared = ("fusion", "output_stride", "width", "dropout")
+    shared = ("fusion", "output_stride", "decoder_channels", "dropout")
     assert [getattr(settings.model, key) for key in shared] == [getattr(BASE.model, key) for key in shared]
     assert config.settings(settings.model_dump(mode="json")) == settings  # as a process gets them
 

@@ -61,7 +61,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY = [
     *TINY_FIT,
     "--batch-size=4",
-    "--set=model.width=8",
+    "--set=model.decoder_channels=8",
     "--set=model.dropout=[0,0,0]",
     "--set=train.learning_rate=0.02",
     "--set=data.scale=[1,1]",

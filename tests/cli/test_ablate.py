@@ -27,7 +27,7 @@ from keras_crosscoop.system.locks import locked
 
 TINY = (
     *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--weights=none"),
-    *("--crop-size=32", "--set=model.width=8", "--batch-size=4", "--precision=float32", "--epochs=2"),
+    *("--crop-size=32", "--set=model.decoder_channels=8", "--batch-size=4", "--precision=float32", "--epochs=2"),
 )
 SHOWN = "--rows=ensemble_singles,cross"
 
@@ -211,9 +211,9 @@ def test_help_names_every_row(crosscoop):
         (["--bottom=none"], "An ablation compares two networks"),
         (["--dataset=folder", "--data-dir=nowhere"], "nowhere, which is no folder."),
         (["--set=train.lr=1"], "There is no setting of that name."),
-        (["--set=model.reduction=4"], "which model.reduction they have. Leave it out. Received: 4"),
+        (["--set=model.channel_reduction=4"], "which model.channel_reduction they have. Leave it out. Received: 4"),
         (["--set=model.sites=[aspp]"], "which model.sites they have."),
-        (["--set=train.init=a run"], "Leave out train.init. Received: "),
+        (["--set=train.init_from=a run"], "Leave out train.init_from. Received: "),
         (["--bottom-weights=nowhere.weights.h5"], "nowhere.weights.h5"),
         (["--top-weights=imagenet"], "tiny_xception"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from helpers import TINY_FIT
 from PIL import Image
 
-OPTIONS = [*TINY_FIT, "--batch-size=40", "--epochs=2", "--set=model.width=8", "--output=run"]
+OPTIONS = [*TINY_FIT, "--batch-size=40", "--epochs=2", "--set=model.decoder_channels=8", "--output=run"]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_fit_learns_and_leaves_a_whole_run(run_folder):
 def test_the_config_holds_what_was_asked_for(run_folder, halves):
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert config["data"]["dir"] == str(halves)  # an option
-    assert config["model"]["width"] == 8  # --set, over the recipe's 128
+    assert config["model"]["decoder_channels"] == 8  # --set, over the recipe's 128
     assert config["train"]["momentum"] == 0.9  # the default
     assert config["model"]["weights"] is None
 
@@ -64,7 +64,14 @@ def test_evaluate_refuses_a_data_set_of_other_classes(crosscoop, run_folder, mak
 
 
 def test_a_single_network_is_trained_without_bottom(crosscoop, halves, tmp_path):
-    arguments = ("fit", *TINY, "--bottom=none", f"--data-dir={halves}", "--output=single", "--set=model.width=8")
+    arguments = (
+        "fit",
+        *TINY,
+        "--bottom=none",
+        f"--data-dir={halves}",
+        "--output=single",
+        "--set=model.decoder_channels=8",
+    )
     assert crosscoop(*arguments).code == 0
     assert list(json.loads((tmp_path / "single/metrics.json").read_text())["outputs"]) == ["single"]
 

@@ -14,7 +14,7 @@ from keras_crosscoop import config, load_dataset, training
 from keras_crosscoop.data import CATALOGUE
 from keras_crosscoop.data.previews import GAP
 from keras_crosscoop.images.io import VOID_COLOUR
-from keras_crosscoop.images.overlays import under_colours
+from keras_crosscoop.images.overlays import blend
 
 
 def pixels(path):
@@ -135,9 +135,9 @@ def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
     assert config.parse(out) == {"loss": {"class_weights": {"dark": 2.0, "yes": 1.0, "bright": 0.4}}}
     assert out.count("\n") == 1
 
-    section = f"loss:\n  dice: 1\n  class_weights: {out.partition('=')[2]}"
+    section = f"loss:\n  dice_weight: 1\n  class_weights: {out.partition('=')[2]}"
     (tmp_path / "my.yaml").write_text(section)
-    assert config.read(tmp_path / "my.yaml") == {"loss": {"dice": 1, **config.parse(out)["loss"]}}
+    assert config.read(tmp_path / "my.yaml") == {"loss": {"dice_weight": 1, **config.parse(out)["loss"]}}
     sheet = ("data", "show", "folder", "--data-dir", root, "--set=data.crop_size=8", "--count=1")
     assert crosscoop(*sheet, "--config", "my.yaml").code == 0
     (tmp_path / "my.yaml").write_text(f"{section}loss: {{}}\n")
@@ -205,7 +205,7 @@ def test_show_draws_the_very_samples_of_training(crosscoop, halves, tmp_path):
     for number, (image, ids) in enumerate(stream.take(4).as_numpy_iterator()):
         y, x = (number // 3) * (24 + GAP), (number % 3) * (48 + GAP)  # three pairs a row
         np.testing.assert_array_equal(sheet[y : y + 24, x : x + 24], image)
-        np.testing.assert_array_equal(sheet[y : y + 24, x + 24 : x + 48], under_colours(image, ids, palette))
+        np.testing.assert_array_equal(sheet[y : y + 24, x + 24 : x + 48], blend(image, ids, palette))
     legend = {tuple(pixel) for row in sheet[2 * 24 + GAP :] for pixel in row.tolist()}
     assert {*palette, VOID_COLOUR} <= legend
 

@@ -43,12 +43,12 @@ def test_a_wrong_label_is_the_first_suspect(crosscoop, run_folder, halves, tmp_p
     ids[8:24, 4:16] = 0  # bright, in fact
     assert (ids != np.asarray(Image.open(label))).sum() == 16 * 12
     Image.fromarray(ids).save(label)
-    arguments = ("evaluate", run_folder, "--data-dir", tmp_path / "wrong", "--suspects=2")
-    suspects = json.loads(crosscoop(*arguments, "--json").out)["suspects"]
-    first = suspects["regions"][0]
+    arguments = ("evaluate", run_folder, "--data-dir", tmp_path / "wrong", "--label-errors=2")
+    label_errors = json.loads(crosscoop(*arguments, "--json").out)["label_errors"]
+    first = label_errors["regions"][0]
     assert (first["image"], first["label"], first["prediction"]) == ("1.png", "dark", "bright")
     np.testing.assert_allclose(first["box"], [4, 8, 12, 16], atol=2)
-    assert suspects["images"][0]["image"] == "1.png"
+    assert label_errors["images"][0]["image"] == "1.png"
     assert "1.png" in crosscoop(*arguments).out
 
 

@@ -171,7 +171,7 @@ def test_what_is_there_is_not_overwritten(crosscoop, run):
 def trained(folder, halves, *options):
     with pytest.MonkeyPatch.context() as patch:
         arguments = ["fit", *TINY_FIT, f"--data-dir={halves}", "--epochs=1", f"--output={folder}", *options]
-        patch.setattr(sys, "argv", ["crosscoop-tf", *arguments, "--batch-size=4", "--set=model.width=8"])
+        patch.setattr(sys, "argv", ["crosscoop-tf", *arguments, "--batch-size=4", "--set=model.decoder_channels=8"])
         main()
     return load(folder)
 
@@ -180,7 +180,7 @@ def trained(folder, halves, *options):
 def test_averaged_weights_are_exported(crosscoop, halves, tmp_path):
     """Of runs that are otherwise the same, one keeps the weights as they are and one their averages."""
     own = trained(tmp_path / "own", halves)
-    averaged = trained(tmp_path / "averaged", halves, "--set=train.average=0.9")
+    averaged = trained(tmp_path / "averaged", halves, "--set=train.ema_decay=0.9")
     assert crosscoop("export", tmp_path / "averaged", "--format=tflite", "--min-agreement=0").code == 0
     exported = opened(tmp_path / "averaged/tflite/ensemble-32x48-float32/model.tflite")
     for image in pictures(halves):

@@ -11,7 +11,7 @@ import pytest
 from helpers import TINY_FIT, free_ports
 
 pytestmark = pytest.mark.slow
-COMMAND = ("fit", *TINY_FIT, "--batch-size=4", "--epochs=12", "--save-every=5", "--set=model.width=8")
+COMMAND = ("fit", *TINY_FIT, "--batch-size=4", "--epochs=12", "--save-every=5", "--set=model.decoder_channels=8")
 
 
 def start(*arguments):

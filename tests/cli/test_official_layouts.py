@@ -8,7 +8,7 @@ from helpers import TINY_FIT, untimed
 from keras_crosscoop import dataset, load
 
 TINY = [option for option in TINY_FIT if not option.startswith("--dataset")]
-TINY += ["--batch-size=2", "--epochs=1", "--set=model.width=8"]
+TINY += ["--batch-size=2", "--epochs=1", "--set=model.decoder_channels=8"]
 
 TREES = {
     "voc2012-mat": lambda root: write_voc(root, sbd="mat"),

@@ -65,7 +65,9 @@ def test_commands_print_their_own_lines_alone(halves, tmp_path):
     (tmp_path / "data/classes.txt").write_text("dark\nbright\n")
     run, data = tmp_path / "run", f"--data-dir={tmp_path / 'data'}"
     tiny = ("--dataset=folder", "--top=tiny_resnet", "--bottom=none", "--weights=none", "--crop-size=32")
-    fit = command("fit", *tiny, "--epochs=1", "--batch-size=4", "--set=model.width=8", data, f"--output={run}")
+    fit = command(
+        "fit", *tiny, "--epochs=1", "--batch-size=4", "--set=model.decoder_channels=8", data, f"--output={run}"
+    )
     epoch, evaluating = fit.stderr.splitlines()
     assert re.fullmatch(r"epoch 1/1  loss .*", epoch)
     assert evaluating.startswith("Evaluating ")

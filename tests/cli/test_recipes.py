@@ -19,7 +19,7 @@ from keras_crosscoop import config
 from keras_crosscoop.data import street_scenes
 
 LARGE = {"xception65", "resnet101"}  # the paper's
-SHRUNK = ("--set=model.width=8", "--crop-size=33", "--batch-size=2", "--epochs=1", "--weights=none")
+SHRUNK = ("--set=model.decoder_channels=8", "--crop-size=33", "--batch-size=2", "--epochs=1", "--weights=none")
 
 
 def backbones(recipe):
@@ -113,7 +113,7 @@ def test_its_costs_are_counted(trained, crosscoop):
     """As the run has them, which are those that the recipe describes."""
     recipe, run = trained
     classes = len(json.loads((run / "classes.json").read_text()))
-    described = (f"--config={recipe}", "--set=model.width=8", "--size=33", f"--classes={classes}")
+    described = (f"--config={recipe}", "--set=model.decoder_channels=8", "--size=33", f"--classes={classes}")
     code, out, err = crosscoop("summary", *described, "--json")
     assert code == 0, err
     found = json.loads(out)

@@ -1,4 +1,4 @@
-"""`crosscoop-tf fit --init` goes on from an earlier run, and says what it could not use."""
+"""`crosscoop-tf fit --init-from` goes on from an earlier run, and says what it could not use."""
 
 import csv
 
@@ -16,14 +16,14 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import fitting
 
-TINY = (*TINY_FIT, "--epochs=1", "--set=model.width=8")
+TINY = (*TINY_FIT, "--epochs=1", "--set=model.decoder_channels=8")
 
 
 def test_a_run_starts_from_one_of_other_classes(crosscoop, run_folder, make_folder, tmp_path):
     """With its network, and at a rate of learning that changes nothing: the earlier values are still there."""
     arguments = (
         f"--data-dir={make_folder()}",
-        f"--init={run_folder}",
+        f"--init-from={run_folder}",
         "--output=run",
         "--set=train.learning_rate=1e-30",
     )
@@ -40,14 +40,14 @@ def test_a_run_starts_from_one_of_other_classes(crosscoop, run_folder, make_fold
     ]
 
     earlier, model = keras_crosscoop.load(run_folder), keras_crosscoop.load(tmp_path / "run")
-    rows = {row["variable"]: row for row in csv.DictReader((tmp_path / "run/init.csv").read_text().splitlines())}
+    rows = {row["variable"]: row for row in csv.DictReader((tmp_path / "run/init_from.csv").read_text().splitlines())}
     assert rows.keys() == {weight.path for weight in model.weights}
     trained = {weight.path: weight.numpy() for weight in earlier.trainable_weights}
     for weight in model.trainable_weights:
         assert (rows[weight.path]["outcome"] == "loaded") == ("classifier" not in weight.path)
         if "classifier" not in weight.path:
             np.testing.assert_array_equal(weight.numpy(), trained[weight.path], err_msg=weight.path)
-    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["train"]["init"] == str(run_folder)
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["train"]["init_from"] == str(run_folder)
 
 
 @pytest.fixture
@@ -56,7 +56,13 @@ def earlier(tmp_path, make_folder):
     model = {
         "top": "tiny_resnet",
         "bottom": {"name": "mobilenet", "alpha": 0.25},
-        **{"topology": "one_way", "sites": ["aspp"], "reduction": 2, "output_stride": 32, "width": 16},
+        **{
+            "topology": "one_way",
+            "sites": ["aspp"],
+            "channel_reduction": 2,
+            "output_stride": 32,
+            "decoder_channels": 16,
+        },
         **{"dropout": [0, 0, 0], "weights": None},
     }
     settings = config.settings({"model": model, "data": {"name": "folder", "dir": make_folder()}})
@@ -69,9 +75,9 @@ OF_THE_RUN = {
     "topology": "one_way",
     "sites": ("aspp",),
     "fusion": "concat",
-    "reduction": 2,
+    "channel_reduction": 2,
     "output_stride": 32,
-    "width": 16,
+    "decoder_channels": 16,
 }
 
 
@@ -82,7 +88,7 @@ OF_THE_RUN = {
         (None, [], {"bottom": "resnet50", "topology": "cross"}, {"bottom": "resnet50", "topology": "cross"}),
         (None, ["model.bottom.alpha=0.5"], {}, {"bottom": {"name": "mobilenet", "alpha": 0.5}}),
         (None, ["model.bottom={name: mobilenet_v3_large}"], {}, {"bottom": {"name": "mobilenet_v3_large"}}),
-        ("model: {width: 64, weights: null}", [], {}, {"width": 64}),
+        ("model: {decoder_channels: 64, weights: null}", [], {}, {"decoder_channels": 64}),
         ("model: {top: xception65}", [], {"top": "resnet50"}, {"top": "resnet50"}),
         ("train: {epochs: 3}", [], {}, {}),
     ],
@@ -94,14 +100,14 @@ def test_a_warm_start_has_the_runs_network_unless_another_is_named(
     recipe = None
     if content:
         (recipe := tmp_path / "my.yaml").write_text(content)
-    for given in ({"init": str(earlier)}, {}):
-        sets = [*assignments] if given else [*assignments, f"train.init={earlier}"]
+    for given in ({"init_from": str(earlier)}, {}):
+        sets = [*assignments] if given else [*assignments, f"train.init_from={earlier}"]
         settings = resolve(recipe and str(recipe), tuple(sets), dataset="folder", **given, **options)
         assert settings.model.architecture == OF_THE_RUN | changed
         assert settings.model.dropout == (0.5, 0.5, 0.1)
         assert settings.model.weights == (None if content and "weights" in content else "imagenet")
         assert settings.data.crop_size == (513 if content else 321)
-        assert settings.train.init == earlier
+        assert settings.train.init_from == earlier
 
 
 def test_options_of_the_data_sets_own_backbone_are_not_the_runs(tmp_path, make_folder):
@@ -110,12 +116,12 @@ def test_options_of_the_data_sets_own_backbone_are_not_the_runs(tmp_path, make_f
     model = {"top": "mobilenet_v2", "bottom": {"name": "mobilenet"}}
     settings = config.settings({"model": model, "data": {"name": "folder", "dir": make_folder()}})
     run = Run.create(tmp_path / "run", settings, keras_crosscoop.dataset("folder", settings.data.dir)).folder
-    assert resolve(None, (), dataset="camvid", init=str(run)).model.bottom == {"name": "mobilenet"}
+    assert resolve(None, (), dataset="camvid", init_from=str(run)).model.bottom == {"name": "mobilenet"}
 
 
 def test_a_file_of_weights_names_no_network(tmp_path):
     (tmp_path / "a.weights.h5").touch()
-    settings = resolve(None, (), dataset="folder", init=str(tmp_path / "a.weights.h5"))
+    settings = resolve(None, (), dataset="folder", init_from=str(tmp_path / "a.weights.h5"))
     assert settings.model == resolve(None, (), dataset="folder").model
 
 
@@ -126,14 +132,14 @@ def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_fold
         raise InputError("It begins. Received: all")
 
     monkeypatch.setattr(fitting, "train", train)
-    arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init={run_folder}", "--output=run")
+    arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init-from={run_folder}", "--output=run")
     arguments = (*arguments, "--top=tiny_xception", "--bottom=tiny_xception")
     code, out, err = crosscoop(*arguments)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert line.startswith("crosscoop-tf: The weights fill no backbone of ")
     assert not (tmp_path / "run").exists()
-    _, _, err = crosscoop(*arguments, "--set=train.init_needs_backbone=false")
+    _, _, err = crosscoop(*arguments, "--set=train.init_from_needs_backbone=false")
     assert "variables loaded from best.weights.h5; skipped: " in err
     assert err.endswith("crosscoop-tf: It begins. Received: all\n")
 
@@ -148,7 +154,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(crosscoop, make_fold
         "text.weights.h5": "cannot be read",
         "mine": "This is no run",
     }.items():
-        code, out, err = crosscoop("fit", *TINY, data, f"--init={name}", "--output=run")
+        code, out, err = crosscoop("fit", *TINY, data, f"--init-from={name}", "--output=run")
         assert (code, out) == (2, "")
         assert err.splitlines()[-1].startswith("crosscoop-tf: ")
         assert message in err.splitlines()[-1]

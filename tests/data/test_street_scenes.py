@@ -14,7 +14,7 @@ from keras_crosscoop.data.street_scenes import CLASSES, PALETTE, draw_scene
 from keras_crosscoop.data.street_scenes.cars import car
 from keras_crosscoop.data.street_scenes.drawing import Camera, Canvas, Light
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 CAMERA = Camera(focal=400, u=128, v=96, x=0, y=1.5, bend=0, hill=0)
 NOON = Light((0, 0, 0), (0, 0, 0), (1, 1, 1), direct=0, haze=0, lamps=0, clouds=0, sun=(1, 0))
@@ -74,7 +74,7 @@ def test_size_is_an_argument():
 
 def test_every_class_is_frequent_enough_to_learn(scenes):
     _, labels = scenes
-    assert set(np.unique(labels)) == {*range(len(CLASSES)), VOID}
+    assert set(np.unique(labels)) == {*range(len(CLASSES)), IGNORE_LABEL}
     for index, name in enumerate(CLASSES):
         share = (labels == index).mean(axis=(1, 2))
         assert (share > 0.001).mean() >= 0.25, name
@@ -93,7 +93,7 @@ def test_classes_lie_where_they_do_in_a_street(scenes):
 def test_void_is_a_thin_border(scenes):
     """Its share is small, and few of its pixels are more than 2 pixels from something known."""
     _, labels = scenes
-    void = labels == VOID
+    void = labels == IGNORE_LABEL
     assert 0.03 < void.mean() < 0.12
     inner = np.pad(void, ((0, 0), (2, 2), (2, 2)), constant_values=True)
     inside = np.lib.stride_tricks.sliding_window_view(inner, (5, 5), axis=(1, 2)).all(axis=(-2, -1))
@@ -106,7 +106,7 @@ def test_borders_of_the_label_are_edges_of_the_image(scenes):
     steps = np.abs(np.diff(images.astype(float), axis=2)).mean(-1)
 
     def contrast(labels):
-        across = (labels[:, :, 1:] == VOID) | (labels[:, :, :-1] == VOID)
+        across = (labels[:, :, 1:] == IGNORE_LABEL) | (labels[:, :, :-1] == IGNORE_LABEL)
         return steps[across].mean() / steps[~across].mean()
 
     assert contrast(labels) > 1.7
@@ -117,7 +117,7 @@ def test_borders_of_the_label_are_edges_of_the_image(scenes):
 def test_colour_does_not_tell_the_class(scenes):
     """The commonest class of each colour, of 512, on the very images it was counted on, is no segmentation."""
     images, labels = scenes
-    known = labels != VOID
+    known = labels != IGNORE_LABEL
     colour = (images[known] // 32).astype(int) @ (64, 8, 1)
     truth = labels[known].astype(int)
     votes = np.zeros((512, len(CLASSES)), int)
@@ -146,9 +146,9 @@ def test_what_is_painted_later_hides_what_was_there():
         drawing.fill(square(left, right), (100, 100, 100))
     _, label = drawing.develop()
     row = label[48]
-    assert set(row) == {CLASSES.index("building"), CLASSES.index("tree"), VOID}
+    assert set(row) == {CLASSES.index("building"), CLASSES.index("tree"), IGNORE_LABEL}
     # x = -1 at z = 10 projects to column 128 - 400 / 10 = 88, which is 44 at the final size; the border lies behind
-    np.testing.assert_array_equal(row[42:46], [CLASSES.index("building"), VOID, *[CLASSES.index("tree")] * 2])
+    np.testing.assert_array_equal(row[42:46], [CLASSES.index("building"), IGNORE_LABEL, *[CLASSES.index("tree")] * 2])
 
 
 @pytest.mark.parametrize(("name", "thing", "bordered"), [("car", True, True), ("building", False, False)])
@@ -157,7 +157,7 @@ def test_only_things_have_borders_against_their_own_class(name, thing, bordered)
     for left, right in ((-9, 0.5), (-1, 9)):
         drawing.begin(name, thing=thing)
         drawing.fill(square(left, right), (100, 100, 100))
-    assert (VOID in drawing.develop()[1]) is bordered
+    assert (IGNORE_LABEL in drawing.develop()[1]) is bordered
 
 
 def test_thin_things_keep_their_width_within_the_border():
@@ -167,7 +167,7 @@ def test_thin_things_keep_their_width_within_the_border():
     drawing.fill(square(0, 0.14), (100, 100, 100))  # columns 128 to 133.6 of the canvas
     row = drawing.develop()[1][48]
     assert (row == CLASSES.index("pole")).sum() == 3
-    assert 2 <= (row == VOID).sum() <= 3
+    assert 2 <= (row == IGNORE_LABEL).sum() <= 3
 
 
 def test_camera_is_a_pinhole():
@@ -223,9 +223,11 @@ def test_write_gives_the_layout_of_a_folder_data_set(few, tmp_path):
             image, mask = Image.open(image_path), Image.open(mask_path)
             assert (image.mode, mask.mode) == ("RGB", "P")
             label = np.asarray(mask)
-            assert set(np.unique(label)) <= {*range(12), VOID}
+            assert set(np.unique(label)) <= {*range(12), IGNORE_LABEL}
             colours = np.asarray(mask.convert("RGB"))
-            np.testing.assert_array_equal(colours[label != VOID], np.array(PALETTE)[label[label != VOID]])
+            np.testing.assert_array_equal(
+                colours[label != IGNORE_LABEL], np.array(PALETTE)[label[label != IGNORE_LABEL]]
+            )
             seen.add(np.asarray(image).tobytes())
     assert len(seen) == 5  # train and val share no scene
     expected_image, expected_label = draw_scene((0, 2))

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from keras_crosscoop.data import Dataset, load_dataset
 from keras_crosscoop.data.transforms import LUMA, place, render
-from keras_crosscoop.images.io import pnm
-from keras_crosscoop.system.files import Stored
+from keras_crosscoop.images.io import encode_pnm
+from keras_crosscoop.system.files import ReadableFile
 
 PLAIN = {"flip": False, "photometric": False}
 RNG = np.random.default_rng(0)
@@ -19,7 +19,7 @@ def ramps(height, width):
     return np.stack([2 * rows, 2 * columns, np.full_like(rows, 7)], -1), rows
 
 
-class InMemory(Stored):
+class InMemory(ReadableFile):
     """A file that is none."""
 
     name = "image.ppm"
@@ -28,7 +28,7 @@ class InMemory(Stored):
         self.array = array
 
     def read_bytes(self):
-        return pnm(self.array)
+        return encode_pnm(self.array)
 
 
 def crops(image, label, count, mapped=False, *, crop_size, scale=(0.5, 2.0), flip=True, photometric=True):

@@ -45,7 +45,7 @@ def tree(tmp_path):
 def test_as_the_official_evaluation(tree, official, tmp_path):
     data = dataset("cityscapes", tree)
     keras.utils.set_random_seed(0)
-    model = CrossCoop(19, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
+    model = CrossCoop(19, top="tiny_xception", bottom="tiny_resnet", decoder_channels=8, weights=None)
     for layer in model.layers:
         if layer.name.endswith("classifier"):
             layer.kernel.assign(keras.random.normal(layer.kernel.shape, seed=1))  # so that many classes are seen

@@ -20,7 +20,7 @@ from keras_crosscoop.evaluation.predicting import Predicting
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
 from keras_crosscoop.images.io import read_image, read_label
-from keras_crosscoop.images.overlays import overlay
+from keras_crosscoop.images.overlays import draw_overlay
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
@@ -90,7 +90,7 @@ def test_files_hold_predictions_whatever_the_batches(model, sources, batch_size,
         probabilities = Inference(model)(pixels)["ensemble"]
         assert np.mean(ids == probabilities.argmax(-1)) > 0.999
         np.testing.assert_array_equal(
-            read_image(f"{source.target}_overlay.png"), np.asarray(overlay(pixels, ids, CLASSES, PALETTE))
+            read_image(f"{source.target}_overlay.png"), np.asarray(draw_overlay(pixels, ids, CLASSES, PALETTE))
         )
         with np.load(f"{source.target}.npz") as saved:
             assert list(saved["classes"]) == list(CLASSES)

@@ -13,7 +13,7 @@ from keras_crosscoop.runs import Run, build
 
 CLASSES = ("road", "sky", "car")
 SIZE = (40, 56)  # of the images: no multiple of 16, so that padding and cropping count
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_parameters_by_hand():
     backbone = convolution(3, 3, 16) + residual(16, 32) + residual(32, 64) + residual(64, 128) + residual(128, 128)
     aspp = 2 * convolution(1, 128, 8) + 3 * convolution(3, 128, 8) + convolution(1, 5 * 8, 8)
     decoder = convolution(1, 32, 48) + convolution(3, 8 + 48, 8) + convolution(3, 8, 8) + convolution(1, 8, 3)
-    model = DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None)
+    model = DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None)
     assert deployed(model, "single").count_params() == backbone + aspp + decoder
     assert model.count_params() > backbone + aspp + decoder
 

@@ -22,7 +22,7 @@ from keras_crosscoop.data.records import writing
 from keras_crosscoop.data.records.planning import plan
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report import charts, measured, write_comparison, write_report
-from keras_crosscoop.images.decoding import open_image, open_label
+from keras_crosscoop.images.decoding import image_windows, label_windows
 from keras_crosscoop.images.io import image_size, label_size, read_image
 from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
 from keras_crosscoop.runs import Run
@@ -114,14 +114,14 @@ def images(folder):
 
 def _picture(path):
     failures: list[InputError] = []
-    for read in (image_size, read_image, lambda path: _all(open_image(path))):
+    for read in (image_size, read_image, lambda path: _all(image_windows(path))):
         _tried(read, path, failures)
     _raise(failures)
 
 
 def _label(path):
     failures = []
-    for read in (label_size, lambda path: _all(open_label(path))):
+    for read in (label_size, lambda path: _all(label_windows(path))):
         _tried(read, path, failures)
     _raise(failures)
 
@@ -167,7 +167,7 @@ def weights(folder):
 
     with h5py.File(folder / "older.h5", "w") as file:
         save_weights_to_hdf5_group(file, flat)
-    single = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, width=8)
+    single = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8)
     single.save_weights(folder / "single.weights.h5")
     single.compile("sgd")
     single.save(folder / "single.keras")

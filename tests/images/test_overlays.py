@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_crosscoop.data import dataset
-from keras_crosscoop.evaluation import Inference, draw_examples, overlay
+from keras_crosscoop.evaluation import Inference, draw_examples, draw_overlay
 from keras_crosscoop.images.io import VOID_COLOUR, read_image
-from keras_crosscoop.images.overlays import OPACITY, colours
+from keras_crosscoop.images.overlays import OPACITY, colorize
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
@@ -13,7 +13,7 @@ PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
 
 def test_colours_follow_the_palette_and_void_is_as_in_label_files():
     ids = np.array([[0, 1], [2, 255]], np.uint8)
-    np.testing.assert_array_equal(colours(ids, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], VOID_COLOUR]])
+    np.testing.assert_array_equal(colorize(ids, PALETTE), [[PALETTE[0], PALETTE[1]], [PALETTE[2], VOID_COLOUR]])
 
 
 def test_an_overlay_mixes_image_and_colours_above_a_legend_of_what_occurs():
@@ -21,7 +21,7 @@ def test_an_overlay_mixes_image_and_colours_above_a_legend_of_what_occurs():
     ids = np.zeros((100, 300), np.uint8)
     ids[:, 150:] = 2
 
-    picture = np.asarray(overlay(image, ids, CLASSES, PALETTE))
+    picture = np.asarray(draw_overlay(image, ids, CLASSES, PALETTE))
 
     expected = np.round((1 - OPACITY) * 100 + OPACITY * np.array(PALETTE))
     np.testing.assert_array_equal(picture[:100, :150], np.broadcast_to(expected[0], (100, 150, 3)))
@@ -34,8 +34,8 @@ def test_an_overlay_mixes_image_and_colours_above_a_legend_of_what_occurs():
 def test_a_legend_wraps_rather_than_runs_out_of_the_picture():
     ids = np.arange(12, dtype=np.uint8).reshape(1, 12).repeat(20, 0)
     names = [f"a rather long class name {i}" for i in range(12)]
-    narrow = overlay(np.zeros((20, 12, 3), np.uint8), ids, names, PALETTE * 4)
-    wide = overlay(np.zeros((20, 12, 3), np.uint8), ids[:, :1].repeat(12, 1), names, PALETTE * 4)
+    narrow = draw_overlay(np.zeros((20, 12, 3), np.uint8), ids, names, PALETTE * 4)
+    wide = draw_overlay(np.zeros((20, 12, 3), np.uint8), ids[:, :1].repeat(12, 1), names, PALETTE * 4)
     assert narrow.height - 20 > 10 * (wide.height - 20) / 2
 
 
@@ -49,5 +49,5 @@ def test_examples_show_image_truth_and_what_the_ensemble_sees(pair, make_folder,
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["0000_000.png", f"0001_{'n' * 50}.png"]
     image, truth = data.read(*data.pairs("val")[0])
     picture = read_image(tmp_path / "pictures/0000_000.png")[:24]
-    expected = [image, colours(truth, data.palette), colours(model.segment(image), data.palette)]
+    expected = [image, colorize(truth, data.palette), colorize(model.segment(image), data.palette)]
     np.testing.assert_array_equal(picture, np.concatenate(expected, axis=1))

@@ -13,7 +13,7 @@ from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
 from keras_crosscoop.images import video
 from keras_crosscoop.images.io import read_label
-from keras_crosscoop.images.overlays import under_colours
+from keras_crosscoop.images.overlays import blend
 
 imageio = pytest.importorskip("imageio")
 pytest.importorskip("imageio_ffmpeg")
@@ -91,7 +91,7 @@ def test_predictions_on_a_video(pair, clip, batch_size):
     for number, frame in enumerate(video.read_frames(clip)):
         ids = read_label(sources[0].target / f"{number + 1:06}.png")
         assert np.mean(ids == model.segment(frame)) > 0.999
-        expected = under_colours(frame, ids, PALETTE)
+        expected = blend(frame, ids, PALETTE)
         assert np.abs(drawn[number][:48].astype(float) - expected).mean() < 8  # H.264 halves the colours' resolution
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_crosscoop import DeepLabV3Plus
 
-UNTRAINED = {"weights": None, "width": 8}
+UNTRAINED = {"weights": None, "decoder_channels": 8}
 
 
 def images(*size, batch=1, seed=0):

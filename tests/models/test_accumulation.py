@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_crosscoop import precision
-from keras_crosscoop.losses import CrossEntropy, Dice, Sum
+from keras_crosscoop.losses import CrossEntropy, Dice, WeightedSum
 from keras_crosscoop.training import SGD
 from keras_crosscoop.training.state import values, variables
 
@@ -14,7 +14,7 @@ STEPS = 3
 LOSSES = [
     pytest.param(CrossEntropy(), id="cross-entropy", marks=pytest.mark.slow),
     pytest.param(
-        Sum([CrossEntropy([1, 2, 0.5], top_k=0.3), Dice()], [1, 0.7]),
+        WeightedSum([CrossEntropy([1, 2, 0.5], hard_pixel_fraction=0.3), Dice()], [1, 0.7]),
         id="weights, top k and Dice",
     ),
 ]
@@ -35,7 +35,7 @@ def trained(pair, parts, *, frozen=True, **options):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = not frozen
-    optimizer = SGD(0.01, momentum=0.9, weight_decay=1e-4, global_clipnorm=1.0, average=0.9)
+    optimizer = SGD(0.01, momentum=0.9, weight_decay=1e-4, global_clipnorm=1.0, ema_decay=0.9)
     model.compile(optimizer, accumulation_steps=parts, **options)
     losses = [model.train_on_batch(*batch(number), return_dict=True) for number in range(STEPS)]
     return values(variables(model)), losses

@@ -285,7 +285,7 @@ def test_imagenet_weights_stay_what_they_were_in_a_file(name, tmp_path):
     stock.save_weights(tmp_path / "backbone.weights.h5")
     with served(tmp_path / "backbone.weights.h5"):
         stock = network(include_top=False, weights="imagenet", input_shape=(None, None, 3))
-        model = DeepLabV3Plus(3, backbone=name, weights="imagenet", output_stride=32, width=8)
+        model = DeepLabV3Plus(3, backbone=name, weights="imagenet", output_stride=32, decoder_channels=8)
     model.compile(keras.optimizers.SGD())
     expected, ours = features(tapped(name, stock), image), features(model.get_layer("single_backbone"), image)
     assert_close(ours["high"], expected["high"])

@@ -12,7 +12,7 @@ from helpers import refused
 from keras import ops
 
 from keras_crosscoop import CrossCoop, DeepLabV3Plus
-from keras_crosscoop.losses import CrossEntropy, Dice, Sum
+from keras_crosscoop.losses import CrossEntropy, Dice, WeightedSum
 from keras_crosscoop.training import SGD
 
 KERAS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
@@ -27,7 +27,7 @@ def batch(images=2):
 
 def single(kind=DeepLabV3Plus):
     keras.utils.set_random_seed(0)
-    model = kind(3, backbone="tiny_resnet", weights=None, width=8, dropout=(0, 0, 0))
+    model = kind(3, backbone="tiny_resnet", weights=None, decoder_channels=8, dropout=(0, 0, 0))
     for layer in model._flatten_layers():  # so that parts of a batch add up to the whole of it
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
@@ -36,7 +36,7 @@ def single(kind=DeepLabV3Plus):
 
 def compiled(model, **options):
     """By plain gradient descent, whose steps are as large as the gradients."""
-    model.compile(SGD(0.1, momentum=0, weight_decay=0, head_multiplier=1), **{"run_eagerly": True, **options})
+    model.compile(SGD(0.1, momentum=0, weight_decay=0, head_lr_multiplier=1), **{"run_eagerly": True, **options})
     return model
 
 
@@ -127,7 +127,7 @@ def test_dice_weighs_images():
     each = [float(Dice()(labels[i : i + 1], logits[i : i + 1])) for i in range(2)]
     weights = np.array([0.5, 3.0])
     assert float(Dice()(labels, logits, weights)) == pytest.approx(np.mean(weights * each), rel=1e-5)
-    both = Sum([CrossEntropy(), Dice()], [1, 2])(labels, logits, weights)
+    both = WeightedSum([CrossEntropy(), Dice()], [1, 2])(labels, logits, weights)
     assert float(both) == pytest.approx(
         float(CrossEntropy()(labels, logits, weights)) + 2 * np.mean(weights * each), rel=1e-5
     )
@@ -148,7 +148,7 @@ def test_losses_are_means():
     """Keras's other reductions would be passed over."""
     for kind in (CrossEntropy, Dice):
         assert "Leave reduction out" in refused(kind, reduction="sum")
-    assert CrossEntropy.from_config(CrossEntropy(focal=1.0).get_config()).focal == 1
+    assert CrossEntropy.from_config(CrossEntropy(focal_gamma=1.0).get_config()).focal_gamma == 1
 
 
 def test_losses_of_layers_are_trained_and_reported():
@@ -174,7 +174,7 @@ def test_losses_of_layers_are_trained_and_reported():
 def test_metrics_of_keras_are_measured_where_labels_are_valid(tmp_path):
     """Beside the built-in figures, which they repeat; a file keeps them."""
     keras.utils.set_random_seed(0)
-    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", weights=None, width=8)
+    model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", weights=None, decoder_channels=8)
     metrics = {
         "ensemble": [
             keras.metrics.SparseCategoricalAccuracy("accuracy"),

@@ -47,7 +47,7 @@ def test_reduced_features_are_made_of_all_of_the_partners():
     rng = np.random.default_rng(0)
     own, partner = rng.normal(size=(1, 2, 3, 2)).astype("float32"), rng.normal(size=(1, 2, 3, 6)).astype("float32")
     inputs = [keras.Input(array.shape[1:]) for array in (own, partner)]
-    reads = connect(dict(zip(("top", "bottom"), inputs, strict=True)), "cross", reduction=4, name="here")
+    reads = connect(dict(zip(("top", "bottom"), inputs, strict=True)), "cross", channel_reduction=4, name="here")
     model = keras.Model(inputs, reads)
     found = model([own, partner])
     kernel = model.get_layer("top_here_received_conv").kernel.numpy()

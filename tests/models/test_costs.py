@@ -42,9 +42,9 @@ def profiled_flops(model):
     [
         {"input_shape": (64, 96, 3)},
         {"input_shape": (70, 33, 3), "topology": "one_way"},
-        {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "width": 16},
+        {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "decoder_channels": 16},
         # squeeze-and-excite: vectors `(B, C)`, and images of one pixel
-        {"input_shape": (70, 33, 3), "top": "mobilenet_v3_large", "bottom": "efficientnet_b0", "width": 16},
+        {"input_shape": (70, 33, 3), "top": "mobilenet_v3_large", "bottom": "efficientnet_b0", "decoder_channels": 16},
     ],
 )
 def test_operations_are_those_that_tensorflow_counts(pair, arguments):
@@ -111,7 +111,7 @@ def test_parts_hand_on_what_the_next_part_reads(pair):
 
 
 def test_single_networks_have_one_side():
-    model = DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None, input_shape=(64, 64, 3))
+    model = DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None, input_shape=(64, 64, 3))
     assert {part.side for part in costs.parts(model)} == {"single"}
 
 
@@ -174,7 +174,7 @@ def test_half_precision_halves_the_activations():
         keras.config.set_dtype_policy(policy)
         try:
             model = CrossCoop(
-                3, top="tiny_resnet", bottom="tiny_resnet", width=8, weights=None, input_shape=(64, 64, 3)
+                3, top="tiny_resnet", bottom="tiny_resnet", decoder_channels=8, weights=None, input_shape=(64, 64, 3)
             )
         finally:
             keras.config.set_dtype_policy("float32")

@@ -120,8 +120,8 @@ def test_without_paths_the_pair_is_two_single_networks(pair, arguments):
         *(({"sites": [site]}, {"top": {"top", "bottom"}, "bottom": {"top", "bottom"}}) for site in SITES),
         ({"fusion": "add"}, {"top": {"top", "bottom"}, "bottom": {"top", "bottom"}}),
         ({"fusion": "add", "topology": "one_way"}, {"top": {"top", "bottom"}, "bottom": {"bottom"}}),
-        ({"reduction": 4}, {"top": {"top", "bottom"}, "bottom": {"top", "bottom"}}),
-        ({"reduction": 4, "topology": "one_way"}, {"top": {"top", "bottom"}, "bottom": {"bottom"}}),
+        ({"channel_reduction": 4}, {"top": {"top", "bottom"}, "bottom": {"top", "bottom"}}),
+        ({"channel_reduction": 4, "topology": "one_way"}, {"top": {"top", "bottom"}, "bottom": {"bottom"}}),
     ],
 )
 def test_which_outputs_change_with_each_backbone(pair, arguments, dependents):
@@ -141,7 +141,14 @@ def test_which_outputs_change_with_each_backbone(pair, arguments, dependents):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"topology": "cross"}, {"topology": "one_way"}, {"topology": "none"}, {"fusion": "add"}, {"reduction": 4}, None],
+    [
+        {"topology": "cross"},
+        {"topology": "one_way"},
+        {"topology": "none"},
+        {"fusion": "add"},
+        {"channel_reduction": 4},
+        None,
+    ],
     ids=["cross", "one_way", "none", "add", "reduced", "single"],
 )
 def test_every_trainable_weight_receives_gradient(pair, arguments):
@@ -230,9 +237,9 @@ def test_training_in_mixed_precision_stays_finite(pair, mixed_bfloat16):
     [
         ({"topology": "one-way"}, "There is no topology of that name. Did you mean \"one_way\"? Received: 'one-way'."),
         ({"fusion": "concatenate"}, 'Did you mean "concat"?'),
-        ({"reduction": 0}, "`reduction` is 1, for all of the partner's channels, or more. Received: 0"),
+        ({"channel_reduction": 0}, "`channel_reduction` is 1, for all of the partner's channels, or more. Received: 0"),
         (
-            {"reduction": 8, "fusion": "add"},
+            {"channel_reduction": 8, "fusion": "add"},
             'Reduced features cannot be added, only concatenated. Take fusion "concat"',
         ),
         (

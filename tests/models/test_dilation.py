@@ -189,7 +189,7 @@ def test_multi_grid_multiplies_the_rates_of_the_last_units(name):
 
 def test_multi_grid_is_part_of_a_model():
     """And of its configuration, as lists, which is what YAML and JSON have."""
-    model = DeepLabV3Plus(3, backbone={"name": "resnet50", "multi_grid": [1, 2, 4]}, weights=None, width=8)
+    model = DeepLabV3Plus(3, backbone={"name": "resnet50", "multi_grid": [1, 2, 4]}, weights=None, decoder_channels=8)
     again = DeepLabV3Plus.from_config(json.loads(json.dumps(model.get_config())))
     for network in (model, again):
         units = dilated_units(network.get_layer("single_backbone"))

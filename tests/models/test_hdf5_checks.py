@@ -222,7 +222,7 @@ DESCRIPTIONS = {
     "channels": ({"input_shape": [None, None, 5_000_000]}, {}, "input_shape.2: Input should be 3. Received: 5000000"),
     "a wide image": ({"input_shape": [10**9, None, 3]}, {}, "input_shape.0: Input should be less than or equal to"),
     "a mapping": ({"num_classes": {"a": 1}}, {}, "num_classes: Input should be a valid integer. Received: {'a': 1}"),
-    "a text": ({"width": "8"}, {}, "width: Input should be a valid integer"),
+    "a text": ({"decoder_channels": "8"}, {}, "decoder_channels: Input should be a valid integer"),
     "a truth": ({"num_classes": True}, {}, "num_classes: Input should be a valid integer"),
     "a stride": ({"output_stride": 1}, {}, "output_stride: Input should be 8, 16 or 32"),
     "dropout": ({"dropout": [0.1, 1.5, 0.1]}, {}, "dropout.1: Input should be less than 1"),

@@ -133,7 +133,7 @@ def test_windows_cover_every_pixel_and_overlap(overlap):
 
 
 def test_a_single_network_has_one_output():
-    network = DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None)
+    network = DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None)
     assert Inference(network)(np.zeros((20, 30, 3), np.uint8)).keys() == {"single"}
 
 

@@ -15,7 +15,7 @@ from keras_crosscoop.training import SGD
 def trained(pair, **arguments):
     model = pair(top={"name": "mobilenet", "alpha": 0.25}, dropout=(0, 0, 0), output_stride=32, **arguments)
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 10)
-    model.compile(SGD(schedule, momentum=0.8, head_multiplier=5), run_eagerly=True)
+    model.compile(SGD(schedule, momentum=0.8, head_lr_multiplier=5), run_eagerly=True)
     batch = images(32, 32, batch=2), np.random.default_rng(1).integers(0, 3, (2, 32, 32))
     model.train_on_batch(*batch)
     model.train_on_batch(*batch)
@@ -54,7 +54,7 @@ model = keras.saving.load_model("model.keras")
 expected = np.load("expected.npz")
 for side in ("top", "bottom"):
     np.testing.assert_allclose(model(expected["image"])[side], expected[side], rtol=1e-5, atol=1e-6)
-assert model.optimizer.head_multiplier == 5
+assert model.optimizer.head_lr_multiplier == 5
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -23,18 +23,18 @@ def built(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("preset", "top", "bottom", "width", "weights"),
+    ("preset", "top", "bottom", "channels", "weights"),
     [
         ("xception65_resnet101", "xception65", "resnet101", 256, "imagenet"),
         ("mobilenet_v2_efficientnet_b0", "mobilenet_v2", "efficientnet_b0", 128, "imagenet"),
         ("tiny", "tiny_xception", "tiny_resnet", 32, None),
     ],
 )
-def test_a_preset_builds_what_it_says(built, preset, top, bottom, width, weights):
+def test_a_preset_builds_what_it_says(built, preset, top, bottom, channels, weights):
     model = CrossCoop.from_preset(preset, num_classes=19)
     assert built == [("top_backbone", top, 16, weights), ("bottom_backbone", bottom, 16, weights)]
     assert {side: logits.shape[-1] for side, logits in model.output.items()} == {"top": 19, "bottom": 19}
-    assert model.get_layer("top_decoder_2_conv").filters == width
+    assert model.get_layer("top_decoder_2_conv").filters == channels
     assert model.get_config()["topology"] == "cross"
 
 
@@ -46,7 +46,9 @@ def test_the_tiny_preset_is_ready_to_train():
 
 
 def test_arguments_replace_those_of_a_preset(built):
-    model = CrossCoop.from_preset("xception65_resnet101", 2, top="resnet50", width=8, output_stride=8, weights=None)
+    model = CrossCoop.from_preset(
+        "xception65_resnet101", 2, top="resnet50", decoder_channels=8, output_stride=8, weights=None
+    )
     assert built == [("top_backbone", "resnet50", 8, None), ("bottom_backbone", "resnet101", 8, None)]
     assert model.get_layer("top_decoder_2_conv").filters == 8
 
@@ -69,11 +71,13 @@ def test_a_preset_that_does_not_exist_is_refused():
 
 def test_presets_cannot_be_changed():
     with pytest.raises(TypeError):
-        CrossCoop.presets["tiny"]["width"] = 64
+        CrossCoop.presets["tiny"]["decoder_channels"] = 64
 
 
 @pytest.mark.parametrize(("kind", "backbone"), [(CrossCoop, "top"), (DeepLabV3Plus, "backbone")])
 def test_misspelt_arguments_are_refused(built, kind, backbone):
     """Keras would pass over them."""
-    with pytest.raises(InputError, match=r'no argument of that name\. Did you mean "width"\? Received: \'wdith\''):
-        kind(3, wdith=16, weights=None, **{backbone: "tiny_resnet"})
+    with pytest.raises(
+        InputError, match=r'no argument of that name\. Did you mean "decoder_channels"\? Received: \'decoder_chanels\''
+    ):
+        kind(3, decoder_chanels=16, weights=None, **{backbone: "tiny_resnet"})

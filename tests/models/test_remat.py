@@ -19,7 +19,7 @@ from keras_crosscoop import CrossCoop, DeepLabV3Plus, backbones
 from keras_crosscoop.models import remat
 
 AT_LEAST = 6  # operations, so that small backbones have several segments
-PAIR = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+PAIR = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
 
 
 def images(batch=2, size=32):
@@ -28,7 +28,9 @@ def images(batch=2, size=32):
 
 def network(kind=CrossCoop, **arguments):
     keras.utils.set_random_seed(0)
-    return kind(3, **({**PAIR, **arguments} if kind is CrossCoop else {"width": 8, "weights": None, **arguments}))
+    return kind(
+        3, **({**PAIR, **arguments} if kind is CrossCoop else {"decoder_channels": 8, "weights": None, **arguments})
+    )
 
 
 def weighted(logits):

@@ -38,7 +38,7 @@ def eager(model, optimizer=None):
 
 def single():
     keras.utils.set_random_seed(0)
-    return DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, width=8, dropout=(0, 0, 0))
+    return DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8, dropout=(0, 0, 0))
 
 
 def softmax(logits):
@@ -103,10 +103,10 @@ def test_loss_is_the_sum_of_both_outputs_losses(pair):
 
 def test_networks_without_paths_learn_as_each_by_itself(pair):
     """Two steps, with all that the recipe has: nobody's loss, statistics or weight decay reaches the other network."""
-    recipe = {"momentum": 0.9, "head_multiplier": 10, "weight_decay": 5e-4}
+    recipe = {"momentum": 0.9, "head_lr_multiplier": 10, "weight_decay": 5e-4}
     both = eager(pair(topology="none", dropout=(0, 0, 0)), SGD(0.01, **recipe))
     alone = {
-        side: DeepLabV3Plus(3, backbone=backbone, weights=None, width=8, dropout=(0, 0, 0))
+        side: DeepLabV3Plus(3, backbone=backbone, weights=None, decoder_channels=8, dropout=(0, 0, 0))
         for side, backbone in (("top", "tiny_xception"), ("bottom", "tiny_resnet"))
     }
     own = {side: [w for w in both.weights if w.path.startswith(side)] for side in alone}
@@ -287,7 +287,7 @@ def test_a_model_that_xla_trains_is_measured_without_it():
     program = """
 import numpy as np
 from keras_crosscoop import DeepLabV3Plus
-model = DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None)
+model = DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None)
 model.compile(jit_compile=True)
 batch = np.zeros((1, 32, 32, 3), "uint8"), np.zeros((1, 32, 32), "uint8")
 figures = model.evaluate(*batch, verbose=0, return_dict=True)

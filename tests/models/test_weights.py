@@ -248,8 +248,8 @@ def test_a_report_reads_in_lines():
 
 
 def test_a_report_is_written_as_a_table(tmp_path):
-    Report(Path("one.h5"), ENTRIES).write(tmp_path / "init.csv")
-    rows = list(csv.reader((tmp_path / "init.csv").read_text().splitlines()))
+    Report(Path("one.h5"), ENTRIES).write(tmp_path / "init_from.csv")
+    rows = list(csv.reader((tmp_path / "init_from.csv").read_text().splitlines()))
     assert rows[:3] == [
         ["variable", "outcome", "in_file", "in_model"],
         ["a/kernel", "loaded", "(3, 3)", "(3, 3)"],

@@ -23,7 +23,7 @@ from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.runs import Run, build
 
 CLASSES, PALETTE = ("road", "sky", "car"), ((10, 20, 30), (0, 0, 250), (200, 0, 0))
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None, "dropout": [0, 0, 0]}
+TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import pytest
 from helpers import refused
 
-from keras_crosscoop.system.files import files_below, folder_written, ignores_case, longest_name, written
+from keras_crosscoop.system.files import atomic_folder, atomic_write, is_case_insensitive, max_name_length, walk_files
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -13,7 +13,7 @@ def test_appears_when_it_is_whole(tmp_path, before):
     file = tmp_path / "figures.json"
     if before:
         file.write_text(before)
-    with written(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_text("new")
         assert partial.parent == tmp_path
         assert partial.name.endswith("figures.json")  # some writers go by the ending
@@ -30,7 +30,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, before, failure):
         file.write_text(before)
 
     def fail():
-        with written(file) as partial:
+        with atomic_write(file) as partial:
             partial.write_text("half")
             raise failure
 
@@ -46,7 +46,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path):
     left = folder.with_name(f".{os.getpid()}-0-1")
     left.mkdir()
     (left / "old").touch()
-    with folder_written(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "file").write_text("new")
         assert not folder.exists()
         assert partial.parent == folder.parent
@@ -61,7 +61,7 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path, failure):
     (tmp_path / "mine").mkdir()
 
     def fail(folder):
-        with folder_written(folder) as partial:
+        with atomic_folder(folder) as partial:
             (partial / "file").write_text("half")
             raise failure
 
@@ -77,7 +77,7 @@ def test_a_folder_that_is_there_stays(tmp_path):
     blocks = []
 
     def write(before=lambda: None):
-        with folder_written(folder) as partial:
+        with atomic_folder(folder) as partial:
             blocks.append(partial)
             before()
 
@@ -93,8 +93,8 @@ def test_a_folder_that_is_there_stays(tmp_path):
 
 @pytest.mark.parametrize("name", ["a" * 251 + ".txt", "ü" * 125 + ".jpeg"])
 def test_names_may_be_as_long_as_the_file_system_allows(tmp_path, name):
-    assert longest_name(tmp_path) == longest_name(tmp_path / "not/there") == 255
-    with written(tmp_path / name) as partial:
+    assert max_name_length(tmp_path) == max_name_length(tmp_path / "not/there") == 255
+    with atomic_write(tmp_path / name) as partial:
         partial.write_text("new")
         assert partial.suffix == (tmp_path / name).suffix
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -107,9 +107,9 @@ def test_files_below_links_are_found_once(tmp_path):
     (tmp_path / "a/0").symlink_to("b")  # before it in order
     (tmp_path / "a/b/up").symlink_to("..")
     (tmp_path / "a/other").symlink_to("../other")
-    found = [str(path.relative_to(tmp_path)) for path in files_below([tmp_path / "a"])]
+    found = [str(path.relative_to(tmp_path)) for path in walk_files([tmp_path / "a"])]
     assert sorted(found) == ["a/1", "a/b/2", "a/other/3"]
-    assert tmp_path / "a/.hidden/4" in files_below([tmp_path / "a"], hidden=True)
+    assert tmp_path / "a/.hidden/4" in walk_files([tmp_path / "a"], hidden=True)
 
 
 def test_files_below_a_folder_with_links_to_nowhere_and_pipes(tmp_path):
@@ -119,12 +119,12 @@ def test_files_below_a_folder_with_links_to_nowhere_and_pipes(tmp_path):
     (tmp_path / "itself.png").symlink_to("itself.png")
     (tmp_path / "null.png").symlink_to(os.devnull)
     os.mkfifo(tmp_path / "pipe.png")
-    assert [path.name for path in files_below([tmp_path])] == ["a.png", "gone.png", "itself.png"]
+    assert [path.name for path in walk_files([tmp_path])] == ["a.png", "gone.png", "itself.png"]
 
 
 def test_whether_case_is_ignored_is_asked_of_the_file_system(tmp_path):
     folder = tmp_path / "Folder"
     folder.mkdir()
-    assert not ignores_case(folder / "new")
+    assert not is_case_insensitive(folder / "new")
     (tmp_path / "fOLDER").symlink_to("Folder")  # as it would seem where it is
-    assert ignores_case(folder / "new")
+    assert is_case_insensitive(folder / "new")

@@ -23,15 +23,17 @@ SETTINGS = {
     "model": {
         "top": "tiny_resnet",  # of fewer layers than tiny_xception
         "bottom": "tiny_resnet",
-        "width": 8,
+        "decoder_channels": 8,
         "weights": None,
         "dropout": [0, 0, 0],
     },
-    "train": {"batch_size": 4, "epochs": 2, "learning_rate": 0.01, "average": 0.9, "clip_norm": 1.0},
-    "loss": {"dice": 0.5, "weights": {"bottom": 0.7}},
+    "train": {"batch_size": 4, "epochs": 2, "learning_rate": 0.01, "ema_decay": 0.9, "clip_norm": 1.0},
+    "loss": {"dice_weight": 0.5, "weights": {"bottom": 0.7}},
     "evaluation": {"window": 48},
 }
-COUNTED = re.compile(r"(_loss/(sums|sizes)|/matrix)$")  # by each device for itself in validation, and summed when read
+COUNTED = re.compile(
+    r"(_loss/(numerators|denominators)|/matrix)$"
+)  # by each device for itself in validation, and summed when read
 IMAGES = {"train": 10, "val": 3}  # of validation one too few for two devices, and then one that is seen in windows
 
 
@@ -132,7 +134,7 @@ def test_all_variables_are_those_of_one_device(found, kind):
     """Weights, averages, moving statistics, velocities and counts, after six steps."""
     arrays, _ = found
     assert arrays[kind].keys() == arrays["one"].keys()
-    assert any("averages" in name or "average" in name for name in arrays["one"])
+    assert any("ema_weights" in name or "average" in name for name in arrays["one"])
     for name, expected in arrays["one"].items():
         if not COUNTED.search(name):
             np.testing.assert_allclose(arrays[kind][name], expected, rtol=1e-5, atol=1e-5, err_msg=name)

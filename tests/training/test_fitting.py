@@ -29,7 +29,7 @@ from keras_crosscoop.system.locks import locked
 from keras_crosscoop.training import fitting, parts
 
 TINY = {
-    "model": {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None},
+    "model": {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None},
     "data": {"name": "folder", "crop_size": 32},
     "train": {"batch_size": 4, "epochs": 1},
 }
@@ -213,11 +213,11 @@ def test_xla_is_not_deterministic(make_folder, tmp_path):
 def test_a_run_needs_nothing_of_what_it_began_with_to_go_on(make_folder, tmp_path):
     data = make_folder({"train": 8, "val": 2}, (40, 48))
     first = training.fit(settings_of(data), tmp_path / "first")
-    second = training.fit(settings_of(data, init=str(first.folder)), tmp_path / "second")
+    second = training.fit(settings_of(data, init_from=str(first.folder)), tmp_path / "second")
     shutil.rmtree(first.folder)
-    listed = (second.folder / "init.csv").read_bytes()
+    listed = (second.folder / "init_from.csv").read_bytes()
     training.resume(second.folder)
-    assert (second.folder / "init.csv").read_bytes() == listed
+    assert (second.folder / "init_from.csv").read_bytes() == listed
 
 
 @pytest.mark.parametrize(("every", "last"), [(1, 5), (2, 6), (2, 7), (9, 4), (4, 4)])
@@ -230,8 +230,11 @@ def test_validation_is_after_every_so_many_epochs_and_the_last(every, last):
     ("size", "message"),
     [
         ({"crop": 16_384, "batch_size": 4}, "Logits are too many to be counted by TensorFlow"),
-        ({"crop": 16_384, "batch_size": 4, "accumulate": 2}, None),
-        ({"crop": 16_384, "batch_size": 1024, "accumulate": 1024}, "The crops of one batch alone take 1024.0 GiB"),
+        ({"crop": 16_384, "batch_size": 4, "accumulation_steps": 2}, None),
+        (
+            {"crop": 16_384, "batch_size": 1024, "accumulation_steps": 1024},
+            "The crops of one batch alone take 1024.0 GiB",
+        ),
         ({"crop": 513, "batch_size": 2048}, None),
     ],
 )

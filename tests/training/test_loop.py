@@ -16,11 +16,11 @@ from keras_crosscoop import DeepLabV3Plus, precision
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.training import SGD
-from keras_crosscoop.training.averages import averaged
 from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
 from keras_crosscoop.training.checkpoints import Checkpoints
+from keras_crosscoop.training.ema import ema_weights
 from keras_crosscoop.training.loop import train
-from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.saving import CheckpointManager
 from keras_crosscoop.training.schedule import Polynomial
 from keras_crosscoop.training.state import values, variables
 
@@ -41,9 +41,9 @@ def network(seed=0):
     return Segmenter(image, logits, {}, name="tiny")
 
 
-def compiled(model, average=0.9, **options):
+def compiled(model, ema_decay=0.9, **options):
     rate = Polynomial(0.05, EPOCHS * STEPS, 0.9)
-    model.compile(SGD(rate, momentum=0.9, average=average), run_eagerly=True, **options)
+    model.compile(SGD(rate, momentum=0.9, ema_decay=ema_decay), run_eagerly=True, **options)
     return model
 
 
@@ -123,7 +123,7 @@ def trained(folder, model, at=None, patience=None, validated=(2, 3), size=SIZE, 
     run, at = Run(folder), at or At()
     best, history = KeepBest(run, patience), WriteHistory(run)
     callbacks = [best, history, at]
-    saver = Saver(
+    saver = CheckpointManager(
         model, Checkpoints(folder / "checkpoints"), callbacks, writes=True, files=lambda step: [str(step)], **intervals
     )
     saver.resume()
@@ -206,7 +206,7 @@ def test_goes_on_to_the_same_end(tmp_path, straight, stop):
         trained(tmp_path, compiled(network()), At(*moment, terminate))
     assert error.value.signal == signal.SIGTERM
     model = compiled(network(seed=1))
-    stored = Saver(model, Checkpoints(tmp_path / "checkpoints"), [], writes=False, files=list)
+    stored = CheckpointManager(model, Checkpoints(tmp_path / "checkpoints"), [], writes=False, files=list)
     assert (stored.resume(), stored.step) == (position, steps)
     assert_same(results(tmp_path, model, trained(tmp_path, model)), straight)
 
@@ -240,7 +240,7 @@ def test_a_real_network_goes_on(tmp_path):
 
     def model(seed):
         keras.utils.set_random_seed(seed)
-        return compiled(DeepLabV3Plus(3, backbone="tiny_resnet", width=8, weights=None))
+        return compiled(DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None))
 
     first = model(0)
     trained(tmp_path, first, size=32, every_steps=8, validated=())
@@ -292,9 +292,9 @@ class Told(keras.callbacks.Callback):
 @pytest.mark.parametrize("stop_after", [None, 2, 3])
 def test_callbacks_are_told_what_keras_tells_them(tmp_path, stop_after):
     """The same calls in the same order with the same figures; and the weights end the same."""
-    ours, keras_own = compiled(network(), average=None), compiled(network(), average=None)
+    ours, keras_own = compiled(network(), ema_decay=None), compiled(network(), ema_decay=None)
     told = Told(stop_after)
-    saver = Saver(ours, Checkpoints(tmp_path), [told], writes=False, files=list)
+    saver = CheckpointManager(ours, Checkpoints(tmp_path), [told], writes=False, files=list)
     train(
         ours,
         batches(),
@@ -340,7 +340,7 @@ def test_averages_are_measured_and_kept(tmp_path):
     model = compiled(network())
     at = At("test_start", 1, lambda: seen.append(values(dict(enumerate(model.trainable_variables)))))
     trained(tmp_path, model, at, validated=(3,))
-    assert_equal(seen[0], values(dict(enumerate(model.optimizer.averages))))
+    assert_equal(seen[0], values(dict(enumerate(model.optimizer.ema_weights))))
     with np.load(tmp_path / "best.npz") as kept:
         assert_equal(dict(enumerate(kept.values())), seen[0])
 
@@ -358,7 +358,7 @@ def test_statistics_are_averaged_as_weights_are(frozen):
     norms = [model.get_layer(f"{side}_bn") for side in ("top", "bottom")]
     for norm in norms:
         norm.trainable = not frozen
-    model = compiled(model, average=0.15)
+    model = compiled(model, ema_decay=0.15)
     statistics = [each for norm in norms for each in (norm.moving_mean, norm.moving_variance)]
     expected = start = [each.numpy() for each in statistics]
     for number, decay in enumerate((1 / 10, 0.15, 0.15)):  # the least of 0.15 and (1 + t) / (10 + t)
@@ -366,7 +366,7 @@ def test_statistics_are_averaged_as_weights_are(frozen):
         after = zip(expected, statistics, strict=True)
         expected = [decay * average + (1 - decay) * statistic.numpy() for average, statistic in after]
     before = variables_of(model)
-    with averaged(model):
+    with ema_weights(model):
         for statistic, average, first in zip(statistics, expected, start, strict=True):
             np.testing.assert_allclose(statistic.numpy(), average, rtol=1e-5)
             assert np.array_equal(average, first) == frozen
@@ -384,7 +384,7 @@ def test_averaged_gives_the_own_weights_back(policy, error):
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     assert (optimizer is not model.optimizer) == (policy == "mixed_float16")
     rng = np.random.default_rng(0)
-    averages = [*optimizer.averages, *optimizer.averages_of_statistics]
+    averages = [*optimizer.ema_weights, *optimizer.ema_statistics]
     variables = [*model.trainable_variables, *optimizer.statistics]
     assert len(variables) == len(model.trainable_variables) + 4
     for variable in (*variables, *averages):
@@ -392,7 +392,7 @@ def test_averaged_gives_the_own_weights_back(policy, error):
     before = variables_of(model)
 
     def inside():
-        with averaged(model):
+        with ema_weights(model):
             for variable, average in zip(variables, averages, strict=True):
                 np.testing.assert_array_equal(variable.numpy(), average.numpy())
             if error:
@@ -407,9 +407,9 @@ def test_averaged_gives_the_own_weights_back(policy, error):
 
 
 def test_without_averages_weights_stay():
-    model = compiled(network(), average=None)
+    model = compiled(network(), ema_decay=None)
     before = variables_of(model)
-    with averaged(model):
+    with ema_weights(model):
         assert_equal(variables_of(model), before)
     assert_equal(variables_of(model), before)
 

@@ -20,9 +20,9 @@ from keras_crosscoop.training.schedule import Polynomial
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {  # on two devices
-    "coupled": {"average": 0.3},
-    "decoupled": {"decoupled": True, "weight_decay": 0.05, "learning_rate": 0.1},
-    "scaled": {"average": 0.3, "momentum": 0.0},
+    "coupled": {"ema_decay": 0.3},
+    "decoupled": {"decoupled_weight_decay": True, "weight_decay": 0.05, "learning_rate": 0.1},
+    "scaled": {"ema_decay": 0.3, "momentum": 0.0},
 }
 
 
@@ -49,7 +49,7 @@ def assert_close(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def by_hand(weights, rates, momentum=0.9, decay=5e-4, multipliers=(1, 10), decoupled=False):
+def by_hand(weights, rates, momentum=0.9, decay=5e-4, multipliers=(1, 10), decoupled_weight_decay=False):
     """The weights after each step, and the last velocities."""
     weights = [weight.astype("float64") for weight in numpy(weights)]
     velocities = [np.zeros_like(weight) for weight in weights]
@@ -57,8 +57,8 @@ def by_hand(weights, rates, momentum=0.9, decay=5e-4, multipliers=(1, 10), decou
     for of_step, rate in zip(gradients(len(rates)), rates, strict=True):
         for i, gradient in enumerate(of_step):
             own = multipliers[i] * rate
-            velocities[i] = momentum * velocities[i] + gradient + (0 if decoupled else decay * weights[i])
-            weights[i] = weights[i] - own * velocities[i] - (own * decay * weights[i] if decoupled else 0)
+            velocities[i] = momentum * velocities[i] + gradient + (0 if decoupled_weight_decay else decay * weights[i])
+            weights[i] = weights[i] - own * velocities[i] - (own * decay * weights[i] if decoupled_weight_decay else 0)
         trace.append(list(weights))
     return trace, velocities
 
@@ -76,7 +76,7 @@ def test_ten_steps_are_those_of_torch(case, compiled, monkeypatch):
         Polynomial(golden.RATE, golden.STEPS, golden.POWER),
         momentum=golden.MOMENTUM,
         weight_decay=golden.DECAY,
-        head_multiplier=golden.HEAD,
+        head_lr_multiplier=golden.HEAD,
         global_clipnorm=golden.MAX_NORM if case == "clipped" else None,
     )
     optimizer.build(weights)
@@ -98,8 +98,8 @@ def test_ten_steps_are_those_of_torch(case, compiled, monkeypatch):
 @pytest.mark.parametrize(("momentum", "decay", "multiplier"), [(0.9, 5e-2, 10.0), (0.0, 5e-2, 3.0), (0.9, 0.0, 1.0)])
 def test_ten_steps_by_hand(momentum, decay, multiplier, decoupled, dtype):
     """While the rate decays to zero, reached at the eighth step; decoupled, the decay is in no velocity."""
-    options = {"momentum": momentum, "decoupled": decoupled}
-    optimizer = SGD(Polynomial(0.1, 8), weight_decay=decay, head_multiplier=multiplier, **options)
+    options = {"momentum": momentum, "decoupled_weight_decay": decoupled}
+    optimizer = SGD(Polynomial(0.1, 8), weight_decay=decay, head_lr_multiplier=multiplier, **options)
     weights = variables(dtype=dtype)
     rates = [0.1 * (1 - min(step, 8) / 8) ** 0.9 for step in range(10)]
     trace, velocities = by_hand(weights, rates, decay=decay, multipliers=(1, multiplier), **options)
@@ -113,7 +113,7 @@ def test_ten_steps_by_hand(momentum, decay, multiplier, decoupled, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_two_steps_by_hand(dtype):
     """Weight 1, gradient 0, decay 1/2, momentum 1/2, rate 1/4: velocity 1/2, then 1/4 + 7/16."""
-    optimizer = SGD(0.25, momentum=0.5, weight_decay=0.5, head_multiplier=2)
+    optimizer = SGD(0.25, momentum=0.5, weight_decay=0.5, head_lr_multiplier=2)
     weights = variables(((1, 0), (0, 0, 0)), dtype)
     zeros = [keras.ops.zeros(w.shape) for w in weights]
     optimizer.apply(zeros, weights)
@@ -125,24 +125,24 @@ def test_two_steps_by_hand(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("average", [0.0, 0.3, 0.999])
 def test_averages_follow_the_weights(average, dtype):
-    """From what these were; faster than `average` says in the first steps, three of them for 0.3 and all for 0.999."""
-    optimizer, weights = SGD(0.1, average=average), variables(dtype=dtype)
+    """From what these were; faster than `ema_decay` says in the first steps, three of them for 0.3 and all for 0.999."""
+    optimizer, weights = SGD(0.1, ema_decay=average), variables(dtype=dtype)
     optimizer.build(weights)
     expected = numpy(weights)
-    assert_close(optimizer.averages, expected)
+    assert_close(optimizer.ema_weights, expected)
     trace, _ = by_hand(weights, [0.1] * 10)
     for t, of_step in enumerate(gradients()):
         optimizer.apply([tf.constant(gradient) for gradient in of_step], weights)
         decay = min(average, (1 + t) / (10 + t))
         expected = [decay * a + (1 - decay) * w for a, w in zip(expected, trace[t], strict=True)]
-        assert_close(optimizer.averages, expected)
+        assert_close(optimizer.ema_weights, expected)
     assert_close(weights, trace[-1])
 
 
 def test_a_step_with_gradients_that_are_not_finite_is_skipped():
     """By the optimizer that scales losses: nothing moves, and its scale halves. The next step is the first one."""
     weights, twins = variables(), variables()
-    inner, alone = SGD(Polynomial(0.1, 8), average=0.3), SGD(Polynomial(0.1, 8), average=0.3)
+    inner, alone = SGD(Polynomial(0.1, 8), ema_decay=0.3), SGD(Polynomial(0.1, 8), ema_decay=0.3)
     optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8)
     optimizer.build(weights)
     before = numpy(inner.variables)
@@ -163,7 +163,7 @@ def test_a_step_with_gradients_that_are_not_finite_is_skipped():
 def test_all_its_state_is_in_its_variables():
     """Another one that takes these over goes on with the same steps."""
     weights, twins = variables(), variables()
-    optimizer, other = (SGD(Polynomial(0.1, 8), average=0.9) for _ in range(2))
+    optimizer, other = (SGD(Polynomial(0.1, 8), ema_decay=0.9) for _ in range(2))
     first, second, third = ([tf.constant(gradient) for gradient in of_step] for of_step in gradients(3))
     optimizer.apply(first, weights)
     optimizer.apply(second, weights)
@@ -182,24 +182,30 @@ def test_comes_back_from_its_configuration():
         Polynomial(0.1, 8, 0.7, 2),
         momentum=0.8,
         weight_decay=1e-3,
-        head_multiplier=7.0,
-        decoupled=True,
-        average=0.99,
+        head_lr_multiplier=7.0,
+        decoupled_weight_decay=True,
+        ema_decay=0.99,
         clipnorm=2.0,
         name="mine",
     )
     back = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert type(back) is SGD
-    assert (back.momentum, back.decay, back.head_multiplier, back.clipnorm, back.name) == (0.8, 1e-3, 7.0, 2.0, "mine")
-    assert (back.decoupled, back.average) == (True, 0.99)
+    assert (back.momentum, back.decay, back.head_lr_multiplier, back.clipnorm, back.name) == (
+        0.8,
+        1e-3,
+        7.0,
+        2.0,
+        "mine",
+    )
+    assert (back.decoupled_weight_decay, back.ema_decay) == (True, 0.99)
     assert back._learning_rate.get_config() == optimizer._learning_rate.get_config()
     assert back.get_config() == optimizer.get_config()
 
 
-@pytest.mark.parametrize("options", [{"average": 1.0}, {"average": -0.1}, {"use_ema": True}])
+@pytest.mark.parametrize("options", [{"ema_decay": 1.0}, {"ema_decay": -0.1}, {"use_ema": True}])
 def test_refuses_averages_that_it_cannot_keep(options):
     ((name, value),) = options.items()
-    with pytest.raises(InputError, match=rf"`average`.* Received: {name}={value}\."):
+    with pytest.raises(InputError, match=rf"`ema_decay`.* Received: {name}={value}\."):
         SGD(**options)
 
 
@@ -209,12 +215,12 @@ def test_backbones_variables_are_told_by_their_path(pair, topology):
     if topology:
         model, scopes = pair(top={"name": "mobilenet", "alpha": 0.25}), ("top_backbone", "bottom_backbone")
     else:
-        model, scopes = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, width=8), ("single_backbone",)
+        model, scopes = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8), ("single_backbone",)
     for network in (model, type(model).from_config(model.get_config())):
         backbones = {id(w) for scope in scopes for w in network.get_layer(scope).variables}
         assert {id(w) for w in network.variables if in_backbone(w)} == backbones
         assert 0 < len(backbones) < len(network.variables)
-        optimizer = SGD(head_multiplier=10)
+        optimizer = SGD(head_lr_multiplier=10)
         optimizer.build(network.trainable_variables)
         expected = [1 if id(w) in backbones else 10 for w in network.trainable_variables]
         assert optimizer.multipliers == expected
@@ -231,7 +237,7 @@ def trained(case, replicas):
     if case == "scaled":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4)
     optimizer.build(weights)
-    getattr(optimizer, "inner_optimizer", optimizer).average_statistics([statistic])
+    getattr(optimizer, "inner_optimizer", optimizer).update_ema_statistics([statistic])
 
     @tf.function
     def step(*of_step):

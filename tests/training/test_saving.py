@@ -14,7 +14,7 @@ from helpers import refused
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.training import saving
 from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.saving import Saver
+from keras_crosscoop.training.saving import CheckpointManager
 
 
 class Model:
@@ -38,7 +38,7 @@ def files(step):
 
 
 def saver_of(folder, model, *callbacks, writes=True, **intervals):
-    return Saver(model, Checkpoints(folder), callbacks, writes=writes, files=files, **intervals)
+    return CheckpointManager(model, Checkpoints(folder), callbacks, writes=writes, files=files, **intervals)
 
 
 def train(saver, steps, epoch=0):

@@ -311,7 +311,7 @@ def main(folder):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         keras.utils.set_random_seed(0)
-        model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", width=8, weights=None)
+        model = CrossCoop(3, top="tiny_xception", bottom="tiny_resnet", decoder_channels=8, weights=None)
         model.compile(keras.optimizers.SGD(keras.optimizers.schedules.PolynomialDecay(0.1, 1)))
         pictured(Path(folder) / "two", model)
 

@@ -42,7 +42,7 @@ def model(pair):
 
 
 def settings_of(folder, **evaluation):
-    model = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None}
+    model = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
     data = {"name": "folder", "dir": str(folder), "crop_size": 32}
     train = {"batch_size": 4, "epochs": 1}
     return config.settings({"model": model, "data": data, "train": train}, {"evaluation": evaluation})

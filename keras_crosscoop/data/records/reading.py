@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from keras_crosscoop.data.records.tfrecord import Record, Shard
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import pnm
-from keras_crosscoop.labels import NO_CLASS
+from keras_crosscoop.images.io import encode_pnm
+from keras_crosscoop.labels import INVALID_LABEL
 from keras_crosscoop.system.json_files import read_json
 
 FORMAT = "keras-crosscoop records"  # what our metadata say they are
@@ -76,7 +76,7 @@ class _Format(BaseModel):
 class _Metadata(BaseModel):
     """Our own `metadata.json`."""
 
-    classes: Annotated[list[str], Field(min_length=1, max_length=NO_CLASS)]
+    classes: Annotated[list[str], Field(min_length=1, max_length=INVALID_LABEL)]
     palette: list[tuple[_Byte, _Byte, _Byte]]
     splits: list[str]
     unlabelled: list[str]
@@ -87,7 +87,7 @@ _Described = TypeVar("_Described", bound=BaseModel)
 
 @dataclass(frozen=True)
 class _File:
-    """A file stored as a feature of a record: a `files.Stored`."""
+    """A file stored as a feature of a record: a `files.ReadableFile`."""
 
     record: Record
     feature: str
@@ -123,7 +123,7 @@ class _Pixels(_File):
 
 @lru_cache(maxsize=1024)
 def _pnm_header(shape: tuple[int, ...]) -> bytes:
-    return pnm(np.zeros(shape, np.uint8))[: -math.prod(shape)]
+    return encode_pnm(np.zeros(shape, np.uint8))[: -math.prod(shape)]
 
 
 def find_records(name: str, data_dir: Path) -> Path | None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
@@ -177,7 +177,7 @@ class Canvas:
         front = np.maximum.reduce(blocks)
         label = np.asarray(self._class_of, np.uint8)[front]
         image = self._exposed(np.asarray(self.image.reduce(OVERSAMPLING)), self._grain(front))
-        label[self._border(blocks, front)] = VOID
+        label[self._border(blocks, front)] = IGNORE_LABEL
         return image, label
 
     def _border(self, blocks: Sequence[np.ndarray], front: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from keras_crosscoop.evaluation.evaluating import evaluate, write_json
 from keras_crosscoop.evaluation.report.stored import Epoch, Figures, as_dict
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
-from keras_crosscoop.system.json_files import read_json, reason
+from keras_crosscoop.system.json_files import describe, read_json
 
 History = list[dict[str, float]]  # an epoch's figures; what it did not measure is left out
 
@@ -87,6 +87,6 @@ def history(run: Run) -> History:
         return []
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
-            f"The run's history cannot be read ({reason(error)}). Remove the file: reports then show no curves. "
+            f"The run's history cannot be read ({describe(error)}). Remove the file: reports then show no curves. "
             f"Received: {run.history}"
         ) from error

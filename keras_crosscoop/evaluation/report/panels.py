@@ -10,7 +10,7 @@ from PIL import Image
 
 from keras_crosscoop.evaluation.report.charts import COLOURS
 from keras_crosscoop.images.io import RGB, palette_table
-from keras_crosscoop.labels import VOID
+from keras_crosscoop.labels import IGNORE_LABEL
 
 READ = 3  # classes whose probabilities can be read at a pixel: as many as a pixel has colours
 
@@ -57,7 +57,7 @@ def of_output(name: str, probabilities: np.ndarray, palette: Sequence[RGB]) -> P
     ranked = np.argsort(-probabilities, axis=-1, kind="stable")[..., :READ]
     values = np.take_along_axis(probabilities, ranked, axis=-1)
     missing = (0, 0), (0, 0), (0, READ - ranked.shape[-1])  # of fewer classes
-    classes = np.pad(ranked, missing, constant_values=VOID).astype(np.uint8)
+    classes = np.pad(ranked, missing, constant_values=IGNORE_LABEL).astype(np.uint8)
     shares = np.pad((255 * values).round(), missing).astype(np.uint8)
     picture = _coloured(classes[..., 0], palette_table(palette))
     return Panel(name, picture, _uri(Image.fromarray(classes)), _uri(Image.fromarray(shares)))
@@ -66,8 +66,8 @@ def of_output(name: str, probabilities: np.ndarray, palette: Sequence[RGB]) -> P
 def of_disagreement(labels: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> Panel:
     """Which of two outputs is right, in the colours of `AGREEMENT`; all are class ids `(h, w)`."""
     cases = np.select(
-        [labels == VOID, (top == labels) & (bottom == labels), top == bottom, top == labels, bottom == labels],
-        [VOID, 0, 1, 2, 3],
+        [labels == IGNORE_LABEL, (top == labels) & (bottom == labels), top == bottom, top == labels, bottom == labels],
+        [IGNORE_LABEL, 0, 1, 2, 3],
         4,
     )
     table = np.full((256, 3), 255, np.uint8)

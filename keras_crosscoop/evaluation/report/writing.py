@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.system.files import written
+from keras_crosscoop.system.files import atomic_write
 
 _PAGES = Environment(
     loader=PackageLoader("keras_crosscoop.evaluation.report", "page"),
@@ -58,7 +58,7 @@ def write_text(target: Path, text: str, what: str) -> None:
         InputError: it cannot be written.
     """
     try:
-        with written(target) as partial:
+        with atomic_write(target) as partial:
             partial.write_text(text, encoding="utf-8", errors="replace")  # file names need not be Unicode
     except OSError as error:
         raise InputError(f"The {what} cannot be written ({error.strerror or error}). Received: {target}") from error

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.errors import InputError, reason, unknown
+from keras_crosscoop.errors import InputError, describe, unknown_name
 from keras_crosscoop.export.benchmark.worker import KERAS
 from keras_crosscoop.export.deployed import Size, fitted
 from keras_crosscoop.export.exporting import export
@@ -56,7 +56,7 @@ def available(formats: Iterable[str] | None) -> tuple[list[str], dict[str, str]]
     names, left_out = [], {}
     for name in dict.fromkeys(FORMATS if formats is None else formats):
         if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+            raise unknown_name("format", name, FORMATS)
         try:
             if name != KERAS:
                 check_options(*FORMATS[name])
@@ -120,7 +120,7 @@ def contenders(
                 watch=lambda what, done, total, name=name: watch(f"{name}: {what.lower()}", done, total),
             )
         except Exception as error:  # converters fail in many ways; the other formats go on
-            made.failed[name] = reason(error)
+            made.failed[name] = describe(error)
             continue
         made.jobs[name] = {"format": form, "path": str(path)}
         made.likeness[name] = {

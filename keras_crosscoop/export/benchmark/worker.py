@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from keras_crosscoop.errors import reason
+from keras_crosscoop.errors import describe
 from keras_crosscoop.export.running import opened
 from keras_crosscoop.runs import load
 from keras_crosscoop.system.devices import share_gpus
@@ -53,7 +53,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             reply(seconds=seconds, resident=peak_memory(), memory=peak_memory() - imports)
     except Exception as error:  # whatever it is, others go on
-        reply(error=reason(error))
+        reply(error=describe(error))
 
 
 def peak_memory() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from keras_crosscoop.errors import InputError, unknown
+from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.models.backbones import deeplab
 from keras_crosscoop.models.backbones.applications import APPLICATIONS
 from keras_crosscoop.models.backbones.tiny import tiny_resnet, tiny_xception
@@ -63,7 +63,7 @@ def build(
         InputError: a name, stride or option that does not exist, or weights that cannot be had or do not fit.
     """
     if name not in NAMES:
-        raise unknown("backbone", name, NAMES)
+        raise unknown_name("backbone", name, NAMES)
     if output_stride not in OUTPUT_STRIDES:
         raise InputError(f"`output_stride` must be one of {OUTPUT_STRIDES}. Received: {output_stride!r}")
     numbers = [option for option in keras.tree.flatten(options) if isinstance(option, int | float)]

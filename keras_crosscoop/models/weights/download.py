@@ -7,7 +7,7 @@ from urllib.error import HTTPError, URLError
 import keras
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.system.files import written
+from keras_crosscoop.system.files import atomic_write
 
 # What to do without a network, for who is at the command line and for who writes Python.
 OTHERWISE = (
@@ -29,7 +29,7 @@ def fetched(url: str) -> Path:
         return file
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with written(file) as partial:
+        with atomic_write(file) as partial:
             partial.unlink(missing_ok=True)  # of a process that had this one's number and was killed
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` where a download fails

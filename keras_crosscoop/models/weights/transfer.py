@@ -196,7 +196,7 @@ def _none_whole(report: Report, model: str, one_of: Collection[str]) -> InputErr
     return InputError(
         f'The weights fill no backbone of "{model}" whole ({", ".join(one_of)}), only {len(report.loaded)} of its '
         f"{variables} variables. Start from weights of a network that shares a backbone with it, or go on by "
-        f"train.init_needs_backbone=false, in Python needs_backbone=False. Received: {report.source}"
+        f"train.init_from_needs_backbone=false, in Python needs_backbone=False. Received: {report.source}"
     )
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from keras_crosscoop import config, dataset
 from keras_crosscoop.runs import Run
 
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "width": 8, "weights": None, "dropout": [0, 0, 0]}
+TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
 
 
 @pytest.fixture

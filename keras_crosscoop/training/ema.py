@@ -11,18 +11,18 @@ from keras_crosscoop.training.state import replicas
 
 
 @contextmanager
-def averaged(model: Segmenter) -> Iterator[None]:
+def ema_weights(model: Segmenter) -> Iterator[None]:
     """Inside, the model has the averages that its optimizer keeps, if any; then its own values, to the bit.
 
     Of weights, and of the statistics of batch normalisation, which belong to them.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of the one that scales losses
-    if not getattr(optimizer, "averages", None):
+    if not getattr(optimizer, "ema_weights", None):
         yield
         return
     # Each device's own: statistics may differ between them, where each normalises by its images alone.
     copies = _copies([*model.trainable_variables, *optimizer.statistics])
-    averages = _copies([*optimizer.averages, *optimizer.averages_of_statistics])
+    averages = _copies([*optimizer.ema_weights, *optimizer.ema_statistics])
     own = [copy.numpy() for copy in copies]
     try:
         for copy, average in zip(copies, averages, strict=True):
