@@ -6,9 +6,15 @@ from pathlib import Path
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
-from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
-from crosscoop_tf.sizes import IMAGES, SIZE
+from crosscoop_tf.options import (
+    IMAGES,
+    SIZE,
+    calibration_option,
+    check_calibration_unused,
+    data_dir_option,
+    output_head_option,
+)
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command(cls=TensorFlowCommand)

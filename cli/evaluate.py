@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from crosscoop_tf.inference_options import inference_options
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.options import inference_options
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command(cls=TensorFlowCommand)

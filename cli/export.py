@@ -6,9 +6,16 @@ from pathlib import Path
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
-from crosscoop_tf.quiet import TensorFlowCommand
-from crosscoop_tf.run_options import calibration_option, check_calibration_unused, data_dir_option, output_head_option
-from crosscoop_tf.sizes import IMAGES, SIZE, ShareRange
+from crosscoop_tf.options import (
+    IMAGES,
+    SIZE,
+    Fraction,
+    calibration_option,
+    check_calibration_unused,
+    data_dir_option,
+    output_head_option,
+)
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command(cls=TensorFlowCommand)
@@ -44,7 +51,7 @@ from crosscoop_tf.sizes import IMAGES, SIZE, ShareRange
 )
 @click.option(
     "--min-agreement",
-    type=ShareRange(),
+    type=Fraction(),
     help="The least share of equal pixels; 0.999 by default, float16 0.99, dynamic and int8 0.95.",
 )
 @data_dir_option

@@ -1,12 +1,12 @@
-"""`crosscoop-tf fit`: trains, evaluates and shows."""
+"""`crosscoop-tf fit`: trains, evaluates and writes a report."""
 
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from crosscoop_tf import recipes
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.options import given_options
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import data_options, model_options, resolve, training_options
 
 
@@ -14,14 +14,22 @@ from crosscoop_tf.settings import data_options, model_options, resolve, training
 @data_options
 @model_options
 @training_options
-@click.option("--init-from", type=click.Path(), help="A run to start from, with its network; or a file of weights.")
+@click.option(
+    "--init-from",
+    type=click.Path(),
+    help="An earlier run, whose model settings are taken too, or a weights file to start from.",
+)
 @click.option("--seed", type=int, help="Random seed.")
-@click.option("--strategy", help="none, mirrored (all GPUs), multiworker (several machines), or auto.")
-@click.option("--deterministic/--no-deterministic", default=None, help="The same bits each time; the default on CPUs.")
-@click.option("--save-every", help='Steps (500) or minutes ("10min") between checkpoints.')
-@click.option("--profile/--no-profile", default=None, help="Profile a few steps for TensorBoard.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was stopped.")
-@click.option("--output", type=click.Path(path_type=Path), help="The run's folder; saved_models/DATASET-N by default.")
+@click.option("--strategy", help="Device strategy: none, mirrored (all GPUs), multiworker (several machines), or auto.")
+@click.option(
+    "--deterministic/--no-deterministic",
+    default=None,
+    help="Bit-identical results in every run. Default: on CPUs only.",
+)
+@click.option("--save-every", help='Checkpoint interval, in steps ("500") or minutes ("10min").')
+@click.option("--profile/--no-profile", default=None, help="Record a TensorBoard profile of a few steps.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue an interrupted run.")
+@click.option("--output", type=click.Path(path_type=Path), help="Run folder. Default: saved_models/DATASET-N.")
 def fit(
     recipe: str | None,
     assignments: tuple[str, ...],
@@ -31,10 +39,10 @@ def fit(
     output: Path | None,
     **options: Any,
 ) -> None:
-    """Train a cross-cooperative network, measure it on the validation split, and draw a few predictions.
+    """Train a cross-cooperative pair, evaluate it on the validation split, and write a report.
 
-    Without options it trains a light pair on the embedded data set, in minutes, with no download. Settings come from
-    the recipe, are changed by --set, and those by the other options.
+    Without options, it trains a small pair on the built-in data set within minutes and downloads nothing. Settings
+    come from the recipe; --set overrides the recipe, and other options override --set.
 
     \b
     crosscoop-tf fit
@@ -54,15 +62,21 @@ def fit(
     from keras_crosscoop.runs import Run
 
     if resume:
-        _check_alone(click.get_current_context())
+        context = click.get_current_context()
+        if others := given_options(context, ignored=["--resume"]):
+            raise click.UsageError(
+                "A resumed run keeps its own settings, so --resume takes no other options. "
+                f"Received: {', '.join(others)}.",
+                context,
+            )
         settings = Run.open(resume).settings
     else:
         settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
         output = output or recipes.new_folder(settings.data.name)
     with FitProgress(settings) as progress:
         run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress])
-    del progress  # and with it the network that was trained: another is measured
-    if not run.writes:  # the first of several machines goes on
+    del progress  # frees the trained network; the best weights are loaded into a new one
+    if not run.writes:  # only the first of several machines writes
         return
     model, data = run.load(), dataset(settings.data.name, settings.data.dir)
     with EvaluateProgress() as progress:
@@ -72,17 +86,3 @@ def fit(
     evaluation.draw_examples(inference, data, figures["split"], run.folder / "pictures")
     report = write_report(run, figures, model, data)
     click.echo(f"Run: {run.folder}   Report: {report}")
-
-
-def _check_alone(context: click.Context) -> None:
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-    ]
-    if others := [option for option in given if option != "--resume"]:
-        raise click.UsageError(
-            f"A run goes on with the settings that it began with: no other option goes with --resume. "
-            f"Received: {', '.join(others)}.",
-            context,
-        )

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import click
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 _PACKAGES = ("keras-crosscoop", "tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "pydantic")
 

@@ -1,15 +1,16 @@
-"""From options to settings: what the commands that describe a run have in common."""
+"""Options that describe a run, and the settings that they stand for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from crosscoop_tf import recipes
+from crosscoop_tf.options import add_options
 
 if TYPE_CHECKING:
     from keras_crosscoop.config import Settings
 
-# Which setting each option stands for.
+# The setting that each option sets.
 _SETTINGS = {
     "dataset": "data.name",
     "data_dir": "data.dir",
@@ -31,71 +32,55 @@ _SETTINGS = {
     "seeds": "ablation.seeds",
 }
 
-_RECIPE_OPTIONS = (
-    click.option("--config", "recipe", help="A recipe by name or a YAML file; by default the data set's own recipe."),
+recipe_options = add_options(
+    click.option("--config", "recipe", help="A recipe by name, or a YAML file. Default: the recipe of the data set."),
     click.option(
-        "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, as train.learning_rate=0.01."
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any setting, such as train.learning_rate=0.01.",
     ),
 )
-_MODEL_OPTIONS = (
-    *_RECIPE_OPTIONS,
-    click.option("--top", help="The first network's backbone; `crosscoop-tf info --backbones` lists them."),
-    click.option("--bottom", help='The second network\'s backbone; "none" makes it a single network.'),
-    click.option("--topology", help="Who reads the other's features: cross (both), one_way (bottom) or none."),
-)
-_DATA_OPTIONS = (
+model_options = add_options(
+    recipe_options,
+    click.option("--top", help="Backbone of the top network; `crosscoop-tf info --backbones` lists all."),
+    click.option("--bottom", help='Backbone of the bottom network; "none" trains a single network.'),
     click.option(
-        "--dataset", help="What to train on: street_scenes (drawn here) by default; `crosscoop-tf data list` lists all."
+        "--topology", help="Networks that read their partner's features: cross (both), one_way (the bottom one), none."
     ),
-    click.option("--data-dir", type=click.Path(), help="The folder that holds the data set."),
 )
-_TRAINING_OPTIONS = (
-    click.option("--epochs", type=int, help="How often to go through the data."),
-    click.option("--batch-size", type=int, help="Images a step."),
+data_options = add_options(
+    click.option("--dataset", help="Data set to train on; `crosscoop-tf data list` lists all. Default: street_scenes."),
+    click.option("--data-dir", type=click.Path(), help="Folder that holds the data set."),
+)
+training_options = add_options(
+    click.option("--epochs", type=int, help="Passes over the training images."),
+    click.option("--batch-size", type=int, help="Images per step, over all devices."),
     click.option("--crop-size", type=int, help="Height and width of training crops, in pixels."),
     click.option(
         "--weights", help='Initial weights of both backbones: "imagenet", a file (see docs/weights.md), or "none".'
     ),
-    click.option("--top-weights", help="The same, of the first backbone only."),
-    click.option("--bottom-weights", help="The same, of the second backbone only."),
-    click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: what the device is fast at."),
+    click.option("--top-weights", help="Initial weights of the top backbone only."),
+    click.option("--bottom-weights", help="Initial weights of the bottom backbone only."),
+    click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: the fastest on this device."),
 )
 
 
-def data_options(command: Callable) -> Callable:
-    """Adds the options that say what is trained on."""
-    return _with(_DATA_OPTIONS, command)
-
-
-def training_options(command: Callable) -> Callable:
-    """Adds the options that say how one network, or each of several alike, is trained."""
-    return _with(_TRAINING_OPTIONS, command)
-
-
-def recipe_options(command: Callable) -> Callable:
-    """Adds the options that say which settings to begin with, and what to change in them, for `resolve`."""
-    return _with(_RECIPE_OPTIONS, command)
-
-
-def model_options(command: Callable) -> Callable:
-    """Adds these and the options that say which network is meant."""
-    return _with(_MODEL_OPTIONS, command)
-
-
-def _with(options: Sequence[Callable], command: Callable) -> Callable:
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **options: Any) -> "Settings":
-    """The settings of a recipe, changed by --set, and those by the other options: None where one was not given.
+    """Merges a recipe, `--set` and the other options, in this order, into settings.
 
-    Without a recipe it is the data set's own one of that kind, `NAME-KIND`, or else its own one. A training that starts
-    from an earlier run has that run's network, but for what the recipe given, --set and options say of it.
+    The default recipe is `DATASET-KIND` if it exists, else `DATASET`. A run that starts from an earlier one
+    (`train.init_from`) takes the model settings of that run, except those that the user gives.
+
+    Args:
+        recipe: name or path of a recipe; None for the default.
+        assignments: values of `--set`, such as "train.epochs=3".
+        kind: variant of the default recipe, such as "ablation".
+        **options: values by option name; None where an option was not given.
 
     Raises:
-        InputError: there is no such recipe or setting, or a value that cannot be.
+        InputError: the recipe or a setting does not exist, or a value is invalid.
     """
     from keras_crosscoop import config
 
@@ -103,27 +88,26 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         *(config.parse(assignment) for assignment in assignments),
         *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
     ]
-    given = recipes.read(recipe) if recipe else {}
-    name = _last(changes, "data", "name") or "street_scenes"
-    own = next((each for each in (f"{name}-{kind}", name) if each in recipes.names()), None)
-    default = recipes.read(own) if own and not recipe else {}
-    network = _network(_last([given, *changes], "train", "init_from"))
-    # Not merged with the data set's own recipe: its options of a backbone, such as `alpha`, are not the run's.
-    others = {name: value for name, value in default.get("model", {}).items() if name not in network}
-    return config.settings({**default, "model": {**others, **network}}, given, *changes)
+    explicit = [recipes.read(recipe) if recipe else {}, *changes]
+    dataset = _last_value(changes, "data", "name") or "street_scenes"
+    candidates = [name for name in (f"{dataset}-{kind}", dataset) if name in recipes.names()]
+    default = recipes.read(candidates[0]) if candidates and not recipe else {}
+    model = _model_settings(_last_value(explicit, "train", "init_from"))
+    # Replaced rather than merged: backbone options in the default recipe, such as `alpha`, do not belong to the run.
+    default_model = {name: value for name, value in default.get("model", {}).items() if name not in model}
+    return config.settings({**default, "model": {**default_model, **model}}, *explicit)
 
 
-def _last(layers: Sequence[Mapping[str, Any]], section: str, name: str) -> Any:
-    """The value that the last of these settings gives, or None."""
-    sections = [layer[section] for layer in layers if isinstance(layer.get(section), dict)]
-    return next((each[name] for each in reversed(sections) if name in each), None)
+def _last_value(layers: Sequence[Mapping[str, Any]], section: str, name: str) -> Any:
+    values = [layer[section][name] for layer in layers if name in (layer.get(section) or {})]
+    return values[-1] if values else None
 
 
-def _network(init: Any) -> dict[str, Any]:
-    """The settings of section model that describe a run's network; none of a file of weights."""
+def _model_settings(init_from: Any) -> dict[str, Any]:
+    """Returns the model settings of an earlier run; nothing for a weights file."""
     from keras_crosscoop import config
 
-    path = config.settings({"train": {"init_from": init}}).train.init_from
+    path = config.settings({"train": {"init_from": init_from}}).train.init_from
     if path is None or not (path / "config.yaml").is_file():
         return {}
     from keras_crosscoop.runs import Run

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import model_options, resolve
 
 if TYPE_CHECKING:

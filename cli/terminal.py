@@ -1,4 +1,4 @@
-"""A terminal that is closed while a command runs: what it still prints goes nowhere, and ends nothing."""
+"""Keeps a command running when its terminal is closed: further output is discarded."""
 
 import errno
 import os
@@ -10,12 +10,12 @@ from typing import Any, TextIO
 STDERR_GONE = (errno.EIO, errno.EPIPE)
 
 
-class Lasting:
-    """A stream to a terminal; once that is gone, or the program that read it, the stream goes to the null device.
+class SurvivingStream:
+    """Wraps a standard stream; once its reader is gone, further output goes to the null device.
 
     Args:
-        stream: a standard stream.
-        gone: the numbers of errors that say so.
+        stream: the standard stream.
+        gone: error numbers that mean that the reader is gone.
     """
 
     def __init__(self, stream: TextIO, gone: tuple[int, ...]) -> None:
@@ -25,38 +25,38 @@ class Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, or drops it."""
+        """Writes the text, or discards it."""
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._drop(error)
+            self._redirect(error)
         return len(text)
 
     def flush(self) -> None:
-        """Flushes, or drops it."""
+        """Flushes, or discards."""
         try:
             self._stream.flush()
         except OSError as error:
-            self._drop(error)
+            self._redirect(error)
 
-    def _drop(self, error: OSError) -> None:
+    def _redirect(self, error: OSError) -> None:
         if error.errno not in self._gone:
             raise error
-        # The descriptor itself: native code writes to it, too, and Python flushes it when it ends.
+        # Redirects the descriptor: native code writes to it as well, and Python flushes it at exit.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 
 
 @contextmanager
-def lasting_streams() -> Iterator[None]:
-    """Within it, work goes on to its end, and saves, when its terminal is closed.
+def survive_closed_terminal() -> Iterator[None]:
+    """Lets work inside the block finish and save when its terminal is closed.
 
-    Who closes a pipe from stdout has seen enough, which ends a command as usual.
+    Closing a pipe that reads stdout still ends the command, as usual.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout = Lasting(sys.stdout, (errno.EIO,))
-    sys.stderr = Lasting(sys.stderr, STDERR_GONE)
+    sys.stdout = SurvivingStream(sys.stdout, (errno.EIO,))
+    sys.stderr = SurvivingStream(sys.stderr, STDERR_GONE)
     try:
         yield
     finally:

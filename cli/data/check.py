@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import resolve
 
 

@@ -3,7 +3,7 @@
 import json
 
 import click
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command("list", cls=TensorFlowCommand)

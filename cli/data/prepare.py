@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from crosscoop_tf.quiet import TensorFlowCommand
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command("prepare", cls=TensorFlowCommand)

@@ -3,8 +3,8 @@
 import click
 import pytest
 from crosscoop_tf.main import commands
+from crosscoop_tf.options import Fraction
 from crosscoop_tf.settings import _SETTINGS
-from crosscoop_tf.sizes import ShareRange
 
 from keras_crosscoop import config
 
@@ -39,7 +39,7 @@ def test_all_commands_are_walked():
 
 @pytest.mark.parametrize(("path", "option"), OPTIONS)
 def test_every_number_has_bounds(path, option):
-    if isinstance(option.type, click.IntRange | ShareRange):
+    if isinstance(option.type, click.IntRange | Fraction):
         assert None not in (option.type.min, option.type.max)
     elif is_number(option.type):
         assert option.name in _SETTINGS  # whose numbers have bounds, see tests/test_config.py

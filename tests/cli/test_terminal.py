@@ -7,15 +7,15 @@ import subprocess
 import sys
 
 import pytest
-from crosscoop_tf.terminal import Lasting
+from crosscoop_tf.terminal import SurvivingStream
 
 PROGRAM = """
 import signal, sys, time
-from crosscoop_tf.quiet import native_chatter_dropped
-from crosscoop_tf.terminal import lasting_streams
+from crosscoop_tf.tensorflow_command import native_messages_filtered
+from crosscoop_tf.terminal import survive_closed_terminal
 came = []
 signal.signal(signal.SIGHUP, lambda number, _: came.append(number))
-with lasting_streams(), native_chatter_dropped("INFO: "):  # as commands run
+with survive_closed_terminal(), native_messages_filtered("INFO: "):  # as commands run
     print("ready", flush=True)
     while not came:
         time.sleep(0.01)
@@ -61,4 +61,4 @@ def test_other_errors_are_errors():
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        Lasting(Full(), (errno.EIO,)).write("a")
+        SurvivingStream(Full(), (errno.EIO,)).write("a")

@@ -25,9 +25,9 @@ def test_known_messages_of_native_code_are_dropped_and_others_are_not(end):
     """Also the last words of a process that dies at once."""
     script = f"""
 import os, sys
-from crosscoop_tf.quiet import native_chatter_dropped
+from crosscoop_tf.tensorflow_command import native_messages_filtered
 os.write(2, b"INFO: before\\n")
-with native_chatter_dropped({CHATTER!r}):
+with native_messages_filtered({CHATTER!r}):
     print("INFO: Python's own", file=sys.stderr)
     for line in (
         b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",

@@ -1,4 +1,4 @@
-"""TensorFlow without its own messages, which say nothing that a user of this command can act on."""
+"""Commands that load TensorFlow and silence its log messages, which users cannot act on."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from crosscoop_tf.terminal import STDERR_GONE, Lasting
+from crosscoop_tf.terminal import STDERR_GONE, SurvivingStream
 
 _FILTER = """
 import re, sys
@@ -23,37 +23,37 @@ for line in sys.stdin.buffer:
 
 
 class TensorFlowCommand(click.Command):
-    """A command that loads TensorFlow, quietly, once its arguments are understood."""
+    """A command that loads TensorFlow silently, after its arguments have been parsed."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Loads, then runs; what the library reports on the way goes to stderr."""
+        """Loads TensorFlow and runs the command; log messages of this library go to stderr."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _loading_told():
-            with _native_stderr_closed():
+        with _loading_message():
+            with _native_stderr_discarded():
                 import tensorflow  # noqa: F401
             from PIL import Image
 
             from keras_crosscoop.system.processes import CHATTER
             from keras_crosscoop.system.resources import cores
 
-        # TensorFlow heeds the affinity of a process, but not a container's share of the time.
+        # TensorFlow respects CPU affinity but not the CPU quota of a container.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
-        with warnings.catch_warnings(), native_chatter_dropped(CHATTER), _reported():
-            # Pillow warns of half as many pixels as it refuses: scans, which are meant.
+        with warnings.catch_warnings(), native_messages_filtered(CHATTER), _library_log_shown():
+            # Pillow warns at half of its pixel limit; large scans are legitimate.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # And of damaged metadata, without a word of whose; damaged pixels are errors.
+            # Its warnings about damaged metadata do not name the file; damaged pixels are errors anyway.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def native_chatter_dropped(chatter: str) -> Iterator[None]:
-    """Drops known messages of native code, which go past Python to file descriptor 2; all others still show.
+def native_messages_filtered(chatter: str) -> Iterator[None]:
+    """Discards known messages that native code writes to file descriptor 2; other messages pass.
 
-    A process of its own reads them: a thread would die with this one, and take along why it died.
+    A separate process filters them. A thread would die with this process and lose its last messages.
 
     Args:
-        chatter: a regular expression of how these lines begin.
+        chatter: regular expression that matches the beginning of lines to discard.
     """
     stderr = os.dup(2)
     try:
@@ -61,27 +61,27 @@ def native_chatter_dropped(chatter: str) -> Iterator[None]:
             [sys.executable, "-I", "-S", "-c", _FILTER, chatter],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # signals from the terminal are not meant for it: it ends when nobody writes
+            start_new_session=True,  # no signals from the terminal: it ends when its input closes
         )
-    except OSError:  # no room for a process: better chatter than nothing
+    except OSError:  # no memory for a process: show everything
         os.close(stderr)
         yield
         return
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
     try:
-        with _python_writes_to(stderr):
+        with _python_stderr_on(stderr):
             yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # a process of ours lives on, and may write
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a child process may still hold the pipe open
             reader.wait(timeout=2)
 
 
 @contextlib.contextmanager
-def _python_writes_to(descriptor: int) -> Iterator[None]:
-    """Python's stderr goes to a file descriptor, if it goes to number 2, as it does but in tests."""
+def _python_stderr_on(descriptor: int) -> Iterator[None]:
+    """Moves Python's stderr from file descriptor 2 to another descriptor; does nothing if tests replaced stderr."""
     try:
         native = sys.stderr.fileno() == 2
     except (AttributeError, OSError):
@@ -89,18 +89,18 @@ def _python_writes_to(descriptor: int) -> Iterator[None]:
     if not native:
         yield
         return
-    own = os.fdopen(os.dup(descriptor), "w", 1, sys.stderr.encoding, "backslashreplace")  # as Python has it
+    own = os.fdopen(os.dup(descriptor), "w", 1, sys.stderr.encoding, "backslashreplace")  # like the original
     try:
-        with contextlib.redirect_stderr(Lasting(own, STDERR_GONE)):
+        with contextlib.redirect_stderr(SurvivingStream(own, STDERR_GONE)):
             yield
     finally:
-        with contextlib.suppress(OSError):  # nobody reads it any more
+        with contextlib.suppress(OSError):  # the reader is gone
             own.close()
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Shows what this library reports, and of TensorFlow and Keras errors alone: no hints for programmers."""
+def _library_log_shown() -> Iterator[None]:
+    """Shows INFO messages of this library and errors of TensorFlow; hides their warnings to programmers."""
     levels = {"keras_crosscoop": logging.INFO, "tensorflow": logging.ERROR, "absl": logging.ERROR}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
@@ -116,24 +116,24 @@ def _reported() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _loading_told() -> Iterator[None]:
-    """Says on a terminal why nothing happens yet."""
-    told = sys.stderr.isatty()
-    if told:
+def _loading_message() -> Iterator[None]:
+    """Shows "Loading" on a terminal meanwhile."""
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
         click.echo("Loading", nl=False, err=True)
     try:
         yield
     finally:
-        if told:
+        if on_terminal:
             click.echo("\x1b[2K\r", nl=False, err=True)
 
 
 @contextlib.contextmanager
-def _native_stderr_closed() -> Iterator[None]:
-    """Its libraries write before their log level counts, past Python, to the file descriptor. Exceptions still show."""
+def _native_stderr_discarded() -> Iterator[None]:
+    """Discards messages that native libraries write on import, before the log level applies. Exceptions still show."""
     stderr = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:
