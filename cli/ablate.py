@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
-from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import data_options, recipe_options, resolve, training_options
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command(cls=TensorFlowCommand)

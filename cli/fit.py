@@ -6,8 +6,8 @@ from typing import Any
 import click
 from crosscoop_tf import recipes
 from crosscoop_tf.options import given_options
-from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import data_options, model_options, resolve, training_options
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command(cls=TensorFlowCommand)

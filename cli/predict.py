@@ -7,8 +7,8 @@ from typing import Any
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.options import inference_options, output_head_option
-from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.server_option import check_server_options, opened_predictor, server_option
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command(cls=TensorFlowCommand)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import model_options, resolve
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 if TYPE_CHECKING:
     from keras_crosscoop.config import Model

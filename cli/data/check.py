@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
-from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import resolve
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command("check", cls=TensorFlowCommand)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-from crosscoop_tf.tensorflow_command import TensorFlowCommand
 from crosscoop_tf.settings import recipe_options, resolve
+from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command("show", cls=TensorFlowCommand)
