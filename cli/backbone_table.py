@@ -1,4 +1,4 @@
-"""Backbones as a table, from data: nothing is built, nor TensorFlow loaded, to list them."""
+"""The table of backbones. It is read from a file, so that listing them needs no TensorFlow."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_COLUMNS = {  # name: on which side it stands
+_COLUMNS = {  # name: alignment
     "name": "left",
     "trained": "right",
     "weights": "left",
@@ -21,20 +21,20 @@ _COLUMNS = {  # name: on which side it stands
 
 
 def read_backbones() -> list[dict[str, Any]]:
-    """Reads what one chooses a backbone by.
+    """Reads the facts about all backbones.
 
     Returns:
-        Of each backbone its `name`, the number of trained `parameters`, the taps `low` and `high` (each a layer, its
-        channels, and the strides that it can have), and the `origin` of its ImageNet weights, None without any.
+        For each backbone: `name`; number of trained `parameters`; taps `low` and `high`, each `[layer, channels,
+        possible strides]`; `origin` of its ImageNet weights, None without weights.
     """
-    package = find_spec("keras_crosscoop").origin  # found, but not imported, which takes seconds
+    package = find_spec("keras_crosscoop").origin  # not imported, which would take seconds
     facts = Path(package).parent / "models" / "backbones" / "facts.json"
     return json.loads(facts.read_text(encoding="utf-8"))
 
 
 def print_backbones(backbones: Sequence[Mapping[str, Any]]) -> None:
-    """Prints each backbone in two lines, one a tap: low-level features and high-level ones."""
-    table = Table(title="Backbones, and the layers whose features the decoder (low) and ASPP (high) read", box=None)
+    """Prints two lines per backbone: one for its low-level tap, one for its high-level tap."""
+    table = Table(title="Backbones and their tapped layers: low feeds the decoder, high feeds ASPP", box=None)
     for column, side in _COLUMNS.items():
         table.add_column(column, justify=side, no_wrap=True)
     for backbone in backbones:
@@ -42,4 +42,4 @@ def print_backbones(backbones: Sequence[Mapping[str, Any]]) -> None:
         for tap, columns in (("low", first), ("high", ("", "", ""))):
             layer, channels, strides = backbone[tap]
             table.add_row(*columns, tap, str(channels), ", ".join(map(str, strides)), layer)
-    Console(width=max(130, Console().width)).print(table)  # names that one copies stay in one piece
+    Console(width=max(130, Console().width)).print(table)  # never wraps names

@@ -90,7 +90,7 @@ def export(
     check_options(name, quantize, size)
     if quantize != "int8":
         check_calibration_unused(click.get_current_context(), f"--quantize {quantize}")
-    from crosscoop_tf.progress import passing_bar
+    from crosscoop_tf.progress import transient_bar
     from crosscoop_tf.tables import print_parity
 
     from keras_crosscoop.data import dataset
@@ -100,7 +100,7 @@ def export(
 
     opened = Run.open(run)
     data = dataset(opened.settings.data.name, data_dir or opened.settings.data.dir)
-    with passing_bar() as bar:
+    with transient_bar() as bar:
         task = bar.add_task("Converting", total=None)
         try:
             path, found = export_run(

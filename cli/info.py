@@ -1,4 +1,4 @@
-"""`crosscoop-tf info`: what one pastes into a bug report, and which backbones there are."""
+"""`crosscoop-tf info`: versions and devices for bug reports, and the list of backbones."""
 
 import json
 from typing import Any
@@ -10,24 +10,26 @@ _PACKAGES = ("keras-crosscoop", "tensorflow", "keras", "keras-cv", "tensorflow-d
 
 
 class _Info(TensorFlowCommand):
-    """Loads TensorFlow for what is told of it alone."""
+    """Loads TensorFlow only where the output depends on it."""
 
     def invoke(self, ctx: click.Context) -> Any:
         return click.Command.invoke(self, ctx) if ctx.params["backbones"] else super().invoke(ctx)
 
 
 @click.command(cls=_Info)
-@click.option("--backbones", is_flag=True, help="List the backbones: parameters, taps, strides, origin of the weights.")
-@click.option("--json", "as_json", is_flag=True, help="Print the backbones as one JSON list and nothing else.")
+@click.option(
+    "--backbones", is_flag=True, help="List backbones with parameters, tapped layers, strides and origin of weights."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --backbones: print one JSON list and nothing else.")
 def info(backbones: bool, as_json: bool) -> None:
-    """Show versions, devices and supported precisions: paste it into a bug report. Or list the backbones.
+    """Show versions, devices and supported precisions, to paste into a bug report; or list the backbones.
 
     \b
     crosscoop-tf info
     crosscoop-tf info --backbones
     """
     if as_json and not backbones:
-        raise click.UsageError("Only the backbones are printed as JSON: add --backbones.")
+        raise click.UsageError("--json needs --backbones.")
     if backbones:
         _print_backbones(as_json)
     else:

@@ -58,7 +58,7 @@ def predict(
     crosscoop-tf predict saved_models/camvid-1 photos --output out --server http://localhost:8501
     """
     check_server_options(context)
-    from crosscoop_tf.progress import passing_bar
+    from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.errors import summarize
     from keras_crosscoop.evaluation.predicting import Predicting
@@ -73,7 +73,7 @@ def predict(
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed: list[str] = []
     try:
-        with opened_predictor(opened, server, output_head, **wanted) as predictor, passing_bar() as bar:
+        with opened_predictor(opened, server, output_head, **wanted) as predictor, transient_bar() as bar:
             predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
             make_folders(sources)
             task = bar.add_task("Segmenting", total=total)

@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars with the time left, and a line for each epoch that stays."""
+"""Progress bars on stderr, and one permanent line per epoch. Without a terminal, only the lines are printed."""
 
 import time
 from collections.abc import Callable
@@ -24,56 +24,51 @@ from keras_crosscoop.training.throughput import Throughput
 
 
 def _bar() -> Progress:
-    count = MofNCompleteColumn(table_column=Column(no_wrap=True))  # in a narrow terminal only the bar gives way
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))  # in a narrow terminal only the bar shrinks
     columns = TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn()
     return Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=Console(stderr=True))
 
 
-def passing_bar() -> Progress:
-    """A bar that goes when the work is done, and is not there where no terminal shows it."""
+def transient_bar() -> Progress:
+    """Returns a progress bar that disappears at the end, and is disabled without a terminal."""
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 class StageProgress:
-    """Shows one thing that is done after another: as a bar that goes in the end, or without a terminal as lines.
-
-    What is done first is shown at once; calling it shows the next, and how much of it is done.
+    """Shows the current stage of a task: in a bar on a terminal, else as one line per stage.
 
     Args:
-        what: is done first.
+        stage: name of the first stage.
     """
 
-    def __init__(self, what: str) -> None:
-        self.bar = passing_bar()
-        self.what = what
+    def __init__(self, stage: str) -> None:
+        self.bar = transient_bar()
+        self.stage = stage
 
     def __enter__(self) -> "StageProgress":
         self.bar.start()
-        self.task = self.bar.add_task(self.what, total=None)
+        self.task = self.bar.add_task(self.stage, total=None)
         self._print()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Shows what is done, and how much of how much."""
-        self.bar.update(self.task, description=what, completed=done, total=total)
-        if what != self.what:
-            self.what = what
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows a stage and its progress."""
+        self.bar.update(self.task, description=stage, completed=done, total=total)
+        if stage != self.stage:
+            self.stage = stage
             self._print()
 
     def _print(self) -> None:
         if self.bar.disable:
-            self.bar.console.print(self.what, markup=False, highlight=False, soft_wrap=True)
+            self.bar.console.print(self.stage, markup=False, highlight=False, soft_wrap=True)
 
 
 class FitProgress(keras.callbacks.Callback):
-    """A bar over all steps of a training, and one over validation; when an epoch ends, what it measured.
-
-    Where no terminal shows bars, only the lines of epochs are there.
-    """
+    """A bar over all training steps, a bar over validation, and a line with the results of each epoch."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -88,26 +83,26 @@ class FitProgress(keras.callbacks.Callback):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Closes the bar however the training ends: Keras tells callbacks nothing of errors."""
+        """Closes the bar however the training ends: Keras does not notify callbacks of errors."""
         self.bar.stop()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Shows the bar, from the step reached."""
+        """Shows the bar, beginning at the current step."""
         self.memory = _memory()
         done = int(self.model.optimizer.iterations.numpy())
         self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"], completed=done)
         self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes where the epoch begins."""
+        """Records the first step of the epoch."""
         self.begin = epoch * self.params["steps"]
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Notes when the step begins."""
+        """Records the start time of the step."""
         self.throughput.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Moves the bar to behind step `batch`."""
+        """Advances the bar past step `batch`."""
         line = f"loss {float(logs['loss']):.3f}"
         self.throughput.end()
         if self.bar.disable:
@@ -116,25 +111,25 @@ class FitProgress(keras.callbacks.Callback):
         self.bar.update(self.task, completed=self.begin + batch + 1, description=line)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Shows a bar of validation; how long that is nobody says before the first has ended."""
+        """Shows a validation bar. Its length is unknown until the first validation has ended."""
         self.validation = self.bar.add_task("Validating", total=self.validation_steps)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves it."""
+        """Advances the validation bar."""
         self.validation_steps = batch + 1
         self.bar.update(self.validation, completed=batch + 1)
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Removes it."""
+        """Removes the validation bar."""
         self.bar.remove_task(self.validation)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Prints the epoch's line: the networks' losses, the rate, and mean IoU in percent where it was measured."""
+        """Prints losses, throughput, memory and, after validation, mean IoU in percent."""
         losses = " + ".join(f"{logs[f'{side}_loss']:.3f}" for side in self.model.sides)
         line = f"epoch {epoch + 1}/{self.epochs}  loss {losses}{self._costs(self.throughput.take())}"
-        measured = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
-        if None not in measured.values():
-            line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in measured.items())
+        ious = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
+        if None not in ious.values():
+            line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ious.items())
         if skipped := logs.get("skipped_files"):
             line += f"  files skipped so far: {skipped} (see skipped.txt)"
         self.bar.console.print(line, highlight=False, soft_wrap=True)
@@ -143,15 +138,15 @@ class FitProgress(keras.callbacks.Callback):
         return ("" if rate is None else f"  {rate:.1f} images/s") + f"  {self.memory():.1f} GiB"
 
     def get_state(self) -> dict[str, Any]:
-        """Nothing: a bar is of its process."""
+        """Returns nothing: a bar belongs to its process."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes what `get_state` gave."""
+        """Restores nothing."""
 
 
 def _memory() -> Callable[[], float]:
-    """What tells how much memory is in use, in GiB: at most so far of the fullest GPU, or now of this process."""
+    """Returns a function that measures memory in GiB: the peak of the fullest GPU, or the use of this process."""
     if gpus := [device.name for device in tf.config.list_logical_devices("GPU")]:
         return lambda: max(tf.config.experimental.get_memory_info(gpu)["peak"] for gpu in gpus) / 2**30
     process = psutil.Process()
@@ -159,10 +154,10 @@ def _memory() -> Callable[[], float]:
 
 
 class EvaluateProgress:
-    """A bar over the images of an evaluation; calling it moves it.
+    """A bar over the images of an evaluation.
 
     Args:
-        quiet: whether to show none.
+        quiet: whether to hide it.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -178,18 +173,18 @@ class EvaluateProgress:
             self.bar.stop()
 
     def __call__(self, done: int, images: int) -> None:
-        """Moves the bar."""
-        self.bar.start()  # only now: what ends before takes one line
+        """Advances the bar."""
+        self.bar.start()  # only now, so that an early error takes one line
         self.bar.update(self.task, completed=done, total=images)
 
 
 class RowsProgress:
-    """A bar over all rows, one for each that is at work, and a line for each that is done."""
+    """A bar over all rows of an ablation, a bar for each running row, and a line for each finished row."""
 
     def __init__(self) -> None:
         self.bar = _bar()
         self.whole = self.bar.add_task("All rows", total=0)
-        self.tasks: dict[str, TaskID] = {}  # of rows at work
+        self.tasks: dict[str, TaskID] = {}  # of running rows
         self.begun: dict[str, float] = {}
 
     def __enter__(self) -> "RowsProgress":
@@ -201,22 +196,22 @@ class RowsProgress:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def __call__(self, row: str, doing: str, done: int, total: int) -> None:
-        """Shows what a row does, see `keras_crosscoop.ablation.ablate`."""
-        if doing == "waiting":
+    def __call__(self, row: str, stage: str, done: int, total: int) -> None:
+        """Shows the stage of a row, see `keras_crosscoop.ablation.ablate`."""
+        if stage == "waiting":
             self.bar.update(self.whole, total=self.bar.tasks[self.whole].total + 1)
-        elif doing in ("done", "failed"):
+        elif stage in ("done", "failed"):
             if row in self.tasks:
                 self.bar.remove_task(self.tasks.pop(row))
             seconds = time.monotonic() - self.begun.pop(row, time.monotonic())
             self.bar.advance(self.whole)
-            self.bar.console.print(f"{row}: {doing}, {seconds:.0f} s", highlight=False)
+            self.bar.console.print(f"{row}: {stage}, {seconds:.0f} s", highlight=False)
         else:
             if row not in self.tasks:
                 self.begun.setdefault(row, time.monotonic())
                 self.tasks[row] = self.bar.add_task(row, total=None)
-            self.bar.update(self.tasks[row], description=f"{row}: {doing}", completed=done, total=total)
+            self.bar.update(self.tasks[row], description=f"{row}: {stage}", completed=done, total=total)
 
-    def tell(self, doing: str) -> None:
-        """Shows what is done when all rows are."""
-        self.bar.update(self.whole, description=doing)
+    def show(self, stage: str) -> None:
+        """Shows what follows the last row."""
+        self.bar.update(self.whole, description=stage)

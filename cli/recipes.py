@@ -1,4 +1,4 @@
-"""Recipes by name or path, and where runs go by default."""
+"""Recipes by name or path, and the default run folder."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def names() -> list[str]:
-    """The recipes that come with the package."""
+    """Lists the recipes of the package."""
     return sorted(
         file.name.removesuffix(".yaml")
         for file in files("crosscoop_tf.configs").iterdir()
@@ -15,10 +15,10 @@ def names() -> list[str]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """A recipe of the package by its name, or any YAML file by its path.
+    """Reads a recipe of the package by name, or a YAML file by path.
 
     Raises:
-        InputError: it is neither, or no valid recipe.
+        InputError: no such recipe or file exists, or it is invalid.
     """
     from keras_crosscoop import config
     from keras_crosscoop.errors import InputError, unknown_name
@@ -33,7 +33,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def new_folder(name: str) -> Path:
-    """The first of `saved_models/{name}-1`, `-2`, ... that does not exist."""
+    """Returns the first of `saved_models/{name}-1`, `-2`, ... that does not exist."""
     number = 1
     while Path("saved_models", f"{name}-{number}").exists():
         number += 1

@@ -1,4 +1,4 @@
-"""`crosscoop-tf summary`: what a network is made of and what it costs, before it is trained."""
+"""`crosscoop-tf summary`: the parts of a network and their costs, before training."""
 
 import dataclasses
 import json
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 @click.command(cls=TensorFlowCommand)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @model_options
-@click.option("--dataset", help="Take the recipe of this data set.")
-@click.option("--size", metavar="HxW", help="Of the image, in pixels; the size of training crops by default.")
+@click.option("--dataset", help="Use the recipe of this data set.")
+@click.option("--size", metavar="HxW", help="Image size in pixels. Default: the size of training crops.")
 @click.option(
     "--classes",
     type=click.IntRange(1, 255),
-    help="Channels of the logits; the run's by default, or else 21, as VOC has.",
+    help="Number of classes. Default: the run's, or 21 as in VOC.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def summary(
@@ -34,11 +34,11 @@ def summary(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Show parameters, operations and memory of a network by its parts, and what each connection site adds.
+    """Show parameters, FLOPs and memory of each part of a network, and what each connection site adds.
 
-    Of a run, or of what `fit` would train with the same options. For one image: FLOPs are those of the forward pass,
-    two for a multiplication with its addition (training takes three times as many); activations are the outputs of
-    all layers, which training keeps.
+    Describes a run, or the network that `fit` would train with the same options, for one image. FLOPs count the
+    forward pass, two per multiply-add; a training step takes about three times as many. Activations are the outputs
+    of all layers, which training keeps in memory.
 
     \b
     crosscoop-tf summary saved_models/street_scenes-1
@@ -55,16 +55,16 @@ def summary(
 
     if run is not None:
         if recipe or assignments or any(options.values()):
-            raise click.UsageError("A run has its settings: give either a run or options that describe a network.")
+            raise click.UsageError("Give either a run or options that describe a network, not both.")
         opened = Run.open(run)
         settings, default = opened.settings, len(opened.classes)
     else:
         settings, default = resolve(recipe, assignments, **options), 21
     num_classes = default if classes is None else classes
-    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", size or str(settings.data.crop_size))
-    if not found:
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", size or str(settings.data.crop_size))
+    if not match:
         raise InputError(f"--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: {size!r}")
-    height, width = int(found[1]), int(found[2] or found[1])
+    height, width = int(match[1]), int(match[2] or match[1])
     with Console(stderr=True).status("Building the network"):
         model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))
         parts = costs.parts(model)

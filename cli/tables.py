@@ -1,4 +1,4 @@
-"""Networks as tables."""
+"""Tables about networks."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -11,9 +11,9 @@ from keras_crosscoop.models.costs import Cost, Part
 
 
 def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) -> None:
-    """Prints what each part hands on and costs, the sum, and how much of it is for the connections at each site."""
+    """Prints output shape and costs of each part, the total, and the share of the connections at each site."""
     table = Table(title=title)
-    for column in ("network", "part", "next reads"):
+    for column in ("network", "part", "output"):
         table.add_column(column)
     for column in ("parameters", "GFLOPs", "activations"):
         table.add_column(column, justify="right")
@@ -25,7 +25,7 @@ def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) 
     for site, cost in sites.items():
         table.add_row("of which", site, "", *_cost(cost))
     if sites:
-        table.caption = "of which: what the connections at each site take"
+        table.caption = "of which: costs of the connections at each site"
     Console().print(table)
 
 
@@ -33,18 +33,18 @@ def _cost(cost: Cost) -> tuple[str, str, str]:
     return f"{cost.parameters / 1e6:.2f} M", f"{cost.flops / 1e9:.2f}", f"{cost.activations / 2**20:.1f} MiB"
 
 
-def print_parity(found: Mapping[str, Any]) -> None:
-    """Prints how an exported network compares with the live one, see `keras_crosscoop.export.export`."""
-    table = Table(title="Beside the live model")
+def print_parity(report: Mapping[str, Any]) -> None:
+    """Prints the comparison of an exported network with the live one, see `keras_crosscoop.export.export`."""
+    table = Table(title="Exported model compared with the live model")
     for column in ("format", "output", "size"):
         table.add_column(column)
     for column in ("agreement", "largest difference", "mIoU live", "exported", "ms", "p90", "MB"):
         table.add_column(column, justify="right")
-    name = found["format"] if found["quantize"] == "none" else f"{found['format']} {found['quantize']}"
-    size = "x".join(map(str, found["size"])) if found["size"] else "any"
-    ious = (f"{100 * iou:.1f}" if iou is not None else "" for iou in found["mean_iou"].values())
-    times = (f"{1000 * seconds:.1f}" for seconds in found["latency"].values())
-    share = f"{100 * found['agreement']:.2f} %"
-    largest = f"{found['largest_probability_difference']:.1e}"
-    table.add_row(name, found["output"], size, share, largest, *ious, *times, f"{found['bytes'] / 1e6:.1f}")
+    name = report["format"] if report["quantize"] == "none" else f"{report['format']} {report['quantize']}"
+    size = "x".join(map(str, report["size"])) if report["size"] else "any"
+    ious = (f"{100 * iou:.1f}" if iou is not None else "" for iou in report["mean_iou"].values())
+    times = (f"{1000 * seconds:.1f}" for seconds in report["latency"].values())
+    share = f"{100 * report['agreement']:.2f} %"
+    largest = f"{report['largest_probability_difference']:.1e}"
+    table.add_row(name, report["output"], size, share, largest, *ious, *times, f"{report['bytes'] / 1e6:.1f}")
     Console(width=max(100, Console().width)).print(table)

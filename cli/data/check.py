@@ -42,7 +42,7 @@ def check(
     """
     import yaml
     from crosscoop_tf.data.tables import print_report
-    from crosscoop_tf.progress import passing_bar
+    from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.checking import check
@@ -56,7 +56,7 @@ def check(
         splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:
         check_new(chart, force=force)
-    with passing_bar() as bar:
+    with transient_bar() as bar:
         opening = bar.add_task("Opening the data set", total=None)  # street_scenes is drawn the first time
         data = dataset(name, data_dir)
         records = data_dir and find_records(name, data_dir)

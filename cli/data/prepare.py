@@ -80,7 +80,7 @@ def _download(name: str, data_dir: Path | None) -> None:
 
 
 def _write(name: str, data_dir: Path | None, records: Path, splits: tuple[str, ...], beam_options: str | None) -> None:
-    from crosscoop_tf.progress import passing_bar
+    from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.data.records.planning import plan
     from keras_crosscoop.data.records.writing import write
@@ -89,7 +89,7 @@ def _write(name: str, data_dir: Path | None, records: Path, splits: tuple[str, .
     if planned.left_out:
         click.echo(f"Left out, as they are not there: {', '.join(planned.left_out)}", err=True)
     click.echo(f"Records to write: {planned.samples:,} samples, {planned.size / 1e6:,.1f} MB", err=True)
-    with passing_bar() as bar:
+    with transient_bar() as bar:
         task = bar.add_task("Writing", total=None if beam_options else planned.samples)  # Beam's workers tell nothing
         folder = write(planned, beam_options=beam_options, on_sample=lambda: bar.advance(task))
     click.echo(f"Records: {folder}\nTrain from them: crosscoop-tf fit --dataset {name} --data-dir {planned.records}")

@@ -24,15 +24,17 @@ def spoil(root, *numbers):
     return [str(root / f"images/train/{number:03}.png") for number in numbers]
 
 
-def test_by_default_a_bad_file_ends_the_run(crosscoop, root):
+def test_by_default_a_bad_file_ends_the_run(crosscoop, root, tmp_path):
     [bad] = spoil(root, 57)
     done = crosscoop("fit", *OPTIONS, "--data-dir", root)
     assert done.code == 2
     lines = done.err.splitlines()
     assert lines[-1].startswith("crosscoop-tf: The image cannot be read (")
     assert lines[-1].endswith(f"Replace or remove it. Received: {bad}")
+    assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_bad_files_are_skipped_counted_and_listed(crosscoop, root, tmp_path):
     bad = spoil(root, 57, 58)
     done = crosscoop("fit", *OPTIONS, "--data-dir", root, "--set=data.on_error=skip")
@@ -44,6 +46,7 @@ def test_bad_files_are_skipped_counted_and_listed(crosscoop, root, tmp_path):
     assert sorted(line.rpartition("Received: ")[2] for line in listed) == bad
 
 
+@pytest.mark.slow
 def test_more_than_one_in_a_hundred_is_too_much(crosscoop, root):
     spoil(root, 3, 57, 58)
     done = crosscoop("fit", *OPTIONS, "--data-dir", root, "--set=data.on_error=skip")

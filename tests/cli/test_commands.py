@@ -2,13 +2,13 @@
 
 import csv
 import errno
-import importlib.util
 import json
 import os
-import subprocess
-import sys
+import re
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from helpers import TINY_FIT
 
@@ -63,19 +63,6 @@ def test_evaluate_refuses_a_data_set_of_other_classes(crosscoop, run_folder, mak
     assert "has 3 (road, sky, car)" in err
 
 
-def test_a_single_network_is_trained_without_bottom(crosscoop, halves, tmp_path):
-    arguments = (
-        "fit",
-        *TINY,
-        "--bottom=none",
-        f"--data-dir={halves}",
-        "--output=single",
-        "--set=model.decoder_channels=8",
-    )
-    assert crosscoop(*arguments).code == 0
-    assert list(json.loads((tmp_path / "single/metrics.json").read_text())["outputs"]) == ["single"]
-
-
 def test_fit_never_writes_into_a_used_folder(crosscoop, halves, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
@@ -83,18 +70,6 @@ def test_fit_never_writes_into_a_used_folder(crosscoop, halves, tmp_path):
     assert code == 2
     assert "Name another with --output" in err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
-
-
-def test_an_image_that_breaks_amid_training_ends_the_run_in_one_line(crosscoop, make_folder, tmp_path):
-    root = make_folder(size=(64, 64))
-    image = sorted((root / "images/train").iterdir())[2]
-    whole = image.read_bytes()
-    image.write_bytes(whole[: len(whole) // 2])  # the header is fine
-    code, _, err = crosscoop("fit", *TINY, f"--data-dir={root}", "--output=run")
-    assert code == 2
-    assert str(image) in err.splitlines()[-1]
-    assert "Traceback" not in err
-    assert not (tmp_path / "run").exists()
 
 
 def test_weights_that_do_not_fit_are_named_before_anything_is_written(crosscoop, halves, tmp_path):
@@ -107,37 +82,23 @@ def test_weights_that_do_not_fit_are_named_before_anything_is_written(crosscoop,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jax") is not None, reason="jax is here")
-def test_a_backend_that_is_not_installed_is_told_in_one_line():
-    program = "from crosscoop_tf.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, "fit"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        "crosscoop-tf: Keras's backend is not installed. Unset KERAS_BACKEND. Received: 'jax'"
-    )
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'jax'", name="jax"), "The Keras backend is not installed. .*'jax'"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "metrics.json"), "The disk is full. .*metrics.json"),
+        (OSError(errno.ENAMETOOLONG, "too long", "a" * 300), "The path is too long for this file system. .*aaa"),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE), "a.json"), r"cannot be used \(Stale file handle\). .*a.json"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when\nof shape [9,9]"), "Out of memory. .*OOM when of"),
+        (np._core._exceptions._ArrayMemoryError((10**9,), np.dtype("float32")), "Out of memory. .*Unable to allocate"),
+    ],
+)
+def test_errors_of_the_machine_take_one_line(crosscoop, run_folder, monkeypatch, error, message):
+    def fail(*_, **__):
+        raise error
 
-
-def test_a_full_disk_is_told_in_one_line(crosscoop, run_folder, monkeypatch):
-    def fill(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "metrics.json")
-
-    monkeypatch.setattr(evaluation, "evaluate", fill)
+    monkeypatch.setattr(evaluation, "evaluate", fail)
     code, _, err = crosscoop("evaluate", run_folder)
     assert code == 2
-    assert err.splitlines()[-1] == "crosscoop-tf: The disk is full. Make room, then try again. Received: metrics.json"
-
-
-def test_what_the_disk_does_not_give_is_told_in_one_line(crosscoop, run_folder, monkeypatch):
-    def removed(*_, **__):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "metrics.json")
-
-    monkeypatch.setattr(evaluation, "evaluate", removed)
-    code, _, err = crosscoop("evaluate", run_folder)
-    assert code == 2
-    last = "A file or folder cannot be used (Stale file handle). Received: metrics.json"
-    assert err.splitlines()[-1] == f"crosscoop-tf: {last}"
+    assert re.fullmatch(f"crosscoop-tf: .*{message}.*", err.splitlines()[-1])
+    assert "Traceback" not in err

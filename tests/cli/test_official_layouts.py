@@ -7,6 +7,8 @@ from helpers import TINY_FIT, untimed
 
 from keras_crosscoop import dataset, load
 
+pytestmark = pytest.mark.slow  # the parts of this way have quick tests of their own
+
 TINY = [option for option in TINY_FIT if not option.startswith("--dataset")]
 TINY += ["--batch-size=2", "--epochs=1", "--set=model.decoder_channels=8"]
 
@@ -19,11 +21,7 @@ TREES = {
 }
 
 
-# Each other, but for one thing that faster tests look at too, and VOC is measured below as well.
-ALIKE = ("cityscapes-coarse", "cityscapes-folders", "voc2012-aug", "voc2012-mat")
-
-
-@pytest.mark.parametrize("tree", [pytest.param(tree, marks=[pytest.mark.slow] * (tree in ALIKE)) for tree in TREES])
+@pytest.mark.parametrize("tree", TREES)
 def test_from_files_to_figures(tree, crosscoop, tmp_path):
     """The recipe of the data set is taken, with a tiny network; records give the same figures to the last digit."""
     name = tree.partition("-")[0]

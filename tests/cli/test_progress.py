@@ -121,7 +121,7 @@ def test_validation_has_a_bar_whose_length_is_known_from_the_second_on(train):
 def test_a_terminal_of_80_columns_shows_all_figures(train):
     training = train(epochs=25_000)
     training.epoch(0)
-    console = Console(decoder_channels=80, no_color=True)
+    console = Console(width=80, no_color=True)
     with console.capture() as capture:
         console.print(training.progress.bar.get_renderable())
     shown = capture.get()

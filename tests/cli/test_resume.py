@@ -1,6 +1,7 @@
 """A run that was killed or stopped, and resumed, ends as one that never was: the same bits."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -52,13 +53,10 @@ def state(folder):
     return values, list(csv.reader((folder / "history.csv").read_text().splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
-    [
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
-        signal.SIGTERM,
-    ],
+    [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM],
 )
 def test_ends_as_if_nothing_had_happened(start, undisturbed, crosscoop, number):
     folder, process = start(f"stopped-{number}")
@@ -107,11 +105,28 @@ def test_ten_kills_at_random_moments(start):
     assert values == expected_values
 
 
-def test_a_runs_settings_stay(crosscoop, undisturbed):
-    code, _, err = crosscoop("fit", "--resume", undisturbed, "--epochs=9")
+def test_a_signal_ends_the_run_saved_and_it_is_resumed(crosscoop, halves, tmp_path, monkeypatch):
+    """SIGTERM comes within the third of four steps; the history has every epoch in the end."""
+    from crosscoop_tf.progress import FitProgress
+
+    def terminate(progress, batch, logs):
+        if progress.model.optimizer.iterations == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    options = (*TINY_FIT, "--bottom=none", "--batch-size=4", "--epochs=2", "--set=model.decoder_channels=8")
+    with monkeypatch.context() as patch:
+        patch.setattr(FitProgress, "on_train_batch_end", terminate)
+        code, _, err = crosscoop("fit", *options, f"--data-dir={halves}", "--output=run")
+    assert code == 128 + signal.SIGTERM
+    assert "--resume run" in err.splitlines()[-1]
+    assert not (tmp_path / "run/metrics.json").exists()
+
+    code, _, err = crosscoop("fit", "--resume", "run", "--epochs=9")
     assert code == 2
-    assert "no other option goes with --resume" in err
-    assert "--epochs" in err
+    assert "--resume takes no other options. Received: --epochs" in err
+    assert crosscoop("fit", "--resume", "run").code == 0
+    assert len((tmp_path / "run/history.csv").read_text().splitlines()) == 1 + 2
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["images"] == 3
 
 
 def test_only_runs_are_resumed(crosscoop, tmp_path):

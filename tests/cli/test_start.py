@@ -3,11 +3,7 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-import tensorflow as tf
-
-from keras_crosscoop import training
 
 
 def test_help_and_version_load_neither_tensorflow_nor_keras():
@@ -60,25 +56,6 @@ def test_bad_input_takes_one_line_and_leaves_nothing(crosscoop, tmp_path, argume
     assert line.startswith("crosscoop-tf: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nof shape [9,9]"), "OOM when"),
-        (np._core._exceptions._ArrayMemoryError((10**9, 10**9), np.dtype("float32")), "Unable to allocate"),
-    ],
-)
-def test_too_little_memory_takes_one_line(crosscoop, monkeypatch, error, told):
-    def fail(*arguments, **options):
-        raise error
-
-    monkeypatch.setattr(training, "fit", fail)
-    code, out, err = crosscoop("fit")
-    assert (code, out) == (2, "")
-    (line,) = err.splitlines()
-    assert line.startswith("crosscoop-tf: The memory is not enough: take smaller crops, batches or windows. Received: ")
-    assert told in line
 
 
 def test_info_names_versions_and_devices(crosscoop):

@@ -57,7 +57,7 @@ def test_summary_of_a_single_network_has_no_connections(crosscoop):
         (["--size=0"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: '0'"),
         (["--classes=0", "--size=32"], "Invalid value for '--classes': 0 is not in the range 1<=x<=255."),
         (["nowhere"], "This is no run"),
-        (["nowhere", "--top=resnet50"], "give either a run or options that describe a network"),
+        (["nowhere", "--top=resnet50"], "Give either a run or options that describe a network"),
         (["--config=cityscape"], 'Did you mean "cityscapes"?'),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_cannot_be_summed_up_is_refused_in_one_line(crosscoop, arguments, m
 
 
 def test_backbones_are_listed(crosscoop):
-    listed = {each["name"]: each for each in json.loads(crosscoop("info", "--backbones", "--json").out)}
+    listed = {backbone["name"]: backbone for backbone in json.loads(crosscoop("info", "--backbones", "--json").out)}
     assert tuple(listed) == backbones.NAMES
     tiny, mobilenet = listed["tiny_resnet"], listed["mobilenet"]
     assert tiny["low"] == ["block1_add", 32, [4]]
@@ -91,4 +91,4 @@ def test_backbones_are_listed(crosscoop):
 def test_only_backbones_are_printed_as_json(crosscoop):
     result = crosscoop("info", "--json")
     assert result.code == 2
-    assert "add --backbones" in result.err
+    assert "--json needs --backbones" in result.err

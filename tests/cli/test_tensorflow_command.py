@@ -1,5 +1,6 @@
 """What a command prints is its own; what goes wrong in native code shows all the same."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,14 +11,15 @@ from PIL import Image
 
 from keras_crosscoop.system.processes import CHATTER
 
-PROGRAM = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
-
-
-def command(*arguments):
-    """Run in a process of its own, as a user does: what native code prints on starting comes once a process."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done
+PROGRAM = """
+import json, sys
+from crosscoop_tf.main import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["crosscoop-tf", *arguments]
+    main()
+    print("END", flush=True)
+    print("END", file=sys.stderr)
+"""
 
 
 @pytest.mark.parametrize("end", ["", "os.abort()"])
@@ -65,15 +67,20 @@ def test_commands_print_their_own_lines_alone(halves, tmp_path):
     (tmp_path / "data/classes.txt").write_text("dark\nbright\n")
     run, data = tmp_path / "run", f"--data-dir={tmp_path / 'data'}"
     tiny = ("--dataset=folder", "--top=tiny_resnet", "--bottom=none", "--weights=none", "--crop-size=32")
-    fit = command(
-        "fit", *tiny, "--epochs=1", "--batch-size=4", "--set=model.decoder_channels=8", data, f"--output={run}"
-    )
-    epoch, evaluating = fit.stderr.splitlines()
+    quick = ("--epochs=1", "--batch-size=4", "--set=model.decoder_channels=8")
+    options = ("--format=tflite", "--quantize=int8", "--calibration=2", "--images=2", "--min-agreement=0")
+    commands = [
+        ("fit", *tiny, *quick, data, f"--output={run}"),
+        ("predict", run, tmp_path / "data/images/val", f"--output={tmp_path / 'out'}"),
+        ("export", run, *options, "--size=32x48"),
+    ]
+    arguments = json.dumps([[*map(str, command)] for command in commands])
+    done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    fit, predict, export = done.stderr.split("END\n")[:-1]
+    epoch, evaluating = fit.splitlines()
     assert re.fullmatch(r"epoch 1/1  loss .*", epoch)
     assert evaluating.startswith("Evaluating ")
-    (evaluating,) = command("evaluate", run).stderr.splitlines()
-    assert evaluating.startswith("Evaluating ")
-    predict = command("predict", run, tmp_path / "data/images/val", f"--output={tmp_path / 'out'}")
-    assert (predict.stdout, predict.stderr) == (f"Pictures: {tmp_path / 'out'}\n", "")
-    options = ("--format=tflite", "--quantize=int8", "--calibration=2", "--images=2", "--min-agreement=0")
-    assert command("export", run, *options, "--size=32x48").stderr == ""
+    assert (predict, export) == ("", "")
+    assert done.stdout.split("END\n")[1] == f"Pictures: {tmp_path / 'out'}\n"
+    assert list(json.loads((run / "metrics.json").read_text())["outputs"]) == ["single"]
