@@ -70,11 +70,11 @@ def ablate(
     # Where weights are fetched, Keras tells of it on stdout, which may be read as JSON.
     with contextlib.redirect_stdout(sys.stderr), RowsProgress() as progress:
         done, failed = ablation.ablate(settings, output, at_once=jobs, watch=progress)
-        found, files, failed = ablation.tell(done, failed, progress.tell)
+        results, files, failed = ablation.write_results(done, failed, progress.show)
     if as_json:
-        click.echo(json.dumps(ablation.as_json(done, found, failed)))
+        click.echo(json.dumps(ablation.as_json(done, results, failed)))
     else:
-        print_ablation(found)
+        print_ablation(results)
         click.echo(f"Report: {files['html']}   Tables: {files['md']}, {files['csv']}")
     for names, reason in group_by_cause(failed.items()):
         click.echo(f"crosscoop-tf: {join_names(names, '; ')} failed. {reason}", err=True)

@@ -18,7 +18,7 @@ class _Info(TensorFlowCommand):
 
 @click.command(cls=_Info)
 @click.option(
-    "--backbones", is_flag=True, help="List backbones with parameters, tapped layers, strides and origin of weights."
+    "--backbones", is_flag=True, help="List backbones: parameters, tapped layers, strides, origin of weights."
 )
 @click.option("--json", "as_json", is_flag=True, help="With --backbones: print one JSON list and nothing else.")
 def info(backbones: bool, as_json: bool) -> None:
