@@ -28,6 +28,7 @@ from keras_crosscoop.export.benchmark.measuring import measure, summarized
 from keras_crosscoop.export.benchmark.worker import KERAS
 from keras_crosscoop.export.deployed import deployed
 from keras_crosscoop.export.litert import Quantize
+from keras_crosscoop.layers import batch_norms
 
 CLASSES = 21
 DESCRIBED = {"classes": [f"class {number}" for number in range(CLASSES)]}
@@ -58,11 +59,10 @@ def built(pair: list[str], size: int, topology: str) -> CrossCoop:
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
     model = CrossCoop(CLASSES, top=pair[0], bottom=pair[1], topology=topology, weights=None)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
-            layer.beta.assign(random.normal(0, 0.3, layer.beta.shape))
-            layer.momentum = 0.0  # for the statistics of the next batch
+    for layer in batch_norms(model):
+        layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+        layer.beta.assign(random.normal(0, 0.3, layer.beta.shape))
+        layer.momentum = 0.0  # for the statistics of the next batch
     model(np.stack([*photographs(2, min(size, 257), seed=1)]).astype("float32"), training=True)
     model.compile()
     return model

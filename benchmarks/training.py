@@ -20,6 +20,7 @@ import tensorflow as tf
 from timing import medians, print_ratios
 
 from keras_crosscoop import CrossCoop
+from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.training import SGD
 from keras_crosscoop.training.checkpoints import Checkpoints
 from keras_crosscoop.training.saving import CheckpointManager
@@ -48,9 +49,8 @@ class ByKeras(CrossCoop):
 def model(pair: str, kind: type[CrossCoop] = CrossCoop, *, synchronized: bool = False) -> CrossCoop:
     """The pair, compiled as for `crosscoop-tf fit`."""
     network = kind(CLASSES, **PAIRS[pair], weights=None)
-    for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = synchronized
+    for layer in batch_norms(network):
+        layer.synchronized = synchronized
     network.compile(SGD(0.01))
     network.make_train_function()
     return network

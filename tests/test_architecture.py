@@ -1,9 +1,11 @@
 """The rules of the design that no single module can hold: who imports whom, what code may contain, how long it is."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,18 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
-OPERATIONS = {"errors", "labels", "layers", "losses", "metrics", "precision", "replicas", "images", "system"}
+OPERATIONS = {
+    "errors",
+    "labels",
+    "keras_internals",
+    "layers",
+    "losses",
+    "metrics",
+    "precision",
+    "replicas",
+    "images",
+    "system",
+}
 BELOW = OPERATIONS | {"models", "data"}
 MAY_IMPORT = {  # the parts of the library that each part may import beside itself
     **dict.fromkeys(OPERATIONS, OPERATIONS),
@@ -89,6 +102,40 @@ def test_library_code_neither_asserts_nor_prints_nor_swallows(path):
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"bare except in line {node.lineno}"
 
 
+NOT_KERAS = {"_asdict", "_experimental_calibrate_only"}  # of named tuples; of a converter that will be replaced
+
+
+@cache
+def keras_attributes():
+    """The underscore attributes of Keras's objects."""
+    import keras
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    objects = [inputs, model, model.optimizer, model.layers[1], keras.metrics.Mean(), keras.losses.MeanSquaredError()]
+    return {name for item in objects for name in dir(item) if re.match("_[^_]", name)}
+
+
+def private_names(module):
+    """The underscore names and private modules of Keras and TensorFlow that a module uses."""
+    nodes = list(ast.walk(module))
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    own = {node for node in attributes if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")}
+    foreign = {node.attr for node in attributes if node not in own} - defined - {node.attr for node in own} - NOT_KERAS
+    yield from (name for name in foreign if re.match("_[^_]", name) or name == "raw_ops")
+    for subclass in (node for node in nodes if isinstance(node, ast.ClassDef) and node.bases):
+        names = {getattr(node, "attr", getattr(node, "name", None)) for node in ast.walk(subclass)}
+        yield from names & keras_attributes()
+    yield from (name for name in imported(nodes) if re.match(r"keras\.src|tensorflow\.(python|raw_ops)", name))
+
+
+@pytest.mark.parametrize("path", [path for path in LIBRARY if path.stem != "keras_internals"], ids=identify)
+def test_private_names_of_keras_and_tensorflow_stand_in_one_module(path):
+    assert set(private_names(tree(path))) == set()
+
+
 def test_the_rules_see_what_they_forbid():
     """The helpers above, on code that breaks each rule."""
     bad = ast.parse(
@@ -98,6 +145,11 @@ def test_the_rules_see_what_they_forbid():
         "class A:\n    import click\n"
         "def f():\n    import rich, tensorflow_datasets\n    from keras_crosscoop.runs import load\n"
     )
+    private = ast.parse(
+        "from keras.src import a\n"
+        "class B(Model):\n    def _flatten_layers(self):\n        return tf.raw_ops.Pad(self.x._handle)\n"
+    )
+    assert set(private_names(private)) >= {"keras.src.a", "raw_ops", "_handle", "_flatten_layers"}
     assert parts_imported(ast.walk(bad)) == {"data", "layers", "training", "runs"}
     assert {name.split(".")[0] for name in imported(ast.walk(bad))} == {
         "keras_cv",

@@ -1,7 +1,6 @@
 """Calling Python from a TensorFlow graph, with what TensorFlow leaves open: readable errors and a clean exit."""
 
 import atexit
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import failed_assertion
 
-_SURFACED = re.compile(rf"assertion failed: \[{InputError.__name__}: (?P<message>.*)\]$", re.MULTILINE)
+_PREFIX = f"{InputError.__name__}: "
 
 
 def numpy_function(
@@ -30,7 +30,7 @@ def numpy_function(
                 return *function(*arguments), b""
             except InputError as error:
                 nothing = (np.zeros(0, dtype.as_numpy_dtype) for dtype in dtypes)
-                return *nothing, f"{InputError.__name__}: {error}".encode()
+                return *nothing, f"{_PREFIX}{error}".encode()
 
     *outputs, problem = tf.numpy_function(attempt, inputs, (*dtypes, tf.string))
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, b""), [problem])]):
@@ -47,11 +47,10 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        surfaced = _SURFACED.search(str(error))
-        if surfaced is None:
+        message = failed_assertion(error, _PREFIX)
+        if message is None:
             raise
-        # Assertions print text with quotes and backslashes escaped.
-        raise InputError(re.sub(r"\\(.)", r"\1", surfaced["message"])) from None
+        raise InputError(message.removeprefix(_PREFIX)) from None
 
 
 class _Calls:

@@ -95,7 +95,7 @@ def render(
     """
     (height, above, below), (width, left, right) = tf.unstack(rows), tf.unstack(columns)
 
-    image = tf.raw_ops.ResizeBilinear(images=image[None], size=[height, width], half_pixel_centers=True)
+    image = tf.image.resize(image[None], [height, width])
     image = tf.reshape(image, [height, width, 3])
     if light is not None:
         image = tf.clip_by_value(_in_light(image, *light), 0, 255)

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers
 
-from keras_crosscoop.export.rewriting import copied, producer, rewritten
+from keras_crosscoop.export.rewriting import copied, rewritten
+from keras_crosscoop.keras_internals import producer
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 

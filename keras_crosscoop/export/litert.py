@@ -17,6 +17,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.export.deployed import Size, told
 from keras_crosscoop.export.unconvertible import gave_up, unconvertible
 from keras_crosscoop.export.upsampling import enlarged_last
+from keras_crosscoop.keras_internals import saved_model_outputs
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
 
@@ -83,8 +84,8 @@ def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]
     tf.saved_model.save(module, folder, signatures={"serving_default": serve})
-    outputs = [f"StatefulPartitionedCall:{number}" for number in range(2)]  # what the last of them are called
-    return [operation.name for operation in serve.get_concrete_function().graph.get_operations()] + outputs
+    operations = serve.get_concrete_function().graph.get_operations()
+    return [operation.name for operation in operations] + saved_model_outputs(2)
 
 
 def _in_8_bits(

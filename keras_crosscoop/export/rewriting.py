@@ -50,8 +50,3 @@ def copied(operation: keras.Operation, **changes: Any) -> Callable[..., Any]:
         return outputs
 
     return call
-
-
-def producer(tensor: keras.KerasTensor) -> keras.Operation:
-    """The operation that a tensor comes from."""
-    return tensor._keras_history.operation

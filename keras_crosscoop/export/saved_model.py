@@ -70,7 +70,7 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
 
 def _checked(image: tf.Tensor) -> tf.Tensor:
     """The images, if they are some: servers do not compare what they are sent with a signature's shape."""
-    image = tf.raw_ops.PlaceholderWithDefault(input=image, shape=None)  # of which no shape is taken for granted
+    image = tf.compat.v1.placeholder_with_default(image, shape=None)  # of which no shape is taken for granted
     shape = tf.shape(image)
     is_image = _require(
         tf.logical_and(tf.equal(tf.size(shape), 4), tf.reduce_all(tf.equal(shape[-1:], 3))),  # a number has no last

@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor, layers
 
-from keras_crosscoop.export.rewriting import copied, producer, rewritten
+from keras_crosscoop.export.rewriting import copied, rewritten
+from keras_crosscoop.keras_internals import producer
 from keras_crosscoop.layers import ResizeLike
 
 _TAPS = 3  # of the kernel, along each axis

@@ -1,16 +1,119 @@
-"""Atrous convolution on TensorFlow, with a gradient for CPUs.
+"""Atrous (dilated) convolution and max pooling."""
 
-TensorFlow's forward kernels leave little to gain. Of the backward ones, that for the kernel's gradient takes the zeros
-around the image for data: at rate 18 and 17x17 pixels eight of nine taps see nothing else, and without oneDNN it does
-not know rates beyond 1 at all. Tap by tap the gradient is nine matrix products of what is really there, and of a 1x1
-convolution it is one.
-"""
+from functools import cache
+from typing import Any
 
-import tensorflow as tf
+import keras
+from keras import KerasTensor, ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
 
 
-def convolve(image: tf.Tensor, kernel: tf.Tensor, rates: tuple[int, int]) -> tf.Tensor:
-    """`(B, H, W, C), (kh, kw, C, F) -> (B, H, W, F)`, zeros around the image; kh and kw are odd."""
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class AtrousConv2D(keras.layers.Conv2D):
+    """Computes a `Conv2D` whose dilation runs natively on TensorFlow: `(B, H, W, C) -> (B, H', W', filters)`.
+
+    Keras lowers a dilated convolution to space-to-batch on TensorFlow, which takes up to 27 times as long as the
+    convolution itself (`benchmarks/paper_pair.py`). Arguments, weights, results and configuration are those of
+    `keras.layers.Conv2D`. In training on CPUs the gradient is computed tap by tap (see `_convolve`).
+
+    Example:
+        >>> import numpy as np
+        >>> layer = AtrousConv2D(8, 3, padding="same", dilation_rate=6)
+        >>> layer(np.ones((1, 33, 33, 4))).shape
+        TensorShape([1, 33, 33, 8])
+    """
+
+    _training = False
+
+    def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """See `keras.layers.Conv2D.call`."""
+        self._training = training is True  # Keras does not pass it on to `convolution_op`
+        return super().call(inputs)
+
+    def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
+        """Convolves without bias and activation, see `keras.layers.Conv2D.convolution_op`."""
+        if tf is None or self.data_format != "channels_last" or self.groups != 1:
+            return super().convolution_op(inputs, kernel)
+        if self._training and self._own_gradient_is_faster and not _gpus():
+            if inputs.dtype in (tf.float32, tf.float64):  # bfloat16 would lose digits in the sum of nine products
+                return _convolve(inputs, kernel, self.dilation_rate)
+            if inputs.dtype == tf.float16:  # CPUs have no kernel for its gradient at rates above 1
+                outputs = _convolve(tf.cast(inputs, "float32"), tf.cast(kernel, "float32"), self.dilation_rate)
+                return tf.cast(outputs, inputs.dtype)
+        return tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate)
+
+    @property
+    def _own_gradient_is_faster(self) -> bool:
+        """Whether `_convolve` supports the layer, and is faster: dilated kernels and 1x1 kernels."""
+        centred = self.strides == (1, 1) and self.padding == "same" and all(size % 2 for size in self.kernel_size)
+        return centred and (max(self.dilation_rate) > 1 or max(self.kernel_size) == 1)
+
+
+@cache
+def _gpus() -> list:
+    return tf.config.list_logical_devices("GPU")
+
+
+@keras.saving.register_keras_serializable("keras_crosscoop")
+class AtrousMaxPooling2D(keras.layers.Layer):
+    """Computes dilated max pooling at every pixel, which Keras lacks: `(B, H, W, C) -> (B, H, W, C)`.
+
+    Each output is the maximum of `pool_size` x `pool_size` pixels, `dilation_rate` apart, from its own position down
+    and to the right. Pixels beyond the edge are ignored. Every `strides`-th output equals
+    `MaxPooling2D(pool_size, strides, "same")` on sizes that are multiples of the stride.
+
+    Args:
+        pool_size: height and width of the window, in pixels.
+        dilation_rate: distance between two pixels of the window.
+        **kwargs: further arguments of `keras.layers.Layer`.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.array([[1, 5, 2], [3, 4, 0], [9, 0, 0]], "float32")[None, :, :, None]
+        >>> np.asarray(AtrousMaxPooling2D(2)(image))[0, :, :, 0]
+        array([[5., 5., 2.],
+               [9., 4., 0.],
+               [9., 0., 0.]], dtype=float32)
+    """
+
+    def __init__(self, pool_size: int, dilation_rate: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pool_size = pool_size
+        self.dilation_rate = dilation_rate
+
+    def call(self, features: KerasTensor) -> KerasTensor:
+        """See the class."""
+        shifts = [step * self.dilation_rate for step in range(1, self.pool_size)]
+        # A pixel without a neighbour stands in for it. Padding with the lowest number would spoil int8 quantisation,
+        # whose range would have to include that number.
+        rows = features
+        for shift in shifts:
+            rows = ops.maximum(rows, ops.concatenate([features[:, shift:], features[:, -shift:]], axis=1))
+        pooled = rows
+        for shift in shifts:
+            pooled = ops.maximum(pooled, ops.concatenate([rows[:, :, shift:], rows[:, :, -shift:]], axis=2))
+        return pooled
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Returns the shape of the outputs."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {"pool_size": self.pool_size, "dilation_rate": self.dilation_rate}
+
+
+def _convolve(image: Any, kernel: Any, rates: tuple[int, int]) -> Any:
+    """Convolves with zero padding and a gradient for CPUs: `(B, H, W, C), (kh, kw, C, F) -> (B, H, W, F)`, kh, kw odd.
+
+    TensorFlow's kernel for the kernel's gradient also multiplies the zeros around the image: at rate 18 and 17x17
+    pixels eight of nine taps are nothing else. Without oneDNN it supports no rates above 1. This gradient is one matrix
+    product a tap, over the pixels inside the image.
+    """
 
     @tf.custom_gradient
     def forward(image: tf.Tensor, kernel: tf.Tensor) -> tuple:
@@ -22,40 +125,30 @@ def convolve(image: tf.Tensor, kernel: tf.Tensor, rates: tuple[int, int]) -> tf.
     return forward(tf.convert_to_tensor(image), tf.convert_to_tensor(kernel))
 
 
-def _gradients(
-    image: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, rates: tuple[int, int]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Those of `image` and `kernel`, from that of what came out, `(B, H, W, F)`."""
+def _gradients(image: Any, kernel: Any, upstream: Any, rates: tuple[int, int]) -> tuple[Any, Any]:
+    """Returns the gradients of `image` and `kernel` from that of the outputs, `(B, H, W, F)`."""
     _, height, width, channels = tf.unstack(tf.shape(image))
     kernel_height, kernel_width, _, filters = kernel.shape
-    of_image, of_kernel = [], []
+    image_gradients, kernel_gradients = [], []
     for row in range(kernel_height):
         for column in range(kernel_width):
             down, right = (row - kernel_height // 2) * rates[0], (column - kernel_width // 2) * rates[1]
-            read, given = _overlap(image, height, width, down, right), _overlap(upstream, height, width, -down, -right)
-            flat_read, flat_given = tf.reshape(read, (-1, channels)), tf.reshape(given, (-1, filters))
-            of_kernel.append(tf.matmul(flat_read, flat_given, transpose_a=True))
-            of_read = tf.matmul(flat_given, kernel[row, column], transpose_b=True)
-            of_image.append(_placed(tf.reshape(of_read, tf.shape(read)), height, width, down, right))
-    return tf.add_n(of_image), tf.reshape(tf.stack(of_kernel), kernel.shape)
+            inputs = _crop(image, _span(height, down), _span(width, right), down == right == 0)
+            outputs = _crop(upstream, _span(height, -down), _span(width, -right), down == right == 0)
+            flat_inputs, flat_outputs = tf.reshape(inputs, (-1, channels)), tf.reshape(outputs, (-1, filters))
+            kernel_gradients.append(tf.matmul(flat_inputs, flat_outputs, transpose_a=True))
+            gradient = tf.reshape(tf.matmul(flat_outputs, kernel[row, column], transpose_b=True), tf.shape(inputs))
+            if not down == right == 0:
+                (top, bottom), (left, end) = _span(height, down), _span(width, right)
+                gradient = tf.pad(gradient, [[0, 0], [top, height - bottom], [left, width - end], [0, 0]])
+            image_gradients.append(gradient)
+    return tf.add_n(image_gradients), tf.reshape(tf.stack(kernel_gradients), kernel.shape)
 
 
-def _overlap(features: tf.Tensor, height: tf.Tensor, width: tf.Tensor, down: int, right: int) -> tf.Tensor:
-    """The pixels of `features`, `(B, H, W, C)`, that still lie on it when it is moved back by so many pixels."""
-    if down == right == 0:
-        return features
-    (top, bottom), (left, end) = _span(height, down), _span(width, right)
-    return features[:, top:bottom, left:end]
+def _crop(features: Any, rows: tuple, columns: tuple, whole: bool) -> Any:
+    return features if whole else features[:, rows[0] : rows[1], columns[0] : columns[1]]
 
 
-def _placed(overlap: tf.Tensor, height: tf.Tensor, width: tf.Tensor, down: int, right: int) -> tf.Tensor:
-    """What `_overlap` took, where it was, between zeros: `(B, H, W, C)`."""
-    if down == right == 0:
-        return overlap
-    (top, bottom), (left, end) = _span(height, down), _span(width, right)
-    return tf.pad(overlap, [[0, 0], [top, height - bottom], [left, width - end], [0, 0]])
-
-
-def _span(size: tf.Tensor, offset: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """From which pixel of an axis to before which; both the same where the axis ends before the offset does."""
+def _span(size: Any, offset: int) -> tuple[Any, Any]:
+    """Returns the start and end of the pixels of an axis that stay inside it when moved back by `offset`."""
     return tf.minimum(max(offset, 0), size), tf.maximum(size + min(offset, 0), 0)

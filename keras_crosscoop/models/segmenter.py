@@ -15,11 +15,12 @@ from keras import KerasTensor, ops
 from keras_crosscoop import precision, replicas
 from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.images.io import ImageLike, as_rgb
+from keras_crosscoop.keras_internals import TrainableModel, expect_reduced_gradients
 from keras_crosscoop.labels import are_labels, check_labels
+from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import pixel_weights
 from keras_crosscoop.metrics import Confusion, MeanLoss
 from keras_crosscoop.models import compiling
-from keras_crosscoop.models.batch_norms import update_ema_statistics
 from keras_crosscoop.models.batch_parts import in_parts, whole_batch
 from keras_crosscoop.models.compiling import ExtraMetric
 
@@ -41,7 +42,7 @@ class _Figures:
     extra: tuple[ExtraMetric, ...] = ()
 
 
-class Segmenter(keras.Model):
+class Segmenter(TrainableModel):
     """A functional model from images to a dict of logits, trained by the sum of the outputs' losses.
 
     `evaluate` gives `loss` and, for each output, `{output}_loss`, `{output}_mean_iou` and `{output}_pixel_accuracy`;
@@ -97,7 +98,7 @@ class Segmenter(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Everything that `evaluate` reports."""
         extra = (each.metric for each in self._figures.extra)
-        losses = [self._loss_tracker] if self.compiled else []
+        losses = [self.loss_tracker] if self.compiled else []
         return [*losses, *self._figures.losses, *self._figures.confusions, *extra]
 
     def compile(
@@ -146,8 +147,8 @@ class Segmenter(keras.Model):
             )
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)  # so that a file holds its state, trained or not
-        update_ema_statistics(self)
-        replicas.expect_reduced_gradients(self.optimizer)
+        self._average_statistics()
+        expect_reduced_gradients(self.optimizer)
         self.loss = loss
         self.loss_weights = loss_weights
         self.accumulation_steps = accumulation_steps
@@ -156,6 +157,13 @@ class Segmenter(keras.Model):
             self._recomputed = recomputed(self)
         losses = (MeanLoss(self.loss, name=f"{side}_loss") for side in self.sides)
         self._figures = _Figures(tuple(losses), self._figures.confusions, extra)
+
+    def _average_statistics(self) -> None:
+        """Has the optimizer, if it keeps averages of weights, also average the statistics that belong to them."""
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # inside a `LossScaleOptimizer`
+        if _ON_TENSORFLOW and hasattr(optimizer, "update_ema_statistics"):
+            norms = [norm for norm in batch_norms(self) if norm.trainable]
+            optimizer.update_ema_statistics([s for norm in norms for s in (norm.moving_mean, norm.moving_variance)])
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`, but for `class_weight`: classes are weighed by the loss."""
@@ -257,7 +265,7 @@ class Segmenter(keras.Model):
         if self._loss_is_the_sides:
             return {"loss": self._sum_losses(losses.values()), **losses}
         counted = all(figure.counted for figure in self._figures.losses)
-        return {"loss": self._loss_tracker.result(), **(losses if counted else {})}
+        return {"loss": self.loss_tracker.result(), **(losses if counted else {})}
 
     def get_metrics_result(self) -> dict[str, KerasTensor]:
         """All figures of the batches since `reset_metrics`."""
@@ -341,7 +349,7 @@ class Segmenter(keras.Model):
 
         def _track_loss(self, loss: KerasTensor, y: KerasTensor) -> None:
             if not self._loss_is_the_sides:  # or it follows from what is counted
-                self._loss_tracker.update_state(loss, sample_weight=ops.shape(y)[0])
+                self.loss_tracker.update_state(loss, sample_weight=ops.shape(y)[0])
 
         def test_step(self, data: Any) -> dict[str, KerasTensor]:
             """Measures a batch; on each replica, its part of it."""
@@ -364,9 +372,6 @@ class Segmenter(keras.Model):
                 return super().make_test_function(force)
             finally:
                 self.jit_compile = jit_compile
-
-        def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-            """Nothing: all is built. Keras would average the images of all machines for it (keras issue 20585)."""
 
     def segment(
         self, image: ImageLike, output: str | None = None, *, probabilities: bool = False

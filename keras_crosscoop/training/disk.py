@@ -1,7 +1,6 @@
 """What becomes of a run's folder while it trains: a full disk, a file system gone read-only, a folder removed."""
 
 import errno
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import unwritable_file
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.files import remedy
 
@@ -42,8 +42,7 @@ def disk_errors(run: Run) -> Iterator[None]:
 def _told(error: Exception, folder: Path) -> tuple[str, str] | None:
     """Why something cannot be written, and what; None if it is no such error."""
     if isinstance(error, tf.errors.OpError):  # of the writer of TensorBoard's files, which tells it in the text alone
-        found = re.search(rf"({re.escape(str(folder / 'tensorboard'))}\S*); ([^\n]+)", error.message)
-        return found and (found[2].strip(), found[1])
+        return unwritable_file(error, str(folder / "tensorboard"))
     if not isinstance(error, OSError):
         return None
     file = error.filename if isinstance(error.filename, str) else str(folder)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_crosscoop.config import Settings, Train
 from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import synchronizes_in_loops
 from keras_crosscoop.losses import SegmentationLoss
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import fastest_precision
@@ -101,7 +102,7 @@ def _deterministic(options: Train) -> bool:
 
 def _check_shares(settings: Settings) -> None:
     several, options = tf.distribute.get_strategy(), settings.train
-    apart = several.num_replicas_in_sync == 1 or not several.extended._use_merge_call()
+    apart = several.num_replicas_in_sync == 1 or synchronizes_in_loops(several)
     if options.accumulation_steps > 1 and options.batch_norm == "sync" and not apart:
         raise InputError(
             "These devices cannot synchronise batch normalisation while they accumulate gradients, only "

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_crosscoop.keras_internals import train_function
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.training.ema import ema_weights
 from keras_crosscoop.training.saving import CheckpointManager
@@ -37,7 +38,7 @@ def train(
         validated: the epochs, counted from 1, after which there is validation.
     """
     model.stop_training = False
-    model.make_train_function()
+    train = train_function(model)
     first, done = saver.position
     callbacks.on_train_begin()
     for epoch in range(first, epochs):
@@ -47,7 +48,7 @@ def train(
         for step in range(done, steps, model.steps_per_execution):
             last = step + model.steps_per_execution - 1
             callbacks.on_train_batch_begin(step)
-            losses = model.train_function(batches)
+            losses = train(batches)
             callbacks.on_train_batch_end(last, losses)
             saver.after_step(epoch, last + 1, float(losses["loss"]))
             if model.stop_training:  # by a callback that looks at steps; the epoch ends here

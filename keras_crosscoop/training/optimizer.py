@@ -7,15 +7,11 @@ import keras
 from keras import KerasTensor, ops
 
 from keras_crosscoop.errors import InputError
-
-if keras.backend.backend() == "tensorflow":
-    from tensorflow import raw_ops
-else:
-    raw_ops = None
+from keras_crosscoop.keras_internals import OptimizerWithSharedStep, momentum_step, subtract_scaled
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
-class SGD(keras.optimizers.Optimizer):
+class SGD(OptimizerWithSharedStep):
     """SGD with momentum, weight decay in the gradient, and a larger step for everything outside the backbones.
 
     For a weight w of gradient g, with velocity v, at learning rate r, which is `head_lr_multiplier` times as large
@@ -109,13 +105,16 @@ class SGD(keras.optimizers.Optimizer):
     def _averages_of(self, variables: list[keras.Variable]) -> list[keras.Variable]:
         return [self.add_variable_from_reference(each, "average", _value_of(each)) for each in variables]
 
-    def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
-        """Keras's loop over the variables; what their steps share is computed once and not for each of them."""
-        share = None  # of the weights in their averages, 1 - d'
+    def begin_step(self, learning_rate: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
+        """Returns the learning rate, and the share of the weights in their averages, 1 - d'."""
+        share = None
         if self.ema_decay is not None:
             share = ops.maximum(1 - self.ema_decay, 9 / (10 + ops.cast(self.iterations, "float32")))
-        learning_rate = ops.convert_to_tensor(learning_rate)
-        super()._backend_update_step(grads, trainable_variables, (learning_rate, share))
+        return ops.convert_to_tensor(learning_rate), share
+
+    def end_step(self, shared: tuple[KerasTensor, KerasTensor | None]) -> None:
+        """Updates the averages of the statistics."""
+        _, share = shared
         for average, statistic in zip(self.ema_statistics, self.statistics, strict=True):
             self._subtract(average, ops.cast(share, statistic.dtype), average - statistic)
 
@@ -127,7 +126,7 @@ class SGD(keras.optimizers.Optimizer):
     ) -> None:
         """One step of one variable, see the class, by the learning rate and the share that averages take of weights."""
         rate, share = (None if value is None else ops.cast(value, variable.dtype) for value in learning_rate)
-        index = self._get_variable_index(variable)
+        index = self.index_of(variable)
         rate = rate * self.multipliers[index]
         if self.decoupled_weight_decay:
             self.assign_sub(variable, rate * self.decay * variable)
@@ -147,14 +146,12 @@ class SGD(keras.optimizers.Optimizer):
             return
         if decay:  # the second kernel multiplies by the momentum what is in the velocity
             self._subtract(velocity, -decay / self.momentum, variable)
-        raw_ops.ResourceApplyMomentum(
-            var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=self.momentum
-        )
+        momentum_step(variable, velocity, gradient, rate, self.momentum)
 
     def _subtract(self, variable: keras.Variable, factor: KerasTensor | float, value: KerasTensor) -> None:
         """`variable <- variable - factor value`, in one kernel on TensorFlow."""
         if _has_kernels(variable):
-            raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=factor, delta=value)
+            subtract_scaled(variable, factor, value)
         else:
             self.assign_sub(variable, factor * value)
 
@@ -176,7 +173,7 @@ def in_backbone(variable: keras.Variable) -> bool:
 
 def _has_kernels(variable: keras.Variable) -> bool:
     """Whether TensorFlow has kernels that update it wherever it is; of bfloat16, for one, GPUs have none."""
-    return raw_ops is not None and variable.dtype == "float32"
+    return keras.backend.backend() == "tensorflow" and variable.dtype == "float32"
 
 
 def _value_of(variable: keras.Variable) -> Callable[..., KerasTensor]:

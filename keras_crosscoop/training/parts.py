@@ -9,9 +9,9 @@ from keras_crosscoop import precision
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, Parts, dataset, load_dataset
 from keras_crosscoop.errors import unknown_name
+from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, WeightedSum
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.models.batch_norms import batch_norms
 from keras_crosscoop.runs import Run, build, build_warm
 from keras_crosscoop.training.optimizer import SGD
 from keras_crosscoop.training.schedule import Polynomial

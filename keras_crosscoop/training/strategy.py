@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from keras_crosscoop.data import Parts
 from keras_crosscoop.errors import InputError
-
-_LOST = re.compile(r"(?:unhealthy[^/]*|remote target )/job:(\w+)/replica:\d+/task:(\d+)")  # as TensorFlow says it
+from keras_crosscoop.keras_internals import lost_machine, spans_machines
 
 Strategy = Literal["auto", "none", "mirrored", "multiworker"]
 
@@ -63,7 +62,7 @@ def is_chief() -> bool:
 def on_any_machine(flag: bool) -> bool:
     """Whether it is so on one of the machines; all of them ask at the same step."""
     strategy = tf.distribute.get_strategy()
-    if not _of_several_machines(strategy):
+    if not spans_machines(strategy):
         return flag
     flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(float(flag)))
     return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0)
@@ -71,7 +70,7 @@ def on_any_machine(flag: bool) -> bool:
 
 def several_machines() -> bool:
     """Whether the strategy is of several machines."""
-    return _of_several_machines(tf.distribute.get_strategy())
+    return spans_machines(tf.distribute.get_strategy())
 
 
 def on_first_replica(value: Any, others: Any) -> Any:
@@ -94,19 +93,15 @@ def lost_machines(folder: Path) -> Iterator[None]:
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
-        if not _of_several_machines(tf.distribute.get_strategy()):
+        if not spans_machines(tf.distribute.get_strategy()):
             raise
-        lost = _LOST.search(error.message)
-        name = f" ({lost[1]} {lost[2]})" if lost else ""
+        machine = lost_machine(error)
+        name = f" ({machine})" if machine else ""
         reason = re.sub(r"{{.*?}} ", "", error.message.splitlines()[0])
         raise InputError(
             f"Another machine of this training{name} is gone. Look at what it printed last, then go on on all of "
             f"them by `crosscoop-tf fit --resume {folder}`. Received: {reason}"
         ) from error
-
-
-def _of_several_machines(strategy: tf.distribute.Strategy) -> bool:
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._num_workers > 1
 
 
 def _machines() -> Literal["TF_CONFIG", "Slurm"] | None:

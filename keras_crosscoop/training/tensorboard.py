@@ -16,6 +16,7 @@ from keras import ops
 from PIL import Image
 
 from keras_crosscoop.images.io import palette_table
+from keras_crosscoop.keras_internals import write_event
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference
@@ -130,8 +131,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         if not self._started:
             self._started = True
             start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-            event = tf.compat.v1.Event(wall_time=time.time(), step=self._step, session_log=start)
-            tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event.SerializeToString())
+            write_event(self._writer, tf.compat.v1.Event(wall_time=time.time(), step=self._step, session_log=start))
         with self._writer.as_default(self._step):
             for name, value in figures.items():
                 tf.summary.scalar(name, value)

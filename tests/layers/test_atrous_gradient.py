@@ -71,6 +71,6 @@ def test_other_convolutions_keep_tensorflows(options):
 
 
 def test_gpus_keep_tensorflows(monkeypatch):
-    monkeypatch.setattr(layers, "_gpus", lambda: ["GPU:0"])
+    monkeypatch.setattr(layers.atrous, "_gpus", lambda: ["GPU:0"])
     layer = layers.AtrousConv2D(4, 3, padding="same", dilation_rate=2)
     assert "Conv2DBackpropFilter" in kinds(layer, training=True)

@@ -11,9 +11,10 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import download_reason, is_download_error
 from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
 from keras_crosscoop.models.weights import Weights, load_hdf5
-from keras_crosscoop.models.weights.download import OTHERWISE, reason
+from keras_crosscoop.models.weights.download import OTHERWISE
 
 
 def _unit_range(image: KerasTensor) -> KerasTensor:
@@ -88,14 +89,14 @@ class Application:
                 warnings.filterwarnings("ignore", "`input_shape` is undefined")  # and so it shall be
                 return self.network(include_top=False, weights="imagenet" if weights == "imagenet" else None, **options)
         except Exception as error:  # Keras raises bare `Exception` where a download fails
-            if isinstance(error, TypeError | ValueError) and "corrupted file" not in str(error):
+            if not is_download_error(error):
                 raise InputError(
                     f"{self.network.__name__} could not be built with options {options}: has it such options? "
                     f"Received: {error}"
                 ) from error
             raise InputError(
-                f"The file of {self.network.__name__}'s ImageNet weights cannot be fetched ({reason(error)}). Try "
-                f"again, or {OTHERWISE}. Received: weights='imagenet'"
+                f"The file of {self.network.__name__}'s ImageNet weights cannot be fetched ({download_reason(error)}). "
+                f"Try again, or {OTHERWISE}. Received: weights='imagenet'"
             ) from error
 
 

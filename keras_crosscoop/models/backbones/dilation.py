@@ -14,6 +14,7 @@ import keras
 from keras import KerasTensor
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import producer
 from keras_crosscoop.layers import AtrousConv2D, AtrousMaxPooling2D, BatchNormalization
 from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM
 from keras_crosscoop.models.naming import renumbered
@@ -86,7 +87,7 @@ def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int])
     grids: dict[str, _Grid] = {}  # of each operation's output
     changes: dict[str, dict[str, Any]] = {}
     for operation in model.operations:  # in topological order; some, as the `+` of `x + 3`, are no layers
-        producers = [tensor._keras_history.operation for tensor in keras.tree.flatten(operation.input)]
+        producers = [producer(tensor) for tensor in keras.tree.flatten(operation.input)]
         if isinstance(operation, keras.layers.InputLayer):
             grids[operation.name] = _Grid()
             continue

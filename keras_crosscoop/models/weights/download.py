@@ -2,11 +2,11 @@
 
 import os
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 import keras
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import download_reason
 from keras_crosscoop.system.files import atomic_write
 
 # What to do without a network, for who is at the command line and for who writes Python.
@@ -34,15 +34,7 @@ def fetched(url: str) -> Path:
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` where a download fails
         raise InputError(
-            f"{name} cannot be fetched into {file.parent} ({reason(error)}). Try again, where need be with another "
-            f"place in KERAS_HOME, or {OTHERWISE}. Received: {url}"
+            f"{name} cannot be fetched into {file.parent} ({download_reason(error)}). Try again, if necessary "
+            f"with another folder in KERAS_HOME, or {OTHERWISE}. Received: {url}"
         ) from error
     return file
-
-
-def reason(error: Exception) -> str:
-    """Why Keras could not fetch a file, in a line; it puts "None" where an address has no error number."""
-    behind = error.__context__
-    if isinstance(behind, URLError) and not isinstance(behind, HTTPError):
-        return str(behind.reason)
-    return " ".join(str(error).split())

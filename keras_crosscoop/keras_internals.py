@@ -1,0 +1,319 @@
+"""Private and semi-private names of Keras and TensorFlow. No other module of this library uses any.
+
+Each hook states why public names do not suffice, and the versions that it works with. `tests/test_keras_internals.py`
+has a test for each hook, which fails when a new version no longer has the name. `setup.cfg` excludes untested versions.
+"""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+import keras
+import numpy as np
+from keras import KerasTensor
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
+
+
+# Training
+
+
+class TrainableModel(keras.Model):
+    """A `keras.Model` with access to the metric of its loss, and without a symbolic build."""
+
+    @property
+    def loss_tracker(self) -> keras.metrics.Mean:
+        """The mean of the values of `compute_loss`.
+
+        `_loss_tracker`: steps of JAX and PyTorch update it, so `metrics` must list it; Keras has no public name for it
+        (Keras >= 3.12).
+        """
+        return self._loss_tracker
+
+    if tf is not None:
+
+        def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+            """Does nothing: Keras would average the images of all machines to build a built model (issue 20585)."""
+
+
+def train_function(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
+    """Returns the compiled function that takes an iterator of batches and trains `steps_per_execution` steps.
+
+    `train_function`: the public `fit` cannot start within an epoch (Keras >= 3.12).
+    """
+    model.make_train_function()
+    return model.train_function
+
+
+class OptimizerWithSharedStep(keras.optimizers.Optimizer):
+    """An optimizer whose `update_step` takes values that are computed once a step, not once a variable.
+
+    `_backend_update_step`, `_get_variable_index`: Keras passes only the learning rate (Keras >= 3.12).
+    """
+
+    def begin_step(self, learning_rate: KerasTensor) -> Any:
+        """Returns what `update_step` gets as its learning rate."""
+        return learning_rate
+
+    def end_step(self, shared: Any) -> None:
+        """Runs after all variables were updated, with the result of `begin_step`."""
+
+    def index_of(self, variable: keras.Variable) -> int:
+        """Returns the variable's position among those that the optimizer was built with."""
+        return self._get_variable_index(variable)
+
+    def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
+        shared = self.begin_step(learning_rate)
+        super()._backend_update_step(grads, trainable_variables, shared)
+        self.end_step(shared)
+
+
+def expect_reduced_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes an optimizer take gradients that are already summed over replicas.
+
+    `_all_reduce_sum_gradients`: Keras sums gradients after it clips them and searches them for infinities, so replicas
+    would clip by different norms, and disagree on whether to take a step (Keras >= 3.12).
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # inside a `LossScaleOptimizer`
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+
+
+def momentum_step(
+    variable: keras.Variable, velocity: keras.Variable, gradient: KerasTensor, rate: KerasTensor, momentum: float
+) -> None:
+    """Computes `v <- momentum v + g; w <- w - rate v` in one kernel.
+
+    `raw_ops.ResourceApplyMomentum`: assignments take several kernels for each of hundreds of variables
+    (TensorFlow >= 2.18).
+    """
+    tf.raw_ops.ResourceApplyMomentum(
+        var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=momentum
+    )
+
+
+def subtract_scaled(variable: keras.Variable, factor: KerasTensor | float, value: KerasTensor) -> None:
+    """Computes `w <- w - factor value` in one kernel, for the same reason.
+
+    `raw_ops.ResourceApplyGradientDescent` (TensorFlow >= 2.18).
+    """
+    tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=factor, delta=value)
+
+
+# Strategies
+
+
+def spans_machines(strategy: Any) -> bool:
+    """Whether a strategy runs on several machines.
+
+    `extended._in_multi_worker_mode`: Keras asks it too, and then reduces metrics differently (TensorFlow >= 2.18). A
+    `MultiWorkerMirroredStrategy` of one machine is no such strategy.
+    """
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
+
+
+def synchronizes_in_loops(strategy: Any) -> bool:
+    """Whether replicas can reduce tensors inside a `tf.while_loop`.
+
+    `extended._use_merge_call`: strategies that merge the replicas' calls cannot, and raise only when the loop is traced
+    (TensorFlow >= 2.18).
+    """
+    return not strategy.extended._use_merge_call()
+
+
+def lost_machine(error: Exception) -> str | None:
+    """Returns the job and task of the machine that an error of TensorFlow's collectives names, "worker 1" for example.
+
+    The text of the error is the only place that has them (TensorFlow >= 2.18).
+    """
+    match = re.search(r"(?:unhealthy[^/]*|remote target )/job:(\w+)/replica:\d+/task:(\d+)", error.message)
+    return f"{match[1]} {match[2]}" if match else None
+
+
+# Batch normalisation
+
+
+def fused_batch_norm(
+    features: Any, gamma: Any, beta: Any, epsilon: float, statistics: tuple[Any, Any] | None = None
+) -> tuple[Any, Any, Any]:
+    """Normalises features by their own statistics, or by given ones: returns outputs, mean and unbiased variance.
+
+    `raw_ops.FusedBatchNormV3`: `keras.ops.batch_normalization` takes several kernels (TensorFlow >= 2.18).
+    """
+    mean, variance = statistics or ([], [])
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=features,
+        scale=gamma,
+        offset=beta,
+        mean=mean,
+        variance=variance,
+        epsilon=epsilon,
+        is_training=statistics is None,
+    )
+    return outputs, mean, variance
+
+
+def fused_batch_norm_gradient(
+    upstream: Any, features: Any, gamma: Any, mean: Any, variance: Any, epsilon: float
+) -> tuple[Any, Any, Any]:
+    """Returns the gradients of features, gamma and beta of `fused_batch_norm` with constant statistics.
+
+    `raw_ops.FusedBatchNormGradV3`: a custom gradient cannot ask for TensorFlow's own (TensorFlow >= 2.18).
+    """
+    features_gradient, gamma_gradient, beta_gradient, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=upstream,
+        x=features,
+        scale=gamma,
+        reserve_space_1=mean,
+        reserve_space_2=variance,
+        reserve_space_3=[0.0],
+        epsilon=epsilon,
+        is_training=False,
+    )
+    return features_gradient, gamma_gradient, beta_gradient
+
+
+# Functional graphs
+
+
+def producer(tensor: KerasTensor) -> keras.Operation:
+    """Returns the operation that computes a symbolic tensor.
+
+    `_keras_history`: public names lead from operations to tensors only (Keras >= 3.12).
+    """
+    return tensor._keras_history.operation
+
+
+def call_tensors(model: keras.Model) -> tuple[list[KerasTensor], list[KerasTensor]]:
+    """Returns the inputs and outputs of the first call of a nested model, in the graph of the model around it.
+
+    `_inbound_nodes`: `model.input` and `model.output` are of the nested model's own graph (Keras >= 3.12).
+    """
+    node = model._inbound_nodes[0]
+    return node.input_tensors, node.output_tensors
+
+
+def flatten_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns a model and all layers inside it, at any depth.
+
+    `_flatten_layers`: `model.layers` ends at nested models and wrappers (Keras >= 3.12).
+    """
+    return list(model._flatten_layers())
+
+
+@contextmanager
+def unchanged_graph(model: keras.Model) -> Iterator[None]:
+    """Restores the model's graph on exit, after models were built that begin in the middle of it.
+
+    `_inbound_nodes`, `_outbound_nodes`, `_keras_history`: Keras records these models' calls in the shared layers, which
+    then have several outputs, and makes the tensors inputs (Keras >= 3.12).
+    """
+    graphs = [layer for layer in flatten_layers(model) if isinstance(layer, keras.Model)]
+    histories = [(tensor, tensor._keras_history) for graph in graphs for tensor in graph.inputs]
+    operations = [operation for graph in graphs for operation in (graph, *graph.operations)]
+    lists = [nodes for operation in operations for nodes in (operation._inbound_nodes, operation._outbound_nodes)]
+    lengths = [len(nodes) for nodes in lists]
+    try:
+        yield
+    finally:
+        for nodes, length in zip(lists, lengths, strict=True):
+            del nodes[length:]
+        for tensor, history in histories:
+            tensor._keras_history = history
+
+
+# Process state
+
+
+@contextmanager
+def restored_random_state() -> Iterator[None]:
+    """Restores the random states of Python, NumPy, Keras and TensorFlow, and TensorFlow's determinism, on exit.
+
+    Keras's `global_state` and TensorFlow's eager context: their seeds can be set, not read (Keras >= 3.12, TensorFlow
+    >= 2.18). `disable_op_determinism`: determinism can be enabled, not disabled (TensorFlow >= 2.18). Kernels that were
+    given seeds of their own start again from these.
+    """
+    from keras.src.backend.common import global_state
+    from tensorflow.python.eager import context
+    from tensorflow.python.framework import config
+
+    eager = context.context()
+    tensorflow_state = {name: getattr(eager, name, None) for name in ("_seed", "_rng")}
+    names = ("global_random_seed", "global_seed_generator")
+    keras_state = {name: global_state.get_global_attribute(name) for name in names}
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    was_deterministic = config.is_op_determinism_enabled()
+    try:
+        yield
+    finally:
+        if not was_deterministic:
+            config.disable_op_determinism()
+        for name, value in keras_state.items():
+            global_state.set_global_attribute(name, value)
+        vars(eager).update(tensorflow_state)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+# Files, downloads and errors
+
+
+def saved_model_outputs(count: int) -> list[str]:
+    """Returns the names of the operations that a SavedModel's signature ends in.
+
+    `StatefulPartitionedCall:N`: TensorFlow's converter names them so, and lists no names (TensorFlow >= 2.18).
+    """
+    return [f"StatefulPartitionedCall:{number}" for number in range(count)]
+
+
+def write_event(writer: Any, event: Any) -> None:
+    """Writes an event to the file of a `tf.summary.SummaryWriter`.
+
+    `raw_ops.ImportEvent`, `_resource`: `tf.summary` cannot write the start of a session, at which TensorBoard drops the
+    later steps of an interrupted run (TensorFlow >= 2.18).
+    """
+    tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
+
+
+def unwritable_file(error: Exception, folder: str) -> tuple[str, str] | None:
+    """Returns why `tf.summary` could not write a file in `folder`, and which.
+
+    The text of the error is the only place that has them (TensorFlow >= 2.18).
+    """
+    match = re.search(rf"({re.escape(folder)}\S*); ([^\n]+)", error.message)
+    return (match[2].strip(), match[1]) if match else None
+
+
+def failed_assertion(error: Exception, prefix: str) -> str | None:
+    """Returns the text of a failed `tf.debugging.Assert` of one string that begins with `prefix`.
+
+    TensorFlow wraps it, and escapes quotes and backslashes (TensorFlow >= 2.18).
+    """
+    match = re.search(rf"assertion failed: \[({re.escape(prefix)}.*)\]$", str(error), re.MULTILINE)
+    return re.sub(r"\\(.)", r"\1", match[1]) if match else None
+
+
+def is_download_error(error: Exception) -> bool:
+    """Whether a network of `keras.applications` could not be built because its weights could not be fetched.
+
+    `get_file` raises a bare `Exception` where a download fails, and a `ValueError` where the file is corrupted
+    (Keras >= 3.12); wrong arguments raise a `TypeError` or another `ValueError`.
+    """
+    return not isinstance(error, TypeError | ValueError) or "corrupted file" in str(error)
+
+
+def download_reason(error: Exception) -> str:
+    """Returns in one line why `keras.utils.get_file` failed.
+
+    For an error without a number, such as an unknown host, the message has "None"; its context has the reason
+    (Keras >= 3.12).
+    """
+    cause = error.__context__
+    if isinstance(cause, URLError) and not isinstance(cause, HTTPError):
+        return str(cause.reason)
+    return " ".join(str(error).split())
