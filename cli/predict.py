@@ -1,14 +1,22 @@
 """`crosscoop-tf predict`: what a run sees in images and videos."""
 
+import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
-from crosscoop_tf.options import inference_options, output_head_option
-from crosscoop_tf.server_option import check_server_options, opened_predictor, server_option
+from crosscoop_tf.options import given_options, inference_options, output_head_option
 from crosscoop_tf.tensorflow_command import TensorFlowCommand
+
+if TYPE_CHECKING:
+    from keras_crosscoop.evaluation.predictor import Predictor
+    from keras_crosscoop.evaluation.server import ServerPredictor
+    from keras_crosscoop.runs import Run
+
+_LOCAL_OPTIONS = ("--window", "--overlap", "--scales", "--flip", "--output-head")
 
 
 @click.command(cls=TensorFlowCommand)
@@ -26,7 +34,12 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     show_default=True,
     help="How many images of one size, one after another, go through the network together; on GPUs more are faster.",
 )
-@server_option
+@click.option(
+    "--server",
+    metavar="URL",
+    help="Run inference on a TensorFlow Serving instance that serves an exported model: http://HOST:8501, "
+    "grpc://HOST:8500, or the address of a model or version there, such as http://HOST:8501/v1/models/NAME/versions/1.",
+)
 @click.option("--force", is_flag=True, help="Write over files of earlier predictions.")
 @click.pass_context
 def predict(
@@ -57,7 +70,8 @@ def predict(
     crosscoop-tf predict saved_models/camvid-1 drive.mp4 --output out     # pip install "keras-crosscoop[video]"
     crosscoop-tf predict saved_models/camvid-1 photos --output out --server http://localhost:8501
     """
-    check_server_options(context)
+    if server is not None and (local := [name for name in given_options(context) if name in _LOCAL_OPTIONS]):
+        raise click.UsageError(f"An exported model has fixed settings: omit {', '.join(local)}, or --server.", context)
     from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.errors import summarize
@@ -73,7 +87,7 @@ def predict(
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed: list[str] = []
     try:
-        with opened_predictor(opened, server, output_head, **wanted) as predictor, transient_bar() as bar:
+        with _predictor(opened, server, output_head, **wanted) as predictor, transient_bar() as bar:
             predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
             make_folders(sources)
             task = bar.add_task("Segmenting", total=total)
@@ -88,3 +102,24 @@ def predict(
     if failed:
         click.echo(f"crosscoop-tf: {len(failed)} of {len(sources)} could not be segmented, see above.", err=True)
         sys.exit(FOUND_FAILURES)
+
+
+def _predictor(
+    run: "Run",
+    server: str | None,
+    output_head: str | None,
+    *,
+    probabilities: bool,
+    batch_size: int,
+    inference: dict[str, Any],
+) -> AbstractContextManager["Predictor | ServerPredictor"]:
+    if server is None:
+        from keras_crosscoop.evaluation.predictor import Predictor
+        from keras_crosscoop.models.inference import Inference
+
+        return nullcontext(Predictor(Inference(run.load(), **inference), output_head, probabilities=probabilities))
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # otherwise gRPC writes to stderr when ffmpeg starts
+    from keras_crosscoop.evaluation.server import connect
+
+    name = run.folder.resolve().name
+    return connect(server, name, len(run.classes), probabilities=probabilities, batched=batch_size > 1)

@@ -1,5 +1,6 @@
-"""What docs/serving.md shows works as it stands, but for names and ports."""
+"""The examples of docs/serving.md work, with the names and ports of this server."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -18,44 +19,44 @@ def blocks(language):
 
 
 @pytest.fixture
-def expected(run, tmp_path, monkeypatch):
-    """The classes of a photo in the working directory."""
+def photo(tmp_path, monkeypatch):
+    """A photo in the working directory."""
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(photograph(40, 48)[0].astype(np.uint8)).save("photo.jpg", quality=95)
-    return run.load().segment(tmp_path / "photo.jpg")
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(photograph(40, 48)[0].astype(np.uint8)).save(path, quality=95)
+    return path
 
 
-def at(server, text):
-    """The same, of this server."""
-    for written, here in (("http://localhost:8501", server.rest), ("localhost:8500", server.grpc.partition("//")[2])):
-        text = text.replace(written, here)
-    name = "a%20street-1" if server.rest in text else "a street-1"
-    return text.replace("street_scenes-1", name)
+def client(language, word):
+    """The client that contains a word."""
+    (block,) = (block for block in blocks(language) if word in block)
+    return block
 
 
-def test_the_client_over_rest(server, expected):
-    (client,) = (block for block in blocks("python") if "urlopen" in block)
-    names = {}
-    exec(at(server, client), names)
-    np.testing.assert_array_equal(names["classes"], expected)
-    assert np.shape(names["confidence"]) == expected.shape
+def test_the_client_over_rest(rest, network, photo):
+    code = client("python", "urlopen").replace("http://localhost:8501", rest).replace("street_scenes-1", "a%20street-1")
+    variables = {}
+    exec(code, variables)
+    np.testing.assert_array_equal(variables["classes"], network.segment(photo))
+    assert np.shape(variables["confidence"]) == (40, 48)
 
 
-def test_the_client_over_grpc(server, expected):
-    (client,) = (block for block in blocks("python") if "grpc" in block)
-    names = {}
-    exec(at(server, client), names)
-    np.testing.assert_array_equal(names["classes"], expected)
+def test_the_client_over_grpc(grpc, network, photo):
+    target = grpc.removeprefix("grpc://")
+    code = client("python", "grpc").replace("localhost:8500", target).replace("street_scenes-1", "a street-1")
+    variables = {}
+    exec(code, variables)
+    np.testing.assert_array_equal(variables["classes"], network.segment(photo))
 
 
-def test_the_request_by_curl(server, expected):
-    (script,) = (block for block in blocks("sh") if "base64" in block)
-    done = subprocess.run(["bash", "-c", at(server, script)], capture_output=True, check=True)
-    (row,) = yaml.safe_load(done.stdout)["predictions"]
-    np.testing.assert_array_equal(row["classes"], expected)
+def test_the_client_with_curl(rest, network, photo):
+    script = client("sh", "base64").replace("http://localhost:8501", rest).replace("street_scenes-1", "a%20street-1")
+    result = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    (prediction,) = json.loads(result.stdout)["predictions"]
+    np.testing.assert_array_equal(prediction["classes"], network.segment(photo))
 
 
-def test_the_manifest():
+def test_the_kubernetes_manifest():
     deployment, service = yaml.safe_load_all(*blocks("yaml"))
     assert (deployment["kind"], service["kind"]) == ("Deployment", "Service")
     pod = deployment["spec"]["template"]
@@ -66,7 +67,7 @@ def test_the_manifest():
     assert ports == {"grpc": 8500, "rest": 8501}
     (mount,) = container["volumeMounts"]
     for probe in ("startupProbe", "readinessProbe"):
-        asked = container[probe]["httpGet"]
-        assert f"/models/{asked['path'].rpartition('/')[2]}" == mount["mountPath"]
-        assert asked["port"] in ports
+        request = container[probe]["httpGet"]
+        assert f"/models/{request['path'].rpartition('/')[2]}" == mount["mountPath"]
+        assert request["port"] in ports
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == [mount["name"]]

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving reads beside a SavedModel can be read, and means what it should."""
+"""The files for TensorFlow Serving beside a SavedModel have its formats and the right content."""
 
 import sys
 
@@ -16,8 +16,8 @@ IMAGE = photograph(24, 32)[0].astype(np.uint8)
 ENCODED = tf.io.encode_png(IMAGE).numpy()
 
 
-def test_requests_to_warm_up_with_are_answered(tmp_path, server):
-    """One for each signature, as TensorFlow Serving makes them of a version before it serves it."""
+def test_the_model_answers_the_warmup_requests(tmp_path, model):
+    """One for each signature; TensorFlow Serving sends them to a new version before it serves it."""
     write_warmup(tmp_path, "cars", IMAGE, ENCODED)
     assert [path.name for path in tmp_path.iterdir()] == [WARMUP]
     logs = [
@@ -27,17 +27,17 @@ def test_requests_to_warm_up_with_are_answered(tmp_path, server):
     requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
     assert list(requests) == ["serving_default", "serve_bytes", "probabilities"]
     assert {request.model_spec.name for request in requests.values()} == {"cars"}
-    found = {}
+    outputs = {}
     for signature, request in requests.items():
         inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
-        found[signature] = server.served.predict(1, signature, inputs)
-    classes = found["serving_default"]["classes"]
+        outputs[signature] = model.predict(signature, inputs)
+    classes = outputs["serving_default"]["classes"]
     assert classes.shape == (1, 24, 32)
-    np.testing.assert_array_equal(found["serve_bytes"]["classes"], classes)
-    np.testing.assert_array_equal(found["probabilities"]["probabilities"].argmax(-1), classes)
+    np.testing.assert_array_equal(outputs["serve_bytes"]["classes"], classes)
+    np.testing.assert_array_equal(outputs["probabilities"]["probabilities"].argmax(-1), classes)
 
 
-def test_warming_up_needs_the_extra_and_a_folder(tmp_path, monkeypatch):
+def test_warmup_needs_the_extra_and_a_folder(tmp_path, monkeypatch):
     message = refused(write_warmup, tmp_path / "none", "cars", IMAGE, ENCODED)
     assert "cannot be written (" in message
     assert message.endswith(f"Received: {tmp_path / 'none' / WARMUP}")
@@ -49,13 +49,10 @@ def test_warming_up_needs_the_extra_and_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["street_scenes-1", "two cars", 'a "b" \\ {c}', "Straße"])
 def test_models_config(tmp_path, name):
     assert write_server_files(tmp_path, name) == []
-    found = text_format.Parse(
-        (tmp_path / "models.config").read_bytes(), model_server_config_pb2.ModelServerConfig()
-    ).model_config_list.config
-    assert [(model.name, model.base_path, model.model_platform) for model in found] == [
-        (name, f"/models/{name}", "tensorflow")
-    ]
-    assert (tmp_path / "models.config").read_bytes().isascii()
+    content = (tmp_path / "models.config").read_bytes()
+    assert content.isascii()
+    (model,) = text_format.Parse(content, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == (name, f"/models/{name}", "tensorflow")
 
 
 def test_the_policy_that_models_config_suggests(tmp_path):
@@ -63,8 +60,8 @@ def test_the_policy_that_models_config_suggests(tmp_path):
     text = (tmp_path / "models.config").read_text()
     (policy,) = (line.strip("# ") for line in text.splitlines() if "versions: 1" in line)
     text = text.replace('platform: "tensorflow"', f'platform: "tensorflow" {policy}')
-    found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config[0]
-    assert list(found.model_version_policy.specific.versions) == [1]
+    (model,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert list(model.model_version_policy.specific.versions) == [1]
 
 
 def batching_parameters():
@@ -88,14 +85,14 @@ def batching_parameters():
 def test_batching_parameters(tmp_path):
     write_server_files(tmp_path, "cars")
     text = (tmp_path / "batching_parameters.txt").read_text()
-    found = text_format.Parse(text, batching_parameters())
-    assert list(found.allowed_batch_sizes) == sorted(set(found.allowed_batch_sizes))
-    assert found.allowed_batch_sizes[-1] == found.max_batch_size.value > 1  # TensorFlow Serving insists
-    assert min(found.batch_timeout_micros.value, found.num_batch_threads.value, found.max_enqueued_batches.value) > 0
+    values = text_format.Parse(text, batching_parameters())
+    assert list(values.allowed_batch_sizes) == sorted(set(values.allowed_batch_sizes))
+    assert values.allowed_batch_sizes[-1] == values.max_batch_size.value > 1  # TensorFlow Serving requires it
+    assert min(values.batch_timeout_micros.value, values.num_batch_threads.value, values.max_enqueued_batches.value) > 0
     assert "ONE SIZE" in text
 
 
-def test_what_a_user_changed_stays(tmp_path):
+def test_files_that_a_user_changed_stay(tmp_path):
     assert write_server_files(tmp_path, "cars") == []
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert before.keys() == {"models.config", "batching_parameters.txt"}
@@ -110,10 +107,10 @@ def test_what_a_user_changed_stays(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a/b"])
-def test_names_that_no_model_can_have(tmp_path, name):
+def test_impossible_model_names(tmp_path, name):
     assert f"Received: {name!r}" in refused(write_server_files, tmp_path, name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_missing_folder(tmp_path):
     assert "cannot be written (No such file or directory)" in refused(write_server_files, tmp_path / "none", "cars")
