@@ -26,18 +26,18 @@ def refused(call, *arguments, **options):
     return str(error.value)
 
 
-def assert_equal(found, expected):
+def assert_equal(actual, expected):
     """The same arrays under the same names."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+        np.testing.assert_array_equal(actual[name], array, err_msg=name)
 
 
 def untimed(figures):
     """The figures in a JSON text or file of an evaluation, less how long it took."""
-    found = json.loads(figures.read_text() if isinstance(figures, Path) else figures)
-    assert found.pop("seconds_per_image") > 0
-    return found
+    metrics = json.loads(figures.read_text() if isinstance(figures, Path) else figures)
+    assert metrics.pop("seconds_per_image") > 0
+    return metrics
 
 
 def photograph(*size, seed=0):
@@ -53,9 +53,9 @@ def photograph(*size, seed=0):
 def free_ports(count):
     """Ports on loopback that nothing listens at."""
     sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
     return ports

@@ -19,8 +19,8 @@ OTHER_TYPES = {"size", "scales"}  # of this package, see below
 
 def walk(command, path=()):
     if isinstance(command, click.Group):
-        for name, each in command.commands.items():
-            yield from walk(each, (*path, name))
+        for name, subcommand in command.commands.items():
+            yield from walk(subcommand, (*path, name))
     else:
         yield from ((path, parameter) for parameter in command.params if isinstance(parameter, click.Option))
 

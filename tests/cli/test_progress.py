@@ -174,9 +174,9 @@ def test_memory_is_that_of_this_process_without_gpu():
     """TensorFlow alone takes a tenth of a GiB, and a test far less than all there is."""
     import psutil
 
-    found = progress._memory()()
-    assert 0.1 < found < psutil.virtual_memory().total / 2**30
-    assert found == pytest.approx(psutil.Process().memory_info().rss / 2**30, rel=0.1)
+    gibibytes = progress._memory()()
+    assert 0.1 < gibibytes < psutil.virtual_memory().total / 2**30
+    assert gibibytes == pytest.approx(psutil.Process().memory_info().rss / 2**30, rel=0.1)
 
 
 def test_memory_is_the_peak_of_the_fullest_gpu(monkeypatch):

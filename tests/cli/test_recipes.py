@@ -119,10 +119,10 @@ def test_its_costs_are_counted(trained, crosscoop):
     described = (f"--config={recipe}", "--set=model.decoder_channels=8", "--size=33", f"--classes={classes}")
     code, out, err = crosscoop("summary", *described, "--json")
     assert code == 0, err
-    found = json.loads(out)
-    for part in found["parts"]:
+    summary = json.loads(out)
+    for part in summary["parts"]:
         assert min(part["cost"].values()) > 0, part
-    assert json.loads(crosscoop("summary", run, "--json").out)["total"] == found["total"]
+    assert json.loads(crosscoop("summary", run, "--json").out)["total"] == summary["total"]
 
 
 def test_it_is_exported_and_reported(trained, crosscoop):

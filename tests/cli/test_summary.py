@@ -11,37 +11,37 @@ def test_summary_of_a_run_is_that_of_its_settings(crosscoop, run_folder):
     """At the size of its crops and with its classes."""
     result = crosscoop("summary", run_folder, "--json")
     assert (result.code, result.err) == (0, "")
-    found = json.loads(result.out)
-    assert found["input_shape"] == [32, 32, 3]
-    assert [part["output"][-1] for part in found["parts"] if part["name"] == "decoder"] == [2, 2]
-    assert list(found["sites"]) == ["backbone", "aspp", "aspp_output", "decoder"]
+    summary = json.loads(result.out)
+    assert summary["input_shape"] == [32, 32, 3]
+    assert [part["output"][-1] for part in summary["parts"] if part["name"] == "decoder"] == [2, 2]
+    assert list(summary["sites"]) == ["backbone", "aspp", "aspp_output", "decoder"]
 
 
 def test_summary_of_options_is_of_what_fit_would_train(crosscoop):
     """The recipe of street_scenes: 32 channels wide; three kernels of ASPP more than 128 channels, 1x1 and pooling."""
     arguments = "--top=tiny_resnet", "--topology=none", "--size=64x96", "--classes=5", "--set=model.output_stride=8"
-    found = json.loads(crosscoop("summary", *arguments, "--json").out)
-    parts = {(part["side"], part["name"]): part for part in found["parts"]}
+    summary = json.loads(crosscoop("summary", *arguments, "--json").out)
+    parts = {(part["side"], part["name"]): part for part in summary["parts"]}
     assert parts["top", "aspp"]["cost"]["parameters"] == 128 * 32 * (1 + 3 * 9 + 1) + 5 * 32 * 32 + 6 * 2 * 32
     assert parts["top", "decoder"]["output"] == [64, 96, 5]
     assert parts["top", "backbone"]["output"] == [8, 12, 128]
     assert parts["top", "backbone"]["cost"] == parts["bottom", "backbone"]["cost"]
-    assert found["sites"] == {}
-    for figure, value in found["total"].items():
-        assert value == sum(part["cost"][figure] for part in found["parts"])
+    assert summary["sites"] == {}
+    for figure, value in summary["total"].items():
+        assert value == sum(part["cost"][figure] for part in summary["parts"])
 
 
 def test_summary_prints_the_same_as_a_table(crosscoop, run_folder):
-    found = json.loads(crosscoop("summary", run_folder, "--json").out)
+    summary = json.loads(crosscoop("summary", run_folder, "--json").out)
     lines = crosscoop("summary", run_folder).out.splitlines()
     assert "tiny_resnet + tiny_resnet, output stride 16, cross, one image of 32x32" in lines[0]
     [total] = [line for line in lines if line.startswith("│ total")]
-    assert f"{sum(part['cost']['parameters'] for part in found['parts']) / 1e6:.2f} M" in total
-    assert f"{sum(part['cost']['flops'] for part in found['parts']) / 1e9:.2f}" in total
-    assert f"{sum(part['cost']['activations'] for part in found['parts']) / 2**20:.1f} MiB" in total
+    assert f"{sum(part['cost']['parameters'] for part in summary['parts']) / 1e6:.2f} M" in total
+    assert f"{sum(part['cost']['flops'] for part in summary['parts']) / 1e9:.2f}" in total
+    assert f"{sum(part['cost']['activations'] for part in summary['parts']) / 2**20:.1f} MiB" in total
     sites = [line for line in lines if line.startswith("│ of which")]
-    assert [line.split()[4] for line in sites] == list(found["sites"])
-    assert f"{found['sites']['backbone']['parameters'] / 1e6:.2f} M" in sites[0]
+    assert [line.split()[4] for line in sites] == list(summary["sites"])
+    assert f"{summary['sites']['backbone']['parameters'] / 1e6:.2f} M" in sites[0]
 
 
 def test_summary_of_a_single_network_has_no_connections(crosscoop):

@@ -45,12 +45,12 @@ os.write(2, b"INFO: after\\n")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode == 0) == (not end)
-    told = [
+    expected = [
         "INFO: before",
         "INFO: Python's own",
         "F0000 00:00:1795898571.296735   20749 b.cc:2] Check failed: it is broken",
     ]
-    assert sorted(done.stderr.splitlines()) == sorted([*told, *["INFO: after"] * (not end)])
+    assert sorted(done.stderr.splitlines()) == sorted([*expected, *["INFO: after"] * (not end)])
 
 
 def test_commands_print_their_own_lines_alone(halves, tmp_path):

@@ -13,11 +13,11 @@ PROGRAM = """
 import signal, sys, time
 from crosscoop_tf.tensorflow_command import native_messages_filtered
 from crosscoop_tf.terminal import survive_closed_terminal
-came = []
-signal.signal(signal.SIGHUP, lambda number, _: came.append(number))
+received = []
+signal.signal(signal.SIGHUP, lambda number, _: received.append(number))
 with survive_closed_terminal(), native_messages_filtered("INFO: "):  # as commands run
     print("ready", flush=True)
-    while not came:
+    while not received:
         time.sleep(0.01)
     time.sleep(0.2)  # for all of the terminal to go
     print("saved", file=sys.stderr)
