@@ -51,7 +51,7 @@ def compare(pair: str, count: int, size: tuple[int, int], rounds: int) -> None:
         shares = []
         for _ in range(rounds):
             ends = []
-            evaluate(model, data, "val", watch=lambda *_: ends.append(time.perf_counter()))  # noqa: B023
+            evaluate(model, data, "val", progress=lambda *_: ends.append(time.perf_counter()))  # noqa: B023
             forward(images[0])["top"].numpy()
             start = time.perf_counter()
             for image in images[1:]:

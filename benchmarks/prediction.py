@@ -16,7 +16,7 @@ import numpy as np
 from training import PAIRS
 
 from keras_crosscoop import CrossCoop
-from keras_crosscoop.evaluation.predicting import Predicting
+from keras_crosscoop.evaluation.file_predictor import FilePredictor
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import Source, find_sources, make_folders
 from keras_crosscoop.images.io import read_image
@@ -27,10 +27,10 @@ CLASSES = 21
 TURN = 20  # images: more than are under way at once, so that what is read and written behind is a part of it
 
 
-def seconds_of_files(predicting: Predicting, sources: list[Source]) -> float:
+def seconds_of_files(predict_files: FilePredictor, sources: list[Source]) -> float:
     """From files to files."""
     start = time.perf_counter()
-    for error in predicting(sources):
+    for error in predict_files(sources):
         if error:
             raise error
     return time.perf_counter() - start
@@ -62,12 +62,12 @@ def main() -> None:
         size = "{1}x{0}".format(*images[0].shape)
         print(f"{arguments.pair} pair, {len(sources)} images, the first of {size} pixels")
         for batch in arguments.batch_size:
-            predicting = Predicting(predictor, classes, voc_palette(CLASSES), batch_size=batch)
+            predict_files = FilePredictor(predictor, classes, voc_palette(CLASSES), batch_size=batch)
             seconds = []
             for first in range(-TURN, len(sources), TURN):
                 turn = slice(max(first, 0), max(first, 0) + TURN)
                 seconds.append(
-                    (seconds_of_network(model, images[turn], batch), seconds_of_files(predicting, sources[turn]))
+                    (seconds_of_network(model, images[turn], batch), seconds_of_files(predict_files, sources[turn]))
                 )
             network, files = np.sum(seconds[1:], axis=0)  # without the first, which warmed up
             ratios = [network / files for network, files in seconds[1:]]

@@ -1,4 +1,4 @@
-"""`crosscoop-tf evaluate`: figures of a run."""
+"""`crosscoop-tf evaluate`: the metrics of a run."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 @click.command(cls=TensorFlowCommand)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--dataset", "name", help="Another data set of the same classes; the run's own by default.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder that holds it; the run's own by default.")
-@click.option("--split", help="What to measure on; the run's validation split by default.")
+@click.option("--dataset", "name", help="Another data set with the same classes. Default: the run's own.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set. Default: the run's own.")
+@click.option("--split", help="Split to evaluate on. Default: the run's validation split.")
 @click.option(
     "--crop",
     type=click.IntRange(0, 2**14),
-    help="Evaluate on a centre crop of this size; 0 for whole images. By default as the run, but --save-predictions "
-    "and --label-errors look at all of them.",
+    help="Evaluate on a centre crop of this size; 0 for whole images. Default: the run's own setting, or whole images "
+    "with --save-predictions or --label-errors.",
 )
 @inference_options
 @click.option(
@@ -26,24 +26,24 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     type=click.IntRange(0, 99_999),
     default=3,
     show_default=True,
-    help="Pixels that an outline may be off, for the boundary F-score.",
+    help="Largest distance in pixels between matching boundaries, for the boundary F-score.",
 )
-@click.option("--intervals", is_flag=True, help="Also 95 % intervals, by resampling the images.")
-@click.option("--confusion", is_flag=True, help="Also print what each class is taken for.")
+@click.option("--intervals", is_flag=True, help="Also compute 95 % intervals, by resampling the images.")
+@click.option("--confusion", is_flag=True, help="Also print the confusion matrix.")
 @click.option(
     "--label-errors",
     type=click.IntRange(0, 100_000),
     default=0,
-    help="List so many regions whose labels are probably wrong.",
+    help="Also list this number of regions that are probably labelled wrongly.",
 )
 @click.option(
     "--save-predictions",
     type=click.Path(path_type=Path),
-    help="Write predictions there as benchmark servers want them.",
+    help="Also write the predictions to this folder, in the format of the benchmark's server.",
 )
-@click.option("--force", is_flag=True, help="Write over earlier predictions.")
-@click.option("--json", "form", flag_value="json", help="Print one JSON object and nothing else.")
-@click.option("--csv", "form", flag_value="csv", help="Print the figures of each class as CSV and nothing else.")
+@click.option("--force", is_flag=True, help="Overwrite earlier predictions.")
+@click.option("--json", "form", flag_value="json", help="Print a single JSON object and nothing else.")
+@click.option("--csv", "form", flag_value="csv", help="Print the metrics of each class as CSV and nothing else.")
 def evaluate(
     run: Path,
     name: str | None,
@@ -57,7 +57,7 @@ def evaluate(
     form: str | None,
     **options: Any,
 ) -> None:
-    """Measure a run, for each output and their ensemble: IoU of each class, outlines, calibration, who is right.
+    """Evaluate a run: IoU of each class, boundaries, calibration and more, for each network and their ensemble.
 
     \b
     crosscoop-tf evaluate saved_models/street_scenes-1
@@ -65,45 +65,47 @@ def evaluate(
     crosscoop-tf evaluate saved_models/cityscapes-1 --window 769 --intervals
     crosscoop-tf evaluate saved_models/cityscapes-1 --split test --save-predictions submission
     crosscoop-tf evaluate saved_models/camvid-1 --label-errors 20
-    crosscoop-tf evaluate saved_models/street_scenes-1 --json > figures.json
+    crosscoop-tf evaluate saved_models/street_scenes-1 --json > metrics.json
     """
-    from crosscoop_tf.figures import print_confusion, print_csv, print_evaluation, print_label_errors
+    from crosscoop_tf.metrics_tables import print_confusion, print_csv, print_label_errors, print_metrics
     from crosscoop_tf.progress import EvaluateProgress
 
     from keras_crosscoop import evaluation
     from keras_crosscoop.data import dataset
     from keras_crosscoop.runs import Run
 
-    opened = Run.open(run)
-    own = opened.settings.data
-    data = dataset(name or own.name, data_dir or (own.dir if name in (None, own.name) else None))
-    opened.check_classes(data)
-    split = split or own.val_split
+    trained = Run.open(run)
+    settings = trained.settings
+    data_dir = data_dir or (settings.data.dir if name in (None, settings.data.name) else None)
+    data = dataset(name or settings.data.name, data_dir)
+    trained.check_classes(data)
+    split = split or settings.data.val_split
     data.check_split(split)
-    own_crop = None if save_predictions or label_errors else opened.settings.evaluation.crop
-    options["window"] = options["window"] or opened.settings.evaluation.window
-    predictions = save_predictions and evaluation.Predictions(save_predictions, data, split, force=force)
+    if crop is None and not save_predictions and not label_errors:
+        crop = settings.evaluation.crop
+    options["window"] = options["window"] or settings.evaluation.window
+    submission = save_predictions and evaluation.SubmissionWriter(save_predictions, data, split, force=force)
     with EvaluateProgress(quiet=form is not None) as progress:
-        figures = evaluation.evaluate(
-            opened.load(),
+        metrics = evaluation.evaluate(
+            trained.load(),
             data,
             split,
-            center_crop=own_crop if crop is None else crop or None,
-            on_error="fail" if save_predictions else own.on_error,  # a server wants all of them
-            list_suspects=label_errors,
-            predictions=predictions,
-            watch=progress,
+            center_crop=crop or None,
+            on_error="fail" if submission else settings.data.on_error,  # A submission must be complete.
+            label_errors=label_errors,
+            submission=submission,
+            progress=progress,
             **options,
         )
     if form == "json":
-        click.echo(json.dumps(figures))
+        click.echo(json.dumps(metrics))
     elif form == "csv":
-        print_csv(figures)
-    elif figures["outputs"]:
-        print_evaluation(figures)
+        print_csv(metrics)
+    elif metrics["outputs"]:
+        print_metrics(metrics)
         if confusion:
-            print_confusion(figures)
+            print_confusion(metrics)
         if label_errors:
-            print_label_errors(figures)
-    if predictions is not None and form is None:
+            print_label_errors(metrics)
+    if submission and form is None:
         click.echo(f"Predictions: {save_predictions}")

@@ -53,12 +53,13 @@ def fit(
     crosscoop-tf fit --resume saved_models/cityscapes-1
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.decoder_channels=128
     """
-    from crosscoop_tf.figures import print_evaluation
+    from crosscoop_tf.metrics_tables import print_metrics
     from crosscoop_tf.progress import EvaluateProgress, FitProgress
 
     from keras_crosscoop import evaluation, training
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.evaluation.report import measure, write_report
+    from keras_crosscoop.evaluation.report import write_report
+    from keras_crosscoop.evaluation.run_metrics import evaluate_run
     from keras_crosscoop.runs import Run
 
     if resume:
@@ -80,9 +81,9 @@ def fit(
         return
     model, data = run.load(), dataset(settings.data.name, settings.data.dir)
     with EvaluateProgress() as progress:
-        figures = measure(run.folder, settings, model, data, watch=progress)
-    print_evaluation(figures)
-    inference = evaluation.Inference(model, window=figures["window"])
-    evaluation.draw_examples(inference, data, figures["split"], run.folder / "pictures")
-    report = write_report(run, figures, model, data)
+        metrics = evaluate_run(run.folder, settings, model, data, progress=progress)
+    print_metrics(metrics)
+    inference = evaluation.Inference(model, window=metrics["window"])
+    evaluation.draw_examples(inference, data, metrics["split"], run.folder / "pictures")
+    report = write_report(run, metrics, model, data)
     click.echo(f"Run: {run.folder}   Report: {report}")

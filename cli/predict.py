@@ -1,4 +1,4 @@
-"""`crosscoop-tf predict`: what a run sees in images and videos."""
+"""`crosscoop-tf predict`: the predictions of a run for images and videos."""
 
 import os
 import sys
@@ -22,17 +22,17 @@ _LOCAL_OPTIONS = ("--window", "--overlap", "--scales", "--flip", "--output-head"
 @click.command(cls=TensorFlowCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @output_head_option
 @inference_options
-@click.option("--probabilities", is_flag=True, help="Also write {stem}.npz: probabilities (H, W, C), classes (C,).")
-@click.option("--no-overlay", is_flag=True, help="Write class ids alone, no pictures of images under their colours.")
+@click.option("--probabilities", is_flag=True, help="Also write {stem}.npz with `probabilities` (H, W, C) and `classes` (C,).")
+@click.option("--no-overlay", is_flag=True, help="Write only class ids, no overlays.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 2**16),
     default=1,
     show_default=True,
-    help="How many images of one size, one after another, go through the network together; on GPUs more are faster.",
+    help="Largest number of successive images of one size in a batch. Larger batches are faster on GPUs.",
 )
 @click.option(
     "--server",
@@ -40,7 +40,7 @@ _LOCAL_OPTIONS = ("--window", "--overlap", "--scales", "--flip", "--output-head"
     help="Run inference on a TensorFlow Serving instance that serves an exported model: http://HOST:8501, "
     "grpc://HOST:8500, or the address of a model or version there, such as http://HOST:8501/v1/models/NAME/versions/1.",
 )
-@click.option("--force", is_flag=True, help="Write over files of earlier predictions.")
+@click.option("--force", is_flag=True, help="Overwrite earlier results.")
 @click.pass_context
 def predict(
     context: click.Context,
@@ -55,13 +55,13 @@ def predict(
     force: bool,
     **inference: Any,
 ) -> None:
-    """Segment images and videos: for each a palette PNG of class ids, and it under its classes' colours, with a legend.
+    """Segment images and videos: write a palette PNG of class ids and an overlay with a legend for each.
 
-    A SOURCE is an image (PNG, JPEG, BMP, GIF, TIFF, WebP, PPM; of an animation the first picture), a video, a folder,
-    whose images are taken at any depth, or a quoted glob. Results lie in the same subfolders as what they are of:
-    {stem}.png and {stem}_overlay.png; of a video {stem}.mp4, and its frames in {stem}/000001.png and so on. Where two
-    would have one name, as of x.jpg and x.png, they are called x_jpg.png and x_png.png. What fails is named, the
-    others go on; it exits with 1 then.
+    A SOURCE is an image (PNG, JPEG, BMP, GIF, TIFF, WebP or PPM; the first picture of an animation), a video, a folder
+    with images at any depth, or a quoted glob. The results have the same subfolders as their sources: {stem}.png and
+    {stem}_overlay.png; for a video {stem}.mp4 and the frames' results {stem}/000001.png and so on. Where two results
+    would have the same name, as for x.jpg and x.png, they become x_jpg.png and x_png.png. An error in one source does
+    not stop the others; the command then lists the errors and exits with 1.
 
     \b
     crosscoop-tf predict saved_models/street_scenes-1 photo.jpg --output pictures
@@ -75,27 +75,27 @@ def predict(
     from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.errors import summarize
-    from keras_crosscoop.evaluation.predicting import Predicting
+    from keras_crosscoop.evaluation.file_predictor import FilePredictor
     from keras_crosscoop.evaluation.sources import check_targets, find_sources, make_folders
     from keras_crosscoop.runs import Run
 
-    opened = Run.open(run)
+    trained = Run.open(run)
     results = {"overlay": not no_overlay, "probabilities": probabilities}
     sources = find_sources(paths, output, **results)
-    total = sum(source.pictures() for source in sources)
+    total = sum(source.count_images() for source in sources)
     check_targets(sources, **results, force=force)
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed: list[str] = []
     try:
-        with _predictor(opened, server, output_head, **wanted) as predictor, transient_bar() as bar:
-            predicting = Predicting(predictor, opened.classes, opened.palette, not no_overlay, batch_size)
+        with _predictor(trained, server, output_head, **wanted) as predictor, transient_bar() as bar:
+            predict_files = FilePredictor(predictor, trained.classes, trained.palette, not no_overlay, batch_size)
             make_folders(sources)
             task = bar.add_task("Segmenting", total=total)
-            for error in predicting(sources):
+            for error in predict_files(sources):
                 if error:
                     failed.append(str(error))
                 bar.advance(task)
-    finally:  # also after Ctrl-C, or on a full disk
+    finally:  # also after Ctrl-C or on a full disk
         for line in summarize(failed):
             click.echo(f"crosscoop-tf: {line}", err=True)
     click.echo(f"Pictures: {output}")

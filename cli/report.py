@@ -1,4 +1,4 @@
-"""`crosscoop-tf report`: a run, or several side by side, as a page to look at."""
+"""`crosscoop-tf report`: one run, or several side by side, as an HTML page."""
 
 from pathlib import Path
 
@@ -9,19 +9,17 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.command(cls=TensorFlowCommand)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option("--compare", is_flag=True, help="Show several runs side by side.")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="The folder of the data set; the runs' own by default."
-)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set. Default: the runs' own.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The page; RUN/report.html by default, and comparison.html of several runs.",
+    help="Path of the page. Default: RUN/report.html, or comparison.html with --compare.",
 )
-@click.option("--force", is_flag=True, help="Write over another file than the run's own report.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file. The run's own report is always overwritten.")
 def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output: Path | None, force: bool) -> None:
-    """Write what is known of a run as one HTML page: figures, learning curves, examples to look into.
+    """Write a run's metrics, learning curves and examples as a self-contained HTML page.
 
-    The page needs no network and no other file. fit has written it already; a run that was stopped is measured first.
+    fit writes this page, too. A run that was stopped before its evaluation is evaluated first.
 
     \b
     crosscoop-tf report saved_models/street_scenes-1
@@ -30,30 +28,31 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
     """
     if compare != (len(runs) > 1):
         raise click.UsageError(
-            "A report is of one run, and --compare takes two or more. Name one run, or several with --compare. "
+            "A report shows one run; with --compare it shows two or more. Name one run, or several with --compare. "
             f"Received: {' '.join(map(str, runs))}",
             click.get_current_context(),
         )
     from crosscoop_tf.progress import EvaluateProgress
 
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.evaluation.report import check_new, measured, write_comparison, write_report
+    from keras_crosscoop.evaluation.report import check_new, write_comparison, write_report
+    from keras_crosscoop.evaluation.run_metrics import METRICS_FILE, read_metrics
     from keras_crosscoop.runs import Run
 
-    opened = [Run.open(run) for run in runs]
-    own = opened[0].folder / "report.html"
-    output = output or (Path("comparison.html") if compare else own)
-    check_new(output, force=force or output == own)
-    found = []
-    for run in opened:
+    trained = [Run.open(run) for run in runs]
+    own_report = trained[0].folder / "report.html"
+    output = output or (Path("comparison.html") if compare else own_report)
+    check_new(output, force=force or output == own_report)
+    evaluated = []
+    for run in trained:
         data = dataset(run.settings.data.name, data_dir or run.settings.data.dir)
         run.check_classes(data)
-        with EvaluateProgress(quiet=(run.folder / "metrics.json").exists()) as progress:
-            found.append((run, measured(run, data, progress), data))
+        with EvaluateProgress(quiet=(run.folder / METRICS_FILE).exists()) as progress:
+            evaluated.append((run, read_metrics(run, data, progress), data))
     if compare:
-        for line in write_comparison(found, output):
-            click.echo(f"crosscoop-tf: {line}.", err=True)
+        for sentence in write_comparison(evaluated, output):
+            click.echo(f"crosscoop-tf: {sentence}.", err=True)
     else:
-        run, figures, data = found[0]
-        write_report(run, figures, run.load(), data, output)
+        run, metrics, data = evaluated[0]
+        write_report(run, metrics, run.load(), data, output)
     click.echo(f"Report: {output}")

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from helpers import write_folder
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command line, whose tests read what is printed
 
@@ -23,23 +22,10 @@ def shared() -> Path:
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a small data set of the `folder` kind: classes road, sky and car, a void border, noise for images."""
+    """Writes a small data set with `helpers.write_folder`."""
 
     def make(counts: Mapping[str, int] | None = None, size: tuple[int, int] = (24, 32)) -> Path:
-        root = tmp_path / "mine"
-        root.mkdir()
-        (root / "classes.txt").write_text("road\nsky\ncar\n")
-        rng = np.random.default_rng(0)
-        for split, count in (counts or {"train": 4, "val": 2}).items():
-            for kind in ("images", "masks"):
-                (root / kind / split).mkdir(parents=True)
-            for index in range(count):
-                ids = rng.integers(0, 3, size, np.uint8)
-                ids[0] = 255
-                Image.fromarray(ids).save(root / "masks" / split / f"{index:03}.png")
-                noise = rng.integers(0, 256, (*size, 3), np.uint8)
-                Image.fromarray(noise).save(root / "images" / split / f"{index:03}.png")
-        return root
+        return write_folder(tmp_path / "mine", counts or {"train": 4, "val": 2}, size)
 
     return make
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_crosscoop.errors import InputError
 
@@ -38,6 +39,23 @@ def untimed(figures):
     metrics = json.loads(figures.read_text() if isinstance(figures, Path) else figures)
     assert metrics.pop("seconds_per_image") > 0
     return metrics
+
+
+def write_folder(root, counts, size=(24, 32)):
+    """Writes a data set of the `folder` kind: classes road, sky and car, a void border, noise for images."""
+    root.mkdir()
+    (root / "classes.txt").write_text("road\nsky\ncar\n")
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            ids = rng.integers(0, 3, size, np.uint8)
+            ids[0] = 255
+            Image.fromarray(ids).save(root / "masks" / split / f"{index:03}.png")
+            noise = rng.integers(0, 256, (*size, 3), np.uint8)
+            Image.fromarray(noise).save(root / "images" / split / f"{index:03}.png")
+    return root
 
 
 def photograph(*size, seed=0):

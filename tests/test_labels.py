@@ -71,5 +71,5 @@ def test_evaluation_refuses_what_is_no_class_of_the_model():
         class model:  # noqa: N801
             num_classes, sides = 5, ("single",)
 
-    message = refused(counts.segmented, Inference, np.zeros((3, 4, 3), "uint8"), labels(5)[0].astype("uint8"))
+    message = refused(counts.segment_and_count, Inference, np.zeros((3, 4, 3), "uint8"), labels(5)[0].astype("uint8"))
     assert message.endswith("Received: 5")

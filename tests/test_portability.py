@@ -238,7 +238,7 @@ def test_names_are_imported_when_they_are_asked_for():
     assert run("tensorflow", "-c", script).splitlines() == [
         "[]",
         "False",
-        "keras_crosscoop.evaluation.evaluating keras_crosscoop.runs",
+        "keras_crosscoop.evaluation.evaluator keras_crosscoop.runs",
         "keras_crosscoop.data.catalogue keras_crosscoop.data.pipeline keras_crosscoop.training.fitting",
         "False False",
     ]

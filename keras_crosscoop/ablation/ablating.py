@@ -12,7 +12,7 @@ from keras_crosscoop.ablation.rows import FULL, ROWS, Row, selected
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.report.measured import FIGURES
+from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
 from keras_crosscoop.runs import build
 from keras_crosscoop.system.devices import share_gpus
 from keras_crosscoop.system.files import atomic_write, make_folder
@@ -49,7 +49,7 @@ class Ablation(NamedTuple):
 
     def done(self, row: str, seed: int) -> bool:
         """Whether a row was trained and measured with a seed."""
-        return all((self.run(row, seed) / name).exists() for name in (FIGURES, CONFUSIONS))
+        return all((self.run(row, seed) / name).exists() for name in (METRICS_FILE, CONFUSIONS))
 
     def jobs(self) -> list[Job]:
         """What is still to do."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.evaluation.metrics import interval, resampled
+from keras_crosscoop.evaluation.metrics import bootstrap, percentile_interval
 from keras_crosscoop.metrics import mean_iou
 
 
@@ -46,8 +46,8 @@ def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
         second: of the same seeds and images.
     """
     of_seeds = tuple(mean_iou(a.sum(axis=0)) - mean_iou(b.sum(axis=0)) for a, b in zip(first, second, strict=True))
-    resamples = [mean_iou(resampled(a)) - mean_iou(resampled(b)) for a, b in zip(first, second, strict=True)]
-    low, high = interval(np.mean(resamples, axis=0))
+    resamples = [mean_iou(bootstrap(a)) - mean_iou(bootstrap(b)) for a, b in zip(first, second, strict=True)]
+    low, high = percentile_interval(np.mean(resamples, axis=0))
     mean = float(np.mean(of_seeds))
     spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
     exceeds = spread is not None and (low > 0 or high < 0) and abs(mean) > spread

@@ -16,7 +16,7 @@ from keras_crosscoop.ablation.published import BACKBONES, PUBLISHED
 from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row, backbone_name
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.report.measured import FIGURES
+from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
 from keras_crosscoop.metrics import iou_per_class, mean_iou
 from keras_crosscoop.system.json_files import read_json
 
@@ -116,11 +116,11 @@ def _measured(ablation: Ablation, row: str) -> dict[int, _Measured]:
 
 def _read(run: Path, row: Row) -> _Measured:
     remedy = "Remove the file, and the same command measures the row anew."
-    figures = read_json(run / FIGURES, _Figures, "The row's figures", remedy)
+    figures = read_json(run / METRICS_FILE, _Figures, "The row's figures", remedy)
     if not figures.outputs.keys() >= row.shown.keys():
         raise InputError(
             f"The row's figures are of another network (outputs {', '.join(figures.outputs)}). {remedy} "
-            f"Received: {run / FIGURES}"
+            f"Received: {run / METRICS_FILE}"
         )
     path = run / CONFUSIONS
     try:

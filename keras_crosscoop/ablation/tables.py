@@ -12,7 +12,7 @@ from keras_crosscoop.ablation.published import REFERENCES
 from keras_crosscoop.ablation.results import Line
 from keras_crosscoop.ablation.rows import TABLES
 from keras_crosscoop.config import Settings
-from keras_crosscoop.evaluation.report.tables import best
+from keras_crosscoop.evaluation.metrics import best_indices
 
 PAPER = "paper, mIoU"  # of Xception-65 and ResNet-101
 _BY_CLASSES = {"voc2012": "Table 1", "cityscapes": "Table 3"}  # of the paper: one table for each data set
@@ -56,7 +56,7 @@ def _by_classes(lines: Sequence[Line], name: str, settings: Settings) -> Table:
     classes = list(lines[0].per_class)
     columns = {each: [_mean(line.per_class[each]) for line in lines] for each in classes}
     columns["mIoU"] = [_mean(line.mean_iou) for line in lines]
-    winners = {column: best(values) for column, values in columns.items()}
+    winners = {column: best_indices(values) for column, values in columns.items()}
     rows = [
         [
             Cell(line.title),
@@ -80,7 +80,7 @@ def _by_classes(lines: Sequence[Line], name: str, settings: Settings) -> Table:
 
 def _by_connections(lines: Sequence[Line], name: str, settings: Settings) -> Table:
     means = [_mean(line.mean_iou) for line in lines]
-    winners = best(means)
+    winners = best_indices(means)
     number = "Table 5" if name == "voc2012" else "In the shape of Table 5"
     rows = [
         [

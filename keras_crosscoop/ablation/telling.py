@@ -16,7 +16,7 @@ from keras_crosscoop.ablation.tables import as_csv, markdown, tables
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError, describe
 from keras_crosscoop.evaluation import Inference
-from keras_crosscoop.evaluation.report.writing import write, write_text
+from keras_crosscoop.evaluation.report.page import write_page, write_text
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import parts
@@ -67,7 +67,7 @@ def write_results(
     write_text(files["md"], text, "table")
     picture = f"data:image/png;base64,{b64encode(pictured.read_bytes()).decode()}" if pictured else None
     page = {"title": title, "conditions": conditions, "tables": shown, "failed": failed, "examples": picture}
-    write("ablation.html", files["html"], **page)
+    write_page("ablation.html", files["html"], **page)
     return found, files, failed
 
 

@@ -20,7 +20,7 @@ from keras_crosscoop.ablation.joining import late_ensemble
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
-from keras_crosscoop.evaluation.report.measured import measure
+from keras_crosscoop.evaluation.run_metrics import evaluate_run
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import lock
 from keras_crosscoop.system.processes import replier
@@ -71,7 +71,7 @@ def work(job: dict[str, Any], watch: Watch) -> None:
         model = run.load()
     data = dataset(settings.data.name, settings.data.dir)
     told = partial(watch, "measuring")
-    measure(folder, settings, model, data, confusions=folder / CONFUSIONS, watch=told)
+    evaluate_run(folder, settings, model, data, confusions_path=folder / CONFUSIONS, progress=told)
 
 
 def _trained(settings: Settings, folder: Path, watch: Watch) -> Run:

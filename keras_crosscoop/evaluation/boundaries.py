@@ -1,4 +1,4 @@
-"""How well the outlines of classes are met, within a few pixels.
+"""Matches between the boundaries of labels and of predictions, for the boundary F-score.
 
 Reference: Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
 """
@@ -12,73 +12,90 @@ from keras_crosscoop.labels import IGNORE_LABEL
 
 
 def boundary_matches(labels: np.ndarray, outputs: np.ndarray, num_classes: int, tolerance: int) -> np.ndarray:
-    """Pixels on the outlines of each class, and how many lie near one of the same class, integers `(O, C, 4)`.
+    """Counts the boundary pixels of each class, and those with a match: integer `(O, C, 4)`.
 
-    Columns: predicted; of these, at most `tolerance` pixels from a true one; true; of these, from a predicted one. A
-    pixel is on an outline if one of its four neighbours is of another class; the image's edge is none. Void, which many
-    data sets draw between classes, is taken for the nearest class as far as the tolerance reaches into it, and deeper
-    inside nothing counts.
+    Columns: predicted pixels; predicted pixels with a labelled one of the same class within the tolerance; labelled
+    pixels; labelled pixels with a predicted one of the same class within the tolerance.
+
+    A boundary pixel has one of its four neighbours in another class; the image's edge is not a boundary. Void, which
+    many data sets draw between classes, counts as the nearest class up to the tolerance. Farther inside, void pixels
+    are left out.
 
     Args:
-        labels: true class ids and 255 for void, uint8 `(H, W)`.
-        outputs: predicted ones of several outputs, uint8 `(O, H, W)`.
+        labels: Class ids and 255 for void, uint8 `(H, W)`.
+        outputs: Predicted class ids of O outputs, uint8 `(O, H, W)`.
         num_classes: C.
-        tolerance: pixels, as the crow flies.
+        tolerance: Largest Euclidean distance of a match, in pixels.
+
+    Example:
+        >>> labels = np.array([[0, 0, 1, 1]], np.uint8)
+        >>> shifted = np.array([[[0, 1, 1, 1]]], np.uint8)
+        >>> boundary_matches(labels, shifted, num_classes=2, tolerance=0)[0]
+        array([[1, 0, 1, 0],
+               [1, 0, 1, 0]])
+        >>> boundary_matches(labels, shifted, num_classes=2, tolerance=1)[0]
+        array([[1, 1, 1, 1],
+               [1, 1, 1, 1]])
     """
     matches = np.zeros((len(outputs), num_classes, 4), np.int64)
-    void, known = labels == IGNORE_LABEL, True
+    void, counted = labels == IGNORE_LABEL, True
     if void.all():
         return matches
     if void.any():
         depth, nearest = ndimage.distance_transform_edt(void, return_indices=True)
-        labels, known = labels[tuple(nearest)], depth <= tolerance
+        labels, counted = labels[tuple(nearest)], depth <= tolerance
+    # A pixel holds a set of classes, one bit for each, so that all classes are dilated at once.
     integer = np.uint32 if num_classes <= 32 else np.uint64
-    true_edges, edges = _edges(labels) & known, [_edges(classes) & known for classes in outputs]
+    label_boundary = _boundary(labels) & counted
+    boundaries = [_boundary(classes) & counted for classes in outputs]
     for first in range(0, num_classes, integer(0).itemsize * 8):
-        table = _bits(first, num_classes, integer)
-        near_truth = _spread(np.where(true_edges, table[labels], integer(0)), tolerance)
-        for of_output, classes, on_edge in zip(matches, outputs, edges, strict=True):
-            near = _spread(np.where(on_edge, table[classes], integer(0)), tolerance)
-            of_output[:, :2] += _met(classes[on_edge], near_truth[on_edge], table, num_classes)
-            of_output[:, 2:] += _met(labels[true_edges], near[true_edges], table, num_classes)
+        bits = _class_bits(first, num_classes, integer)
+        near_labels = _dilate(np.where(label_boundary, bits[labels], integer(0)), tolerance)
+        for output_matches, classes, boundary in zip(matches, outputs, boundaries, strict=True):
+            near_output = _dilate(np.where(boundary, bits[classes], integer(0)), tolerance)
+            output_matches[:, :2] += _count_matches(classes[boundary], near_labels[boundary], bits, num_classes)
+            output_matches[:, 2:] += _count_matches(
+                labels[label_boundary], near_output[label_boundary], bits, num_classes
+            )
     return matches
 
 
-def _met(ids: np.ndarray, near: np.ndarray, table: np.ndarray, num_classes: int) -> np.ndarray:
-    """Pixels of each class that has a bit, and those near which there is the same class, `(C, 2)`."""
-    bits = table[ids]
-    return np.stack([np.bincount(ids[which != 0], minlength=num_classes) for which in (bits, bits & near)], axis=1)
+def _count_matches(ids: np.ndarray, near: np.ndarray, bits: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts the pixels of each class that has a bit, and those of them with the same class nearby: `(C, 2)`."""
+    own = bits[ids]
+    return np.stack([np.bincount(ids[kept != 0], minlength=num_classes) for kept in (own, own & near)], axis=1)
 
 
-def _edges(ids: np.ndarray) -> np.ndarray:
-    on_edge = np.zeros(ids.shape, bool)
+def _boundary(ids: np.ndarray) -> np.ndarray:
+    boundary = np.zeros(ids.shape, bool)
     for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        differ = ids[one] != ids[other]
-        on_edge[one] |= differ
-        on_edge[other] |= differ
-    return on_edge
+        differs = ids[one] != ids[other]
+        boundary[one] |= differs
+        boundary[other] |= differs
+    return boundary
 
 
-def _bits(first: int, num_classes: int, integer: type[np.unsignedinteger]) -> np.ndarray:
-    """A bit for each class from the first one on, as many as an integer has; `(256,)`."""
-    table = np.zeros(IGNORE_LABEL + 1, integer)
+def _class_bits(first: int, num_classes: int, integer: type[np.unsignedinteger]) -> np.ndarray:
+    """Returns the bit of each class id, `(256,)`: 0 for ids before `first`, and for those that an integer lacks."""
+    bits = np.zeros(IGNORE_LABEL + 1, integer)
     count = min(num_classes - first, integer(0).itemsize * 8)
-    table[first : first + count] = integer(1) << np.arange(count, dtype=integer)
-    return table
+    bits[first : first + count] = integer(1) << np.arange(count, dtype=integer)
+    return bits
 
 
-def _spread(bits: np.ndarray, distance: int) -> np.ndarray:
-    """The bits of all pixels in a disk around each, joined: of rows above and below, each as wide as the disk there.
+def _dilate(bits: np.ndarray, radius: int) -> np.ndarray:
+    """Joins the bits of all pixels in a disk around each pixel.
 
-    From the disk's top, where it is narrowest, to its middle, so that one array widens along the rows.
+    Goes through the disk's rows from the top, where the disk is narrowest, to the middle. So a single array grows along
+    the rows.
     """
     height, width = bits.shape
-    disk, row, reach = np.zeros_like(bits), bits.copy(), 0
-    for step in range(min(distance, height - 1), -1, -1):
-        while reach < min(isqrt(distance**2 - step**2), width - 1):
+    dilated, row, reach = np.zeros_like(bits), bits.copy(), 0
+    for step in range(min(radius, height - 1), -1, -1):
+        while reach < min(isqrt(radius**2 - step**2), width - 1):
             reach += 1
             row[:, reach:] |= bits[:, :-reach]
             row[:, :-reach] |= bits[:, reach:]
-        disk[step:] |= row[: height - step]
-        disk[: height - step] |= row[step:]
-    return disk
+        dilated[step:] |= row[: height - step]
+        dilated[: height - step] |= row[step:]
+    return dilated

@@ -1,128 +1,115 @@
-"""What evaluation counts, image by image: every figure follows from these integers."""
+"""Pixel counts of an image, from which all metrics follow."""
 
-from dataclasses import dataclass, fields
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_crosscoop.evaluation.boundaries import boundary_matches
 from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 from keras_crosscoop.models.inference import Inference, with_ensemble
 
 BINS = 15  # of confidence, of equal width (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)
-CERTAIN = 2**24  # what confidence 1 counts as: sums of integers are the same in any order
+CONFIDENCE_UNITS = 2**24  # Confidences are summed in these units: a sum of integers does not depend on its order.
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Of one image, or added up over several. There are O outputs, and C classes; void pixels count nowhere.
+class Counts(NamedTuple):
+    """Counts of one image, or their sum over images, for O outputs and C classes. Void pixels are not counted.
 
     Attributes:
-        confusion: pixels, row the label, column the prediction, integers `(O, C, C)`.
-        calibration: of each bin of confidence: pixels, those that are right, and the sum of confidences in units of
-            1 / `CERTAIN`, integers `(O, BINS, 3)`.
-        disagreement: pixels where two networks differ; of these, where the first one is right, the second, their
-            ensemble: `(4,)` integers, zeros of one network.
-        boundaries: see `boundary_matches`, integers `(O, C, 4)`.
+        confusion: Pixels by label (rows) and prediction (columns), integer `(O, C, C)`.
+        calibration: For each bin of confidence the pixels, the correct pixels and the sum of confidences in units of
+            1 / `CONFIDENCE_UNITS`, integer `(O, BINS, 3)`.
+        disagreement: Pixels on which two networks differ, and those of them on which top, bottom and ensemble are
+            right, integer `(4,)`; zeros for a single network.
+        boundaries: The result of `boundary_matches`, integer `(O, C, 4)`.
     """
 
     confusion: np.ndarray
     calibration: np.ndarray
     disagreement: np.ndarray
-    boundaries: np.ndarray
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+    boundaries: np.ndarray | int = 0
 
 
-@dataclass(frozen=True)
-class Segmented:
-    """What the networks made of an image.
+class Segmentation(NamedTuple):
+    """Predictions for an image.
 
     Attributes:
-        classes: class ids of every output, uint8 `(O, H, W)`.
-        bins: of the last output's confidence, uint8 `(H, W)`.
+        classes: Class ids of every output, uint8 `(O, H, W)`.
+        confidence_bins: The last output's confidence, as the number of its bin, uint8 `(H, W)`.
     """
 
     classes: np.ndarray
-    bins: np.ndarray
+    confidence_bins: np.ndarray
 
 
-def segmented(inference: Inference, image: np.ndarray, labels: np.ndarray) -> tuple[Segmented, list[np.ndarray]]:
-    """Segments an image and counts pixels; to be made `Counts` of by `counts`.
+def segment_and_count(inference: Inference, image: np.ndarray, labels: np.ndarray) -> tuple[Segmentation, Counts]:
+    """Segments an image and counts its pixels, all but those on boundaries.
 
     Args:
-        inference: how to look at it.
+        inference: Runs the model.
         image: uint8 `(H, W, 3)`.
-        labels: class ids and 255 for void, uint8 `(H, W)`.
-
-    Returns:
-        The class ids, and the first three fields of `Counts`.
+        labels: Class ids and 255 for void, uint8 `(H, W)`.
 
     Raises:
-        InputError: a label is no class of the model's.
+        InputError: A label is not a class of the model.
     """
     model = inference.model
     check_labels(labels[None], model.num_classes, image[None])
-    count = _counter(len(model.sides), model.num_classes)
-    maps, bins, counted, row = [], [], [], 0
+    count_strip = _strip_counter(len(model.sides), model.num_classes)
+    classes, bins, counts, row = [], [], [], 0
     for strip in inference.strips(image):
         rows = slice(row, row := row + strip.shape[1])
-        classes, of_last, *counts = (each.numpy() for each in count(strip, labels[rows]))
-        maps.append(classes)
-        bins.append(of_last)
-        counted.append(counts)
-    found = Segmented(np.concatenate(maps, axis=1), np.concatenate(bins))
-    return found, [np.sum(each, axis=0) for each in zip(*counted, strict=True)]
-
-
-def counts(found: Segmented, labels: np.ndarray, counted: list[np.ndarray], tolerance: int) -> Counts:
-    """All counts of an image that was `segmented`, with boundaries met within so many pixels."""
-    num_classes = counted[0].shape[-1]
-    return Counts(*counted, boundary_matches(labels, found.classes, num_classes, tolerance))
+        strip_classes, strip_bins, *strip_counts = (tensor.numpy() for tensor in count_strip(strip, labels[rows]))
+        classes.append(strip_classes)
+        bins.append(strip_bins)
+        counts.append(strip_counts)
+    segmentation = Segmentation(np.concatenate(classes, axis=1), np.concatenate(bins))
+    return segmentation, Counts(*(sum(arrays) for arrays in zip(*counts, strict=True)))
 
 
 @cache
-def _counter(networks: int, num_classes: int) -> tf.types.experimental.PolymorphicFunction:
+def _strip_counter(networks: int, num_classes: int) -> tf.types.experimental.PolymorphicFunction:
     strip = tf.TensorSpec([networks, None, None, num_classes], tf.float32)
-    return tf.function(_count, input_signature=[strip, tf.TensorSpec([None, None], tf.uint8)])
+    return tf.function(_count_strip, input_signature=[strip, tf.TensorSpec([None, None], tf.uint8)])
 
 
-def _count(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Of a strip `(S, h, W, C)`: class ids, confidence bins, and the first three fields of `Counts`."""
-    of_outputs = with_ensemble(tf.unstack(probabilities))
-    outputs, num_classes = len(of_outputs), probabilities.shape[3]
-    classes = tf.stack([tf.argmax(each, axis=-1, output_type=tf.int32) for each in of_outputs])
-    confidence = tf.stack([tf.reduce_max(each, axis=-1) for each in of_outputs])
+def _count_strip(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns the class ids, confidence bins, confusion, calibration and disagreement of a strip `(S, h, W, C)`."""
+    outputs = with_ensemble(tf.unstack(probabilities))
+    num_outputs, num_classes = len(outputs), probabilities.shape[3]
+    classes = tf.stack([tf.argmax(output, axis=-1, output_type=tf.int32) for output in outputs])
+    confidence = tf.stack([tf.reduce_max(output, axis=-1) for output in outputs])
     bins = tf.minimum(tf.cast(confidence * BINS, tf.int32), BINS - 1)
     labels = tf.cast(labels, tf.int32)[None]
-    right = tf.equal(classes, labels)
-    output = tf.range(outputs)[:, None, None]
+    correct = tf.equal(classes, labels)
+    output = tf.range(num_outputs)[:, None, None]
 
-    # Void pixels are counted in one more row, or bin, which is cut off again.
+    # Void pixels are counted in an additional row and an additional bin, which are then cut off.
     void = tf.equal(labels, IGNORE_LABEL)
-    cells = (output * (num_classes + 1) + tf.where(void, num_classes, labels)) * num_classes + classes
-    confusion = _counted(cells, outputs * (num_classes + 1) * num_classes)
-    places = output * (BINS + 1) + tf.where(void, BINS, bins)
-    calibration = [_counted(places, outputs * (BINS + 1), each) for each in (None, right, confidence * CERTAIN)]
-    if outputs == 1:
-        disagreement = tf.zeros([4], tf.int64)
-    else:
-        differ = tf.not_equal(classes[:1], classes[1:2]) & ~void
-        shown = [differ, *(differ & right[number] for number in range(3))]
-        disagreement = tf.stack([tf.math.count_nonzero(each) for each in shown])
+    rows = output * (num_classes + 1) + tf.where(void, num_classes, labels)
+    confusion = _bincount(rows * num_classes + classes, num_outputs * (num_classes + 1) * num_classes)
+    bins_of_outputs = output * (BINS + 1) + tf.where(void, BINS, bins)
+    calibration = [
+        _bincount(bins_of_outputs, num_outputs * (BINS + 1), weights)
+        for weights in (None, correct, confidence * CONFIDENCE_UNITS)
+    ]
+    disagreement = tf.zeros([4], tf.int64)
+    if num_outputs > 1:
+        different = tf.not_equal(classes[:1], classes[1:2]) & ~void
+        masks = [different, *(different & correct[number] for number in range(3))]
+        disagreement = tf.stack([tf.math.count_nonzero(mask) for mask in masks])
     return (
         tf.cast(classes, tf.uint8),
         tf.cast(bins[-1], tf.uint8),
-        tf.reshape(confusion, [outputs, num_classes + 1, num_classes])[:, :num_classes],
-        tf.reshape(tf.stack(calibration, axis=-1), [outputs, BINS + 1, 3])[:, :BINS],
+        tf.reshape(confusion, [num_outputs, num_classes + 1, num_classes])[:, :num_classes],
+        tf.reshape(tf.stack(calibration, axis=-1), [num_outputs, BINS + 1, 3])[:, :BINS],
         disagreement,
     )
 
 
-def _counted(places: tf.Tensor, length: int, numbers: tf.Tensor | None = None) -> tf.Tensor:
-    """How often each place occurs, or the sum of the numbers there, which are rounded: integers, `(length,)`."""
-    if numbers is not None:  # whole ones, so exact in any order
-        numbers = tf.round(tf.reshape(tf.cast(numbers, tf.float64), [-1]))
-    return tf.cast(tf.math.bincount(tf.reshape(places, [-1]), numbers, length, dtype=tf.int64), tf.int64)
+def _bincount(indices: tf.Tensor, length: int, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Counts each index, or sums its weights, rounded to integers so that their order does not matter: `(length,)`."""
+    if weights is not None:
+        weights = tf.round(tf.reshape(tf.cast(weights, tf.float64), [-1]))
+    return tf.cast(tf.math.bincount(tf.reshape(indices, [-1]), weights, length, dtype=tf.int64), tf.int64)

@@ -9,23 +9,30 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.overlays import add_legend, colorize, save
 from keras_crosscoop.models.inference import Inference
 
-NAME = 50  # characters of an image's name that its picture's name begins with: file systems allow 255 bytes in all
+NAME_LENGTH = 50  # characters of the image's name in the picture's name, which file systems limit to 255 bytes
 
 
 def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
-    """Pictures of a few images spread over a split: image, truth and prediction, side by side, with a legend.
+    """Draws images spread evenly over a split: image, label and prediction side by side, with a legend.
 
-    Those that cannot be read are left out: this follows `evaluate`, which has told of them.
+    Unreadable images are left out, as `evaluate` reports them.
+
+    Args:
+        inference: Runs the model; the prediction is that of its last output.
+        dataset: The data set.
+        split: One of its splits.
+        folder: The folder for the PNGs; it is made.
+        count: The number of pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pairs = dataset.find(split)
     for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int):
         try:
-            image, truth = dataset.read(*pairs[index])
+            image, labels = dataset.read(*pairs[index])
         except InputError:
             continue
         *_, prediction = inference.classes(image).values()
-        panels = [image, *(colorize(ids, dataset.palette) for ids in (truth, prediction))]
-        shown = np.union1d(truth, prediction)
-        picture = add_legend(np.concatenate(panels, axis=1), shown, dataset.classes, dataset.palette)
-        save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem[:NAME]}.png")
+        panels = [image, colorize(labels, dataset.palette), colorize(prediction, dataset.palette)]
+        ids = np.union1d(labels, prediction)
+        picture = add_legend(np.concatenate(panels, axis=1), ids, dataset.classes, dataset.palette)
+        save(picture, folder / f"{index:04d}_{Path(pairs[index][0].name).stem[:NAME_LENGTH]}.png")

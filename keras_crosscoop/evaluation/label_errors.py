@@ -1,33 +1,32 @@
-"""Labels that a network contradicts: where it is confident, and as often right as it is confident, they may be wrong.
+"""Likely label errors: regions where a confident, calibrated prediction contradicts the label.
 
 After Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021, with
 regions in place of samples.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from keras_crosscoop.evaluation.counts import BINS, Segmented
+from keras_crosscoop.evaluation.counts import BINS, Segmentation
 from keras_crosscoop.labels import IGNORE_LABEL
 
-MOST = 20  # regions an image that are remembered
-_THIN = np.ones((3, 3), bool)  # what does not hold it is an outline drawn a little differently
-_SURE = BINS // 2  # bins from here on: about half of all probability or more is one class's
+REGIONS_PER_IMAGE = 20  # the largest are kept
+_THINNEST = np.ones((3, 3), bool)  # Thinner regions are boundaries that were drawn slightly differently.
+_CONFIDENT = BINS // 2  # the first bin that counts: a probability of about one half
 
 
-@dataclass(frozen=True)
-class Region:
-    """Connected pixels of one label where one other class is predicted.
+class Region(NamedTuple):
+    """Connected pixels with the same label and the same, different prediction.
 
     Attributes:
-        image: its name.
-        box: left, top, width and height, in pixels.
-        label: class id.
-        prediction: class id.
-        bins: pixels in each bin of confidence, `(BINS,)` integers.
+        image: Name of the image.
+        box: Left, top, width and height in pixels.
+        label: Class id.
+        prediction: Class id.
+        bins: Number of pixels in each bin of confidence, integer `(BINS,)`.
     """
 
     image: str
@@ -37,46 +36,50 @@ class Region:
     bins: np.ndarray
 
 
-def label_error_regions(image: str, labels: np.ndarray, found: Segmented) -> list[Region]:
-    """The largest regions of an image where its last output, being sure, contradicts the labels."""
-    classes = found.classes[-1]
-    contradicted = (classes != labels) & (labels != IGNORE_LABEL) & (found.bins >= _SURE)
-    contradicted = ndimage.binary_opening(contradicted, _THIN)
+def contradicted_regions(image: str, labels: np.ndarray, segmentation: Segmentation) -> list[Region]:
+    """Finds the largest regions of an image where the last output is confident and contradicts the labels."""
+    classes, bins = segmentation.classes[-1], segmentation.confidence_bins
+    contradicted = (classes != labels) & (labels != IGNORE_LABEL) & (bins >= _CONFIDENT)
+    contradicted = ndimage.binary_opening(contradicted, _THINNEST)
     pairs = labels.astype(np.int32) * (IGNORE_LABEL + 1) + classes
     regions = []
     for pair in np.unique(pairs[contradicted]):
-        numbered, _ = ndimage.label(contradicted & (pairs == pair))
-        for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), 1):
-            inside = found.bins[rows, columns][numbered[rows, columns] == number]
+        components, _ = ndimage.label(contradicted & (pairs == pair))
+        for number, (rows, columns) in enumerate(ndimage.find_objects(components), 1):
+            inside = bins[rows, columns][components[rows, columns] == number]
             box = columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
             label, prediction = divmod(int(pair), IGNORE_LABEL + 1)
             regions.append(Region(image, box, label, prediction, np.bincount(inside, minlength=BINS)))
-    return sorted(regions, key=lambda region: region.bins.sum(), reverse=True)[:MOST]
+    return sorted(regions, key=lambda region: region.bins.sum(), reverse=True)[:REGIONS_PER_IMAGE]
 
 
-def rank(regions: list[Region], calibration: np.ndarray, classes: tuple[str, ...], count: int) -> dict[str, Any]:
-    """The regions and images with the most pixels whose label is probably wrong.
+def rank_label_errors(
+    regions: list[Region], calibration: np.ndarray, classes: tuple[str, ...], count: int
+) -> dict[str, Any]:
+    """Ranks regions and images by the expected number of wrongly labelled pixels.
+
+    A pixel is expected to be wrongly labelled as often as the output is right at its confidence.
 
     Args:
-        regions: of all images.
-        calibration: of the output, see `Counts`: how often it is right when it is so confident.
-        classes: their names.
-        count: how many of each to list.
+        regions: The `contradicted_regions` of all images.
+        calibration: The calibration counts of the output, see `Counts`.
+        classes: Class names.
+        count: Length of each list.
 
     Returns:
         `{"regions": [{"image", "box", "label", "prediction", "pixels", "wrong"}], "images": [{"image", "wrong"}]}`,
-        most suspect first; `wrong` is how many pixels are expected to be labelled wrongly.
+        the most likely errors first; `wrong` is the expected number of wrongly labelled pixels.
     """
     pixels, right, _ = calibration.T
     accuracy = right / np.maximum(pixels, 1)
-    accuracy[accuracy <= 0.5] = 0  # in doubt the label is right
-    listed, of_images = [], {}
+    accuracy[accuracy <= 0.5] = 0  # The label is more likely right than the prediction.
+    errors, images = [], defaultdict(float)
     for region in regions:
         wrong = float(region.bins @ accuracy)
         if wrong < 1:
             continue
-        of_images[region.image] = of_images.get(region.image, 0.0) + wrong
-        listed.append(
+        images[region.image] += wrong
+        errors.append(
             {
                 "image": region.image,
                 "box": list(region.box),
@@ -86,8 +89,7 @@ def rank(regions: list[Region], calibration: np.ndarray, classes: tuple[str, ...
                 "wrong": wrong,
             }
         )
-    images = [{"image": image, "wrong": wrong} for image, wrong in of_images.items()]
-    return {
-        name: sorted(each, key=lambda suspect: suspect["wrong"], reverse=True)[:count]
-        for name, each in (("regions", listed), ("images", images))
-    }
+    image_errors = [{"image": image, "wrong": wrong} for image, wrong in images.items()]
+    errors.sort(key=lambda error: error["wrong"], reverse=True)
+    image_errors.sort(key=lambda error: error["wrong"], reverse=True)
+    return {"regions": errors[:count], "images": image_errors[:count]}

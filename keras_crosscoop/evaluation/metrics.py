@@ -1,67 +1,66 @@
-"""Figures from counts: what is told of a model on a split."""
+"""Metrics of semantic segmentation, computed from pixel counts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.evaluation.counts import CERTAIN, Counts
+from keras_crosscoop.evaluation.counts import CONFIDENCE_UNITS, Counts
 from keras_crosscoop.metrics import iou_per_class, mean_iou, mean_over_classes
 
-LEVEL = 0.95  # of the intervals
+CONFIDENCE_LEVEL = 0.95
 RESAMPLES = 1000
 
 
-class Figure(NamedTuple):
-    """One number that is told of an output: its key, its name, and whether more of it is better."""
+class Metric(NamedTuple):
+    """A number that `evaluate` reports for each output on a whole split."""
 
     key: str
     name: str
-    more_is_better: bool = True
+    higher_is_better: bool = True
 
 
-FIGURES = (  # of a whole split
-    Figure("mean_iou", "mean IoU"),
-    Figure("pixel_accuracy", "pixel accuracy"),
-    Figure("mean_accuracy", "mean class accuracy"),
-    Figure("frequency_weighted_iou", "IoU weighted by frequency"),
-    Figure("mean_dice", "mean Dice"),
-    Figure("mean_boundary_f", "mean boundary F"),
-    Figure("calibration_error", "calibration error", more_is_better=False),
+METRICS = (
+    Metric("mean_iou", "mean IoU"),
+    Metric("pixel_accuracy", "pixel accuracy"),
+    Metric("mean_accuracy", "mean class accuracy"),
+    Metric("frequency_weighted_iou", "frequency-weighted IoU"),
+    Metric("mean_dice", "mean Dice"),
+    Metric("mean_boundary_f", "mean boundary F"),
+    Metric("calibration_error", "calibration error", higher_is_better=False),
 )
+CLASS_METRICS = ("iou", "accuracy", "dice", "boundary_f")
 
 
-def figures(counts: Counts, outputs: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The figures of each output, see `evaluate`; fractions of 1, None where there is nothing to measure."""
+def compute_metrics(counts: Counts, outputs: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Computes the metrics of each output, see `evaluate`: fractions of 1, None where nothing can be measured."""
+    arrays = zip(outputs, counts.confusion, counts.calibration, counts.boundaries, strict=True)
     return {
-        output: _of_output(*of_output, classes)
-        for output, *of_output in zip(outputs, counts.confusion, counts.calibration, counts.boundaries, strict=True)
+        output: _output_metrics(confusion, calibration, boundaries, classes)
+        for output, confusion, calibration, boundaries in arrays
     }
 
 
-def _of_output(
+def _output_metrics(
     confusion: np.ndarray, calibration: np.ndarray, boundaries: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
     iou, correct, labelled = iou_per_class(confusion), np.diagonal(confusion), confusion.sum(axis=1)
-    of_classes = {
-        "iou": iou,
-        "accuracy": _ratio(correct, labelled),
-        "dice": np.where(labelled > 0, _ratio(2 * correct, labelled + confusion.sum(axis=0)), np.nan),
-        "boundary_f": _f_scores(boundaries),
-    }
-    pixels, right, confidences = calibration.T / [[1], [1], [CERTAIN]]
+    accuracy = _ratio(correct, labelled)
+    dice = np.where(labelled > 0, _ratio(2 * correct, labelled + confusion.sum(axis=0)), np.nan)
+    boundary_f = _f_scores(boundaries)
+    pixels, right, confidences = calibration.T / [[1], [1], [CONFIDENCE_UNITS]]
     total = confusion.sum()
     return {
         "mean_iou": _number(mean_over_classes(iou)),
         "pixel_accuracy": _number(_ratio(correct.sum(), total)),
-        "mean_accuracy": _number(mean_over_classes(of_classes["accuracy"])),
+        "mean_accuracy": _number(mean_over_classes(accuracy)),
         "frequency_weighted_iou": _number(_ratio(np.nansum(labelled * iou), total)),
-        "mean_dice": _number(mean_over_classes(of_classes["dice"])),
-        "mean_boundary_f": _number(mean_over_classes(of_classes["boundary_f"])),
+        "mean_dice": _number(mean_over_classes(dice)),
+        "mean_boundary_f": _number(mean_over_classes(boundary_f)),
         "calibration_error": _number(_ratio(np.abs(right - confidences).sum(), total)),
         "per_class": {
-            name: {figure: _number(values[index]) for figure, values in of_classes.items()}
-            for index, name in enumerate(classes)
+            name: dict(zip(CLASS_METRICS, map(_number, values), strict=True))
+            for name, *values in zip(classes, iou, accuracy, dice, boundary_f, strict=True)
         },
         "confusion": confusion.tolist(),
         "calibration": {
@@ -73,90 +72,115 @@ def _of_output(
 
 
 def disagreement(counts: Counts) -> dict[str, float | None]:
-    """Where two networks differ: the share of such pixels, and who is right there, as shares of those."""
-    differ, top, bottom, ensemble = counts.disagreement.tolist()
-    shares = {
-        "share": _ratio(differ, counts.confusion[0].sum()),
-        "top_right": _ratio(top, differ),
-        "bottom_right": _ratio(bottom, differ),
-        "neither_right": _ratio(differ - top - bottom, differ),
-        "ensemble_right": _ratio(ensemble, differ),
+    """Computes the share of pixels on which two networks differ, and how often each is right on these pixels."""
+    different, top, bottom, ensemble = counts.disagreement.tolist()
+    return {
+        "share": _number(_ratio(different, counts.confusion[0].sum())),
+        "top_right": _number(_ratio(top, different)),
+        "bottom_right": _number(_ratio(bottom, different)),
+        "neither_right": _number(_ratio(different - top - bottom, different)),
+        "ensemble_right": _number(_ratio(ensemble, different)),
     }
-    return {name: _number(share) for name, share in shares.items()}
 
 
-def of_image(name: str, counts: Counts, outputs: Sequence[str]) -> dict[str, Any]:
-    """What is told of a single image."""
-    confusions = dict(zip(outputs, counts.confusion, strict=True))
+def image_metrics(name: str, confusion: np.ndarray, outputs: Sequence[str]) -> dict[str, Any]:
+    """Computes the metrics of a single image from its confusion matrices `(O, C, C)`."""
+    accuracy = _ratio(np.trace(confusion, axis1=1, axis2=2), confusion.sum(axis=(1, 2)))
     return {
         "image": name,
-        "mean_iou": {output: _number(mean_iou(matrix)) for output, matrix in confusions.items()},
-        "pixel_accuracy": {
-            output: _number(_ratio(np.trace(matrix), matrix.sum())) for output, matrix in confusions.items()
-        },
+        "mean_iou": dict(zip(outputs, map(_number, mean_iou(confusion)), strict=True)),
+        "pixel_accuracy": dict(zip(outputs, map(_number, accuracy), strict=True)),
     }
 
 
-def intervals(
-    of_images: Sequence[np.ndarray], outputs: Sequence[str], classes: Sequence[str], *, seed: int = 0
+def confidence_intervals(
+    confusions: np.ndarray, outputs: Sequence[str], classes: Sequence[str], *, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """How far figures would move with other images: percentile intervals of the bootstrap over images.
+    """Computes 95 % intervals of metrics by the percentile bootstrap over images.
 
     Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
 
     Args:
-        of_images: each image's confusion matrices, `(O, C, C)` integers.
+        confusions: Confusion matrices of N images, integer `(N, O, C, C)`.
         outputs: O names.
         classes: C names.
-        seed: of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
-        For each output the lower and the upper end of `mean_iou`, `pixel_accuracy` and, in `per_class`, of each IoU;
-        None where a class occurs in no resample's labels.
+        For each output the lower and upper end for `mean_iou`, `pixel_accuracy` and, in `per_class`, the IoU of each
+        class; None where no resample has a label of the class.
     """
-    found = {}
+    intervals = {}
     for index, output in enumerate(outputs):
-        sums = resampled(np.stack([of_image[index] for of_image in of_images]), seed=seed)
-        ious = iou_per_class(sums)
-        accuracies = _ratio(np.trace(sums, axis1=1, axis2=2), sums.sum(axis=(1, 2)))
-        found[output] = {
-            "mean_iou": interval(mean_over_classes(ious)),
-            "pixel_accuracy": interval(accuracies),
-            "per_class": {name: interval(ious[:, number]) for number, name in enumerate(classes)},
+        resamples = bootstrap(confusions[:, index], seed=seed)
+        ious = iou_per_class(resamples)
+        accuracy = _ratio(np.trace(resamples, axis1=1, axis2=2), resamples.sum(axis=(1, 2)))
+        intervals[output] = {
+            "mean_iou": percentile_interval(mean_over_classes(ious)),
+            "pixel_accuracy": percentile_interval(accuracy),
+            "per_class": dict(zip(classes, map(percentile_interval, ious.T), strict=True)),
         }
-    return found
+    return intervals
 
 
-def best_and_worst(figures: Mapping[str, Any], count: int) -> tuple[list[dict], list[dict]]:
-    """Of what `evaluate` gave, so many images of the greatest and of the least mean IoU of the last output."""
-    *_, output = figures["outputs"]
-    measured = [image for image in figures["per_image"] if image["mean_iou"][output] is not None]
+def bootstrap(confusions: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Sums the confusion matrices of resampled images: `(N, C, C) -> (RESAMPLES, C, C)`.
+
+    The same seed draws the same images.
+    """
+    images = len(confusions)
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
+    return np.tensordot(draws.astype("float64"), confusions, axes=1)
+
+
+def percentile_interval(values: np.ndarray) -> list[float] | None:
+    """Returns the 95 % percentile interval of the values that are not NaN; None if there are none."""
+    values = values[~np.isnan(values)]
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    return np.quantile(values, [tail, 1 - tail]).tolist() if len(values) else None
+
+
+def best_and_worst(metrics: Mapping[str, Any], count: int) -> tuple[list[dict], list[dict]]:
+    """Selects the images with the highest and with the lowest mean IoU of the last output.
+
+    Args:
+        metrics: The result of `evaluate`.
+        count: The number of images in each list.
+
+    Returns:
+        Two lists of entries of `metrics["per_image"]`: best first, and worst first.
+
+    Example:
+        >>> images = [{"image": name, "mean_iou": {"single": iou}} for name, iou in [("a", 0.5), ("b", 0.9)]]
+        >>> best, worst = best_and_worst({"outputs": {"single": {}}, "per_image": images}, 1)
+        >>> best[0]["image"], worst[0]["image"]
+        ('b', 'a')
+    """
+    output = list(metrics["outputs"])[-1]
+    measured = [image for image in metrics["per_image"] if image["mean_iou"][output] is not None]
     ranked = sorted(measured, key=lambda image: image["mean_iou"][output])
     return ranked[::-1][:count], ranked[:count]
 
 
-def resampled(of_images: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Sums of resampled images' confusion matrices, `(N, C, C) -> (RESAMPLES, C, C)`; a seed means the same images."""
-    images = len(of_images)
-    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
-    return np.tensordot(draws.astype("float64"), of_images, axes=1)
-
-
-def interval(values: np.ndarray) -> list[float] | None:
-    """The percentile interval of what resamples gave, NaN left out; None where there is nothing else."""
-    there = values[~np.isnan(values)]
-    return np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(there) else None
+def best_indices(values: Sequence[float | None], *, higher_is_better: bool = True) -> set[int]:
+    """Returns the indices of the best values, rounded to a tenth of a percent; none where all values are equal."""
+    rounded = {index: round(value, 3) for index, value in enumerate(values) if value is not None}
+    if len(set(rounded.values())) < 2:
+        return set()
+    best = (max if higher_is_better else min)(rounded.values())
+    return {index for index, value in rounded.items() if value == best}
 
 
 def _f_scores(boundaries: np.ndarray) -> np.ndarray:
-    predicted, met, true, found = boundaries.T
-    precision, recall = np.nan_to_num(_ratio(met, predicted)), np.nan_to_num(_ratio(found, true))
+    predicted, predicted_matched, labelled, labelled_matched = boundaries.T
+    precision = np.nan_to_num(_ratio(predicted_matched, predicted))
+    recall = np.nan_to_num(_ratio(labelled_matched, labelled))
     scores = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
-    return np.where(true > 0, scores, np.nan)
+    return np.where(labelled > 0, scores, np.nan)
 
 
 def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
-    """NaN where there is nothing to divide by."""
+    """Divides; NaN where `whole` is 0."""
     part, whole = np.asarray(part, "float64"), np.asarray(whole, "float64")
     return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)
 

@@ -1,43 +1,34 @@
-"""Work in threads before and behind what the main thread does, in order, with bounds on how much of it is pending."""
+"""Calls in threads, in order and with a bounded number of them pending, and batches of similar items."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from itertools import groupby, islice
 from typing import TypeVar
 
 T = TypeVar("T")
-Calls = Iterable[Callable[[], T]]
 
 
-def ahead(pool: Executor, calls: Calls[T], count: int) -> Iterator[T]:
-    """The calls' results; while one is used, the `count` that follow are under way."""
-    pending: deque[Future[T]] = deque()
+def pipelined(pool: Executor, calls: Iterable[Callable[[], T]], pending: int, *, prefetch: bool = False) -> Iterator[T]:
+    """Runs calls in a pool and yields their results in order.
+
+    Args:
+        pool: Runs the calls.
+        calls: An iterator, which is advanced only while at most `pending` calls are unfinished.
+        pending: The number of calls that run or wait while a result is used.
+        prefetch: Whether to keep `pending` calls submitted. If not, each result is yielded as soon as it is there.
+    """
+    futures: deque[Future[T]] = deque()
     for call in calls:
-        pending.append(pool.submit(call))
-        if len(pending) > count:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+        futures.append(pool.submit(call))
+        while futures and (len(futures) > pending or (not prefetch and futures[0].done())):
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
 
 
-def behind(pool: Executor, calls: Calls[T], count: int) -> Iterator[T]:
-    """The calls' results, each as soon as it is there; the next call is fetched while `count` are under way."""
-    pending: deque[Future[T]] = deque()
-    for call in calls:
-        pending.append(pool.submit(call))
-        while pending and (len(pending) > count or pending[0].done()):
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-def batches(items: Iterable[T], size: int, alike: Callable[[T], object]) -> Iterator[list[T]]:
-    """Runs of up to `size` items of which `alike` gives the same."""
-    batch: list[T] = []
-    for item in items:
-        if batch and (len(batch) == size or alike(item) != alike(batch[0])):
+def batched(items: Iterable[T], size: int, key: Callable[[T], object]) -> Iterator[list[T]]:
+    """Yields batches of up to `size` successive items with the same key."""
+    for _, group in groupby(items, key):
+        while batch := list(islice(group, size)):
             yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch

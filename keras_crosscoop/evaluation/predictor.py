@@ -1,4 +1,4 @@
-"""What one output of a model says of an image: class ids, and probabilities if they are wanted."""
+"""Predictions of one output of a model: class ids and, on request, probabilities."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,22 +12,22 @@ from keras_crosscoop.models.memory import LARGE
 
 
 class Prediction(NamedTuple):
-    """Of one image."""
+    """The prediction for one image."""
 
     ids: np.ndarray  # uint8 (H, W)
     probabilities: np.ndarray | None  # float16 (H, W, C)
 
 
 class Predictor:
-    """Makes predictions.
+    """Predicts one output of a model.
 
     Args:
-        inference: how a model looks at images.
-        output: one of the model's `output_choices`; the last of them by default, so the ensemble where there is one.
-        probabilities: whether they are wanted.
+        inference: Runs the model.
+        output: One of the model's `output_choices`; by default the last one: the ensemble, if there are two networks.
+        probabilities: Whether predictions contain probabilities.
 
     Raises:
-        InputError: the model has no such output.
+        InputError: The model has no such output.
     """
 
     def __init__(self, inference: Inference, output: str | None = None, *, probabilities: bool = False) -> None:
@@ -36,47 +36,48 @@ class Predictor:
         self.probabilities = probabilities
 
     def takes_together(self, height: int, width: int) -> bool:
-        """Whether images of this size can go through the network together: whole, once, and none of them large."""
-        look = self.inference
-        return look.window is None and look.scales == (1.0,) and not look.flip and height * width <= LARGE
+        """Whether images of this size can form a batch: each is seen whole, at one scale, and is not large."""
+        inference = self.inference
+        return (
+            inference.window is None and inference.scales == (1.0,) and not inference.flip and height * width <= LARGE
+        )
 
     def __call__(self, image: np.ndarray) -> Prediction:
-        """Of an image, RGB `(H, W, 3)`; of the probabilities, no more is kept at a time than is wanted or needed.
+        """Predicts for an image, RGB `(H, W, 3)`. Holds probabilities of the whole image only if they are requested.
 
         Raises:
-            InputError: the image is too large for the memory.
+            InputError: The image is too large for the memory.
         """
         indices = [self.inference.model.sides.index(side) for side in self.sides]
         means = (_mean([strip[index] for index in indices]) for strip in self.inference.strips(image))
-        strips = [[part.numpy() for part in self._told(mean)] for mean in means]
-        ids, *probabilities = (np.concatenate(parts) for parts in zip(*strips, strict=True))
+        strips = [[tensor.numpy() for tensor in self._ids_and_probabilities(mean)] for mean in means]
+        ids, *probabilities = map(np.concatenate, zip(*strips, strict=True))
         return Prediction(ids, *(probabilities or [None]))
 
     def batch(self, images: np.ndarray) -> list[Prediction]:
-        """Of images `(B, H, W, 3)`, together.
+        """Predicts for a batch of images `(B, H, W, 3)`.
 
         Raises:
-            InputError: of one of them, probabilities are no numbers.
-            tf.errors.ResourceExhaustedError: they are too large, or too many.
+            InputError: The probabilities of an image are not finite.
+            tf.errors.ResourceExhaustedError: The batch does not fit into the memory.
         """
-        total, *told = self._network(images)
+        total, ids, *probabilities = self._network(images)
         check_numbers(total)
-        ids, *probabilities = (part.numpy() for part in told)
-        return [Prediction(*parts) for parts in zip(ids, *(probabilities or [[None] * len(ids)]), strict=True)]
+        probabilities = probabilities[0].numpy() if probabilities else [None] * len(images)
+        return list(map(Prediction, ids.numpy(), probabilities))
 
     @cached_property
     def _network(self) -> tf.types.experimental.PolymorphicFunction:
         model = self.inference.model
 
-        def told(images: tf.Tensor) -> list[tf.Tensor]:
+        def predict(images: tf.Tensor) -> list[tf.Tensor]:
             logits = model(tf.cast(images, "float32"), training=False)
             probabilities = _mean([tf.nn.softmax(logits[side]) for side in self.sides])
-            return [tf.reduce_sum(probabilities), *self._told(probabilities)]
+            return [tf.reduce_sum(probabilities), *self._ids_and_probabilities(probabilities)]
 
-        return tf.function(told, reduce_retracing=True)
+        return tf.function(predict, reduce_retracing=True)
 
-    def _told(self, probabilities: tf.Tensor) -> list[tf.Tensor]:
-        """Of probabilities `(..., C)` the class ids `(...)`, then if wanted themselves."""
+    def _ids_and_probabilities(self, probabilities: tf.Tensor) -> list[tf.Tensor]:
         ids = tf.cast(tf.argmax(probabilities, -1, output_type="int32"), "uint8")
         return [ids, tf.cast(probabilities, "float16")] if self.probabilities else [ids]
 

@@ -1,4 +1,4 @@
-"""Predictions as files that a benchmark's server takes."""
+"""Prediction files in the format of a benchmark's evaluation server."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from keras_crosscoop.images.io import write_grey, write_label
 from keras_crosscoop.system.files import ReadableFile, make_folder
 
 
-class Predictions:
-    """A folder of predictions on a split: as its data set's makers want them, or palette PNGs of class ids.
+class SubmissionWriter:
+    """Writes predictions in the format of the data set's evaluation server, or else as palette PNGs of class ids.
 
     Args:
-        folder: where to write; it is made.
-        dataset: what is predicted.
-        split: one of the data set's.
-        force: whether files of earlier predictions may be written over.
+        folder: The folder to write to; it is made.
+        dataset: The data set.
+        split: One of its splits.
+        force: Whether to overwrite earlier predictions.
 
     Raises:
-        InputError: the folder holds a prediction already (without `force`), or two images would go to one file.
+        InputError: The folder contains a prediction already (without `force`), or two images have the same file.
     """
 
     def __init__(self, folder: Path, dataset: Dataset, split: str, *, force: bool = False) -> None:
@@ -29,28 +29,29 @@ class Predictions:
         self.dataset = dataset
         self.split = split
         entry = CATALOGUE.get(dataset.name)
-        self._submission = (entry and entry.submission) or Submission()
-        first: dict[Path, ReadableFile] = {}
+        self._format = (entry and entry.submission) or Submission()
+        targets: set[Path] = set()
         for image, _ in dataset.pairs(split, headers=False):
             target = self.target(image)
-            if first.setdefault(target, image) is not image:
-                raise InputError(f"Two images would be written to {target}. Rename one. Received: {image}")
+            if target in targets:
+                raise InputError(f"Two images have the same prediction file, {target}. Rename one. Received: {image}")
             if target.exists() and not force:
-                raise InputError(f"The prediction is there already. Write over it with --force. Received: {target}")
+                raise InputError(f"The prediction exists already. Overwrite it with --force. Received: {target}")
+            targets.add(target)
 
     def target(self, image: ReadableFile) -> Path:
-        """Where an image's prediction goes."""
-        return self.folder / self._submission.path(self.split, Path(image.name).stem)
+        """Returns the path of an image's prediction."""
+        return self.folder / self._format.path(self.split, Path(image.name).stem)
 
     def write(self, image: ReadableFile, classes: np.ndarray) -> None:
-        """Writes class ids, uint8 `(H, W)`.
+        """Writes the class ids of an image, uint8 `(H, W)`.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: The file cannot be written.
         """
         target = self.target(image)
         make_folder(target.parent)
-        if ids := self._submission.ids:
+        if ids := self._format.ids:
             write_grey(target, np.array(ids, np.uint8)[classes])
         else:
             write_label(target, classes, self.dataset.palette)

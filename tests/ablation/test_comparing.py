@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_crosscoop.ablation.comparing import gain
-from keras_crosscoop.evaluation.metrics import RESAMPLES, interval, resampled
+from keras_crosscoop.evaluation.metrics import RESAMPLES, bootstrap, percentile_interval
 from keras_crosscoop.metrics import iou_per_class
 
 
@@ -54,7 +54,7 @@ def test_images_that_are_hard_for_both_take_no_part():
     better = hard.copy()
     better[:, 0, 0] += better[:, 0, 1] // 10
     better[:, 0, 1] -= hard[:, 0, 1] // 10
-    alone = interval(iou_per_class(resampled(hard)).mean(axis=-1))
+    alone = percentile_interval(iou_per_class(bootstrap(hard)).mean(axis=-1))
     found = gain([better, better], [hard, hard])
     assert 0 < found.interval[0] < found.mean < found.interval[1]
     assert found.interval[1] - found.interval[0] < (alone[1] - alone[0]) / 5

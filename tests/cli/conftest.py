@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from crosscoop_tf.main import main
 from helpers import TINY_FIT
+from networks import brightness_network
 from PIL import Image
+
+from keras_crosscoop import config, dataset
+from keras_crosscoop.runs import Run
 
 
 class Result(NamedTuple):
@@ -56,6 +60,15 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(image.astype(np.uint8)).save(root / "images" / split / f"{number}.png")
             Image.fromarray(ids).save(root / "masks" / split / f"{number}.png")
     return root
+
+
+@pytest.fixture
+def stub_run(tmp_path: Path, halves: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run on `halves` whose network needs no training and no weights."""
+    settings = config.settings({"data": {"name": "folder", "dir": halves}})
+    run = Run.create(tmp_path / "stub", settings, dataset("folder", halves))
+    monkeypatch.setattr(Run, "load", lambda run: brightness_network())
+    return run.folder
 
 
 TINY = [

@@ -1,4 +1,4 @@
-"""Which files are predicted on, where the results go, and what is refused before anything is computed."""
+"""Sources and the places of their results; conflicts are refused before anything is computed."""
 
 import glob
 from pathlib import Path
@@ -32,9 +32,9 @@ def targets(*paths, output="out"):
 
 def test_a_folder_is_mirrored(make):
     make("in/b.jpg", "in/x/a.PNG", "in/y/a.v2.tif", "in/notes.txt", "in/.hidden.png", "in/.git/c.png", "in/clip.mp4")
-    found = targets("in")
-    assert found == {"in/b.jpg": "out/b", "in/x/a.PNG": "out/x/a", "in/y/a.v2.tif": "out/y/a.v2"}
-    assert list(found) == sorted(found)
+    mirrored = targets("in")
+    assert mirrored == {"in/b.jpg": "out/b", "in/x/a.PNG": "out/x/a", "in/y/a.v2.tif": "out/y/a.v2"}
+    assert list(mirrored) == sorted(mirrored)
 
 
 def test_a_folder_of_a_name_with_wildcards_is_a_folder(make):
@@ -117,17 +117,19 @@ def test_names_clash_only_by_results_that_are_written(make):
 def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(make, monkeypatch):
     make("in/x.jpg", "in/X.png")
     assert targets("in") == {"in/x.jpg": "out/x", "in/X.png": "out/X"}
-    monkeypatch.setattr(sources, "ignores_case", lambda folder: True)
+    monkeypatch.setattr(sources, "is_case_insensitive", lambda folder: True)
     assert targets("in") == {"in/x.jpg": "out/x_jpg", "in/X.png": "out/X_png"}
     make("in/X.jpg")
-    with pytest.raises(InputError, match=r"has the place of out/[xX]_jpg\.png\. Segment them apart\."):
+    with pytest.raises(InputError, match=r"have the same result, out/[xX]_jpg\.png\. Predict for them separately\."):
         check_targets(find_sources([Path("in")], Path("out")), **BOTH)
 
 
 def test_two_sources_never_share_a_result(make):
     make("x/a.jpg", "y/a.jpg")
     found = find_sources([Path("x/a.jpg"), Path("y/a.jpg")], Path("out"))
-    assert "has the place of out/a_jpg.png. Segment them apart." in refused(check_targets, found, **BOTH, force=True)
+    assert "have the same result, out/a_jpg.png. Predict for them separately." in refused(
+        check_targets, found, **BOTH, force=True
+    )
     assert not Path("out").exists()
 
 
@@ -200,4 +202,4 @@ def test_what_is_there_is_not_written_over(make):
 def test_no_source_is_written_over(make, paths):
     make("a.png", "clip.mp4")
     found = find_sources(map(Path, paths), Path())
-    assert "A source would be overwritten" in refused(check_targets, found, **BOTH, force=True)
+    assert "would overwrite a source" in refused(check_targets, found, **BOTH, force=True)

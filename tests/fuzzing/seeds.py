@@ -21,7 +21,8 @@ from keras_crosscoop import DeepLabV3Plus, config, dataset, load, warm_start
 from keras_crosscoop.data.records import writing
 from keras_crosscoop.data.records.planning import plan
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.report import charts, measured, write_comparison, write_report
+from keras_crosscoop.evaluation.report import charts, write_comparison, write_report
+from keras_crosscoop.evaluation.run_metrics import read_metrics
 from keras_crosscoop.images.decoding import image_windows, label_windows
 from keras_crosscoop.images.io import image_size, label_size, read_image
 from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
@@ -315,7 +316,7 @@ def run_files(folder):
         "confusion": [[5, 1, 2], [1, 5, 2], [0, 0, 9]],
         "calibration": {name: [None, *[0.5] * 14] for name in ("confidence", "accuracy")} | {"pixels": [0, *[9] * 14]},
     }
-    figures = {
+    metrics = {
         **{"dataset": "folder", "split": "val", "images": 2, "skipped": [], "crop": None, "window": None},
         **{"overlap": 1 / 3, "scales": [1.0], "flip": False, "boundary_tolerance": 3, "seconds_per_image": 0.25},
         "outputs": dict.fromkeys(outputs, of_output),
@@ -329,7 +330,7 @@ def run_files(folder):
             for index in range(2)
         ],
     }
-    (run.folder / "metrics.json").write_text(json.dumps(figures))
+    (run.folder / "metrics.json").write_text(json.dumps(metrics))
     names = ("loss", *(f"{side}_loss" for side in Linear.sides), *(f"val_{output}_mean_iou" for output in outputs))
     rows = [",".join(("epoch", *names)), *(",".join([str(epoch), *["0.5"] * len(names)]) for epoch in range(1, 4))]
     (run.folder / "history.csv").write_text("\n".join(rows) + "\n")
@@ -342,8 +343,12 @@ def run_files(folder):
     whole = {name: (run.folder / name).read_bytes() for name in files}
     shutil.copytree(run.folder, folder / "other", dirs_exist_ok=True)
     Run.load = lambda self: Linear()  # weights are another kind
-    draw, drawn = charts._svg, itertools.count()
-    charts._svg = lambda figure: draw(figure) if next(drawn) % 16 == 0 else ""  # it takes half of the time
+    draw, count = charts._svg, itertools.count()
+
+    def draw_some(figure, alt):  # Drawing takes half of the time.
+        return draw(figure, alt) if next(count) % 16 == 0 else charts.Chart("", alt)
+
+    charts._svg = draw_some
 
     def reported(content, name, compare):
         for file, other in whole.items():
@@ -351,12 +356,13 @@ def run_files(folder):
         opened = Run.open(run.folder)
         data = dataset(opened.settings.data.name, opened.settings.data.dir)
         opened.check_classes(data)
-        found = measured(opened, data)
+        metrics = read_metrics(opened, data)
         if compare:
             with_other = Run.open(folder / "other")
-            write_comparison([(with_other, measured(with_other, data), data), (opened, found, data)], folder / "c.html")
+            other_metrics = read_metrics(with_other, data)
+            write_comparison([(with_other, other_metrics, data), (opened, metrics, data)], folder / "c.html")
         else:
-            write_report(opened, found, Linear(), data)
+            write_report(opened, metrics, Linear(), data)
 
     return [
         Seed(name, whole[name], mutate, partial(reported, name=name, compare=compare))

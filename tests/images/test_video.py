@@ -8,7 +8,7 @@ from helpers import refused
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import Inference
-from keras_crosscoop.evaluation.predicting import Predicting
+from keras_crosscoop.evaluation.file_predictor import FilePredictor
 from keras_crosscoop.evaluation.predictor import Predictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
 from keras_crosscoop.images import video
@@ -66,23 +66,23 @@ def test_a_broken_video_is_named(clip, content):
     assert str(clip) in refused(video.about, clip)
     assert str(clip) in refused(list, video.read_frames(clip))
     [source] = find_sources([clip], clip.parent / "out")
-    assert source.pictures() == 1
+    assert source.count_images() == 1
 
 
 def test_without_the_extra_it_is_told_what_to_install(clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     [source] = find_sources([clip], clip.parent / "out")
-    assert 'pip install "keras-crosscoop[video]"' in refused(source.pictures)
+    assert 'pip install "keras-crosscoop[video]"' in refused(source.count_images)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_predictions_on_a_video(pair, clip, batch_size):
     model = pair()
     sources = find_sources([clip], clip.parent / "out")
-    assert sources[0].pictures() == 5
+    assert sources[0].count_images() == 5
     make_folders(sources)
     predictor = Predictor(Inference(model), probabilities=True)
-    assert list(Predicting(predictor, CLASSES, PALETTE, batch_size=batch_size)(sources)) == [None] * 5
+    assert list(FilePredictor(predictor, CLASSES, PALETTE, batch_size=batch_size)(sources)) == [None] * 5
     names = [f"{number:06}{ending}" for number in range(1, 6) for ending in (".npz", ".png")]
     assert sorted(path.name for path in sources[0].target.iterdir()) == names
     film = clip.parent / "out/clip.mp4"
@@ -108,7 +108,7 @@ def test_a_video_that_breaks_off_leaves_no_film_and_the_next_goes_on(pair, clip,
     other.write_bytes(clip.read_bytes())
     sources = find_sources([clip, other], clip.parent / "out")
     make_folders(sources)
-    outcomes = list(Predicting(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
+    outcomes = list(FilePredictor(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
     assert [str(outcome)[:9] for outcome in outcomes] == ["None"] * 3 + ["The video"] + ["None"] * 5
     assert not (clip.parent / "out/clip.mp4").exists()
     assert video.about(clip.parent / "out/other.mp4").frames == 5
@@ -124,7 +124,7 @@ def test_a_video_that_is_cut_off_is_told_of_and_what_came_is_kept(pair, tmp_path
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     sources = find_sources([cut], tmp_path / "out")
     make_folders(sources)
-    *frames, error = Predicting(Predictor(Inference(pair())), CLASSES, PALETTE)(sources)
+    *frames, error = FilePredictor(Predictor(Inference(pair())), CLASSES, PALETTE)(sources)
     assert frames == [None] * len(frames)
     assert 5 < len(frames) < 15
     assert str(error) == f"The video ends after {len(frames)} of 20 frames. Is the file complete? Received: {cut}"
@@ -142,7 +142,7 @@ def test_no_empty_folder_of_a_video_that_fails_and_no_frames_of_a_longer_one(pai
         file.write_text("old")
     sources = find_sources([clip, bad], clip.parent / "out")
     make_folders(sources)
-    outcomes = list(Predicting(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
+    outcomes = list(FilePredictor(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
     assert [isinstance(outcome, InputError) for outcome in outcomes] == [False] * 5 + [True]
     assert {path.name for path in (clip.parent / "out").iterdir()} == {"clip", "clip.mp4"}
     left = {path.name for path in (clip.parent / "out/clip").iterdir()}

@@ -1,8 +1,7 @@
-"""Reports: a run, or several side by side, as one HTML page that needs nothing else."""
+"""Reports: one run, or several runs side by side, as a self-contained HTML page."""
 
-from keras_crosscoop.evaluation.report.comparing import write_comparison
-from keras_crosscoop.evaluation.report.measured import measure, measured
-from keras_crosscoop.evaluation.report.reporting import write_report
-from keras_crosscoop.evaluation.report.writing import check_new
+from keras_crosscoop.evaluation.report.comparison import write_comparison
+from keras_crosscoop.evaluation.report.page import check_new
+from keras_crosscoop.evaluation.report.run_report import write_report
 
-__all__ = ["check_new", "measure", "measured", "write_comparison", "write_report"]
+__all__ = ["check_new", "write_comparison", "write_report"]

@@ -1,4 +1,4 @@
-"""Images of a split to look into, as they were measured."""
+"""Images of a split for a report, seen as they were in the evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,121 +10,112 @@ from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.data.transforms import CENTRE, place, render
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.evaluating import names_of
-from keras_crosscoop.evaluation.report import panels
-from keras_crosscoop.evaluation.report.panels import Panel
+from keras_crosscoop.evaluation.evaluator import image_names
+from keras_crosscoop.evaluation.report.panels import Panel, image_panel, label_panel
 from keras_crosscoop.models.inference import Inference, with_ensemble
 
-WIDTH, HEIGHT = 640, 480  # pixels; of larger images every so manieth is shown
+MAX_WIDTH, MAX_HEIGHT = 640, 480  # pixels; larger images are subsampled
+
+Scores = Mapping[str, float | None]  # mean IoU by the name of a panel
 
 
 class Choice(NamedTuple):
-    """An image to show: why, its place in `per_image`, and mean IoU by the name of a panel."""
+    """The title of an example, its index in `per_image`, and its scores."""
 
     title: str
     index: int
-    scores: Mapping[str, float | None]
+    scores: Scores
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image of a split.
-
-    Attributes:
-        title: why it is shown.
-        name: of its file.
-        scores: mean IoU by the name of a panel.
-        image: uint8 `(H, W, 3)`.
-        labels: class ids and 255 for void, uint8 `(H, W)`.
-        panels: all that there is to see.
-    """
+    """An image of a split, uint8 `(H, W, 3)`, its labels, uint8 `(H, W)`, and the panels that show them."""
 
     title: str
     name: str
-    scores: Mapping[str, float | None]
+    scores: Scores
     image: np.ndarray
     labels: np.ndarray
     panels: list[Panel]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Its own height and width."""
+        """The height and width of the image."""
         return self.labels.shape
 
     @property
-    def shown_size(self) -> tuple[int, int]:
-        """The height and width of its panels."""
+    def panel_size(self) -> tuple[int, int]:
+        """The height and width of the panels."""
         height, width = self.size
-        factor = min(1, HEIGHT / height, WIDTH / width)
+        factor = min(1, MAX_HEIGHT / height, MAX_WIDTH / width)
         return max(1, round(factor * height)), max(1, round(factor * width))
 
-    def sampled(self, array: np.ndarray) -> np.ndarray:
-        """The pixels of an array `(H, W, ...)` that are the nearest to those shown, nothing mixed: `(h, w, ...)`."""
-        return array[np.ix_(*self._places())]
+    def subsample(self, array: np.ndarray) -> np.ndarray:
+        """Selects the nearest pixels to those of the panels, without interpolation: `(H, W, ...) -> (h, w, ...)`."""
+        return array[np.ix_(*self._rows_and_columns())]
 
     def probabilities(self, inference: Inference) -> dict[str, np.ndarray]:
-        """What a model sees there, class probabilities of every output, `sampled`: `(h, w, C)`.
+        """Predicts the subsampled class probabilities of every output, `(h, w, C)`, strip by strip.
 
         Raises:
-            InputError: the memory does not hold what is looked at at once.
+            InputError: The image or a window of it does not fit into the memory.
         """
-        rows, columns = self._places()
-        kept, top = [], 0  # of an image that is large, no more is held than is shown
+        rows, columns = self._rows_and_columns()
+        strips, top = [], 0
         for strip in inference.strips(self.image):
             bottom = top + strip.shape[1]
             inside = rows[(rows >= top) & (rows < bottom)] - top
-            kept.append(strip.numpy()[:, inside][:, :, columns])
+            strips.append(strip.numpy()[:, inside][:, :, columns])
             top = bottom
-        return dict(zip(inference.model.output_choices, with_ensemble(np.concatenate(kept, axis=1)), strict=True))
+        return dict(zip(inference.model.output_choices, with_ensemble(np.concatenate(strips, axis=1)), strict=True))
 
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows `(h,)` and columns `(w,)` that are shown."""
+    def _rows_and_columns(self) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = (
             ((np.arange(count) + 0.5) * length / count).astype(int)
-            for length, count in zip(self.size, self.shown_size, strict=True)
+            for length, count in zip(self.size, self.panel_size, strict=True)
         )
         return rows, columns
 
 
-def spread(scores: Sequence[float | None]) -> list[tuple[str, int]]:
-    """A title and a place among the scores: the best, the worst, and up to four at even distances between."""
+def inference_options(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of `Inference` in the result of `evaluate`."""
+    return {option: metrics[option] for option in ("window", "overlap", "scales", "flip")}
+
+
+def representative_images(scores: Sequence[float | None]) -> list[tuple[str, int]]:
+    """Selects the best image, the worst, and up to four at even ranks between: pairs of title and index."""
     ranked = sorted((index for index, score in enumerate(scores) if score is not None), key=lambda i: -scores[i])
-    ranks = dict.fromkeys(np.linspace(0, len(ranked) - 1, min(6, len(ranked))).round().astype(int).tolist())
-    titles = {rank: f"Ordinary: rank {rank + 1} of {len(ranked)}" for rank in ranks}
-    if ranked:
-        titles |= {len(ranked) - 1: "The worst", 0: "The best"}
-    order = [rank for rank in (0, len(ranked) - 1) if rank in ranks]
-    return [(titles[rank], ranked[rank]) for rank in dict.fromkeys([*order, *ranks])]
+    if not ranked:
+        return []
+    last = len(ranked) - 1
+    titles = {0: "Best image", last: "Worst image"} if last else {0: "Best image"}
+    for rank in np.linspace(0, last, min(6, len(ranked))).round().astype(int).tolist():
+        titles.setdefault(rank, f"Rank {rank + 1} of {len(ranked)}")
+    return [(title, ranked[rank]) for rank, title in titles.items()]
 
 
-def opened(dataset: Dataset, figures: Mapping[str, Any], choices: Sequence[Choice]) -> list[Example]:
-    """The images chosen, each with the panels image and truth.
+def load_examples(dataset: Dataset, metrics: Mapping[str, Any], choices: Sequence[Choice]) -> list[Example]:
+    """Reads the chosen images, each with the panels of its image and its label.
 
     Raises:
-        InputError: the data set no longer holds one of them, or it cannot be read.
+        InputError: The data set no longer contains one of the images, or it cannot be read.
     """
-    pairs = _pairs(dataset, figures)
+    pairs = dataset.find(metrics["split"])
+    pairs_by_name = dict(zip(image_names(pairs), pairs, strict=True))
+    names = [image["image"] for image in metrics["per_image"]]
+    if missing := [name for name in names if name not in pairs_by_name]:
+        raise InputError(
+            f'The run was evaluated on an image that data set "{dataset.name}" no longer contains. Remove the run\'s '
+            f"metrics.json to evaluate it again. Received: {missing[0]}"
+        )
     examples = []
     for title, index, scores in choices:
-        image, labels = _read(dataset, pairs[index], figures["crop"])
-        example = Example(title, figures["per_image"][index]["image"], scores, image, labels, [])
-        truth = panels.of_truth(example.sampled(labels), dataset.palette)
-        example.panels.extend([panels.of_image(image, example.shown_size), truth])
+        image, labels = _read(dataset, pairs_by_name[names[index]], metrics["crop"])
+        example = Example(title, names[index], scores, image, labels, [])
+        example.panels.append(image_panel(image, example.panel_size))
+        example.panels.append(label_panel(example.subsample(labels), dataset.palette))
         examples.append(example)
     return examples
-
-
-def _pairs(dataset: Dataset, figures: Mapping[str, Any]) -> list[Pair]:
-    """The files behind `per_image`."""
-    pairs = dataset.find(figures["split"])
-    by_name = dict(zip(names_of(pairs), pairs, strict=True))
-    names = [of_image["image"] for of_image in figures["per_image"]]
-    if gone := [name for name in names if name not in by_name]:
-        raise InputError(
-            f'The run was measured on an image that data set "{dataset.name}" no longer holds. Remove the run\'s '
-            f"metrics.json, and it is measured anew. Received: {gone[0]}"
-        )
-    return [by_name[name] for name in names]
 
 
 def _read(dataset: Dataset, pair: Pair, crop: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Pictures of one image to lay on each other: itself, the truth, outputs, disagreement."""
+"""Pictures of one example that the viewer fades into each other: image, label, outputs and disagreement."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -8,31 +8,30 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from keras_crosscoop.evaluation.report.charts import COLOURS
+from keras_crosscoop.evaluation.report.page import COLOURS
 from keras_crosscoop.images.io import RGB, palette_table
 from keras_crosscoop.labels import IGNORE_LABEL
 
-READ = 3  # classes whose probabilities can be read at a pixel: as many as a pixel has colours
+TOP_CLASSES = 3  # with a readable probability at each pixel: one for each colour channel
 
-# What two outputs agree on or not, and the colour of it; void is white.
-AGREEMENT = {
+AGREEMENT = {  # The colours of the cases in which two outputs agree or not; void is white.
     "both right": "#DDDDDD",
-    "both wrong, and the same": "#888888",
-    "top alone right": COLOURS[0],
-    "bottom alone right": COLOURS[1],
-    "both wrong, and different": COLOURS[2],
+    "both wrong, same class": "#888888",
+    "only top right": COLOURS[0],
+    "only bottom right": COLOURS[1],
+    "both wrong, different classes": COLOURS[2],
 }
 
 
 class Panel(NamedTuple):
-    """A picture, and what can be read in it.
+    """A picture, and the values that the viewer reads from it. All images are data URIs.
 
     Attributes:
-        name: what it shows.
-        picture: for looking at, a data URI, as all of them.
-        classes: a PNG whose red, green and blue are the ids of the most probable classes, in order; of the truth, a
-            grey one of its ids.
-        probabilities: a PNG whose red, green and blue are these classes' probabilities, 255 for 1.
+        name: Its name.
+        picture: The visible picture.
+        classes: A PNG with the ids of the most probable classes as red, green and blue; for the label, a grey PNG of
+            its ids.
+        probabilities: A PNG with the probabilities of these classes as red, green and blue, 255 for 1.
     """
 
     name: str
@@ -41,30 +40,30 @@ class Panel(NamedTuple):
     probabilities: str | None = None
 
 
-def of_image(image: np.ndarray, size: tuple[int, int]) -> Panel:
-    """The image, uint8 `(H, W, 3)`, smoothly shrunk to `size`."""
+def image_panel(image: np.ndarray, size: tuple[int, int]) -> Panel:
+    """Shrinks an image, uint8 `(H, W, 3)`, smoothly to `size`."""
     height, width = size
-    return Panel("image", _uri(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS), "JPEG"))
+    return Panel("image", _data_uri(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS), "JPEG"))
 
 
-def of_truth(ids: np.ndarray, palette: Sequence[RGB]) -> Panel:
-    """Labels, uint8 `(h, w)`."""
-    return Panel("truth", _coloured(ids, palette_table(palette)), _uri(Image.fromarray(ids)))
+def label_panel(ids: np.ndarray, palette: Sequence[RGB]) -> Panel:
+    """Draws the label, uint8 `(h, w)`."""
+    return Panel("label", _draw(ids, palette_table(palette)), _data_uri(Image.fromarray(ids)))
 
 
-def of_output(name: str, probabilities: np.ndarray, palette: Sequence[RGB]) -> Panel:
-    """What an output makes of the pixels shown: float `(h, w, C)`."""
-    ranked = np.argsort(-probabilities, axis=-1, kind="stable")[..., :READ]
+def output_panel(name: str, probabilities: np.ndarray, palette: Sequence[RGB]) -> Panel:
+    """Draws an output from its probabilities, float `(h, w, C)`."""
+    ranked = np.argsort(-probabilities, axis=-1, kind="stable")[..., :TOP_CLASSES]
     values = np.take_along_axis(probabilities, ranked, axis=-1)
-    missing = (0, 0), (0, 0), (0, READ - ranked.shape[-1])  # of fewer classes
+    missing = (0, 0), (0, 0), (0, TOP_CLASSES - ranked.shape[-1])
     classes = np.pad(ranked, missing, constant_values=IGNORE_LABEL).astype(np.uint8)
-    shares = np.pad((255 * values).round(), missing).astype(np.uint8)
-    picture = _coloured(classes[..., 0], palette_table(palette))
-    return Panel(name, picture, _uri(Image.fromarray(classes)), _uri(Image.fromarray(shares)))
+    scaled = np.pad((255 * values).round(), missing).astype(np.uint8)
+    picture = _draw(classes[..., 0], palette_table(palette))
+    return Panel(name, picture, _data_uri(Image.fromarray(classes)), _data_uri(Image.fromarray(scaled)))
 
 
-def of_disagreement(labels: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> Panel:
-    """Which of two outputs is right, in the colours of `AGREEMENT`; all are class ids `(h, w)`."""
+def disagreement_panel(labels: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> Panel:
+    """Draws the cases of `AGREEMENT` from class ids `(h, w)`."""
     cases = np.select(
         [labels == IGNORE_LABEL, (top == labels) & (bottom == labels), top == bottom, top == labels, bottom == labels],
         [IGNORE_LABEL, 0, 1, 2, 3],
@@ -72,16 +71,16 @@ def of_disagreement(labels: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> 
     )
     table = np.full((256, 3), 255, np.uint8)
     table[: len(AGREEMENT)] = [tuple(bytes.fromhex(colour[1:])) for colour in AGREEMENT.values()]
-    return Panel("disagreement", _coloured(cases.astype(np.uint8), table))
+    return Panel("disagreement", _draw(cases.astype(np.uint8), table))
 
 
-def _coloured(ids: np.ndarray, table: np.ndarray) -> str:
+def _draw(ids: np.ndarray, table: np.ndarray) -> str:
     picture = Image.fromarray(ids)
     picture.putpalette(table.tobytes())
-    return _uri(picture)
+    return _data_uri(picture)
 
 
-def _uri(picture: Image.Image, kind: str = "PNG") -> str:
+def _data_uri(picture: Image.Image, kind: str = "PNG") -> str:
     file = BytesIO()
-    picture.save(file, kind, quality=85)  # of the JPEG; PNGs lose nothing
+    picture.save(file, kind, quality=85)  # which only affects JPEGs
     return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"

@@ -1,109 +1,19 @@
-"""Runs that were never trained, figures that were never measured, and a page taken apart."""
+"""A page taken apart."""
 
 import base64
 import io
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
-from keras_crosscoop import config, dataset
-from keras_crosscoop.runs import Run
-
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
-
-
-@pytest.fixture
-def make_run(make_folder, tmp_path):
-    """Makes a run without weights, and its data set of classes road, sky and car, or of other names."""
-
-    def make(name="run", *, classes=None, size=(24, 32), images=2, epochs=3, **model):
-        root = tmp_path / "mine"
-        if not root.exists():
-            make_folder({"train": 1, "val": images}, size)
-        if classes:
-            (root / "classes.txt").write_text("".join(f"{each}\n" for each in classes))
-        settings = config.settings(
-            {"data": {"name": "folder", "dir": root}, "model": {**TINY, **model}, "train": {"epochs": epochs}}
-        )
-        data = dataset("folder", root)
-        return Run.create(tmp_path / name, settings, data), data
-
-    return make
-
-
-class Linear:
-    """What `Inference` needs of a model, at once there: logits that are linear in the colours, by `seed`."""
-
-    def __init__(self, sides=("top", "bottom"), seed=0):
-        self.sides = sides
-        self.output_choices = sides if len(sides) == 1 else (*sides, "ensemble")
-        self.matrices = np.random.default_rng(seed).normal(0, 0.01, (len(sides), 3, 3)).astype("float32")
-
-    def __call__(self, image, training):
-        return {side: tf.tensordot(image, of, 1) for side, of in zip(self.sides, self.matrices, strict=True)}
-
-
-@pytest.fixture
-def linear():
-    """Makes a network of three classes."""
-    return Linear
-
-
-@pytest.fixture
-def make_figures():
-    """Makes what `evaluate` gives, with other `changes`."""
-
-    def make(data, outputs=("top", "bottom", "ensemble"), seed=0, **changes):
-        rng = np.random.default_rng(seed)
-        count = len(data.classes)
-
-        def number():
-            return float(rng.uniform(0.2, 0.9))
-
-        def of_output():
-            means = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "mean_dice")
-            return {
-                **{name: number() for name in (*means, "mean_boundary_f", "calibration_error")},
-                "per_class": {
-                    name: {of: number() for of in ("iou", "accuracy", "dice", "boundary_f")} for name in data.classes
-                },
-                "confusion": rng.integers(1, 1000, (count, count)).tolist(),
-                "calibration": {
-                    "pixels": [0, *rng.integers(1, 1000, 14).tolist()],
-                    "confidence": [None, *np.linspace(0.1, 0.98, 14).tolist()],
-                    "accuracy": [None, *rng.uniform(0, 1, 14).tolist()],
-                },
-            }
-
-        shares = ("share", "top_right", "bottom_right", "neither_right", "ensemble_right")
-        names = [Path(image.name).name for image, _ in data.find("val")]
-        return {
-            **{"dataset": data.name, "split": "val", "images": len(names), "skipped": [], "crop": None},
-            **{"window": None, "overlap": 1 / 3, "scales": [1.0], "flip": False, "boundary_tolerance": 3},
-            "seconds_per_image": 0.25,
-            "outputs": {name: of_output() for name in outputs},
-            "disagreement": {share: number() for share in shares} if len(outputs) > 1 else None,
-            "per_image": [
-                {
-                    "image": name,
-                    "mean_iou": {output: number() for output in outputs},
-                    "pixel_accuracy": {output: number() for output in outputs},
-                }
-                for name in names
-            ],
-            **changes,
-        }
-
-    return make
+from keras_crosscoop.evaluation.report import charts
 
 
 class Element(NamedTuple):
-    """Of a page: its tag and attributes, the text inside it, and the elements inside it, in order."""
+    """An HTML element: its tag, attributes, texts and all elements inside it, in order."""
 
     tag: str
     attributes: dict
@@ -115,21 +25,21 @@ class Element(NamedTuple):
         return " ".join("".join(self.texts).split())
 
     def all(self, tag, **attributes):
-        """Those inside it with this tag and these attributes; `class_` for class, of which it may have others."""
+        """The elements inside it with this tag and these attributes; `class_` for one of its classes."""
         wanted = {name.rstrip("_"): value for name, value in attributes.items()}
         return [
-            each
-            for each in self.inside
-            if each.tag == tag
-            and all(value in (each.attributes.get(name) or "").split() for name, value in wanted.items())
+            element
+            for element in self.inside
+            if element.tag == tag
+            and all(value in (element.attributes.get(name) or "").split() for name, value in wanted.items())
         ]
 
     def section(self, title):
-        (found,) = (each for each in self.all("section") if each.all("h2")[0].text == title)
-        return found
+        (section,) = (section for section in self.all("section") if section.all("h2")[0].text == title)
+        return section
 
     def rows(self, tag="td"):
-        """The cells of each row of the tables in it, by the row's head."""
+        """The cells of each row of its tables, by the row's head."""
         return {
             row.all("th")[0].text: [cell.text for cell in row.all(tag)]
             for row in self.all("tr")
@@ -144,8 +54,8 @@ class _Parser(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         element = Element(tag, dict(attrs), [], [])
-        for each in self.open:
-            each.inside.append(element)
+        for parent in self.open:
+            parent.inside.append(element)
         if tag not in ("meta", "link", "img", "input"):
             self.open.append(element)
 
@@ -153,8 +63,8 @@ class _Parser(HTMLParser):
         assert self.open.pop().tag == tag, "elements are closed in order"
 
     def handle_data(self, data):
-        for each in self.open:
-            each.texts.append(data)
+        for parent in self.open:
+            parent.texts.append(data)
 
 
 def parse(path):
@@ -182,3 +92,9 @@ def page_of():
 def picture():
     """Decodes a data URI to an array, or as Pillow has it if asked for."""
     return lambda uri, *, raw=False: decoded(uri) if raw else np.asarray(decoded(uri))
+
+
+@pytest.fixture(autouse=True)
+def plain_charts(monkeypatch):
+    """Charts without a drawing, which would take most of the time; test_charts.py draws."""
+    monkeypatch.setattr(charts, "_svg", lambda figure, alt: charts.Chart("data:,", alt))

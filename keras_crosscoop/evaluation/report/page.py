@@ -1,0 +1,75 @@
+"""HTML pages from templates, with their style and script inside."""
+
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.images.io import VOID_COLOUR
+from keras_crosscoop.system.files import atomic_write
+
+# Okabe and Ito, "Color Universal Design", 2008. The first two and black also differ in grey.
+COLOURS = ("#0072B2", "#E69F00", "#000000", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("keras_crosscoop.evaluation.report", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Formats a fraction of 1 in percent, without the sign; a dash for None."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+_TEMPLATES.filters |= {
+    "percent": percent,
+    "hex": lambda rgb: f"#{bytes(rgb).hex()}",
+    "heat": lambda share: mpl.colors.to_hex(mpl.colormaps["magma_r"](share)),  # also readable in grey
+    "series_colour": lambda index: COLOURS[index % len(COLOURS)],
+}
+_TEMPLATES.globals |= {"version": version("keras-crosscoop"), "void_colour": VOID_COLOUR}
+
+
+def check_new(target: Path, *, force: bool = False) -> None:
+    """Checks the path of a page before anything is evaluated or drawn.
+
+    Raises:
+        InputError: The name does not end in .html, the folder does not exist, or the file exists (without `force`).
+    """
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"A report is an HTML file. Give it a name that ends in .html. Received: {target}")
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"The report's folder does not exist. Make it, or name another one. Received: {target}")
+    if target.exists() and not force:
+        raise InputError(f"The file exists already. Overwrite it with --force. Received: {target}")
+
+
+def write_page(template: str, target: Path, **content: Any) -> None:
+    """Renders a template and writes the page, which is complete or not there at all.
+
+    Raises:
+        InputError: The page cannot be written.
+    """
+    page = _TEMPLATES.get_template(template).render(now=datetime.now().astimezone(), **content)
+    write_text(target, page, "report")
+
+
+def write_text(target: Path, text: str, subject: str) -> None:
+    """Writes a text file, which is complete or not there at all.
+
+    Raises:
+        InputError: The file cannot be written; the message begins with the subject.
+    """
+    try:
+        with atomic_write(target) as partial_path:
+            partial_path.write_text(text, encoding="utf-8", errors="replace")  # File names need not be Unicode.
+    except OSError as error:
+        raise InputError(f"The {subject} cannot be written ({error.strerror or error}). Received: {target}") from error

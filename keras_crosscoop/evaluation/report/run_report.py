@@ -1,0 +1,82 @@
+"""The report of one run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_crosscoop import config
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation.metrics import METRICS
+from keras_crosscoop.evaluation.report.charts import Chart, Curve, learning_curves, reliability_diagram
+from keras_crosscoop.evaluation.report.examples import (
+    Choice,
+    Example,
+    inference_options,
+    load_examples,
+    representative_images,
+)
+from keras_crosscoop.evaluation.report.page import write_page
+from keras_crosscoop.evaluation.report.panels import AGREEMENT, disagreement_panel, output_panel
+from keras_crosscoop.evaluation.run_metrics import read_history
+from keras_crosscoop.models import Segmenter
+from keras_crosscoop.models.inference import Inference
+from keras_crosscoop.runs import Run
+
+
+def write_report(
+    run: Run, metrics: Mapping[str, Any], model: Segmenter, dataset: Dataset, target: Path | None = None
+) -> Path:
+    """Writes a run's settings, metrics and examples as a self-contained HTML page.
+
+    Args:
+        run: The run.
+        metrics: The result of `evaluate`.
+        model: The run's model.
+        dataset: The data set of the evaluation.
+        target: The page; `report.html` in the run's folder by default.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: An image of the data set cannot be read, or the page cannot be written.
+    """
+    target = target or run.folder / "report.html"
+    write_page(
+        "report.html",
+        target,
+        title=run.folder.absolute().name,
+        run=run,
+        settings=config.dump(run.settings),
+        metrics=metrics,
+        metric_rows=METRICS,
+        curves=_learning_curves(run, list(metrics["outputs"])),
+        reliability=reliability_diagram(metrics["outputs"]),
+        agreement=AGREEMENT,
+        examples=_examples(run, metrics, model, dataset),
+    )
+    return target
+
+
+def _learning_curves(run: Run, outputs: list[str]) -> list[Chart]:
+    history, losses, ious = read_history(run), [], []
+    for series, output in enumerate(outputs):
+        losses.append(Curve(f"{output}, training", f"{output}_loss", history, series))
+        losses.append(Curve(f"{output}, validation", f"val_{output}_loss", history, series, dashed=True))
+        ious.append(Curve(output, f"val_{output}_mean_iou", history, series))
+    return learning_curves(losses, ious)
+
+
+def _examples(run: Run, metrics: Mapping[str, Any], model: Segmenter, dataset: Dataset) -> list[Example]:
+    *_, last_output = metrics["outputs"]
+    scores = [image["mean_iou"] for image in metrics["per_image"]]
+    selected = representative_images([image_scores[last_output] for image_scores in scores])
+    examples = load_examples(dataset, metrics, [Choice(title, index, scores[index]) for title, index in selected])
+    inference = Inference(model, **inference_options(metrics))
+    for example in examples:
+        outputs = example.probabilities(inference)
+        example.panels.extend(output_panel(name, output, run.palette) for name, output in outputs.items())
+        if len(model.sides) > 1:
+            top, bottom = (outputs[side].argmax(axis=-1) for side in model.sides)
+            example.panels.append(disagreement_panel(example.subsample(example.labels), top, bottom))
+    return examples
