@@ -25,7 +25,7 @@ _LOCAL_OPTIONS = ("--window", "--overlap", "--scales", "--flip", "--output-head"
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @output_head_option
 @inference_options
-@click.option("--probabilities", is_flag=True, help="Also write {stem}.npz with `probabilities` (H, W, C) and `classes` (C,).")
+@click.option("--probabilities", is_flag=True, help="Also write {stem}.npz: probabilities (H, W, C) and classes (C,).")
 @click.option("--no-overlay", is_flag=True, help="Write only class ids, no overlays.")
 @click.option(
     "--batch-size",

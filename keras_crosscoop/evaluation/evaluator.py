@@ -166,7 +166,7 @@ def _add_boundaries(
     name: str, counts: Counts, segmentation: Segmentation, labels: np.ndarray, tolerance: int
 ) -> tuple[str, Counts]:
     num_classes = counts.confusion.shape[-1]
-    return name, counts._replace(boundaries=boundary_matches(labels, segmentation.classes, num_classes, tolerance))
+    return name, Counts(*counts[:3], boundary_matches(labels, segmentation.classes, num_classes, tolerance))
 
 
 def image_names(pairs: Sequence[Pair]) -> list[str]:

@@ -122,7 +122,7 @@ class FilePredictor:
     def _predict(self, batch: list[Picture] | list[InputError]) -> list[Prediction | InputError]:
         if isinstance(batch[0], InputError):
             return batch
-        if self.predictor.takes_together(*batch[0].pixels.shape[:2]):
+        if self.predictor.can_batch(*batch[0].pixels.shape[:2]):
             with suppress(tf.errors.ResourceExhaustedError, InputError):  # Single images may succeed or name the error.
                 return self.predictor.batch(np.stack([picture.pixels for picture in batch]))
         return [_attempt(partial(self._predict_alone, picture), picture.path) for picture in batch]

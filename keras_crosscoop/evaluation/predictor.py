@@ -35,7 +35,7 @@ class Predictor:
         self.sides = inference.model.sides_of(inference.model.chosen(output))
         self.probabilities = probabilities
 
-    def takes_together(self, height: int, width: int) -> bool:
+    def can_batch(self, height: int, width: int) -> bool:
         """Whether images of this size can form a batch: each is seen whole, at one scale, and is not large."""
         inference = self.inference
         return (

@@ -129,7 +129,7 @@ class ServerPredictor:
             if (classes := int(shape["dim"][-1]["size"])) not in (-1, self.num_classes):  # -1: unknown
                 raise ValueError(f"{classes} classes instead of {self.num_classes}")
 
-    def takes_together(self, height: int, width: int) -> bool:
+    def can_batch(self, height: int, width: int) -> bool:
         """Whether images of this size are sent in one request."""
         return self.batched and height * width <= LARGE
 

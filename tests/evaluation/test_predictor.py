@@ -26,14 +26,14 @@ def test_a_prediction_is_that_of_the_output_also_in_batches(output):
 def test_options_of_the_inference_apply_and_prevent_batches(options):
     inference = Inference(LinearNetwork(), **options)
     predict = Predictor(inference, probabilities=True)
-    assert not predict.takes_together(16, 20)
+    assert not predict.can_batch(16, 20)
     np.testing.assert_allclose(predict(IMAGE).probabilities, inference(IMAGE)["ensemble"], atol=1e-3)
 
 
 def test_large_images_form_no_batch(monkeypatch):
     monkeypatch.setattr(predictor, "LARGE", 16 * 20)
-    assert Predictor(Inference(LinearNetwork())).takes_together(16, 20)
-    assert not Predictor(Inference(LinearNetwork())).takes_together(17, 20)
+    assert Predictor(Inference(LinearNetwork())).can_batch(16, 20)
+    assert not Predictor(Inference(LinearNetwork())).can_batch(17, 20)
 
 
 def test_the_last_output_is_the_default():

@@ -73,8 +73,8 @@ def test_same_files_by_tensorflow_serving(predict, photos, tmp_path):
 
 def test_large_images_are_sent_alone(url):
     with connect(url, "a street-1", 3, batched=True) as predictor:
-        assert predictor.takes_together(1024, 1024)
-        assert not predictor.takes_together(10_000, 10_000)
+        assert predictor.can_batch(1024, 1024)
+        assert not predictor.can_batch(10_000, 10_000)
 
 
 @unclosed_pipes
