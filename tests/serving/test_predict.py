@@ -78,9 +78,9 @@ def test_large_images_are_sent_alone(url):
 
 
 @unclosed_pipes
-def test_videos(predict, url, folder_without_weights, network, tmp_path):
+def test_videos(predict, grpc, folder_without_weights, network, tmp_path):
     write_video(tmp_path / "drive.mp4")
-    assert predict(folder_without_weights, "drive.mp4", "--output=out", "--server", url)[0] == 0
+    assert predict(folder_without_weights, "drive.mp4", "--output=out", "--server", grpc)[0] == 0
     assert files(tmp_path / "out").keys() == {"drive.mp4", *(f"drive/00000{number}.png" for number in (1, 2, 3))}
     for number, frame in enumerate(video.read_frames(tmp_path / "drive.mp4"), 1):
         np.testing.assert_array_equal(io.read_label(tmp_path / f"out/drive/00000{number}.png"), network.segment(frame))
