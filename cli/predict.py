@@ -118,7 +118,7 @@ def _predictor(
         from keras_crosscoop.models.inference import Inference
 
         return nullcontext(Predictor(Inference(run.load(), **inference), output_head, probabilities=probabilities))
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # otherwise gRPC writes to stderr when ffmpeg starts
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # gRPC's fork handlers warn when ffmpeg starts
     from keras_crosscoop.evaluation.server import connect
 
     name = run.folder.resolve().name

@@ -31,13 +31,13 @@ except ModuleNotFoundError:  # the extra `serving`; REST does not need it
 
 CONNECT_TIMEOUT, TIMEOUT = 10.0, 600.0  # seconds: a large image takes minutes on a CPU
 
-# Both protocols retry a request three times if the connection breaks or the server is not ready. After three failed
-# retries, later requests are sent once until one succeeds: a lost server does not delay every image of a folder.
+# Both protocols retry a request three times if the connection breaks or the server is not ready. If all retries fail,
+# later requests are not retried until one succeeds: a lost server does not delay every image of a folder.
 _SERVICE_CONFIG = """{
   "methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.25s", "maxBackoff": "1s",
                                                   "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}],
   "retryThrottling": {"maxTokens": 7, "tokenRatio": 1.0}
-}"""  # A failure takes a token, a success returns one (gRPC reads 1 as 0.001); no retries with half of the tokens gone
+}"""  # A failure takes a token, a success returns one (1 would mean 0.001). gRPC retries with more than half of them.
 _CHANNEL_OPTIONS = [
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),  # gRPC does not retry larger requests
@@ -53,7 +53,7 @@ class _Retry(Retry):
         return super().increment(*args, error=error, **options)
 
 
-_RETRIES = _Retry(total=3, backoff_factor=0.25, status_forcelist=[503], allowed_methods=None)  # None: POST, too
+_RETRIES = _Retry(total=3, backoff_factor=0.25, status_forcelist=[503], allowed_methods=None)  # None: also POST
 
 _GRPC_STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
 _REMEDIES = {
@@ -66,7 +66,7 @@ _REMEDIES = {
 
 @contextmanager
 def connect(url: str, model: str, num_classes: int, **options: bool) -> Iterator["ServerPredictor"]:
-    """Connects to TensorFlow Serving and checks that its model is an export of the run.
+    """Connects to a server and checks that its model fits the run.
 
     Args:
         url: the address; see `open_connection`.
@@ -105,29 +105,22 @@ def open_connection(url: str, model: str) -> "_Rest | _Grpc":
 
 @dataclass
 class ServerPredictor:
-    """Predicts like `Predictor`, with a model on a server.
-
-    Args:
-        connection: the connection to the server.
-        num_classes: the number of classes of the run.
-        probabilities: whether predictions contain probabilities.
-        batched: whether images of one size may be sent in one request.
-    """
+    """Predicts like `Predictor`, with a model on a server."""
 
     connection: "_Rest | _Grpc"
     num_classes: int
-    probabilities: bool = False
-    batched: bool = False
+    probabilities: bool = False  # whether predictions contain them
+    batched: bool = False  # whether images of one size may be sent in one request
 
     def check_model(self) -> None:
         """Raises an `InputError` if the model lacks a signature or has another number of classes."""
         with self._checked():
             signatures = self.connection.signatures()
             if missing := {self.connection.class_signature, "probabilities"} - signatures.keys():
-                raise ValueError(f"no signature {', '.join(missing)}")
+                raise self._mismatch(f"no signature {', '.join(missing)}")
             shape = signatures["probabilities"]["outputs"]["probabilities"]["tensor_shape"]
             if (classes := int(shape["dim"][-1]["size"])) not in (-1, self.num_classes):  # -1: unknown
-                raise ValueError(f"{classes} classes instead of {self.num_classes}")
+                raise self._mismatch(f"{classes} classes instead of {self.num_classes}")
 
     def can_batch(self, height: int, width: int) -> bool:
         """Whether images of this size are sent in one request."""
@@ -138,11 +131,7 @@ class ServerPredictor:
         return self.batch(image[None])[0]
 
     def batch(self, images: np.ndarray) -> list[Prediction]:
-        """Predicts on RGB images, uint8 `(B, H, W, 3)`, in one request.
-
-        Raises:
-            InputError: the request fails, or the answer does not fit the run.
-        """
+        """Predicts on RGB images, uint8 `(B, H, W, 3)`, in one request; an `InputError` if it fails."""
         size, classes = images.shape[:3], self.num_classes
         with self._checked():
             if self.probabilities:
@@ -152,7 +141,7 @@ class ServerPredictor:
                 answer = self.connection.predict(self.connection.class_signature, images, "classes")
                 fits = answer.dtype.kind in "iu" and answer.shape == size and np.isin(answer, range(classes)).all()
             if not fits:
-                raise ValueError(f"values of type {answer.dtype} and shape {answer.shape} for {classes} classes")
+                raise self._mismatch(f"values of type {answer.dtype} and shape {answer.shape} for {classes} classes")
         if self.probabilities:
             return [Prediction(image.argmax(-1).astype(np.uint8), image.astype(np.float16)) for image in answer]
         return [Prediction(ids, None) for ids in answer.astype(np.uint8)]
@@ -165,10 +154,13 @@ class ServerPredictor:
         except InputError:
             raise
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"The server's answer does not fit this run ({error!r}). Serve the folder that crosscoop-tf export "
-                f"wrote for it. Received: {self.connection.address}"
-            ) from error
+            raise self._mismatch(f"unexpected content, {error!r}") from error
+
+    def _mismatch(self, reason: str) -> InputError:
+        return InputError(
+            f"The server's model is not an export of this run ({reason}). Serve the folder that crosscoop-tf export "
+            f"wrote for the run. Received: {self.connection.address}"
+        )
 
 
 class _Rest:

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # as in the command, before anything imports gRPC
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # like `predict`, before gRPC is imported
 
 import keras
 import numpy as np

@@ -101,14 +101,14 @@ def test_missing_signatures(url, model, monkeypatch, missing):
     if missing == "class signature":
         missing = "serve_bytes" if url.startswith("http") else "serving_default"
     monkeypatch.delitem(model.signatures, missing)
-    assert f"The server's answer does not fit this run (ValueError('no signature {missing}'))" in refused(predict, url)
+    assert f"The server's model is not an export of this run (no signature {missing})" in refused(predict, url)
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_another_number_of_classes(url, model, probabilities):
     message = refused(predict, url, classes=4, probabilities=probabilities)
     assert "3 classes instead of 4" in message
-    assert "Serve the folder that crosscoop-tf export wrote for it." in message
+    assert "Serve the folder that crosscoop-tf export wrote for the run." in message
     assert model.predictions == []
 
 
@@ -129,19 +129,19 @@ def test_outputs_of_another_form(url, model, monkeypatch, outputs, reason):
         outputs = {**outputs, "confidence": np.zeros((1, 20, 24))}
     monkeypatch.setattr(model, "predict", lambda *_: outputs)
     message = refused(predict, url, probabilities="probabilities" in outputs)
-    assert message.startswith("The server's answer does not fit this run (")
+    assert message.startswith("The server's model is not an export of this run (")
     assert reason in message
 
 
 @pytest.mark.parametrize("body", ["hello", "[]", "null", "{}", '{"metadata": {"signature_def": {"signature_def": 1}}}'])
 def test_metadata_of_another_program(model, rest, body):
     model.faults.append(send(200, body))
-    assert refused(predict, rest).startswith("The server's answer does not fit this run (")
+    assert refused(predict, rest).startswith("The server's model is not an export of this run (")
 
 
 def test_empty_metadata_over_grpc(model, grpc):
     model.faults.append(lambda context: get_model_metadata_pb2.GetModelMetadataResponse())
-    assert refused(predict, grpc).startswith("The server's answer does not fit this run (")
+    assert refused(predict, grpc).startswith("The server's model is not an export of this run (")
 
 
 @pytest.mark.parametrize(
