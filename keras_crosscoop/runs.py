@@ -15,7 +15,7 @@ from pydantic import Field, RootModel
 
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import RGB
+from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.weights import Report, load_hdf5, opened_hdf5

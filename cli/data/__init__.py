@@ -1,4 +1,4 @@
-"""`crosscoop-tf data`: what data sets there are, whether one is whole, what the network sees of it, and as records."""
+"""`crosscoop-tf data`: list, check, show and prepare data sets."""
 
 import click
 from crosscoop_tf.data.check import check
@@ -9,7 +9,7 @@ from crosscoop_tf.data.show import show
 
 @click.group()
 def data() -> None:
-    """List data sets, check one before a night of training, see what the network sees, write records.
+    """List data sets, check one before training, preview its training samples, write records.
 
     \b
     crosscoop-tf data list

@@ -9,7 +9,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.command("list", cls=TensorFlowCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def list_(as_json: bool) -> None:
-    """List the data sets: classes, splits, where to get each, on what terms, and what its folder must hold.
+    """List all data sets: classes, splits, source, licence, and layout of the folder.
 
     \b
     crosscoop-tf data list
@@ -21,7 +21,7 @@ def list_(as_json: bool) -> None:
 
     if as_json:
         facts = ("classes", "splits", "layout", "source", "licence", "needs_folder")
-        listed = {name: {fact: getattr(entry, fact) for fact in facts} for name, entry in CATALOGUE.items()}
-        click.echo(json.dumps(listed))
+        entries = {name: {fact: getattr(entry, fact) for fact in facts} for name, entry in CATALOGUE.items()}
+        click.echo(json.dumps(entries))
     else:
         print_catalogue(CATALOGUE)

@@ -1,4 +1,4 @@
-"""`crosscoop-tf data prepare`."""
+"""`crosscoop-tf data prepare`: download a data set, or write it as records."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 @click.command("prepare", cls=TensorFlowCommand)
 @click.argument("name")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder that holds it, or will.")
-@click.option("--records", type=click.Path(path_type=Path), help="Write it as records into NAME/1.0.0 in this folder.")
-@click.option("--split", "splits", multiple=True, help="Write this; may be repeated. All that are there by default.")
-@click.option("--beam-options", metavar="OPTIONS", help="Write with Apache Beam, on many machines: its options.")
-@click.option("--download", is_flag=True, help="Fetch the files of voc2012 into --data-dir first.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data set, or for the download.")
+@click.option("--records", type=click.Path(path_type=Path), help="Write records to NAME/1.0.0 in this folder.")
+@click.option("--split", "splits", multiple=True, help="Write this split; may be repeated. All with files by default.")
+@click.option("--beam-options", metavar="OPTIONS", help="Write on many machines with Apache Beam, with these options.")
+@click.option("--download", is_flag=True, help="Download voc2012 to --data-dir first.")
 def prepare(
     name: str,
     data_dir: Path | None,
@@ -21,17 +21,17 @@ def prepare(
     beam_options: str | None,
     download: bool,
 ) -> None:
-    """Download a data set, or write it as TFDS records: decoded once, so that training reads it faster.
+    """Download a data set, or write it as TFDS records, which hold decoded pixels and are read faster.
 
-    Every command takes the records' folder for --data-dir, and `tfds.load` reads them without this package. They take 4
-    bytes a pixel.
+    Records take 4 bytes per pixel. Every command takes their folder as --data-dir, and `tfds.load` reads them without
+    this package.
 
     \b
     crosscoop-tf data prepare voc2012 --data-dir VOC --download
     crosscoop-tf data prepare cityscapes --data-dir DIR --records RECORDS --split train --split val
     crosscoop-tf fit --dataset cityscapes --data-dir RECORDS
 
-    On a cluster, by any runner of Apache Beam, with both folders under the same paths on all machines:
+    On a cluster, with any runner of Apache Beam. All machines must see both folders under the same paths:
 
     \b
     pip install "keras-crosscoop[beam]"
@@ -39,9 +39,9 @@ def prepare(
         --beam-options "runner=FlinkRunner,flink_master=HOST:8081"
     """
     if not (records or download):
-        raise click.UsageError("Say what to prepare: --records DIR to write records, --download to fetch the files.")
+        raise click.UsageError("Nothing to prepare. Use --records DIR to write records, --download to fetch the files.")
     if (splits or beam_options) and not records:
-        raise click.UsageError("--split and --beam-options say how to write records: name their folder by --records.")
+        raise click.UsageError("--split and --beam-options need --records, the folder to write records to.")
     if download:
         _download(name, data_dir)
     if records:
@@ -56,7 +56,7 @@ def _download(name: str, data_dir: Path | None) -> None:
         raise unknown_name("data set", name, CATALOGUE)
     if name != "voc2012":
         raise InputError(
-            f'Only "voc2012" can be downloaded by this command. Where "{name}" comes from: {CATALOGUE[name].source}; '
+            f'This command can only download "voc2012". The source of "{name}" is: {CATALOGUE[name].source}; '
             f"terms: {CATALOGUE[name].licence}. Received: --download for {name!r}"
         )
     if data_dir is None:
@@ -68,28 +68,27 @@ def _download(name: str, data_dir: Path | None) -> None:
 
     tasks: dict[str, TaskID] = {}
 
-    def show(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what)
-        bar.update(tasks[what], completed=done, total=total or None)
+    def progress(work: str, done: int, total: int) -> None:
+        if work not in tasks:
+            tasks[work] = bar.add_task(work)
+        bar.update(tasks[work], completed=done, total=total or None)
 
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        download_voc2012(data_dir, show)
+        download_voc2012(data_dir, progress)
     click.echo(f"Downloaded: {data_dir}")
 
 
 def _write(name: str, data_dir: Path | None, records: Path, splits: tuple[str, ...], beam_options: str | None) -> None:
     from crosscoop_tf.progress import transient_bar
 
-    from keras_crosscoop.data.records.planning import plan
-    from keras_crosscoop.data.records.writing import write
+    from keras_crosscoop.data.prepare import plan, write
 
     planned = plan(name, data_dir, records, splits)
-    if planned.left_out:
-        click.echo(f"Left out, as they are not there: {', '.join(planned.left_out)}", err=True)
+    if planned.missing:
+        click.echo(f"Splits without files, which are left out: {', '.join(planned.missing)}", err=True)
     click.echo(f"Records to write: {planned.samples:,} samples, {planned.size / 1e6:,.1f} MB", err=True)
     with transient_bar() as bar:
-        task = bar.add_task("Writing", total=None if beam_options else planned.samples)  # Beam's workers tell nothing
+        task = bar.add_task("Writing", total=None if beam_options else planned.samples)  # Beam gives no progress
         folder = write(planned, beam_options=beam_options, on_sample=lambda: bar.advance(task))
     click.echo(f"Records: {folder}\nTrain from them: crosscoop-tf fit --dataset {name} --data-dir {planned.records}")

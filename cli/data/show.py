@@ -1,4 +1,4 @@
-"""`crosscoop-tf data show`: what the network sees."""
+"""`crosscoop-tf data show`: a preview of training samples."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 @click.command("show", cls=TensorFlowCommand)
 @click.argument("name")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder that holds it.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data set.")
 @recipe_options
-@click.option("--seed", type=int, help="Of shuffling and augmentation.")
-@click.option("--split", help="What to draw from; the recipe's training split by default.")
-@click.option("--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="How many samples.")
+@click.option("--seed", type=int, help="The seed of shuffling and augmentation.")
+@click.option("--split", help="The split; the training split of the recipe by default.")
+@click.option("--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="The number of samples.")
 @click.option("--output", type=click.Path(path_type=Path), help="The PNG to write; NAME_SPLIT.png by default.")
-@click.option("--force", is_flag=True, help="Write over a file that is there already.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def show(
     name: str,
     data_dir: Path | None,
@@ -27,7 +27,7 @@ def show(
     output: Path | None,
     force: bool,
 ) -> None:
-    """Draw the first samples that `fit` would train on: cropped, scaled, flipped and lit, each beside its classes.
+    """Draw the first augmented samples that `fit` would train on, each beside its class colours.
 
     \b
     crosscoop-tf data show street_scenes

@@ -1,4 +1,4 @@
-"""Data sets as tables."""
+"""Tables of data sets."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,20 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from keras_crosscoop.data.checking import Report, Split
+from keras_crosscoop.data.checks import DatasetReport, SplitStatistics
 from keras_crosscoop.data.spec import Entry
 
-FINDINGS = 20  # of a kind
-SIZES = 3  # of images, the commonest ones; more would hide the table
+MAX_FINDINGS = 20  # lines of one severity
+MAX_SIZES = 3  # lines of image sizes per split
 _STYLES = {"problem": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def print_catalogue(catalogue: Mapping[str, Entry]) -> None:
-    """Prints what each data set is, and where to get it."""
+    """Prints each data set and its source."""
     table = Table(title="Data sets", show_lines=True)
     for column in ("name", "classes"):
         table.add_column(column, no_wrap=True)
-    table.add_column("images, source, licence, and what --data-dir must hold", overflow="fold")
+    table.add_column("images, source, licence, layout of --data-dir", overflow="fold")
     for name, entry in catalogue.items():
         images = (split if count is None else f"{split} {count:,}" for split, count in entry.splits.items())
         about = f"{', '.join(images)}\n{entry.source}\nLicence: {entry.licence}\nFolder: {entry.layout}"
@@ -29,31 +29,29 @@ def print_catalogue(catalogue: Mapping[str, Entry]) -> None:
     Console().print(table)
 
 
-def print_report(report: Report) -> None:
-    """Prints sizes and frequencies, then what was found, a line for each cause."""
+def print_report(report: DatasetReport) -> None:
+    """Prints image sizes, class frequencies and findings, one line per cause."""
     console = Console()
     console.print(_sizes(report))
     labelled = [split for split in report.splits if any(split.pixels)]
     if labelled:
         console.print(_frequencies(report, labelled))
     for severity, style in _STYLES.items():
-        found = report.lines(severity)
-        for message in found[:FINDINGS]:
-            console.print(Text(f"{severity}: ", style).append(message, "default"), soft_wrap=True)
-        if len(found) > FINDINGS:
-            console.print(f"{severity}: and {len(found) - FINDINGS:,} more; --json lists all", style=style)
+        lines = report.lines(severity)
+        for line in lines[:MAX_FINDINGS]:
+            console.print(Text(f"{severity}: ", style).append(line, "default"), soft_wrap=True)
+        if len(lines) > MAX_FINDINGS:
+            console.print(f"{severity}: and {len(lines) - MAX_FINDINGS:,} more; --json lists all", style=style)
     images = sum(split.images for split in report.splits)
     problems = len(report.problems)
-    console.print(
-        f"{problems} problem{'s' if problems > 1 else ''}; images without one: {images:,}."
-        if problems
-        else f"All is well: {images:,} images and their labels were read.",
-        style="bold red" if problems else "bold green",
-        highlight=False,
-    )
+    if problems:
+        summary = f"{problems} problem{'s' if problems > 1 else ''}; images without one: {images:,}."
+    else:
+        summary = f"No problems: {images:,} images and their labels were read."
+    console.print(summary, style="bold red" if problems else "bold green", highlight=False)
 
 
-def _sizes(report: Report) -> Table:
+def _sizes(report: DatasetReport) -> Table:
     table = Table(title=f"Data set {escape(report.dataset)}")
     table.add_column("split")
     table.add_column("images", justify="right")
@@ -61,23 +59,23 @@ def _sizes(report: Report) -> Table:
     table.add_column("void", justify="right")
     for split in report.splits:
         sizes = [f"{width}x{height}: {images:,}" for (height, width), images in split.sizes.items()]
-        more = [f"and {len(sizes) - SIZES} more sizes"] if len(sizes) > SIZES else []
+        more = [f"and {len(sizes) - MAX_SIZES} more sizes"] if len(sizes) > MAX_SIZES else []
         void = f"{split.void_share:.1%}" if split.labelled else "no labels"
-        table.add_row(escape(split.name), f"{split.images:,}", "\n".join(sizes[:SIZES] + more), void)
+        table.add_row(escape(split.name), f"{split.images:,}", "\n".join(sizes[:MAX_SIZES] + more), void)
     return table
 
 
-def _frequencies(report: Report, splits: list[Split]) -> Table:
-    with_images = len(splits) <= 2  # or else 80 columns do not hold it
-    title = "Share of each class in all pixels that have one"
-    table = Table(title=f"{title}, and images with it" if with_images else title)
+def _frequencies(report: DatasetReport, splits: list[SplitStatistics]) -> Table:
+    with_images = len(splits) <= 2  # more columns do not fit 80 characters
+    title = "Share of each class in the labelled pixels"
+    table = Table(title=f"{title}, and images that contain it" if with_images else title)
     table.add_column("class", no_wrap=True)
     for split in splits:
         table.add_column(escape(split.name), justify="right", no_wrap=True)
         if with_images:
             table.add_column("images", justify="right")
     table.add_column(f"in {escape(splits[0].name)}", width=20 if with_images else 12)
-    most = max(splits[0].frequencies)
+    longest = max(splits[0].frequencies)
     for index, name in enumerate(report.classes):
         cells = []
         for split in splits:
@@ -86,5 +84,5 @@ def _frequencies(report: Report, splits: list[Split]) -> Table:
             if with_images:
                 cells.append(f"{images:,}")
         colour = "#{:02x}{:02x}{:02x}".format(*report.palette[index])
-        table.add_row(escape(name), *cells, Bar(most, 0, splits[0].frequencies[index], color=colour))
+        table.add_row(escape(name), *cells, Bar(longest, 0, splits[0].frequencies[index], color=colour))
     return table

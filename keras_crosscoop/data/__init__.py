@@ -1,8 +1,8 @@
-"""Data sets: what they are, where they come from, and how they reach the network."""
+"""Data sets: catalogue, files, checks, records, and the input pipeline."""
 
 from keras_crosscoop.data.catalogue import CATALOGUE, dataset
 from keras_crosscoop.data.graph_calls import readable_errors
-from keras_crosscoop.data.pipeline import OnError, Parts, indices, load_dataset
+from keras_crosscoop.data.pipeline import OnError, ReplicaRange, indices, load_dataset
 from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset
 from keras_crosscoop.labels import IGNORE_LABEL
@@ -12,7 +12,7 @@ __all__ = [
     "IGNORE_LABEL",
     "Dataset",
     "OnError",
-    "Parts",
+    "ReplicaRange",
     "Skipped",
     "dataset",
     "indices",

@@ -1,10 +1,7 @@
-"""Zip files whose members are read where they are: nothing is extracted."""
+"""Zip files whose members are read in place, without extraction."""
 
-import io
 import weakref
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,36 +9,33 @@ from zipfile import BadZipFile, ZipFile
 
 from keras_crosscoop.errors import InputError
 
-# What `zipfile` raises on damage; `RuntimeError` is of a member that is encrypted, or packed as it cannot unpack.
-_DAMAGE = (BadZipFile, OSError, EOFError, RuntimeError, ValueError, zlib.error)
+# The errors of `zipfile` for damaged files; `RuntimeError` also for encrypted members and unknown compression.
+_ZIP_ERRORS = (BadZipFile, OSError, EOFError, RuntimeError, ValueError, zlib.error)
 
 
 class Archive:
-    """A zip file, opened: `zipfile` lets any number of threads read its members. It is closed when nobody holds it.
+    """An open zip file. Any number of threads can read its members. It is closed when nothing refers to it.
 
     Raises:
-        InputError: it cannot be opened, or its list of members, which stands at its end, is not there.
+        InputError: The file cannot be opened, or its list of members, which stands at its end, is missing.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with ExitStack() as stack:
-                file = stack.enter_context(path.open("rb"))
-                self.zip = ZipFile(file)
-                stack.pop_all()
-        except _DAMAGE as error:
+            self.zip = ZipFile(path)
+        except _ZIP_ERRORS as error:
             raise InputError(
                 f"The archive cannot be opened ({_reason(error)}). Is it fully downloaded? Get it again. "
                 f"Received: {path}"
             ) from error
-        weakref.finalize(self, file.close)  # `ZipFile.__del__` may come too late, after the warning that it is open
+        weakref.finalize(self, self.zip.close)  # `ZipFile.__del__` may run after a warning about the open file
 
     def __reduce__(self) -> tuple:
-        return Archive, (self.path,)  # a copy opens the file for itself
+        return Archive, (self.path,)  # an unpickled copy opens the file itself
 
     def files(self, folder: str, suffix: str) -> dict[str, "Member"]:
-        """The members below `folder` whose names end in `suffix`, by the part between the two."""
+        """Maps the part of the name between `folder` and `suffix` to the member, for all members with both."""
         return {
             name.removeprefix(f"{folder}/").removesuffix(suffix): Member(self, name)
             for name in self.zip.namelist()
@@ -51,78 +45,36 @@ class Archive:
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, as `keras_crosscoop.system.files.Stored` wants it.
-
-    Attributes:
-        archive: where it is.
-        path: its path in there.
-    """
+    """A file in an archive, as a `ReadableFile`."""
 
     archive: Archive
     path: str
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         return self.path.rpartition("/")[2]
 
-    def open(self, mode: str = "rb") -> "_Stream":
-        """Its content, unpacked as far as it is read.
-
-        Raises:
-            InputError: it is damaged as far as that; reading raises the same.
-        """
-        with self._unpacked():
-            return _Stream(self, self.archive.zip.open(self.path))
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        """Opens the content, which is unpacked as far as it is read. Damage raises errors of `zipfile`."""
+        return self.archive.zip.open(self.path)
 
     def read_bytes(self) -> bytes:
-        """All of its content.
+        """Reads the whole content and compares its checksum.
 
         Raises:
-            InputError: it is damaged: its checksum tells.
+            InputError: The content is damaged.
         """
-        with self._unpacked():
-            return self.archive.zip.read(self.path)
-
-    def __str__(self) -> str:
-        return f"{self.archive.path}/{self.path}"
-
-    @contextmanager
-    def _unpacked(self) -> Iterator[None]:
         try:
-            yield
-        except _DAMAGE as error:
+            return self.archive.zip.read(self.path)
+        except _ZIP_ERRORS as error:
             raise InputError(
                 f"A file in an archive cannot be unpacked ({_reason(error)}). The archive is damaged: get it again. "
                 f"Received: {self}"
             ) from error
 
-
-class _Stream(io.RawIOBase):
-    """`ZipFile.open`, with damage told as `Member` tells it."""
-
-    def __init__(self, member: Member, content: IO[bytes]) -> None:
-        self._member = member
-        self._content = content
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with self._member._unpacked():
-            return self._content.seek(offset, whence)
-
-    def readinto(self, buffer: memoryview) -> int:
-        with self._member._unpacked():
-            return self._content.readinto(buffer)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._content.close()
-        super().close()
+    def __str__(self) -> str:
+        return f"{self.archive.path}/{self.path}"
 
 
 def _reason(error: Exception) -> str:

@@ -1,12 +1,12 @@
-"""CamVid as the SegNet tutorial lays it out: 367, 101 and 233 street images of 480x360 in 11 classes.
+"""CamVid in the layout of the SegNet tutorial: 367, 101 and 233 street images, 480x360, 11 classes.
 
-Source: Brostow et al., "Semantic object classes in video", 2009, in the classes, colours and splits of
-Badrinarayanan et al., "SegNet", 2017.
+Source: Brostow et al., "Semantic object classes in video", 2009; classes, colours and splits of Badrinarayanan et al.,
+"SegNet", 2017.
 """
 
 from pathlib import Path
 
-from keras_crosscoop.data.pairing import pair_folders
+from keras_crosscoop.data.pairs import pair_folders
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.labels import IGNORE_LABEL
 
@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def open(data_dir: Path) -> Dataset:
-    """CamVid in `data_dir`, laid out as `ENTRY` says; a split may be missing until it is asked for."""
+    """Opens CamVid in `data_dir`, laid out as in `ENTRY`; a missing split is an error only when it is used."""
     return Dataset(
         name="camvid",
         classes=tuple(COLOURS),

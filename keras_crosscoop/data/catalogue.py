@@ -1,11 +1,11 @@
-"""Every data set by name."""
+"""The catalogue of data sets."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from keras_crosscoop.data import camvid, cityscapes, folder, street_scenes, voc2012
-from keras_crosscoop.data.records.reading import find_records, open_records
+from keras_crosscoop.data.records.reader import find_records, open_records
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError, unknown_name
 
@@ -14,12 +14,23 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """Opens a data set of the catalogue.
 
     Args:
-        name: one of `CATALOGUE`.
-        data_dir: the folder that holds it. `street_scenes` is drawn into it if it is not there yet, and needs none:
-            by default it lies among Keras's data sets. Of a folder with records of the data set, these are read.
+        name: One of `CATALOGUE`: "street_scenes", "camvid", "voc2012", "cityscapes" or "folder" (your own data).
+        data_dir: The folder of the data set, or a folder with records of it. "street_scenes" needs none: it is drawn on
+            first use, by default into the data set folder of Keras.
+
+    Returns:
+        The data set: `pairs(split)` lists its files, `classes` and `palette` describe its labels.
 
     Raises:
-        InputError: there is no such data set, or `data_dir` is needed and missing or not laid out as it must be.
+        InputError: There is no such data set, or `data_dir` is missing or has another layout.
+
+    Example:
+        >>> from keras_crosscoop import dataset
+        >>> data = dataset("folder", data_dir="MY_DATA")
+        >>> data.splits, data.classes
+        (('train', 'val'), ('road', 'sky', 'car'))
+        >>> len(data.pairs("train"))
+        4
     """
     if name not in CATALOGUE:
         raise unknown_name("data set", name, CATALOGUE)
@@ -32,7 +43,7 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     if entry.needs_folder and not data_dir.is_dir():
         raise InputError(
             f'Data set "{name}" needs a folder with {entry.layout}. Name it with --data-dir. '
-            f"Received: {data_dir}, which is no folder."
+            f"Received: {data_dir}, which is not a folder."
         )
     if records := find_records(name, data_dir):
         return open_records(name, records, entry.open)
@@ -40,14 +51,14 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def _street_scenes(data_dir: Path | None) -> Dataset:
-    # The number counts the drawings' versions: a new one never mixes with files that an older release drew.
+    # The number is the version of the drawings: new drawings never mix with those of an older release.
     directory = data_dir or _keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-1"
     street_scenes.write(directory)
     return replace(folder.open(directory), name="street_scenes")
 
 
 def _keras_home() -> Path:
-    """Where Keras keeps its files, by the rule of `keras.utils.get_file`."""
+    """The folder where `keras.utils.get_file` keeps its files."""
     if "KERAS_HOME" in os.environ:
         return Path(os.environ["KERAS_HOME"]).expanduser()
     home = Path.home()
@@ -59,9 +70,9 @@ CATALOGUE: dict[str, Entry] = {
         _street_scenes,
         classes=len(street_scenes.CLASSES),
         splits=street_scenes.SPLITS,
-        layout="nothing, or what was drawn there before",
+        layout="nothing, or earlier drawings",
         source="drawn on first use",
-        licence="that of this package, Apache-2.0",
+        licence="Apache-2.0, as this package",
         needs_folder=False,
     ),
     "camvid": camvid.ENTRY,

@@ -1,7 +1,7 @@
-"""Cityscapes: street scenes of 50 cities, 2048x1024, in 19 classes; as folders or as the zip files that one downloads.
+"""Cityscapes: street scenes of 50 cities, 2048x1024, 19 classes, in folders or in the official zip files.
 
-Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016. The labels are those
-of `cityscapesscripts/helpers/labels.py`, the layout that of the README beside it.
+Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016. Labels and
+layout are those of `cityscapesscripts` (`helpers/labels.py` and README).
 """
 
 from functools import cache
@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_crosscoop.data.archive import Archive
-from keras_crosscoop.data.pairing import pair_files
+from keras_crosscoop.data.pairs import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
-from keras_crosscoop.images.io import RGB
+from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.files import ReadableFile
 
 
 class Label(NamedTuple):
-    """What an id in a `*_labelIds.png` means.
+    """One row of the official table of labels.
 
     Attributes:
-        id: the value in the file.
-        name: what is seen there.
-        train_id: the class that is trained and measured, the value in a `*_labelTrainIds.png`; `IGNORE_LABEL` if it is none.
-        colour: the value in a `*_color.png`.
+        id: The value in a `*_labelIds.png`.
+        name: The name of the label.
+        train_id: The class id, which is the value in a `*_labelTrainIds.png`, or `IGNORE_LABEL`.
+        colour: The value in a `*_color.png`.
     """
 
     id: int
@@ -74,45 +74,47 @@ CLASSES = {label.name: label.colour for label in LABELS if label.train_id != IGN
 _SPLITS = {  # the split of the images, and the kind of their labels
     "train": ("train", "gtFine"),
     "val": ("val", "gtFine"),
-    "test": ("test", None),  # gtFine/test holds dummies, which tell the borders of the pictures and nothing else
+    "test": ("test", None),  # the labels in gtFine/test are dummies
     "train_extra": ("train_extra", "gtCoarse"),
     "train_coarse": ("train", "gtCoarse"),
 }
 
 
 def open(data_dir: Path) -> Dataset:
-    """Cityscapes in `data_dir`, laid out as `ENTRY` says; a part may be missing until it is asked for.
+    """Opens Cityscapes in `data_dir`, laid out as in `ENTRY`; a missing part is an error only when it is used.
 
-    Labels are the official `*_labelIds.png`. Where gtFine holds none of those, `*_labelTrainIds.png` are read.
+    Labels are the official `*_labelIds.png`, or `*_labelTrainIds.png` where there are no others.
     """
-    parts = _Parts(data_dir)
-    by_id = tuple(label.train_id for label in LABELS)
-    ids, label_ids = ("labelTrainIds", ()) if parts.only_training_ids() else ("labelIds", by_id)
+    files = _Files(data_dir)
+    if files.only_training_ids():
+        ids, label_ids = "labelTrainIds", ()
+    else:
+        ids, label_ids = "labelIds", tuple(label.train_id for label in LABELS)
     return Dataset(
         name="cityscapes",
         classes=tuple(CLASSES),
         palette=tuple(CLASSES.values()),
         splits=tuple(_SPLITS),
-        find=lambda split: parts.pairs(*_SPLITS[split], ids),
+        find=lambda split: files.pairs(*_SPLITS[split], ids),
         label_ids=label_ids,
         unlabelled=("test",),
     )
 
 
-class _Parts:
-    """The parts of the data set in a folder, each extracted or in its archive."""
+class _Files:
+    """The files in a folder, extracted or in archives."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._archive = cache(Archive)  # each is opened once, when a split of it is asked for
+        self._archive = cache(Archive)  # opens each archive once, when a split needs it
 
     def pairs(self, split: str, kind: str | None, ids: str) -> list[Pair]:
-        parts = ["leftImg8bit"] if kind is None else ["leftImg8bit", kind]
-        missing = [part for part in parts if self._find(part, split) is None]
+        kinds = ["leftImg8bit"] if kind is None else ["leftImg8bit", kind]
+        missing = [name for name in kinds if self._find(name, split) is None]
         if missing:
-            whole = missing == parts or kind == "gtCoarse"  # coarse labels are an addition that few people get
+            absent = missing == kinds or kind == "gtCoarse"  # coarse labels are optional
             package = _package(missing[0], split)
-            raise (AbsentError if whole else InputError)(
+            raise (AbsentError if absent else InputError)(
                 f"A part of the data set is missing: expected {self._data_dir / missing[0] / split} or "
                 f"{self._data_dir / package}. Get {package} from {ENTRY.source}; it need not be extracted. "
                 f"Received: {self._data_dir}"
@@ -121,39 +123,39 @@ class _Parts:
         if kind is None:
             return [(images[key], None) for key in sorted(images)]
         suffix = f"_{kind}_{ids}.png"
-        # Labels of training ids are made by `cityscapesscripts`, and are in no archive.
-        held = f", which {_package(kind, split)} holds" if ids == "labelIds" else ""
-        image_held = f", which {_package('leftImg8bit', split)} holds"
+        image_source = f", which {_package('leftImg8bit', split)} holds"
+        # `cityscapesscripts` makes the labels of training ids, so no archive holds them.
+        label_source = f", which {_package(kind, split)} holds" if ids == "labelIds" else ""
         return pair_files(
             images,
             self._files(kind, split, suffix),
-            image_at=lambda key: f"{self._path('leftImg8bit', split)}/{key}_leftImg8bit.png{image_held}",
-            label_at=lambda key: f"{self._path(kind, split)}/{key}{suffix}{held}",
+            image_at=lambda key: f"{self._path('leftImg8bit', split)}/{key}_leftImg8bit.png{image_source}",
+            label_at=lambda key: f"{self._path(kind, split)}/{key}{suffix}{label_source}",
         )
 
     def only_training_ids(self) -> bool:
-        """Whether the fine labels are there as training ids, and not as ids."""
-        there = [split for split in ("train", "val") if self._find("gtFine", split)]
+        """Whether the fine labels exist as training ids only."""
+        splits = [split for split in ("train", "val") if self._find("gtFine", split)]
         try:
-            return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in there) and any(
-                self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in there
+            return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in splits) and any(
+                self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in splits
             )
-        except InputError:  # of a damaged archive: the splits that need it tell
+        except InputError:  # a damaged archive, which is reported by the splits that need it
             return False
 
     def _files(self, kind: str, split: str, suffix: str) -> dict[str, ReadableFile]:
-        """`CITY/CITY_SEQUENCE_FRAME` -> file; other files in the same folders are passed over."""
-        found = self._find(kind, split)
-        if found.is_file():
-            return self._archive(found).files(f"{kind}/{split}", suffix)
+        """Maps `CITY/CITY_SEQUENCE_FRAME` to the file with this suffix."""
+        root = self._find(kind, split)
+        if root.is_file():
+            return self._archive(root).files(f"{kind}/{split}", suffix)
         return {
-            path.relative_to(found).as_posix().removesuffix(suffix): path
-            for path in found.glob(f"*/*{suffix}")
+            path.relative_to(root).as_posix().removesuffix(suffix): path
+            for path in root.glob(f"*/*{suffix}")
             if not path.name.startswith(".")
         }
 
     def _find(self, kind: str, split: str) -> Path | None:
-        """The folder of a part, or the archive that holds it: a folder is the faster one."""
+        """The folder of a kind of files, or else the archive that holds it."""
         archive = self._data_dir / _package(kind, split)
         for root in (self._data_dir, archive.with_suffix("")):
             if (root / kind / split).is_dir():
@@ -161,13 +163,13 @@ class _Parts:
         return archive if archive.is_file() else None
 
     def _path(self, kind: str, split: str) -> Path:
-        """Of a part's folder on disk or in its archive, as errors name it."""
-        found = self._find(kind, split)
-        return found / kind / split if found.is_file() else found
+        """The path of the folder, on disk or in an archive, for errors."""
+        root = self._find(kind, split)
+        return root / kind / split if root.is_file() else root
 
 
 def _package(kind: str, split: str) -> str:
-    """The archive of a part, as it is called on the download page."""
+    """The name of the official archive."""
     if kind == "gtCoarse":
         return "gtCoarse.zip"
     return f"{kind}_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"
@@ -179,8 +181,8 @@ ENTRY = Entry(
     splits={"train": 2975, "val": 500, "test": 1525, "train_extra": 19998, "train_coarse": 2975},
     layout="leftImg8bit/ and gtFine/ (for coarse labels gtCoarse/), or the zip files that hold them",
     source="www.cityscapes-dataset.com/downloads",
-    licence="free for non-commercial use after registration; not to be passed on",
-    # The official evaluation finds files by city, sequence and frame, and wants ids, not training ids.
+    licence="free for non-commercial use after registration; no redistribution",
+    # The official evaluation finds files by city, sequence and frame, and expects ids, not training ids.
     submission=Submission(
         lambda split, stem: f"{stem.removesuffix('_leftImg8bit')}_pred_labelIds.png",
         tuple(label.id for label in LABELS if label.train_id != IGNORE_LABEL),

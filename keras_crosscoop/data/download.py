@@ -1,230 +1,168 @@
-"""PASCAL VOC 2012 and SBD from their makers' servers: gigabytes, so a download that breaks off goes on where it was.
+"""Download of PASCAL VOC 2012 and SBD.
 
-Neither `keras.utils.get_file` nor TensorFlow Datasets' download manager does that: both fetch from the start again.
+The servers are slow and the archives have gigabytes, so an interrupted download is resumed, which neither
+`keras.utils.get_file` nor the download manager of TensorFlow Datasets can do.
 """
 
-import errno
 import gzip
-import hashlib
 import shutil
 import tarfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import requests
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.system.files import file_digest, make_folder, remedy, require_free_space
 
-Progress = Callable[[str, int, int], None]  # what is being done, bytes done and bytes in all: 0 where nobody knows
+Progress = Callable[[str, int, int], None]  # the current work, bytes done, and bytes in all, 0 if unknown
 
-CHUNK = 1 << 16  # bytes; less than this is lost when a download breaks off
-ATTEMPTS = 5  # without a byte received between them
-PAUSE = 2.0  # seconds before the second attempt; doubled before each later one
+CHUNK = 1 << 16  # bytes
+ATTEMPTS = 5  # in a row without a byte received
+PAUSE = 2.0  # seconds before the second attempt, doubled before each later one
 TIMEOUT = (10, 60)  # seconds, for a connection and for its next bytes
-UNPACKED = 1.2  # bytes that a byte of an archive takes when it is unpacked: these hold pictures, which do not grow
-
-_OK, _PARTIAL, _NOT_SATISFIABLE, _SERVER_ERRORS = 200, 206, 416, range(500, 600)
-_BREAKS = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-_DAMAGE = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
+UNPACKED = 1.2  # bytes on the disk for each byte of an archive: images do not grow when they are unpacked
 
 
-class Remote(NamedTuple):
-    """An archive to fetch.
-
-    Attributes:
-        url: where it is.
-        md5: its checksum.
-        holds: the folder in it that is wanted.
-    """
+class RemoteArchive(NamedTuple):
+    """An archive to download: its address, its MD5 checksum, and the folder in it that is used."""
 
     url: str
     md5: str
-    holds: str
+    folder: str
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """The file name."""
         return self.url.rpartition("/")[2]
 
 
-def download_voc2012(data_dir: Path, progress: Progress | None = None) -> None:
-    """Fetches VOC 2012 and SBD, 3.4 GB, and unpacks them: `VOCdevkit/VOC2012/` and `benchmark_RELEASE/dataset/`.
+def voc_archives() -> tuple[RemoteArchive, RemoteArchive]:
+    """Returns the archives of VOC 2012 and SBD, at the addresses of keras-cv."""
+    from keras_cv.src.datasets.pascal_voc.segmentation import SBD_URL, VOC_URL
 
-    What is there already is neither fetched nor written again: not an unpacked folder, not an archive. An interrupted
-    download lies in `{archive}.part`, where the next call goes on. The archives stay; they may be removed.
+    return (
+        RemoteArchive(VOC_URL, "6cd6e144f989b92b3379bac3b3de84fd", "VOCdevkit/VOC2012"),
+        RemoteArchive(SBD_URL, "82b4d87ceb2ed10f6038a1cba92111cb", "benchmark_RELEASE/dataset"),
+    )
+
+
+def download_voc2012(data_dir: Path, progress: Progress = lambda *_: None) -> None:
+    """Downloads VOC 2012 and SBD, 3.4 GB, and unpacks `VOCdevkit/VOC2012/` and `benchmark_RELEASE/dataset/`.
+
+    Existing folders and archives are kept. An interrupted download stays in `{archive}.part`, and the next call resumes
+    it. The archives are not needed afterwards.
 
     Args:
-        data_dir: the folder to write to; it is made.
-        progress: called now and then.
+        data_dir: The folder to write to, which is made if necessary.
+        progress: Called with the current work, the bytes done, and the bytes in all.
 
     Raises:
-        InputError: a server cannot be reached or lacks the file, the disk is full, or an archive is damaged.
+        InputError: A server cannot be reached or lacks the file, the disk is full, or an archive is damaged.
     """
     for archive in voc_archives():
         fetch(archive, data_dir, progress)
 
 
-def voc_archives() -> tuple[Remote, ...]:
-    """The two archives, at keras-cv's addresses."""
-    from keras_cv.src.datasets.pascal_voc.segmentation import SBD_URL, VOC_URL
-
-    return (
-        Remote(VOC_URL, "6cd6e144f989b92b3379bac3b3de84fd", "VOCdevkit/VOC2012"),
-        Remote(SBD_URL, "82b4d87ceb2ed10f6038a1cba92111cb", "benchmark_RELEASE/dataset"),
-    )
-
-
-def fetch(archive: Remote, data_dir: Path, progress: Progress | None = None) -> None:
-    """Fetches and unpacks one archive: see `download_voc2012`.
-
-    Raises:
-        InputError: of the same.
-    """
-    tell = progress or (lambda doing, done, total: None)
-    if (data_dir / archive.holds).is_dir():
+def fetch(archive: RemoteArchive, data_dir: Path, progress: Progress = lambda *_: None) -> None:
+    """Downloads and unpacks one archive; see `download_voc2012`."""
+    if (data_dir / archive.folder).is_dir():
         return
-    file = data_dir / archive.name
-    with _told(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True)
-        if file.is_file():
-            if _md5(file, tell) != archive.md5:
-                raise InputError(
-                    f"The archive is damaged: its checksum is not {archive.md5}. Remove it, and it is fetched anew. "
-                    f"Received: {file}"
-                )
-        else:
-            _download(archive, file, tell)
-        _unpack(file, archive, data_dir, tell)
+    make_folder(data_dir)
+    file, part = data_dir / archive.name, data_dir / f"{archive.name}.part"
+    archive_exists = file.is_file()
+    try:
+        if not archive_exists:
+            _download(archive, part, progress)
+        progress(f"Checking {archive.name}", 0, 0)
+        if file_digest(file if archive_exists else part, "md5") != archive.md5:
+            part.unlink(missing_ok=True)
+            raise InputError(
+                f"The archive is damaged: its checksum is not {archive.md5}. Remove {archive.name} if it is there, and "
+                f"download it again. Received: {file if archive_exists else archive.url}"
+            )
+        if not archive_exists:
+            part.rename(file)
+        _unpack(file, archive, data_dir, progress)
+    except OSError as error:
+        raise InputError(
+            f"The data set cannot be written ({error.strerror or error}). {remedy(error)}, and run the command again: "
+            f"it goes on from there. Received: {data_dir}"
+        ) from error
 
 
-def _download(archive: Remote, file: Path, tell: Progress) -> None:
-    part = file.with_name(f"{file.name}.part")
+def _download(archive: RemoteArchive, part: Path, progress: Progress) -> None:
     failures = 0
     while True:
         before = _size(part)
         try:
-            _go_on(archive, part, tell)
-            break
-        except _BREAKS as error:
+            return _append(archive, part, progress)
+        except requests.RequestException as error:
             failures = 0 if _size(part) > before else failures + 1
-            if failures == ATTEMPTS:
+            missing = error.response is not None and 400 <= error.response.status_code < 500
+            if failures == ATTEMPTS or missing:
                 raise InputError(
-                    f"{archive.name} cannot be fetched ({_reason(error)}). Is there a network? The same command goes "
-                    f"on after the {_size(part):,} bytes that are here; or put the file into {file.parent} yourself. "
-                    f"Received: {archive.url}"
+                    f"{archive.name} cannot be downloaded ({_reason(error)}). Is there a network? The same command "
+                    f"goes on after the {_size(part):,} bytes that are here; or put the file into {part.parent} "
+                    f"yourself. Received: {archive.url}"
                 ) from error
-            time.sleep(PAUSE * 2 ** max(failures - 1, 0))
-    if _md5(part, tell) != archive.md5:
-        part.unlink()
-        raise InputError(
-            f"What was fetched is damaged, and was removed: its checksum is not {archive.md5}. Try again, or put the "
-            f"file into {file.parent} yourself. Received: {archive.url}"
-        )
-    part.replace(file)
+        time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 
 
-def _go_on(archive: Remote, part: Path, tell: Progress) -> None:
-    """Fetches what `part` lacks, or everything, where the server does not serve parts."""
-    have = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+def _append(archive: RemoteArchive, part: Path, progress: Progress) -> None:
+    """Downloads the bytes behind those in `part`, or all bytes, if the server does not serve ranges."""
+    start = _size(part)
+    headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
     with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if have and response.status_code == _NOT_SATISFIABLE:
-            if response.headers.get("Content-Range") == f"bytes */{have}":
-                return  # it is whole
-            part.unlink()  # longer than the file: of another one
-            raise requests.ConnectionError("what was here is no part of the file")
-        if response.status_code in _SERVER_ERRORS:
-            raise requests.ConnectionError(f"{response.status_code} {response.reason}")  # which may pass
-        if response.status_code not in (_OK, _PARTIAL):
-            raise InputError(
-                f"The server does not give {archive.name} ({response.status_code} {response.reason}). Fetch it "
-                f"elsewhere, and put it into {part.parent}. Received: {archive.url}"
-            )
-        if response.status_code == _OK:
-            have = 0
+        if response.status_code == requests.codes.requested_range_not_satisfiable and start:
+            return  # there are no more bytes; the checksum shows whether `part` is right
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            start = 0
         length = int(response.headers.get("Content-Length", 0))
-        total = have + length if length else 0
-        _check_room(part.parent, length + int(UNPACKED * total), archive.url)
-        with part.open("ab" if have else "wb") as stream:
+        total = start + length if length else 0
+        require_free_space(part.parent, length + int(UNPACKED * total))
+        with part.open("ab" if start else "wb") as stream:
             for chunk in response.iter_content(CHUNK):
                 stream.write(chunk)
-                have += len(chunk)
-                tell(f"Fetching {archive.name}", have, total)
-    if have < total:  # which some versions of urllib3 do not mind
-        raise requests.ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")
+                progress(f"Downloading {archive.name}", stream.tell(), total)
+    if _size(part) < total:  # which some versions of urllib3 ignore
+        raise requests.ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
 
 
-def _unpack(file: Path, archive: Remote, data_dir: Path, tell: Progress) -> None:
-    """Unpacks beside and renames, so that the folder is whole or not there."""
-    size = file.stat().st_size
-    _check_room(data_dir, int(UNPACKED * size), file)
-    target = data_dir / archive.holds
-    beside = data_dir / f".unpacking-{archive.name}"
-    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+def _unpack(file: Path, archive: RemoteArchive, data_dir: Path, progress: Progress) -> None:
+    """Unpacks into a temporary folder first, so that the final folder is complete or missing."""
+    size = _size(file)
+    require_free_space(data_dir, int(UNPACKED * size))
+    target, partial = data_dir / archive.folder, data_dir / f".unpacking-{archive.name}"
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     try:
         with file.open("rb") as stream, tarfile.open(fileobj=stream) as content:
             for member in content:
-                content.extract(member, beside, filter="data")  # which keeps everything below `beside`
-                tell(f"Unpacking {archive.name}", stream.tell(), size)
-        if not (beside / archive.holds).is_dir():
-            raise tarfile.TarError(f"it holds no {archive.holds}")
+                content.extract(member, partial, filter="data")  # refuses paths outside of `partial`
+                progress(f"Unpacking {archive.name}", stream.tell(), size)
+        if not (partial / archive.folder).is_dir():
+            raise tarfile.TarError(f"it holds no {archive.folder}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        (beside / archive.holds).rename(target)
-    except _DAMAGE as error:
+        (partial / archive.folder).rename(target)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
-            f"The archive cannot be unpacked ({_reason(error)}). Remove it, and it is fetched anew. Received: {file}"
+            f"The archive cannot be unpacked ({error}). Remove it, and download it again. Received: {file}"
         ) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _md5(file: Path, tell: Progress) -> str:
-    digest, done, size = hashlib.md5(usedforsecurity=False), 0, _size(file)
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            tell(f"Checking {file.name}", done, size)
-    return digest.hexdigest()
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _reason(error: Exception) -> str:
-    """The innermost message: `requests` wraps those of the system in three layers of its own."""
+def _reason(error: BaseException) -> str:
+    """The innermost message: `requests` wraps the errors of the system in three layers."""
     while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), Exception):
         error = inner
     first = next(iter(error.args), None)
     return (first if isinstance(first, str) else str(error)) or type(error).__name__
-
-
-def _check_room(folder: Path, needed: int, what: str | Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise InputError(
-            f"The disk of {folder} has {free / 1e9:.1f} GB left, but {needed / 1e9:.1f} GB are needed to fetch and "
-            f"unpack it. Make room, or name another folder. Received: {what}"
-        )
-
-
-@contextmanager
-def _told(data_dir: Path) -> Iterator[None]:
-    """Tells what the file system refuses; network errors were told before."""
-    try:
-        yield
-    except requests.RequestException as error:  # an OSError, too
-        raise InputError(
-            f"The archive cannot be fetched ({_reason(error)}). Try again later. Received: {data_dir}"
-        ) from error
-    except OSError as error:
-        remedy = "Make room" if error.errno == errno.ENOSPC else "Name a folder that is yours to write"
-        raise InputError(
-            f"The data set cannot be written ({error.strerror or error}). {remedy}; the same command goes on from "
-            f"there. Received: {data_dir}"
-        ) from error

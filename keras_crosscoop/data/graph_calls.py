@@ -1,4 +1,4 @@
-"""Calling Python from a TensorFlow graph, with what TensorFlow leaves open: readable errors and a clean exit."""
+"""Python calls from a TensorFlow graph, with readable errors and a clean exit of the process."""
 
 import atexit
 import threading
@@ -18,10 +18,10 @@ _PREFIX = f"{InputError.__name__}: "
 def numpy_function(
     function: Callable[..., Sequence[np.ndarray]], inputs: Sequence[tf.Tensor], dtypes: Sequence[tf.DType]
 ) -> list[tf.Tensor]:
-    """`tf.numpy_function` for a function that may raise `InputError`, and for streams that nobody may finish.
+    """Calls a function that may raise `InputError`, like `tf.numpy_function`.
 
-    TensorFlow would log the whole Python traceback of an error raised inside. A failed assertion takes one line, from
-    which `readable_errors` restores the error.
+    TensorFlow would log the whole traceback of a Python error. A failed assertion takes one line, from which
+    `readable_errors` restores the error.
     """
 
     def attempt(*arguments: np.ndarray) -> tuple[np.ndarray | bytes, ...]:
@@ -29,20 +29,27 @@ def numpy_function(
             try:
                 return *function(*arguments), b""
             except InputError as error:
-                nothing = (np.zeros(0, dtype.as_numpy_dtype) for dtype in dtypes)
-                return *nothing, f"{_PREFIX}{error}".encode()
+                empty = (np.zeros(0, dtype.as_numpy_dtype) for dtype in dtypes)
+                return *empty, f"{_PREFIX}{error}".encode()
 
-    *outputs, problem = tf.numpy_function(attempt, inputs, (*dtypes, tf.string))
-    with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, b""), [problem])]):
+    *outputs, message = tf.numpy_function(attempt, inputs, (*dtypes, tf.string))
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(message, b""), [message])]):
         return [tf.identity(output) for output in outputs]
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Around whatever draws from a data pipeline, such as `model.fit`: a bad file raises the error that names it.
+    """Restores the error about a bad file that a stream of `load_dataset` raises, in `model.fit` too.
 
     Raises:
-        InputError: instead of the `tf.errors.OpError` that it had become in the graph. Other errors pass unchanged.
+        InputError: Instead of the `tf.errors.OpError` of the graph. Other errors pass unchanged.
+
+    Example:
+        >>> from keras_crosscoop import load_dataset
+        >>> from keras_crosscoop.data import readable_errors
+        >>> with readable_errors():
+        ...     len(list(load_dataset("folder", "train", data_dir="MY_DATA")))
+        4
     """
     try:
         yield
@@ -54,16 +61,14 @@ def readable_errors() -> Iterator[None]:
 
 
 class _Calls:
-    """The calls of Python from graphs that run now.
+    """The running Python calls from graphs.
 
-    A stream still filling its buffers when Python ends calls an interpreter that cannot answer any more, and TensorFlow
-    then waits for the answer forever. So Python ends only after its last call did.
+    A stream may still fill its buffers when Python exits. It would then call an interpreter that cannot answer, and
+    TensorFlow would wait for the answer forever. So the exit waits for the last call.
     """
 
-    QUIET = (
-        0.5  # seconds without a call after which none will follow: far longer than one sample's way through the graph
-    )
-    PATIENCE = 60  # seconds after which something else must be drawing samples
+    QUIET = 0.5  # seconds without a call after which no more follow; a sample takes far less
+    TIMEOUT = 60  # seconds
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,14 +84,14 @@ class _Calls:
             self._running -= 1
             self._last = time.monotonic()
 
-    def settle(self) -> None:
-        """Waits until all calls have ended and no more come."""
+    def wait(self) -> None:
+        """Waits until no more calls come."""
         start = time.monotonic()
         while self._running or time.monotonic() - self._last < self.QUIET:
-            if time.monotonic() - start > self.PATIENCE:
+            if time.monotonic() - start > self.TIMEOUT:
                 break
             time.sleep(0.01)
 
 
 _CALLS = _Calls()
-atexit.register(_CALLS.settle)
+atexit.register(_CALLS.wait)

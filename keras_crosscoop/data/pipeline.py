@@ -1,4 +1,4 @@
-"""From files to tensors: the `tf.data` pipeline of every data set."""
+"""The `tf.data` input pipeline of every data set."""
 
 import math
 import os
@@ -11,30 +11,28 @@ import tensorflow as tf
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
 from keras_crosscoop.data.skipping import Skipped
-from keras_crosscoop.data.spec import Dataset, OpenPair, Pair
-from keras_crosscoop.data.transforms import CENTRE, place, render
+from keras_crosscoop.data.spec import Dataset, Pair, PairReader
+from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.resources import cores
 
-_PREFETCH = 4  # batches that wait for the device; AUTOTUNE would let them take half of the memory
+_PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
+_NO_TARGET = (np.zeros(3, np.int32),) * 2  # of whole images, which are not cropped
 
 OnError = Literal["fail", "skip"] | Skipped
 
 
-class Parts(NamedTuple):
-    """Which of the equal parts of every batch a stream gives, one after another, each as a batch of its own.
+class ReplicaRange(NamedTuple):
+    """The replicas `start:stop` of `total` that one input pipeline serves.
 
-    Attributes:
-        first: the number of the first one.
-        last: the number behind the last one.
-        of: how many there are.
+    Every batch is split evenly among all replicas. The pipeline yields the shares of its own replicas one by one.
     """
 
-    first: int
-    last: int
-    of: int
+    start: int
+    stop: int
+    total: int
 
 
 def load_dataset(
@@ -52,46 +50,58 @@ def load_dataset(
     repeat: bool = False,
     seed: int = 0,
     start: int = 0,
-    parts: Parts | None = None,
+    replicas: ReplicaRange | None = None,
     on_error: OnError = "fail",
 ) -> tf.data.Dataset:
-    """The samples of a split, `(image, label)`: RGB, uint8 `(H, W, 3)`, and class ids, 255 void, uint8 `(H, W)`.
+    """Loads a split as a `tf.data.Dataset` of `(image, label)`.
 
-    For training, every epoch shuffles the split anew and changes each sample at random (see `transforms`). Sample n
-    of this stream depends on `seed` and n alone, so it is the same bits on every run, with any number of threads, and
-    wherever the stream starts. Otherwise samples come whole or as their centre crops, unchanged and in order.
+    Images are RGB, uint8 `(H, W, 3)`. Labels are class ids, 255 void, uint8 `(H, W)`.
+
+    With `training=True`, every epoch is shuffled anew and each sample is randomly scaled, cropped, mirrored and
+    jittered. Sample n depends on `seed` and n alone: it has the same bits on every run, with any number of threads, and
+    from any `start`. With `training=False`, images come in order, whole or as centre crops.
 
     Args:
-        name: a data set of the catalogue, or an opened one.
-        split: one of the data set's splits.
-        data_dir: the folder of the data set; see `dataset`.
-        training: shuffle and augment.
-        crop_size: height and width of training samples, pixels.
-        scale: of training samples, the least and the greatest factor of the image's size; drawn uniformly.
-        flip: mirror left and right in half of all training samples.
-        photometric: vary brightness, contrast and saturation of training images.
-        center_crop: height and width of samples not for training, pixels: the middle of larger images, and smaller
-            ones amid mid-grey and void. None for whole images.
-        batch_size: samples a batch, `(B, H, W, 3), (B, H, W)`; None for single samples.
-        repeat: go on without end, batches running across epochs and all full. Otherwise the stream ends with the epoch,
-            and the last batch may be smaller.
-        seed: of shuffling and augmentation.
-        start: the sample to start at, counted over all epochs.
-        parts: for several readers that share batches: those of this one. Unless `repeat`, samples with nothing but void
-            in their labels then fill the last batch up.
-        on_error: what happens at a file that cannot be used: "fail" raises; with "skip", the next sample of the split
-            takes its place, with nothing but void in its label where not for training, unless over 1 % of the split are
-            bad. A `Skipped` does the same, and remembers them.
+        name: A data set of the catalogue, or an opened `Dataset`.
+        split: One of the data set's splits.
+        data_dir: The folder of the data set; see `dataset`.
+        training: Whether to shuffle and augment.
+        crop_size: Height and width of training samples, pixels.
+        scale: The smallest and largest random scale of training images.
+        flip: Whether to mirror half of the training samples.
+        photometric: Whether to vary brightness, contrast and saturation of training images.
+        center_crop: With `training=False`, height and width of the centre crop, pixels. Smaller images are padded with
+            mid-grey and void. None for whole images.
+        batch_size: Samples per batch, `(B, H, W, 3), (B, H, W)`; None for single samples.
+        repeat: Whether to repeat without end. All batches are then full and run across epochs. Otherwise the stream
+            ends after one epoch, and its last batch may be smaller.
+        seed: The seed of shuffling and augmentation.
+        start: The number of the first sample, counted over all epochs.
+        replicas: For distributed training, the replicas that this stream serves. Without `repeat`, samples with void
+            labels then fill up the last batch.
+        on_error: What to do about an unusable file: "fail" raises an error. "skip" takes the next sample of the split,
+            with a void label unless `training`, and fails once more than 1 % of the split is unusable. A `Skipped` does
+            the same and records the files.
+
+    Returns:
+        The stream.
 
     Raises:
-        InputError: the data set cannot be opened, its files do not pair (`Dataset.pairs`), a setting makes no sense, or
-            whole images of different sizes would share a batch. A file that turns out broken only when it is read
-            raises then: this error inside `readable_errors()`, a `tf.errors.OpError` outside.
+        InputError: The data set cannot be opened, files have no partner (see `Dataset.pairs`), a setting is invalid, or
+            whole images of different sizes would share a batch. A file that proves to be damaged while the stream is
+            read raises this error inside `readable_errors()`, and a `tf.errors.OpError` outside.
+
+    Example:
+        >>> from keras_crosscoop import load_dataset
+        >>> stream = load_dataset("folder", "train", data_dir="MY_DATA", training=True, crop_size=65, batch_size=2)
+        >>> image, label = next(iter(stream))
+        >>> image.shape, label.shape
+        (TensorShape([2, 65, 65, 3]), TensorShape([2, 65, 65]))
     """
     _check_settings(crop_size, scale, center_crop, batch_size, start)
-    if parts is not None and (batch_size is None or batch_size % parts.of):
+    if replicas is not None and (batch_size is None or batch_size % replicas.total):
         raise InputError(
-            f"The batch size must be a multiple of the number of devices, {parts.of}. Received: batch_size={batch_size}"
+            f"The batch size must be a multiple of the number of devices, {replicas.total}. Received: {batch_size=}"
         )
     if on_error not in ("fail", "skip") and not isinstance(on_error, Skipped):
         raise InputError(f'`on_error` must be "fail", "skip" or a `Skipped`. Received: on_error={on_error!r}.')
@@ -101,21 +111,22 @@ def load_dataset(
     if isinstance(skipped, Skipped):
         skipped.images = max(skipped.images, len(pairs))
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
-    if crop_size is None and (batch_size or 1) // (parts.of if parts else 1) > 1:
+    device_batch = batch_size // (replicas.total if replicas else 1) if batch_size else None
+    if crop_size is None and (device_batch or 1) > 1:
         _check_equal_sizes(pairs)
 
-    def window(opened: OpenPair, draws: np.ndarray) -> tuple[np.ndarray, ...]:
-        height, width = opened.size
+    def decode(pair: PairReader, draws: np.ndarray) -> tuple[np.ndarray, ...]:
+        height, width = pair.size
         if crop_size is None:
-            return *opened.window(slice(0, height), slice(0, width)), *_NOWHERE
-        rows, columns = place(opened.size, draws, crop_size=crop_size, scale=scale)
-        return *opened.window(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
+            return *pair.read(slice(0, height), slice(0, width)), *_NO_TARGET
+        rows, columns = sample_crop(pair.size, draws, crop_size=crop_size, scale=scale)
+        return *pair.read(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
 
     def read(index: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
         for distance in range(len(pairs)):
             pair = pairs[(index + distance) % len(pairs)]
             try:
-                image, label, *target = window(source.open(*pair), draws)
+                image, label, *target = decode(source.open(*pair), draws)
             except InputError as error:
                 if skipped == "fail":
                     raise
@@ -125,31 +136,33 @@ def load_dataset(
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
 
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        index, draws, mirror, light = number % len(pairs), tf.constant(CENTRE), None, None
+        index, draws, mirror, jitter = number % len(pairs), tf.constant(CENTRE), None, None
         if training:
             index = _shuffled(number, len(pairs), seed)
             draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
             mirror = draws[3] < 0.5 if flip else None
-            light = tf.unstack(draws[4:]) if photometric else None
+            jitter = tf.unstack(draws[4:]) if photometric else None
         image, label, rows, columns = numpy_function(read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32])
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
-        if stop is not None and parts is not None:
+        if stop is not None and replicas is not None:
             label = tf.where(number < stop, label, IGNORE_LABEL)
         if crop_size is None:
             return image, label
         rows, columns = tf.ensure_shape(rows, [3]), tf.ensure_shape(columns, [3])
-        return render(image, label, rows, columns, crop_size=crop_size, mirror=mirror, light=light)
+        return apply_crop(image, label, rows, columns, crop_size=crop_size, mirror=mirror, photometric=jitter)
 
     stop = None if repeat else start + len(pairs) - start % len(pairs)
-    numbers = _numbers(start, stop, batch_size, parts)
-    samples = numbers.map(sample, num_parallel_calls=_samples_under_way(), deterministic=True)
-    if batch_size is not None:
-        samples = samples.batch(batch_size // parts.of if parts else batch_size, drop_remainder=repeat)
+    numbers = _sample_numbers(start, stop, batch_size, replicas)
+    # More calls than cores, as a slow sample holds up later ones; AUTOTUNE stops at one per core. A call takes some
+    # 15 MB with Cityscapes, which is the reason for the limit.
+    samples = numbers.map(sample, num_parallel_calls=min(cores() + 2, 32), deterministic=True)
+    if device_batch is not None:
+        samples = samples.batch(device_batch, drop_remainder=repeat)
     return samples.prefetch(_PREFETCH)
 
 
 def indices(numbers: Iterable[int], count: int, seed: int) -> list[int]:
-    """Which pairs of a split of `count` the samples of these numbers show, in training with that seed."""
+    """Returns the index of the pair that each training sample shows, for a split of `count` pairs and a seed."""
     return [int(_shuffled(tf.constant(number, tf.int64), count, seed)) for number in numbers]
 
 
@@ -157,46 +170,37 @@ def _shuffled(number: tf.Tensor, count: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(number % count, tf.stack([seed, number // count]), count - 1)
 
 
-def _numbers(start: int, stop: int | None, batch_size: int | None, parts: Parts | None) -> tf.data.Dataset:
-    if parts is None:
+def _sample_numbers(
+    start: int, stop: int | None, batch_size: int | None, replicas: ReplicaRange | None
+) -> tf.data.Dataset:
+    if replicas is None:
         return tf.data.Dataset.counter(start) if stop is None else tf.data.Dataset.range(start, stop)
-    share = batch_size // parts.of
-    here = (parts.last - parts.first) * share  # samples of each batch
+    share = batch_size // replicas.total
+    local = (replicas.stop - replicas.start) * share  # samples of each batch
     if stop is None:
-        counted = tf.data.Dataset.counter()
+        positions = tf.data.Dataset.counter()
     else:
-        counted = tf.data.Dataset.range(-(-(stop - start) // batch_size) * here)
-    return counted.map(lambda n: start + n // here * batch_size + parts.first * share + n % here)
-
-
-_NOWHERE = (np.zeros(3, np.int32),) * 2  # where a whole image goes
-
-
-def _samples_under_way() -> int:
-    """A few more than cores, at most 32: as they come in order, a slow one would make the cores of the others wait.
-
-    AUTOTUNE stops at one a core. Of Cityscapes, each takes some 15 MB.
-    """
-    return min(cores() + 2, 32)
+        positions = tf.data.Dataset.range(-(-(stop - start) // batch_size) * local)
+    return positions.map(lambda n: start + n // local * batch_size + replicas.start * share + n % local)
 
 
 def _check_settings(
     crop_size: int, scale: tuple[float, float], center_crop: int | None, batch_size: int | None, start: int
 ) -> None:
     if crop_size < 1:
-        raise InputError(f"`crop_size` must be at least 1 pixel. Received: crop_size={crop_size}.")
+        raise InputError(f"`crop_size` must be at least 1 pixel. Received: {crop_size=}.")
     if not 0 < scale[0] <= scale[1] < math.inf:
-        raise InputError(f"`scale` must be two positive factors, the smaller one first. Received: scale={scale}.")
+        raise InputError(f"`scale` must be two positive factors, the smaller one first. Received: {scale=}.")
     if center_crop is not None and center_crop < 1:
         raise InputError(f"`center_crop` must be at least 1 pixel, or None for whole images. Received: {center_crop=}.")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, or None for single samples. Received: {batch_size=}.")
     if start < 0:
-        raise InputError(f"`start` must be a sample's number, from 0 up. Received: {start=}.")
+        raise InputError(f"`start` must be the number of a sample, from 0 up. Received: {start=}.")
 
 
 def _check_equal_sizes(pairs: list[Pair]) -> None:
-    first, _ = pairs[0]
+    first = pairs[0][0]
     size = image_size(first)
     for image, _ in pairs[1:]:
         if image_size(image) != size:

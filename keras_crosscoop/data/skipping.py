@@ -1,39 +1,48 @@
-"""Going on without the files that cannot be used, within limits."""
+"""Skipping of unusable files, up to a limit."""
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.system.files import ReadableFile
 
 
 class Skipped:
-    """The samples of a split that `load_dataset(..., on_error=...)` skipped, as a file of them is bad.
+    """The unusable samples that `load_dataset(..., on_error=Skipped())` has skipped.
 
     Attributes:
-        by_image: what is wrong with each of them.
-        images: how many the split has; the most that `load_dataset` was asked for, where it was asked for parts of it.
+        by_image: The error of each skipped image.
+        images: The number of images in the split, which `load_dataset` sets. Of several streams, the largest counts.
 
     Args:
-        most: the share of the split's images that may be bad.
+        limit: The largest share of unusable images.
+
+    Example:
+        >>> from keras_crosscoop import load_dataset
+        >>> from keras_crosscoop.data import Skipped
+        >>> skipped = Skipped()
+        >>> len(list(load_dataset("folder", "train", data_dir="MY_DATA", on_error=skipped)))
+        4
+        >>> skipped.reasons
+        ()
     """
 
-    def __init__(self, most: float = 0.01) -> None:
-        self.most = most
+    def __init__(self, limit: float = 0.01) -> None:
+        self.limit = limit
         self.by_image: dict[str, str] = {}
         self.images = 0
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What is wrong, once an image."""
+        """One error message per image."""
         return tuple(self.by_image.values())
 
     def add(self, image: ReadableFile, error: InputError) -> None:
-        """Remembers why the sample of an image cannot be used; of several reasons, the first.
+        """Records the first error of an image.
 
         Raises:
-            InputError: it is one too many.
+            InputError: Too many images are unusable.
         """
         self.by_image.setdefault(str(image), str(error))
-        if len(self.by_image) > self.most * self.images:
+        if len(self.by_image) > self.limit * self.images:
             raise InputError(
-                f"{len(self.by_image)} of {self.images} images cannot be used, more than the {self.most:.0%} that may "
-                f"be skipped. Run `crosscoop-tf data check` and mend what it lists. The last one: {error}"
+                f"{len(self.by_image)} of {self.images} images cannot be used, more than the {self.limit:.0%} that may "
+                f"be skipped. Run `crosscoop-tf data check`, and fix the files that it lists. The last one: {error}"
             )

@@ -1,4 +1,4 @@
-"""What a data set is: its classes, its files, and how a label file's ids map to classes."""
+"""The description of a data set: its classes, its files, and how the values in label files map to classes."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_crosscoop.errors import InputError, unknown_name
-from keras_crosscoop.images.decoding import image_windows, label_windows
-from keras_crosscoop.images.io import RGB, image_size, label_size
+from keras_crosscoop.images.decoding import image_reader, label_reader
+from keras_crosscoop.images.io import image_size, label_size
+from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.labels import IGNORE_LABEL, INVALID_LABEL
 from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import threads
@@ -19,32 +20,32 @@ from keras_crosscoop.system.resources import threads
 Pair = tuple[ReadableFile, ReadableFile | None]  # an image file and its label file, if its split has labels
 
 
-class OpenPair(NamedTuple):
-    """A pair whose pixels are decoded when a window of them is asked for.
+class PairReader(NamedTuple):
+    """An open image and its label, whose windows are decoded on demand.
 
     Attributes:
         size: `(H, W)` of both.
-        window: RGB, uint8 `(h, w, 3)`, and class ids with 255 for void, uint8 `(h, w)`, in these rows and columns.
+        read: Decodes the given rows and columns as RGB, uint8 `(h, w, 3)`, and class ids, 255 void, uint8 `(h, w)`.
     """
 
     size: tuple[int, int]
-    window: Callable[[slice, slice], tuple[np.ndarray, np.ndarray]]
+    read: Callable[[slice, slice], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on disk.
+    """A data set on disk; `keras_crosscoop.dataset` opens one.
 
     Attributes:
-        name: as in the catalogue.
-        classes: the name of each class id.
-        palette: the colour of each class id.
-        splits: the names that `pairs` takes.
-        find: split -> its pairs, in a fixed order; knows the layout.
-        label_ids: value in a label file -> class id or `IGNORE_LABEL`. By default the values are the class ids.
-            Whatever stands here, value 255 is void.
-        unlabelled: those of the splits whose labels their makers keep: every pixel is void there.
-        check_headers: whether `pairs` looks into every file's header: records were looked at when they were written.
+        name: The name in the catalogue.
+        classes: The name of each class id.
+        palette: The colour of each class id.
+        splits: The names of the splits.
+        find: Returns the pairs of a split in a fixed order; knows the layout of the folder.
+        label_ids: The class id, or `IGNORE_LABEL`, of each value in a label file. By default, the values are the class
+            ids. Value 255 is always void.
+        unlabelled: The splits whose labels are not public. All their pixels are void.
+        check_headers: Whether `pairs` compares the headers of all files. Records were checked when they were written.
     """
 
     name: str
@@ -61,103 +62,128 @@ class Dataset:
             object.__setattr__(self, "label_ids", tuple(range(len(self.classes))))
 
     def pairs(self, split: str, *, headers: bool = True) -> list[Pair]:
-        """The `(image path, label path)` of each sample, checked as far as the files' headers tell.
+        """Lists the `(image path, label path)` of each sample of a split.
 
-        Files inside an archive or a record come as objects with a path's `name` and `read_bytes()`. In a split without
-        labels, None stands for the label. Without `headers`, no file is looked into.
+        Args:
+            split: One of `splits`.
+            headers: Whether to check the headers of all files.
+
+        Returns:
+            The pairs in a fixed order. Files in archives and records have the `name` and `read_bytes()` of a path. The
+            label is None in a split without labels.
 
         Raises:
-            InputError: there is no such split, or it is empty; a folder is missing; an image or a label has no partner,
-                cannot be opened, or is of another size than its partner; a label holds colours instead of ids.
+            InputError: The split is unknown or empty; a folder is missing; a file has no partner, cannot be opened, or
+                differs from its partner in size; a label holds colours instead of ids.
+
+        Example:
+            >>> from keras_crosscoop import dataset
+            >>> image, label = dataset("folder", data_dir="MY_DATA").pairs("train")[0]
+            >>> str(image), str(label)
+            ('MY_DATA/images/train/000.png', 'MY_DATA/masks/train/000.png')
         """
         self.check_split(split)
         pairs = self.find(split)
         if not pairs:
             raise InputError(
-                f'A split must hold images, but that of data set "{self.name}" is empty. Is it fully extracted? '
-                f"Received: {split!r}."
+                f'A split must hold images, but split "{split}" of data set "{self.name}" is empty. Is it fully '
+                f"extracted? Received: {split!r}"
             )
         if headers and self.check_headers:
             with ThreadPoolExecutor(threads()) as pool:
-                for _ in pool.map(self._check, pairs):  # in order, so that the first bad file is the one named
+                for _ in pool.map(self._check, pairs):  # in order, so that the error names the first bad file
                     pass
         return pairs
 
-    def check_labelled(self, split: str) -> None:
-        """Refuses a split to train or measure on whose labels are not public.
-
-        Raises:
-            InputError: it is `unlabelled`, or there is no such split.
-        """
-        self.check_split(split)
-        if split in self.unlabelled:
-            raise InputError(
-                f'The labels of split "{split}" of data set "{self.name}" are kept by its makers, who measure '
-                f"predictions on it themselves. Name another split. Received: {split!r}"
-            )
-
-    def read(self, image: ReadableFile, label: ReadableFile | None) -> tuple[np.ndarray, np.ndarray]:
-        """A decoded pair: RGB, uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
-
-        Raises:
-            InputError: a file cannot be decoded, the sizes differ, or the label holds an id that the data set lacks.
-        """
-        (height, width), window = self.open(image, label)
-        return window(slice(0, height), slice(0, width))
-
-    def open(self, image: ReadableFile, label: ReadableFile | None) -> OpenPair:
-        """A pair of which a part can be decoded.
-
-        Raises:
-            InputError: as of `read`; damage that the headers do not show is found when a window is decoded.
-        """
-        picture = image_windows(image)
-        if label is None:
-            return OpenPair(
-                picture.size,
-                lambda rows, columns: (
-                    picture.window(rows, columns),
-                    np.full((rows.stop - rows.start, columns.stop - columns.start), IGNORE_LABEL, np.uint8),
-                ),
-            )
-        values = label_windows(label)
-        if picture.size != values.size:
-            raise _sizes_differ(image, picture.size, label, values.size)
-        return OpenPair(
-            picture.size,
-            lambda rows, columns: (
-                picture.window(rows, columns),
-                self._class_ids(values.window(rows, columns), label),
-            ),
-        )
-
     def check_split(self, split: str) -> None:
-        """Refuses what is no split.
+        """Checks the name of a split.
 
         Raises:
-            InputError: with the nearest name that is one.
+            InputError: There is no such split; the error gives the nearest name.
         """
         if split not in self.splits:
             raise unknown_name(f'split of data set "{self.name}"', split, self.splits)
 
+    def check_labelled(self, split: str) -> None:
+        """Checks that a split can be used for training or evaluation.
+
+        Raises:
+            InputError: There is no such split, or its labels are not public.
+        """
+        self.check_split(split)
+        if split in self.unlabelled:
+            raise InputError(
+                f'The labels of split "{split}" of data set "{self.name}" are kept by its makers, who evaluate '
+                f"predictions on it themselves. Name another split. Received: {split!r}"
+            )
+
+    def read(self, image: ReadableFile, label: ReadableFile | None) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes a pair.
+
+        Args:
+            image: The image file.
+            label: The label file, or None for a label of void alone.
+
+        Returns:
+            RGB, uint8 `(H, W, 3)`, and class ids, 255 void, uint8 `(H, W)`.
+
+        Raises:
+            InputError: A file cannot be decoded, the sizes differ, or the label holds an id outside the data set.
+
+        Example:
+            >>> from keras_crosscoop import dataset
+            >>> data = dataset("folder", data_dir="MY_DATA")
+            >>> image, label = data.read(*data.pairs("train")[0])
+            >>> image.shape, label.shape
+            ((24, 32, 3), (24, 32))
+        """
+        (height, width), read = self.open(image, label)
+        return read(slice(0, height), slice(0, width))
+
+    def open(self, image: ReadableFile, label: ReadableFile | None) -> PairReader:
+        """Opens a pair to decode windows of it.
+
+        Raises:
+            InputError: As for `read`. Damage below the headers shows when a window is decoded.
+        """
+        size, read_image = image_reader(image)
+        if label is None:
+
+            def read_ids(rows: slice, columns: slice) -> np.ndarray:
+                return np.full((rows.stop - rows.start, columns.stop - columns.start), IGNORE_LABEL, np.uint8)
+
+        else:
+            label_size, read_values = label_reader(label)
+            if size != label_size:
+                (height, width), (label_height, label_width) = size, label_size
+                raise InputError(
+                    f"An image and its label must be of one size, but {image} is {width}x{height} and its label "
+                    f"{label_width}x{label_height}. Resize neither: find the label drawn for it. Received: {label}"
+                )
+
+            def read_ids(rows: slice, columns: slice) -> np.ndarray:
+                return self._class_ids(read_values(rows, columns), label)
+
+        return PairReader(size, lambda rows, columns: (read_image(rows, columns), read_ids(rows, columns)))
+
     def _class_ids(self, values: np.ndarray, file: ReadableFile) -> np.ndarray:
         outside = values[(values < 0) | (values > IGNORE_LABEL)] if values.dtype.itemsize > 1 else ()
         stored = values.astype(np.uint8, copy=False)
-        # `bytes.translate` maps a pixel in a third of a nanosecond; NumPy's and TensorFlow's ways take 5.
+        # `bytes.translate` maps a pixel in a third of a nanosecond, NumPy and TensorFlow in 5.
         mapped = stored.tobytes().translate(self._table)
         classes = np.frombuffer(mapped, np.uint8).reshape(values.shape)
         if len(outside) or INVALID_LABEL in mapped:
             first = outside[0] if len(outside) else stored[classes == INVALID_LABEL][0]
             raise InputError(
                 f'The label of {Path(file.name).stem} holds class id {first}, but data set "{self.name}" has '
-                f"ids 0 to {len(self.label_ids) - 1}, and {IGNORE_LABEL} for void. Is it complete, and not re-saved by another "
-                f"tool? Received: {file}"
+                f"ids 0 to {len(self.label_ids) - 1}, and {IGNORE_LABEL} for void. Is it complete, and not re-saved by "
+                f"another tool? Received: {file}"
             )
         return classes
 
     @cached_property
     def _table(self) -> bytes:
-        """Value in a label file -> class id, `IGNORE_LABEL` or `INVALID_LABEL`, for all 256 values."""
+        """The class id, `IGNORE_LABEL` or `INVALID_LABEL` of each of the 256 values."""
         table = bytearray([INVALID_LABEL]) * (IGNORE_LABEL + 1)
         table[: len(self.label_ids)] = self.label_ids
         table[IGNORE_LABEL] = IGNORE_LABEL
@@ -167,16 +193,16 @@ class Dataset:
         image, label = pair
         size = image_size(image)
         if label is not None and size != label_size(label):
-            self.read(image, label)  # raises, unless a PNG is turned by what stands behind its pixels
+            self.read(image, label)  # raises, unless metadata behind the pixels of a PNG turn it
 
 
 @dataclass(frozen=True)
 class Submission:
-    """Predictions as the makers of a data set want to have them.
+    """The format in which the makers of a data set accept predictions.
 
     Attributes:
-        path: (split, image's name without its ending) -> the file of its prediction, a PNG.
-        ids: class id -> value in the file; none for the class ids themselves, in the classes' colours.
+        path: (split, image name without suffix) -> path of the PNG with the prediction.
+        ids: The value in the file of each class id; empty for palette PNGs of the class ids.
     """
 
     path: Callable[[str, str], str] = lambda split, stem: f"{stem}.png"
@@ -185,17 +211,17 @@ class Submission:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the catalogue says of a data set.
+    """An entry of the catalogue.
 
     Attributes:
-        open: gives it, from the folder that holds it, or None where the user named none.
-        classes: how many; None where the data decide.
-        splits: how many images each has; None where the data decide.
-        layout: what its folder must hold.
-        source: where to get it.
-        licence: its terms, in a phrase.
-        needs_folder: whether there is no other place to find it.
-        submission: how its makers take predictions.
+        open: Opens the data set in a folder, or without a folder (None).
+        classes: The number of classes; None where it depends on the folder.
+        splits: The number of images in each split; None where it depends on the folder.
+        layout: What the folder must hold.
+        source: Where to get the data set.
+        licence: Its terms, in a phrase.
+        needs_folder: Whether the user must name a folder.
+        submission: The format of predictions.
     """
 
     open: Callable[[Path | None], Dataset]
@@ -206,13 +232,3 @@ class Entry:
     licence: str
     needs_folder: bool = True
     submission: Submission = field(default_factory=Submission)
-
-
-def _sizes_differ(
-    image: ReadableFile, size: tuple[int, int], label: ReadableFile, label_size: tuple[int, int]
-) -> InputError:
-    (height, width), (label_height, label_width) = size, label_size
-    return InputError(
-        f"An image and its label must be of one size, but {image} is {width}x{height} and its label "
-        f"{label_width}x{label_height}. Resize neither: find the label drawn for it. Received: {label}"
-    )

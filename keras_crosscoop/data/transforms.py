@@ -1,7 +1,7 @@
-"""Random changes for training, made to an image and its label together.
+"""Random crops, scales, flips and photometric jitter, applied to an image and its label together.
 
-First a place is drawn (`place`), then only what it shows of the files is decoded, then that is drawn anew (`render`):
-it costs the same for an image of any size.
+`sample_crop` draws a window. The reader then decodes this window only, and `apply_crop` resizes, jitters, pads and
+mirrors it. The cost therefore depends on the crop size and not on the size of the image.
 """
 
 import math
@@ -12,15 +12,15 @@ import tensorflow as tf
 
 from keras_crosscoop.labels import IGNORE_LABEL
 
-MID_GREY = 128  # what lies around an image that is smaller than its crop, and what contrast turns about
+MID_GREY = 128  # padding of images that are smaller than the crop, and the fixed point of contrast changes
 
-# How far photometric jitter goes: enough for another hour of the day, too little for another colour of the sky.
-BRIGHTNESS = 32.0  # of 255, added or taken
-CONTRAST = 0.25  # a factor of 1 ± this
+# Largest photometric changes: enough for another hour of the day, too little for another colour of the sky.
+BRIGHTNESS = 32.0  # of 255, added or subtracted
+CONTRAST = 0.25  # a factor of 1 ± this value
 SATURATION = 0.25
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the brightness of red, green and blue
 
-CENTRE = (0.0, 0.5, 0.5)  # the draws that place a crop in the middle, at the least scale
+CENTRE = (0.0, 0.5, 0.5)  # the draws for a centre crop at the smallest scale
 
 
 class Span(NamedTuple):
@@ -34,27 +34,27 @@ class Span(NamedTuple):
 
     @property
     def source(self) -> slice:
-        """The pixels of the source that it shows."""
+        """The pixels of the source image."""
         return slice(self.start, self.stop)
 
     @property
     def target(self) -> tuple[int, int, int]:
-        """Where they go, as `render` takes it."""
+        """Size and padding in the crop, as `apply_crop` takes them."""
         return self.size, self.before, self.after
 
 
-def place(
+def sample_crop(
     image: tuple[int, int], draws: Sequence[float], *, crop_size: int, scale: tuple[float, float]
 ) -> tuple[Span, Span]:
-    """Which rows and columns of an image a square crop shows, once the image is scaled.
+    """Returns the rows and columns of an image that a square crop of the scaled image shows.
 
-    Where the scaled image is smaller than the crop, it lies somewhere in it.
+    A scaled image that is smaller than the crop gets a random position within the crop.
 
     Args:
-        image: its height and width.
-        draws: three numbers in [0, 1), for the scale, the row and the column.
-        crop_size: height and width of the crop, pixels.
-        scale: the least and the greatest factor of the image's size, drawn uniformly between.
+        image: Height and width of the image.
+        draws: Three numbers in [0, 1): for the scale, the row and the column.
+        crop_size: Height and width of the crop, pixels.
+        scale: The smallest and the largest scale factor; the factor is uniform between them.
     """
     of_scale, of_row, of_column = map(float, draws)
     factor = scale[0] + of_scale * (scale[1] - scale[0])
@@ -62,7 +62,7 @@ def place(
 
 
 def _span(length: int, factor: float, crop: int, draw: float) -> Span:
-    """Either the crop has room to move in the image or the image in the crop, so one draw places both."""
+    """Either the crop can move within the image or the image within the crop, so one draw serves both cases."""
     window = min(length, math.ceil(crop / factor))
     size = min(max(round(window * factor), 1), crop)
     start = int(draw * (length - window + 1))
@@ -70,7 +70,7 @@ def _span(length: int, factor: float, crop: int, draw: float) -> Span:
     return Span(start, start + window, size, before, crop - size - before)
 
 
-def render(
+def apply_crop(
     image: tf.Tensor,
     label: tf.Tensor,
     rows: tf.Tensor,
@@ -78,27 +78,28 @@ def render(
     *,
     crop_size: int,
     mirror: tf.Tensor | None = None,
-    light: Sequence[tf.Tensor] | None = None,
+    photometric: Sequence[tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The crop that shows a window: `(h, w, 3), (h, w) -> (crop, crop, 3), (crop, crop)`, all uint8.
+    """Turns a decoded window into a crop: `(h, w, 3), (h, w) -> (crop, crop, 3), (crop, crop)`, all uint8.
 
-    Around the window lies mid-grey in the image and void in the label. Pixels of the label are picked, never mixed.
+    The image is resized bilinearly and padded with mid-grey. The label is resized to nearest neighbours and padded
+    with void.
 
     Args:
         image: RGB, uint8 `(h, w, 3)`.
-        label: class ids, 255 void, uint8 `(h, w)`.
-        rows: the height that the window is resized to, and the padding above and below.
-        columns: the width that it is resized to, and the padding to the left and the right.
-        crop_size: height and width of the crop, pixels.
-        mirror: whether left and right are swapped; None never does.
-        light: three draws from [0, 1), one half for no change: brightness, contrast and saturation of the image.
+        label: Class ids, 255 void, uint8 `(h, w)`.
+        rows: The height of the resized window and the padding above and below it.
+        columns: The width of the resized window and the padding to its left and right.
+        crop_size: Height and width of the crop, pixels.
+        mirror: Whether to swap left and right; None means no.
+        photometric: Three draws in [0, 1) for brightness, contrast and saturation; 0.5 means no change.
     """
     (height, above, below), (width, left, right) = tf.unstack(rows), tf.unstack(columns)
 
     image = tf.image.resize(image[None], [height, width])
     image = tf.reshape(image, [height, width, 3])
-    if light is not None:
-        image = tf.clip_by_value(_in_light(image, *light), 0, 255)
+    if photometric is not None:
+        image = tf.clip_by_value(_jitter(image, *photometric), 0, 255)
     image = tf.cast(tf.round(image), tf.uint8)
     label = tf.transpose(_nearest(tf.transpose(_nearest(label, height)), width))
 
@@ -113,20 +114,17 @@ def render(
 
 
 def _nearest(label: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resizes the first axis to the pixels whose centres are nearest.
+    """Resizes the first axis to nearest neighbours.
 
-    Whole rows are picked at once, so two of these and two transpositions take a sixth of `tf.image.resize`'s time.
+    Two gathers of whole rows and two transpositions take a sixth of the time of `tf.image.resize`.
     """
     length = tf.shape(label)[0]
     centres = (tf.cast(tf.range(size), tf.float32) + 0.5) * (tf.cast(length, tf.float32) / tf.cast(size, tf.float32))
     return tf.gather(label, tf.minimum(tf.cast(centres, tf.int32), length - 1))
 
 
-def _in_light(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
-    """The image, float `(h, w, 3)`, in another light. Each draw is from [0, 1), with one half for no change.
-
-    The three changes are linear in the colour, so that all of them together are one product with a 3x3 matrix.
-    """
+def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
+    """Changes a float `(h, w, 3)` image. All three changes are linear in the colour: one 3x3 matrix product."""
     brightness = BRIGHTNESS * (2 * brightness - 1)
     contrast = 1 + CONTRAST * (2 * contrast - 1)
     saturation = 1 + SATURATION * (2 * saturation - 1)

@@ -45,9 +45,9 @@ class Source:
         """
         if not self.is_video:
             return 1
-        video.imageio()
+        video.import_imageio()
         try:
-            return video.about(self.path).frames
+            return video.read_header(self.path).frames
         except InputError:
             return 1  # The prediction reports the error.
 

@@ -1,1 +1,1 @@
-"""Image and video files: found, decoded, read and written."""
+"""Image, label and video files: reading, writing, fast decoding, colours, overlays and search."""

@@ -1,24 +1,29 @@
-"""What the headers of JPEG and PNG files tell: read here, as Pillow takes a good part of a small file's time for it."""
+"""Headers of JPEG and PNG files. Pillow's parser would take a good part of the time of a small file."""
 
 import struct
 import zlib
 from typing import NamedTuple
 
-GREY, COLOURED, INDEXED = 0, 2, 3  # PNG's colour types
+GREY, COLOURED, INDEXED = 0, 2, 3  # PNG colour types
 
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
-_SPECIAL = {b"tRNS", b"acTL", b"eXIf", b"zTXt", b"iTXt"}  # its chunks of transparency, animation, and metadata that may
-_TURNING_TEXT = b"Raw profile type exif"  # hold an orientation; as may a tEXt chunk of this name
+# PNG chunks with transparency, animation, or metadata that may hold an orientation.
+_SPECIAL = {b"tRNS", b"acTL", b"eXIf", b"zTXt", b"iTXt"}
+_EXIF_TEXT = b"Raw profile type exif"  # the keyword of a tEXt chunk that may hold an orientation
 _JPEG = b"\xff\xd8\xff"
-_FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG's markers of baseline, extended and progressive frames
-_SCAN, _END, _TAIL = 0xDA, b"\xff\xd9", 1024  # of its pixels; of its end, which cameras write a little behind
-_EXIF = 0xE1  # its marker of metadata, the orientation among them
+_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive frames
+_EXIF, _SCAN = 0xE1, 0xDA  # markers of metadata and of the pixels
+_END, _TAIL = b"\xff\xd9", 1024  # the end marker, behind which cameras may write some bytes
 
 
 class Png(NamedTuple):
-    """What matters of a PNG file: its size, `colour_type`, whether it is `plain`, and where its `pixels` begin.
+    """The header of a PNG file.
 
-    A plain one is read alike by libpng and Pillow: one opaque picture of 8 bits, upright, its rows in order.
+    Attributes:
+        size: `(H, W)`.
+        colour_type: `GREY`, `COLOURED`, `INDEXED` or another one.
+        plain: Whether libpng and Pillow read the same pixels: 8 bits, opaque, one frame, upright, not interlaced.
+        pixels: The position of the first IDAT chunk.
     """
 
     size: tuple[int, int]
@@ -28,7 +33,7 @@ class Png(NamedTuple):
 
 
 class Jpeg(NamedTuple):
-    """What matters of a JPEG file: its size, as stored, its `channels`, and whether it `has_exif` data or the like."""
+    """The header of a JPEG file: `(H, W)` as stored, the number of channels, and whether there is EXIF metadata."""
 
     size: tuple[int, int]
     channels: int
@@ -36,14 +41,14 @@ class Jpeg(NamedTuple):
 
 
 def png(data: bytes) -> Png | None:
-    """The header of a PNG file; None where it is none, or damaged."""
+    """Parses the header of a PNG file; None for other and damaged files."""
     if not data.startswith(_PNG) or len(data) < 33:
         return None
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    chunks, at = {}, 33  # name -> where it begins
-    while at + 8 <= len(data):  # to the end: an orientation may also stand behind the pixels
+    chunks, at = {}, 33  # name -> position
+    while at + 8 <= len(data):  # to the end, as an orientation may follow the pixels
         chunks.setdefault(data[at + 4 : at + 8], at)
-        if data.startswith(_TURNING_TEXT, at + 8):
+        if data.startswith(_EXIF_TEXT, at + 8):
             chunks[b"eXIf"] = at
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     plain = width and height and depth == 8 and not interlaced and b"IDAT" in chunks and not chunks.keys() & _SPECIAL
@@ -51,7 +56,7 @@ def png(data: bytes) -> Png | None:
 
 
 def jpeg(data: bytes) -> Jpeg | None:
-    """The header of a JPEG file of 8 bits; None where it is none, or another one, or breaks off."""
+    """Parses the header of an 8-bit JPEG file; None for other and truncated files."""
     if not data.startswith(_JPEG):
         return None
     frame, has_exif, at = None, False, 2
@@ -70,6 +75,6 @@ def jpeg(data: bytes) -> Jpeg | None:
 
 
 def as_grey(data: bytes, header: Png) -> bytes:
-    """The same PNG without a palette, so that its indices are shades of grey, and not mapped to colours."""
+    """Turns a palette PNG into a grey one, so that libpng returns its indices and not its colours."""
     grey = data[12:25] + bytes([GREY]) + data[26:29]
     return data[:12] + grey + struct.pack(">I", zlib.crc32(grey)) + data[header.pixels :]

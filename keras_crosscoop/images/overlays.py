@@ -1,4 +1,4 @@
-"""Class ids drawn in colour: alone, blended over the image, with a legend."""
+"""Pictures of class ids: coloured, blended over an image, with a legend."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,75 +7,85 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import RGB, palette_table
+from keras_crosscoop.images.io import write_png
+from keras_crosscoop.images.palettes import RGB, palette_table
 from keras_crosscoop.labels import IGNORE_LABEL
-from keras_crosscoop.system.files import atomic_write
 
-OPACITY = 0.6  # of the classes' colours over the image
+OPACITY = 0.6  # of the class colours over the image
 
 
 def draw_overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
-    """The image, uint8 `(H, W, 3)`, under the colours of its class ids `(H, W)`, with a legend of those that occur."""
+    """Draws class colours over an image, and a legend of the classes that occur below it.
+
+    Args:
+        image: RGB, uint8 `(H, W, 3)`.
+        ids: Class ids, 255 void, uint8 `(H, W)`.
+        classes: The name of each class id.
+        palette: The colour of each class id.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_crosscoop.evaluation import draw_overlay
+        >>> image, ids = np.zeros((48, 64, 3), "uint8"), np.zeros((48, 64), "uint8")
+        >>> draw_overlay(image, ids, ["road"], [(128, 64, 128)]).size
+        (64, 63)
+    """
     return add_legend(blend(image, ids, palette), np.unique(ids), classes, palette)
 
 
 def blend(image: np.ndarray, ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
-    """The image under the colours of its class ids, uint8 `(H, W, 3)`."""
-    mixed = (np.float32(OPACITY) * palette_table(palette))[ids]  # in place and in 32 bits: images may be large
+    """Blends class colours over an image, uint8 `(H, W, 3)`."""
+    mixed = (np.float32(OPACITY) * palette_table(palette))[ids]  # in place and in 32 bits, as images may be large
     mixed += np.float32(1 - OPACITY) * image
     return mixed.round(out=mixed).astype(np.uint8)
 
 
 def colorize(ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
-    """Class ids `(H, W)` as RGB, uint8 `(H, W, 3)`."""
+    """Converts class ids `(H, W)` to their colours, uint8 `(H, W, 3)`."""
     return palette_table(palette)[ids]
 
 
 def add_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
-    """The picture, uint8 `(H, W, 3)`, above a row of colours and names that wraps at its width."""
+    """Adds a legend of the classes `ids` below a picture, uint8 `(H, W, 3)`; it wraps at the picture's width."""
     names, table = {**dict(enumerate(classes)), IGNORE_LABEL: "void"}, palette_table(palette)
     height, width, _ = picture.shape
     size = int(np.clip(height / 20, 10, 24))
     font = ImageFont.load_default(size)
     gap, line = size // 2, size + size // 2
-    places, x, y = [], gap, height + gap
+    positions, x, y = [], gap, height + gap
     for index in (int(i) for i in ids if i in names):
-        wide = size + gap + font.getlength(names[index]) + 2 * gap
-        if x > gap and x + wide > width:
+        entry_width = size + gap + font.getlength(names[index]) + 2 * gap
+        if x > gap and x + entry_width > width:
             x, y = gap, y + line
-        places.append((index, x, y))
-        x += wide
+        positions.append((index, x, y))
+        x += entry_width
     canvas = Image.new("RGB", (width, y + line), "white")
     canvas.paste(Image.fromarray(picture))
     draw = ImageDraw.Draw(canvas)
-    for index, x, y in places:
+    for index, x, y in positions:
         draw.rectangle((x, y, x + size, y + size), fill=tuple(table[index].tolist()), outline="black")
         draw.text((x + size + gap, y + size / 2), names[index], fill="black", font=font, anchor="lm")
     return canvas
 
 
 def check_new(path: Path, *, force: bool = False) -> None:
-    """Refuses, before anything is drawn, a path that `save` should not write to.
+    """Checks the path of a picture before the picture is drawn.
 
     Raises:
-        InputError: it is no PNG's, its folder is missing, or something is there already (without `force`).
+        InputError: The path does not end in .png, its folder is missing, or a file exists there (without `force`).
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"A picture is written as PNG. End its name in .png. Received: {path}")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"The picture's folder is not there. Make it, or name another. Received: {path}")
+        raise InputError(f"The folder of the picture does not exist. Make it, or name another. Received: {path}")
     if path.exists() and not force:
-        raise InputError(f"The picture is there already. Write over it with --force. Received: {path}")
+        raise InputError(f"The picture exists already. Overwrite it with --force. Received: {path}")
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Writes a picture, whole or not at all.
+    """Writes a picture as PNG, complete or not at all.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: The file cannot be written.
     """
-    try:
-        with atomic_write(path) as partial:
-            picture.save(partial, compress_level=1)  # a fifth of the time that the default takes, 8 % more bytes
-    except OSError as error:
-        raise InputError(f"The picture cannot be written ({error.strerror or error}). Received: {path}") from error
+    write_png(picture, path, compress_level=1)  # a fifth of the default's time, 8 % more bytes

@@ -1,4 +1,4 @@
-"""The images and videos of a path: a file, a folder or a glob such as `photos/**/*.jpg`."""
+"""Search for images and videos by path: a file, a folder or a glob such as `photos/**/*.jpg`."""
 
 import glob
 import os
@@ -15,42 +15,42 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 
 
 def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
-    """All images and videos of a path, each with where it lies below the folder that is searched.
+    """Returns each image and video of a path, with its position relative to the searched folder.
 
-    Of a folder all images are taken, at any depth, but for hidden ones; of a glob the images and videos that it
-    matches, and they lie below its part without wildcards. A folder that links lead to as well is searched once.
+    A folder gives all its images, at any depth, without hidden ones. A glob gives the images and videos that it
+    matches, relative to its part without wildcards. Folders that several links lead to are searched once.
 
     Args:
-        path: what to search; a file is taken whatever its ending.
-        results: the folder of results: where it lies inside of what is searched, its files are no images.
+        path: A file, which may have any suffix, a folder, or a glob.
+        results: The folder of results. If it lies inside the searched folder, its files are left out.
 
     Raises:
-        InputError: there is no such file, or a folder or glob gives nothing.
+        InputError: The file does not exist, or the folder or glob gives no images.
     """
     if path.is_dir():
-        files, root, suffixes = walk_files([path]), path, IMAGE_SUFFIXES
+        candidates, root, suffixes = walk_files([path]), path, IMAGE_SUFFIXES
     elif _is_glob(path) and not path.exists():
         root = Path(*takewhile(lambda part: not _is_glob(part), path.parts))
-        files, suffixes = _matches(path, root), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+        candidates, suffixes = _matches(path, root), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     elif path.exists():
         return [(path, Path(path.name))]
     else:
         raise InputError(f"There is no such file or folder. Is the path right? Received: {path}")
     inside = root.resolve() in results.resolve().parents
-    found = [
+    files = [
         file
-        for file in sorted(files)
+        for file in sorted(candidates)
         if file.suffix.lower() in suffixes
-        and (file.is_file() or not file.exists())  # what is not there is told of in its turn
-        and not (inside and results.resolve() in Path(os.path.realpath(file)).parents)  # of a link to itself, too
+        and (file.is_file() or not file.exists())  # broken links stay, so that reading them gives an error
+        and not (inside and results.resolve() in Path(os.path.realpath(file)).parents)  # works for circular links too
     ]
-    if not found:
+    if not files:
         raise InputError(f"No images are there ({', '.join(IMAGE_SUFFIXES)}). Is the path right? Received: {path}")
-    if ".." in path.parts:  # behind a wildcard it may lead out of the root
-        places = [Path(os.path.abspath(file)) for file in found]  # noqa: PTH100 - which takes `..` away
-        common = os.path.commonpath([os.path.abspath(root), *(place.parent for place in places)])  # noqa: PTH100
-        return [(file, place.relative_to(common)) for file, place in zip(found, places, strict=True)]
-    return [(file, file.relative_to(root)) for file in found]
+    if ".." in path.parts:  # behind a wildcard, `..` may lead out of the root
+        absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - removes `..`
+        common = os.path.commonpath([os.path.abspath(root), *(file.parent for file in absolute)])  # noqa: PTH100
+        return [(file, place.relative_to(common)) for file, place in zip(files, absolute, strict=True)]
+    return [(file, file.relative_to(root)) for file in files]
 
 
 def _is_glob(path: Path | str) -> bool:
@@ -62,7 +62,7 @@ def _matches(pattern: Path, root: Path) -> Iterator[Path]:
     if "**" not in parts or ".." in parts[len(root.parts) :]:
         yield from map(Path, glob.glob(str(pattern)))  # noqa: PTH207 - a whole path, not parts
         return
-    # `glob` would follow links to folders above, again and again.
+    # `glob` would follow circular links again and again.
     first = parts.index("**")
     below = parts[first:]
     starts = sorted(map(Path, glob.glob(str(Path(*parts[:first])))), key=Path.is_symlink) if first else [Path()]  # noqa: PTH207
@@ -72,7 +72,7 @@ def _matches(pattern: Path, root: Path) -> Iterator[Path]:
 
 
 def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a path matches a glob, part by part; wildcards match no leading dots."""
+    """Whether a path matches a glob, part by part; wildcards do not match leading dots."""
     if not patterns or not parts:
         return not parts and not any(pattern != "**" for pattern in patterns)
     hidden = parts[0].startswith(".") and not patterns[0].startswith(".")

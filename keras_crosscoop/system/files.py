@@ -1,12 +1,12 @@
 """Files: what reading one takes, wherever it lies, and how one appears whole or not at all."""
 
 import errno
+import hashlib
 import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -54,7 +54,7 @@ def _partial_name(path: Path) -> str:
     name = f".{os.getpid()}-{path.name}"
     if len(os.fsencode(name)) <= max_name_length(path.parent):
         return name
-    return f".{os.getpid()}-{sha256(os.fsencode(path.name)).hexdigest()[:32]}{path.suffix}"
+    return f".{os.getpid()}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{path.suffix}"
 
 
 def max_name_length(folder: Path) -> int:
@@ -193,3 +193,12 @@ def remedy(error: Exception) -> str:
     """What to do about an error of writing a file, as the beginning of a sentence."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
     return "Make room" if full else "Mend that"
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """Returns the checksum of a file in hexadecimal digits, by an algorithm of `hashlib`."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

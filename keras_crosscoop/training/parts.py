@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_crosscoop import precision
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, OnError, Parts, dataset, load_dataset
+from keras_crosscoop.data import Dataset, OnError, ReplicaRange, dataset, load_dataset
 from keras_crosscoop.errors import unknown_name
 from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, WeightedSum
@@ -97,7 +97,7 @@ def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, st
     """Batches without end, from the one of step `start`."""
     options = settings.train
 
-    def load(parts: Parts) -> tf.data.Dataset:
+    def load(replicas: ReplicaRange) -> tf.data.Dataset:
         return load_dataset(
             data,
             settings.data.train_split,
@@ -107,7 +107,7 @@ def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, st
             repeat=True,
             seed=options.seed,
             start=start * options.batch_size,
-            parts=parts,
+            replicas=replicas,
             on_error=on_error,
         )
 
@@ -118,9 +118,9 @@ def validation_batches(settings: Settings, data: Dataset, on_error: OnError) -> 
     """Images one at a time for each replica, and how many steps it takes to see all."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
-    def load(parts: Parts) -> tf.data.Dataset:
+    def load(replicas: ReplicaRange) -> tf.data.Dataset:
         crop = settings.evaluation.crop
         split = settings.data.val_split
-        return load_dataset(data, split, center_crop=crop, batch_size=replicas, parts=parts, on_error=on_error)
+        return load_dataset(data, split, center_crop=crop, batch_size=replicas, replicas=replicas, on_error=on_error)
 
     return distributed(load), math.ceil(len(data.find(settings.data.val_split)) / replicas)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from keras_crosscoop.data import Parts
+from keras_crosscoop.data import ReplicaRange
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import lost_machine, spans_machines
 
@@ -39,13 +39,13 @@ def strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def distributed(load: Callable[[Parts], tf.data.Dataset]) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+def distributed(load: Callable[[ReplicaRange], tf.data.Dataset]) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Each replica's part of every batch: what `load` gives for the parts of this machine, in the strategy's scope."""
 
     def of_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
         here = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * here
-        return load(Parts(first, first + here, context.num_replicas_in_sync))
+        return load(ReplicaRange(first, first + here, context.num_replicas_in_sync))
 
     return tf.distribute.get_strategy().distribute_datasets_from_function(of_machine)
 

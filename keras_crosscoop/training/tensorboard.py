@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image
 
-from keras_crosscoop.images.io import palette_table
+from keras_crosscoop.images.palettes import palette_table
 from keras_crosscoop.keras_internals import write_event
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter

@@ -13,8 +13,8 @@ from PIL import Image
 from keras_crosscoop import config, load_dataset, training
 from keras_crosscoop.data import CATALOGUE
 from keras_crosscoop.data.previews import GAP
-from keras_crosscoop.images.io import VOID_COLOUR
 from keras_crosscoop.images.overlays import blend
+from keras_crosscoop.images.palettes import VOID_COLOUR
 
 
 def pixels(path):

@@ -13,7 +13,7 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop.data import download
-from keras_crosscoop.data.download import Remote, download_voc2012, fetch
+from keras_crosscoop.data.download import RemoteArchive, download_voc2012, fetch
 
 VOC = {
     "VOCdevkit/VOC2012/JPEGImages/2007_000032.jpg": np.random.default_rng(0).bytes(300_000),
@@ -87,7 +87,7 @@ class Server:
 
     def remote(self, name, content, holds, md5=None):
         self.files[name] = content
-        return Remote(f"{self.url}/{name}", md5 or hashlib.md5(content).hexdigest(), holds)
+        return RemoteArchive(f"{self.url}/{name}", md5 or hashlib.md5(content).hexdigest(), holds)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_crosscoop.data import Parts, Skipped, dataset, load_dataset, readable_errors
+from keras_crosscoop.data import ReplicaRange, Skipped, dataset, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
 
 
@@ -300,7 +300,7 @@ def test_devices_with_an_image_each_may_see_different_sizes(make_folder):
     for kind in ("images", "masks"):
         path = folder / kind / "train" / "001.png"
         Image.open(path).crop((0, 0, 20, 16)).save(path)
-    batches = load_dataset("folder", "train", data_dir=folder, batch_size=2, parts=Parts(0, 2, 2))
+    batches = load_dataset("folder", "train", data_dir=folder, batch_size=2, replicas=ReplicaRange(0, 2, 2))
     assert [tuple(image.shape) for image, _ in batches] == [(1, 24, 32, 3), (1, 16, 20, 3)]
     with pytest.raises(InputError, match="different sizes cannot share a batch"):
-        load_dataset("folder", "train", data_dir=folder, batch_size=4, parts=Parts(0, 1, 2))
+        load_dataset("folder", "train", data_dir=folder, batch_size=4, replicas=ReplicaRange(0, 1, 2))

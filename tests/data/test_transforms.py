@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_crosscoop.data import Dataset, load_dataset
-from keras_crosscoop.data.transforms import LUMA, place, render
+from keras_crosscoop.data.transforms import LUMA, apply_crop, sample_crop
 from keras_crosscoop.images.io import encode_pnm
 from keras_crosscoop.system.files import ReadableFile
 
@@ -43,15 +43,15 @@ def crops(image, label, count, mapped=False, *, crop_size, scale=(0.5, 2.0), fli
     samples = []
     for number in range(count):
         draws = tf.random.stateless_uniform([7], [0, number])
-        rows, columns = place(label.shape, draws[:3].numpy(), crop_size=crop_size, scale=scale)
-        crop = render(
+        rows, columns = sample_crop(label.shape, draws[:3].numpy(), crop_size=crop_size, scale=scale)
+        crop = apply_crop(
             tf.constant(image[rows.source, columns.source]),
             tf.constant(label[rows.source, columns.source]),
             tf.constant(rows.target),
             tf.constant(columns.target),
             crop_size=crop_size,
             mirror=draws[3] < 0.5 if flip else None,
-            light=tf.unstack(draws[4:]) if photometric else None,
+            photometric=tf.unstack(draws[4:]) if photometric else None,
         )
         samples.append(tuple(part.numpy() for part in crop))
     return samples

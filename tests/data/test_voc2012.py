@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from keras_crosscoop.data import CATALOGUE, dataset, voc2012
-from keras_crosscoop.data.pairing import UnpairedError
+from keras_crosscoop.data.pairs import UnpairedError
 from keras_crosscoop.errors import InputError
 
 EXTRA = [(voc_name("sbd", index), sbd_ids(index)) for index in range(4)]
@@ -253,8 +253,8 @@ def test_every_missing_file_is_told(voc):
         (voc / path).unlink()
     with pytest.raises(UnpairedError, match=r"has no image: expected .* has no label: expected ") as error:
         dataset("voc2012", voc).pairs("train")
-    assert [Path(file).stem for file in error.value.alone] == [voc_name("train", 0), voc_name("train", 2)]
-    assert all(f"expected {file}, which" in line for file, line in error.value.alone.items())
+    assert [Path(file).stem for file in error.value.unpaired] == [voc_name("train", 0), voc_name("train", 2)]
+    assert all(f"expected {file}, which" in line for file, line in error.value.unpaired.items())
     assert [image.stem for image, _ in error.value.pairs] == [voc_name("train", 1)]
 
 
@@ -357,7 +357,7 @@ def test_unpaired_files_of_voc_and_of_sbd_are_told_together(tmp_path):
         (voc / path).unlink()
     with pytest.raises(UnpairedError) as caught:
         data.find("trainaug")
-    assert len(caught.value.alone) == 2
+    assert len(caught.value.unpaired) == 2
     assert len(caught.value.pairs) == 5
     copy = pickle.loads(pickle.dumps(caught.value))
-    assert (str(copy), copy.alone) == (str(caught.value), caught.value.alone)
+    assert (str(copy), copy.unpaired) == (str(caught.value), caught.value.unpaired)

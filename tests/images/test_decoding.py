@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import decoding, headers
-from keras_crosscoop.images.decoding import image_windows, label_windows
+from keras_crosscoop.images.decoding import image_reader, label_reader
 from keras_crosscoop.images.io import encode_pnm, read_image, read_label
 
 PICTURE = photograph(61, 83)[0].astype(np.uint8)
@@ -69,12 +69,12 @@ PILLOW = {
 def test_windows_of_images(name, tmp_path, monkeypatch):
     path = {**NATIVE, **PILLOW}[name](tmp_path / f"a.{name}")
     whole = read_image(path)
-    opened = image_windows(path)
+    opened = image_reader(path)
     if name in NATIVE:  # then nothing else decodes it
         monkeypatch.setattr(decoding, "read_image", None)
     assert opened.size == whole.shape[:2]
     for rows, columns in WINDOWS if name in NATIVE else [(slice(5, 61), slice(2, 61))]:
-        np.testing.assert_array_equal(opened.window(rows, columns), whole[rows, columns])
+        np.testing.assert_array_equal(opened.read(rows, columns), whole[rows, columns])
 
 
 @pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "tEXt"])
@@ -92,7 +92,7 @@ def test_png_turned_by_a_text(chunk, tmp_path):
     saved(tmp_path / "a.png", PICTURE, pnginfo=text)
     expected = read_image(tmp_path / "a.png")
     assert expected.shape == (83, 61, 3)
-    assert image_windows(tmp_path / "a.png").size == (83, 61)
+    assert image_reader(tmp_path / "a.png").size == (83, 61)
 
 
 def test_jpeg_turned_behind_its_frame(tmp_path):
@@ -103,7 +103,7 @@ def test_jpeg_turned_behind_its_frame(tmp_path):
     scan = rest.index(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(rest[:scan] + block + rest[scan:])
     assert read_image(tmp_path / "a.jpg").shape == (83, 61, 3)
-    assert image_windows(tmp_path / "a.jpg").size == (83, 61)
+    assert image_reader(tmp_path / "a.jpg").size == (83, 61)
 
 
 def test_truncated_jpeg_is_told_once(tmp_path, capfd):
@@ -111,7 +111,7 @@ def test_truncated_jpeg_is_told_once(tmp_path, capfd):
     path = NATIVE["jpg"](tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(InputError, match="image file is truncated"):
-        image_windows(path)
+        image_reader(path)
     assert "read error" not in capfd.readouterr().err
 
 
@@ -124,7 +124,7 @@ def test_interlaced_png(tmp_path):
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(data)
     assert not headers.png(bytes(data)).plain
-    np.testing.assert_array_equal(image_windows(tmp_path / "a.png").window(slice(0, 1), slice(0, 1)), PICTURE[:1, :1])
+    np.testing.assert_array_equal(image_reader(tmp_path / "a.png").read(slice(0, 1), slice(0, 1)), PICTURE[:1, :1])
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_windows_of_labels(name, array, tmp_path, monkeypatch, capfd):
         image.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
     image.save(tmp_path / name, **({"bits": 2} if name == "bits.png" else {}))
     np.testing.assert_array_equal(read_label(tmp_path / name), array)
-    opened = label_windows(tmp_path / name)
+    opened = label_reader(tmp_path / name)
     if name in ("grey.png", "palette.png"):  # then nothing else decodes it
         monkeypatch.setattr(decoding, "read_label", None)
     assert opened.size == array.shape
     for rows, columns in WINDOWS:
-        np.testing.assert_array_equal(opened.window(rows, columns), array[rows, columns])
+        np.testing.assert_array_equal(opened.read(rows, columns), array[rows, columns])
     assert "PNG warning" not in capfd.readouterr().err  # libpng would tell of every file
 
 
@@ -156,20 +156,20 @@ def test_windows_of_labels(name, array, tmp_path, monkeypatch, capfd):
 def test_damaged_png_below_its_header(rows, tmp_path):
     path = saved(tmp_path / "a.png", PICTURE, compress_level=0)
     path.write_bytes(path.read_bytes()[:12000])  # of 15,000 bytes
-    opened = image_windows(path)
+    opened = image_reader(path)
     with pytest.raises(
         InputError, match=r"The image cannot be read \(.*\)\. Replace or remove it\. Received: .*a\.png$"
     ):
-        opened.window(rows, slice(2, 60))
+        opened.read(rows, slice(2, 60))
 
 
 def test_raw_pixels(tmp_path):
-    for array, open_file in ((PICTURE, image_windows), (IDS, label_windows)):
+    for array, open_file in ((PICTURE, image_reader), (IDS, label_reader)):
         (tmp_path / "a.pnm").write_bytes(encode_pnm(array))
         opened = open_file(tmp_path / "a.pnm")
         assert opened.size == (61, 83)
         for rows, columns in WINDOWS:
-            np.testing.assert_array_equal(opened.window(rows, columns), array[rows, columns])
+            np.testing.assert_array_equal(opened.read(rows, columns), array[rows, columns])
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.pnm")), array)
 
 
@@ -185,20 +185,20 @@ def test_damaged_jpeg(damage, reason, tmp_path):
     path = NATIVE["jpg"](tmp_path / "a.jpg")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=rf"{reason}.* Received: .*a\.jpg$") as caught:
-        image_windows(path).window(slice(0, 61), slice(0, 83))
+        image_reader(path).read(slice(0, 61), slice(0, 83))
     assert "\n" not in str(caught.value)
 
 
 def test_file_that_went_away(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it there, .* Received: .*a\.png$"):
-        image_windows(tmp_path / "a.png")
+        image_reader(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "palette.png"])
 def test_what_is_too_large_is_refused_before_it_is_decoded(kind, tmp_path, monkeypatch):
     """TensorFlow's decoders have no guard of their own."""
     path = {**NATIVE, **PILLOW}[kind](tmp_path / f"picture.{kind}")
-    open_file = label_windows if kind == "palette.png" else image_windows
+    open_file = label_reader if kind == "palette.png" else image_reader
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 + 1)
     open_file(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 - 1)

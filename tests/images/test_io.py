@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.decoding import image_windows
+from keras_crosscoop.images.decoding import image_reader
 from keras_crosscoop.images.io import as_rgb, image_size, label_size, read_image, read_label, to_rgb, write_label
 
 RNG = np.random.default_rng(0)
@@ -217,7 +217,7 @@ def test_damaged_bytes_are_a_picture_or_one_line(tmp_path, suffix):
         for at in rng.integers(0, min(len(whole), 200), rng.integers(1, 6)):
             damaged[at] = rng.integers(0, 256)
         path.write_bytes(damaged)
-        for function in (read_image, read_label, lambda path: image_windows(path).window(slice(0, 5), slice(0, 7))):
+        for function in (read_image, read_label, lambda path: image_reader(path).read(slice(0, 5), slice(0, 7))):
             with suppress(InputError):
                 function(path)
 

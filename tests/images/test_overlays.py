@@ -4,8 +4,9 @@ import numpy as np
 
 from keras_crosscoop.data import dataset
 from keras_crosscoop.evaluation import Inference, draw_examples, draw_overlay
-from keras_crosscoop.images.io import VOID_COLOUR, read_image
+from keras_crosscoop.images.io import read_image
 from keras_crosscoop.images.overlays import OPACITY, colorize
+from keras_crosscoop.images.palettes import VOID_COLOUR
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))

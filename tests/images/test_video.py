@@ -28,21 +28,21 @@ LEVELS = (20, 90, 160, 230, 125)  # of grey, a frame each
 def clip(tmp_path):
     """Five frames of flat grey, 64x48, 7.5 a second."""
     path = tmp_path / "clip.mp4"
-    with video.movie(path, 7.5) as append:
+    with video.open_writer(path, 7.5) as append:
         for level in LEVELS:
             append(np.full((48, 64, 3), level, np.uint8))
     return path
 
 
 def test_frames_come_back(clip):
-    assert video.about(clip) == (7.5, 5)
+    assert video.read_header(clip) == (7.5, 5)
     frames = list(video.read_frames(clip))
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 5
     np.testing.assert_allclose([frame.mean() for frame in frames], LEVELS, atol=3)  # H.264 is lossy
 
 
 def test_odd_sizes_are_filled_up_by_what_is_beside(tmp_path):
-    with video.movie(tmp_path / "odd.mp4", 5) as append:
+    with video.open_writer(tmp_path / "odd.mp4", 5) as append:
         append(np.full((47, 63, 3), 200, np.uint8))
     [frame] = video.read_frames(tmp_path / "odd.mp4")
     assert frame.shape == (48, 64, 3)
@@ -51,7 +51,7 @@ def test_odd_sizes_are_filled_up_by_what_is_beside(tmp_path):
 
 def test_a_movie_is_there_whole_or_not_at_all(tmp_path):
     def fail():
-        with video.movie(tmp_path / "film.mp4", 5) as append:
+        with video.open_writer(tmp_path / "film.mp4", 5) as append:
             append(np.zeros((48, 64, 3), np.uint8))
             raise InputError("A frame cannot be read. Received: frame 2")
 
@@ -63,7 +63,7 @@ def test_a_movie_is_there_whole_or_not_at_all(tmp_path):
 def test_a_broken_video_is_named(clip, content):
     whole = clip.read_bytes()
     clip.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    assert str(clip) in refused(video.about, clip)
+    assert str(clip) in refused(video.read_header, clip)
     assert str(clip) in refused(list, video.read_frames(clip))
     [source] = find_sources([clip], clip.parent / "out")
     assert source.count_images() == 1
@@ -86,7 +86,7 @@ def test_predictions_on_a_video(pair, clip, batch_size):
     names = [f"{number:06}{ending}" for number in range(1, 6) for ending in (".npz", ".png")]
     assert sorted(path.name for path in sources[0].target.iterdir()) == names
     film = clip.parent / "out/clip.mp4"
-    assert video.about(film) == (7.5, 5)
+    assert video.read_header(film) == (7.5, 5)
     drawn = list(video.read_frames(film))
     for number, frame in enumerate(video.read_frames(clip)):
         ids = read_label(sources[0].target / f"{number + 1:06}.png")
@@ -111,7 +111,7 @@ def test_a_video_that_breaks_off_leaves_no_film_and_the_next_goes_on(pair, clip,
     outcomes = list(FilePredictor(Predictor(Inference(pair())), CLASSES, PALETTE)(sources))
     assert [str(outcome)[:9] for outcome in outcomes] == ["None"] * 3 + ["The video"] + ["None"] * 5
     assert not (clip.parent / "out/clip.mp4").exists()
-    assert video.about(clip.parent / "out/other.mp4").frames == 5
+    assert video.read_header(clip.parent / "out/other.mp4").frames == 5
 
 
 def test_a_video_that_is_cut_off_is_told_of_and_what_came_is_kept(pair, tmp_path):

@@ -87,7 +87,7 @@ def test_videos(predict, grpc, folder_without_weights, network, tmp_path):
 
 
 def write_video(path):
-    with video.movie(path, fps=5) as append:
+    with video.open_writer(path, fps=5) as append:
         for seed in range(3):
             append(photograph(40, 48, seed=seed)[0].astype(np.uint8))
 

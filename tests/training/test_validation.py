@@ -156,7 +156,7 @@ def test_a_bad_file_among_them_is_told_or_skipped(root, model):
     path = root / "images/val/002.png"
     path.write_bytes(path.read_bytes()[:-1000])
     assert str(path) in refused(figures_of, validation_of(root, window=32), model)
-    skipped = Skipped(most=0.25)
+    skipped = Skipped(limit=0.25)
     found = figures_of(validation_of(root, skipped, window=32), model)
     assert list(skipped.by_image) == [str(path)]
     for folder in ("images", "masks"):

@@ -1,1 +1,1 @@
-"""Data sets as TFDS records: pixels decoded once, read ever after without decoding."""
+"""Data sets as TFDS records, which hold decoded pixels."""

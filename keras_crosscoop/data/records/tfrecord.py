@@ -1,10 +1,11 @@
-"""TFRecord files with random access: where each record lies, and where in it each feature's value.
+"""Random access to TFRecord files: the position of each record, and of each feature's value in it.
 
 A file is a sequence of records: the length in 8 bytes, its checksum in 4, the data, their checksum in 4. The data are a
-`tf.train.Example`. Parsing one copies its pixels several times, so only the few bytes between its values are looked at.
+`tf.train.Example`. Parsing it as a message would copy its pixels several times, so only the few bytes between the
+values are parsed here.
 
-Checksums are compared as TensorFlow's own reader does: those of the lengths when a file is opened, that of a record's
-data when it is first read, once a process.
+As in TensorFlow's reader, checksums are compared: those of the lengths when a file is opened, that of the data when a
+record is first read in a process.
 """
 
 import errno
@@ -18,83 +19,82 @@ import google_crc32c
 from keras_crosscoop.errors import InputError
 
 _LENGTH, _CHECKSUM = 8, 4  # bytes
-_BLOCK = 1 << 16  # bytes that are read at once for a checksum: they stay in the processor's cache
-_HEAD = 128  # bytes of an entry of the example that hold all but its value
+_BLOCK = 1 << 16  # bytes read at once for a checksum: they stay in the processor's cache
+_HEAD = 128  # bytes at the start of a feature that include everything but its value
+_REMEDY = "Copy it again, or prepare the data set again."
 
 
 class Shard:
-    """A TFRecord file, kept open as long as something refers to it.
+    """A TFRecord file, open as long as something refers to it.
 
     Raises:
-        InputError: it cannot be opened.
+        InputError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
-        except (OSError, ValueError) as error:  # a null in its name
-            remedy = "Copy it, or prepare the data set again"
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            remedy = _REMEDY
             if getattr(error, "errno", None) == errno.EMFILE:
-                remedy = "Allow more open files by `ulimit -n`: each shard is one"
+                remedy = "Allow more open files with `ulimit -n`: each shard is one."
             raise InputError(
-                f"A shard of the records cannot be opened ({getattr(error, 'strerror', error)}). {remedy}. "
+                f"A shard of the records cannot be opened ({getattr(error, 'strerror', error)}). {remedy} "
                 f"Received: {path}"
             ) from error
 
     def __reduce__(self) -> tuple:
-        return Shard, (self.path,)  # a copy opens the file for itself
+        return Shard, (self.path,)  # an unpickled copy opens the file itself
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
     def read(self, start: int, length: int) -> bytes:
-        """These bytes of the file, fewer at its end."""
+        """Reads `length` bytes, or fewer at the end of the file."""
         return os.pread(self._descriptor, length, start)
 
     def read_into(self, buffer: memoryview, start: int) -> int:
-        """Fills the buffer from the file and returns how many bytes there were."""
+        """Fills a buffer and returns the number of bytes read."""
         return os.preadv(self._descriptor, [buffer], start)
 
     def records(self, count: int) -> list["Record"]:
-        """All records, of which there must be as many.
+        """Finds all records.
+
+        Args:
+            count: The expected number of records.
 
         Raises:
-            InputError: the file breaks off, or holds another number of records.
+            InputError: The file is truncated, damaged, or holds another number of records.
         """
         size, start, records = os.fstat(self._descriptor).st_size, 0, []
         while start < size and len(records) <= count:
             head = self.read(start, _LENGTH + _CHECKSUM)
             length = int.from_bytes(head[:_LENGTH], "little")
             if len(head) == _LENGTH + _CHECKSUM and _masked(google_crc32c.value(head[:_LENGTH])) != head[_LENGTH:]:
-                raise InputError(
-                    f"A shard is damaged: the length of its record {len(records)} is not as it was written. Copy it "
-                    f"again, or prepare the data set again. Received: {self.path}"
-                )
+                raise self._damaged(f"is damaged: the length of its record {len(records)} is not as it was written")
             data, start = start + _LENGTH + _CHECKSUM, start + _LENGTH + length + 2 * _CHECKSUM
             if len(head) < _LENGTH + _CHECKSUM or start > size:
-                raise InputError(
-                    f"A shard breaks off in its record {len(records)}. Copy it again, or prepare the data set again. "
-                    f"Received: {self.path}"
-                )
+                raise self._damaged(f"breaks off in its record {len(records)}")
             records.append(Record(self, len(records), data, length))
         if len(records) != count:
-            raise InputError(
-                f"A shard must hold {count} records, and this one holds {len(records) if start >= size else 'more'}. "
-                f"Copy it again, or prepare the data set again. Received: {self.path}"
-            )
+            actual = len(records) if start >= size else "more"
+            raise self._damaged(f"must hold {count} records, and this one holds {actual}")
         return records
+
+    def _damaged(self, problem: str) -> InputError:
+        return InputError(f"A shard {problem}. {_REMEDY} Received: {self.path}")
 
 
 class Record:
-    """One `tf.train.Example`, read value by value.
+    """One `tf.train.Example`, whose values are read one by one.
 
     Args:
-        shard: the file that holds it.
-        number: its place in there.
-        start: the first of its bytes in there.
-        length: how many they are.
+        shard: The file.
+        number: The number of the record in the file.
+        start: The position of its data in the file.
+        length: The length of its data in bytes.
     """
 
     def __init__(self, shard: Shard, number: int, start: int, length: int) -> None:
@@ -107,14 +107,14 @@ class Record:
         return f"{self.shard.path}, record {self.number}"
 
     def size(self, feature: str) -> int:
-        """How many bytes `read` gives."""
+        """The length of a feature's value in bytes."""
         return self._value(feature)[1]
 
     def read(self, feature: str, header: bytes = b"") -> bytes:
-        """The value of a feature of one string, behind a header.
+        """Reads the value of a feature that holds one string, and puts a header in front of it.
 
         Raises:
-            InputError: there is none, or the file is shorter than it was.
+            InputError: There is no such feature, or the file was truncated meanwhile.
         """
         start, length = self._value(feature)
         if not header:
@@ -129,22 +129,22 @@ class Record:
         return data
 
     def integers(self, feature: str) -> tuple[int, ...]:
-        """The values of a feature of integers, none of them negative.
+        """Reads the values of a feature that holds non-negative integers.
 
         Raises:
-            InputError: there is none.
+            InputError: There is no such feature, or it is damaged.
         """
-        data, at, found = self.read(feature), 0, []
+        data, at, values = self.read(feature), 0, []
         try:
             while at < len(data):
-                number, at = _varint(data, at)
-                found.append(number)
+                value, at = _varint(data, at)
+                values.append(value)
         except IndexError as error:
             raise self.damaged(f"{feature} breaks off") from error
-        return tuple(found)
+        return tuple(values)
 
     def damaged(self, reason: str) -> InputError:
-        """The error of a record that cannot be understood."""
+        """The error for a damaged record."""
         return InputError(
             f"A record is damaged ({reason}). Copy its shard again, or prepare the data set again. Received: {self}"
         )
@@ -156,57 +156,51 @@ class Record:
 
     @cached_property
     def _values(self) -> dict[str, tuple[int, int]]:
-        """Feature -> the first byte of its value in the file, and its length.
-
-        They are found once, and what they lie in is compared with its checksum by then.
-        """
-        self._verify()
-        try:
-            return self._locate()
-        except (IndexError, ValueError, struct.error) as error:
-            raise self.damaged("it is no tf.train.Example") from error
-
-    def _verify(self) -> None:
+        """The position in the file and the length of each feature's value. The checksum is compared first."""
         end, checksum = self.start + self.length, 0
         for start in range(self.start, end, _BLOCK):
             checksum = google_crc32c.extend(checksum, self.shard.read(start, min(_BLOCK, end - start)))
         if _masked(checksum) != self.shard.read(end, _CHECKSUM):
             raise self.damaged("it is not as it was written: its checksum is another")
+        try:
+            return self._locate()
+        except (IndexError, ValueError, struct.error) as error:
+            raise self.damaged("it is not a tf.train.Example") from error
 
     def _locate(self) -> dict[str, tuple[int, int]]:
-        found, end = {}, self.start + self.length
-        _, at = _field(self.shard.read(self.start, min(_HEAD, self.length)), 0, 1)  # its features
+        values, end = {}, self.start + self.length
+        _, at = _field(self.shard.read(self.start, min(_HEAD, self.length)), 0, 1)  # the features of the example
         position = self.start + at
         while position < end:
             head = self.shard.read(position, min(_HEAD, end - position))
             size, at = _field(head, 0, 1)  # an entry of the map: name and feature
-            after = position + at + size
+            next_position = position + at + size
             size, at = _field(head, at, 1)
             name, at = head[at : at + size].decode(), at + size
             _, at = _field(head, at, 2)
-            _, at = _field(head, at, 1, 3)  # a list of strings, or of integers
+            _, at = _field(head, at, 1, 3)  # a list of strings or of integers
             size, at = _field(head, at, 1)
-            found[name] = position + at, size
-            if position + at + size != after:
-                raise ValueError(name)  # more than one string
-            position = after
-        return found
+            values[name] = position + at, size
+            if position + at + size != next_position:
+                raise ValueError(name)  # several strings
+            position = next_position
+        return values
 
 
 def _masked(checksum: int) -> bytes:
-    """A CRC-32C as TFRecord files hold it: turned and shifted, so that records may hold records."""
+    """A CRC-32C as TFRecord files store it: rotated and shifted, so that records may contain records."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(_CHECKSUM, "little")
 
 
 def _field(data: bytes, at: int, *numbers: int) -> tuple[int, int]:
-    """The length of a field of one of these numbers that starts here, and where its content starts."""
-    if data[at] not in [number << 3 | 2 for number in numbers]:  # 2: its length stands in front
+    """The length and the start of the content of a protobuf field with one of these numbers."""
+    if data[at] not in [number << 3 | 2 for number in numbers]:  # 2: a field with its length in front
         raise ValueError(data[at])
     return _varint(data, at + 1)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The integer that starts here, and where the next thing does: 7 bits a byte, lowest first."""
+    """A protobuf integer, 7 bits per byte from the lowest, and the position behind it."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.data.transforms import CENTRE, place, render
+from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.evaluator import image_names
 from keras_crosscoop.evaluation.report.panels import Panel, image_panel, label_panel
@@ -122,7 +122,7 @@ def _read(dataset: Dataset, pair: Pair, crop: int | None) -> tuple[np.ndarray, n
     if crop is None:
         return dataset.read(*pair)
     file = dataset.open(*pair)
-    rows, columns = place(file.size, CENTRE, crop_size=crop, scale=(1, 1))
-    window = file.window(rows.source, columns.source)
-    image, labels = render(*window, rows.target, columns.target, crop_size=crop)
+    rows, columns = sample_crop(file.size, CENTRE, crop_size=crop, scale=(1, 1))
+    window = file.read(rows.source, columns.source)
+    image, labels = apply_crop(*window, rows.target, columns.target, crop_size=crop)
     return image.numpy(), labels.numpy()

@@ -12,10 +12,9 @@ from data.recorded import assert_same_samples, stream, tfds_on_protobuf_6
 from helpers import refused
 from PIL import Image
 
-from keras_crosscoop.data import dataset
-from keras_crosscoop.data.records import writing
-from keras_crosscoop.data.records.planning import plan
-from keras_crosscoop.data.records.reading import find_records
+from keras_crosscoop.data import dataset, prepare
+from keras_crosscoop.data.prepare import plan
+from keras_crosscoop.data.records.reader import find_records
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def cityscapes(tmp_path):
 
 @tfds_on_protobuf_6
 def test_cityscapes_keeps_its_classes_and_what_has_no_labels(cityscapes, records):
-    folder = writing.write(plan("cityscapes", cityscapes, records))
+    folder = prepare.write(plan("cityscapes", cityscapes, records))
     found = assert_same_samples("cityscapes", cityscapes, records, ("train", "val", "test"))
     assert found.splits == ("train", "val", "test")
     assert found.unlabelled == ("test",)

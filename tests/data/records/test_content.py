@@ -10,9 +10,8 @@ import pytest
 from data.recorded import assert_same_samples, stream
 from helpers import refused
 
-from keras_crosscoop.data import dataset, load_dataset
-from keras_crosscoop.data.records import planning, writing
-from keras_crosscoop.data.records.planning import plan
+from keras_crosscoop.data import dataset, load_dataset, prepare
+from keras_crosscoop.data.prepare import plan
 
 
 def test_they_hold_what_the_files_hold(root, records, written):
@@ -48,8 +47,8 @@ def test_real_camvid(shared, records):
     files = shared / "data/CamVid"
     planned = plan("camvid", files, records)
     assert list(planned.shards) == ["train", "val"]
-    assert planned.left_out == ("test",)
-    writing.write(plan("camvid", files, records, splits=("val",)))
+    assert planned.missing == ("test",)
+    prepare.write(plan("camvid", files, records, splits=("val",)))
     assert dataset("camvid", records).splits == ("val",)
     assert_same_samples("camvid", files, records, ("val",))
     settings = {"training": True, "crop_size": 200, "repeat": True}
@@ -76,8 +75,8 @@ np.savez(output, **found)
 
 @pytest.mark.parametrize("shard_size", [128 << 20, 1], ids=["a shard for all", "a shard for each"])
 def test_tfds_reads_them_without_this_package(root, records, tmp_path, monkeypatch, shard_size):
-    monkeypatch.setattr(planning, "_SHARD_SIZE", shard_size)
-    folder = writing.write(plan("folder", root, records))
+    monkeypatch.setattr(prepare, "_SHARD_SIZE", shard_size)
+    folder = prepare.write(plan("folder", root, records))
     shards = sorted(path.name for path in folder.glob("*train.tfrecord*"))
     assert shards[-1] == ("folder-train.tfrecord-00004-of-00005" if shard_size == 1 else shards[0])
     output = tmp_path / "found.npz"

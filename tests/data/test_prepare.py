@@ -14,19 +14,19 @@ from data.recorded import assert_same_samples, break_image, tfds_on_protobuf_6
 from helpers import refused
 from PIL import Image
 
-from keras_crosscoop.data.records import planning, writing
-from keras_crosscoop.data.records.checksums import verify
-from keras_crosscoop.data.records.planning import plan
-from keras_crosscoop.data.records.reading import find_records
+from keras_crosscoop.data import prepare
+from keras_crosscoop.data.prepare import plan
+from keras_crosscoop.data.records.checksums import changed_files
+from keras_crosscoop.data.records.reader import find_records
 
 
 @tfds_on_protobuf_6
 def test_samples_are_spread_over_shards(make_folder, records, monkeypatch):
     """In order, for TFDS too, none left out, and in no more shards than may be open."""
-    monkeypatch.setattr(planning, "_MOST_SHARDS", 2)
-    monkeypatch.setattr(planning, "_SHARD_SIZE", 1)
+    monkeypatch.setattr(prepare, "_MAX_SHARDS", 2)
+    monkeypatch.setattr(prepare, "_SHARD_SIZE", 1)
     root = make_folder({"train": 41, "val": 1})
-    folder = writing.write(planned := plan("folder", root, records))
+    folder = prepare.write(planned := plan("folder", root, records))
     assert planned.shards == {"train": [20, 21], "val": [1]}
     assert len(list(folder.glob("*train*"))) == 2
     found = assert_same_samples("folder", root, records, ("train", "val"))
@@ -41,7 +41,7 @@ def test_the_size_is_known_before(root, records):
     planned = plan("folder", root, records)
     assert not records.exists()
     assert planned.samples == 8
-    folder = writing.write(planned)
+    folder = prepare.write(planned)
     size = sum(path.stat().st_size for path in folder.glob("*.tfrecord*"))
     assert size <= planned.size <= 1.1 * size
 
@@ -78,7 +78,7 @@ def test_an_interruption_leaves_nothing(root, records, tmp_path, error):
             raise error
 
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        writing.write(plan("folder", root, records), on_sample=interrupt)
+        prepare.write(plan("folder", root, records), on_sample=interrupt)
     assert everything(tmp_path) == before
 
 
@@ -90,7 +90,7 @@ def test_what_was_there_before_an_interruption_stays(root, records):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        writing.write(plan("folder", root, records), on_sample=interrupt)
+        prepare.write(plan("folder", root, records), on_sample=interrupt)
     assert list(records.rglob("*")) == [records / "folder", other]
 
 
@@ -98,14 +98,14 @@ def test_a_broken_file_is_named_and_leaves_nothing(root, records):
     broken = root / "images/val/001.png"
     break_image(broken)
     planned = plan("folder", root, records)
-    assert refused(writing.write, planned).endswith(f"Replace or remove it. Received: {broken}")
+    assert refused(prepare.write, planned).endswith(f"Replace or remove it. Received: {broken}")
     assert not records.parent.exists()
 
 
 def test_a_folder_that_cannot_be_written(root, tmp_path):
     (tmp_path / "file").write_text("no folder")
     planned = plan("folder", root, tmp_path / "file" / "records")
-    message = refused(writing.write, planned)
+    message = refused(prepare.write, planned)
     assert message.startswith("The records cannot be written (Not a directory). Is there room, and permission?")
 
 
@@ -122,7 +122,7 @@ def camvid(root, tmp_path):
 
 def test_absent_splits_are_left_out_and_broken_ones_are_not(camvid, records):
     planned = plan("camvid", camvid, records)
-    assert (list(planned.shards), planned.left_out) == (["train", "val"], ("test",))
+    assert (list(planned.shards), planned.missing) == (["train", "val"], ("test",))
     assert refused(plan, "camvid", camvid, records, ("val", "test")).endswith(f"Received: {camvid}/test")
     (camvid / "testannot").mkdir()
     assert refused(plan, "camvid", camvid, records).endswith(f"Received: {camvid}/test")
@@ -137,7 +137,7 @@ def test_absent_splits_are_left_out_and_broken_ones_are_not(camvid, records):
 def test_a_split_of_cityscapes_that_lost_a_file_is_not_left_out(tmp_path, records, zipped):
     write_cityscapes(tmp_path / "whole", zipped=zipped)
     planned = plan("cityscapes", tmp_path / "whole", records)
-    assert (list(planned.shards), planned.left_out) == (["train", "val", "test"], ("train_extra", "train_coarse"))
+    assert (list(planned.shards), planned.missing) == (["train", "val", "test"], ("train_extra", "train_coarse"))
     write_cityscapes(tmp_path / "less")
     (label,) = (tmp_path / "less/gtFine/val/munster").glob("*labelIds.png")
     label.unlink()
@@ -148,11 +148,11 @@ def test_a_split_of_cityscapes_that_lost_a_file_is_not_left_out(tmp_path, record
 
 def test_a_split_of_voc_that_lost_a_file_is_not_left_out(tmp_path, records):
     voc = write_voc(tmp_path / "data", sbd="aug")
-    assert plan("voc2012", tmp_path / "data", records).left_out == ()
+    assert plan("voc2012", tmp_path / "data", records).missing == ()
     (voc / "JPEGImages" / f"{voc_name('sbd', 1)}.jpg").unlink()
     assert "A label has no image" in refused(plan, "voc2012", tmp_path / "data", records)
     shutil.rmtree(voc / "SegmentationClassAug")
-    assert plan("voc2012", tmp_path / "data", records).left_out == ("trainaug",)
+    assert plan("voc2012", tmp_path / "data", records).missing == ("trainaug",)
 
 
 def test_a_folder_without_any_split(tmp_path, records):
@@ -162,7 +162,7 @@ def test_a_folder_without_any_split(tmp_path, records):
 
 
 def test_records_are_copied_from_records(root, records, written, tmp_path):
-    writing.write(plan("folder", records, tmp_path / "copy", splits=["val"]))
+    prepare.write(plan("folder", records, tmp_path / "copy", splits=["val"]))
     found = assert_same_samples("folder", root, tmp_path / "copy", ("val",))
     assert found.splits == ("val",)
 
@@ -172,7 +172,7 @@ def test_files_that_changed_since_are_read_anew(root, written, tmp_path):
     Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     (root / "images/val/000.png").unlink()
     (root / "masks/val/000.png").unlink()
-    writing.write(plan("folder", root, tmp_path / "again"))
+    prepare.write(plan("folder", root, tmp_path / "again"))
     assert_same_samples("folder", root, tmp_path / "again", ("train", "val"))
 
 
@@ -180,7 +180,7 @@ def test_files_that_change_between_planning_and_writing(root, records):
     planned = plan("folder", root, records)
     (root / "images/val/000.png").unlink()
     (root / "masks/val/000.png").unlink()
-    message = refused(writing.write, planned)
+    message = refused(prepare.write, planned)
     assert message.startswith('Split "val" had 3 samples when writing began, and now has 2.')
     assert not records.exists()
 
@@ -188,7 +188,7 @@ def test_files_that_change_between_planning_and_writing(root, records):
 def test_beam_is_asked_for_by_name(root, records, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "apache_beam" else find_spec(name))
-    message = refused(writing.write, plan("folder", root, records), beam_options="runner=DirectRunner")
+    message = refused(prepare.write, plan("folder", root, records), beam_options="runner=DirectRunner")
     assert message.startswith('Apache Beam is not installed. Install it: pip install "keras-crosscoop[beam]".')
     assert not records.exists()
 
@@ -196,12 +196,12 @@ def test_beam_is_asked_for_by_name(root, records, monkeypatch):
 WITH_BEAM = """
 import sys
 from pathlib import Path
-from keras_crosscoop.data.records import planning, writing
+from keras_crosscoop.data import prepare
 from keras_crosscoop.errors import InputError
 root, records, options = sys.argv[1:]
-planning._SHARD_SIZE, planning._MOST_SHARDS = 1, 11
+prepare._SHARD_SIZE, prepare._MAX_SHARDS = 1, 11
 try:
-    writing.write(planning.plan("folder", Path(root), Path(records)), beam_options=options)
+    prepare.write(prepare.plan("folder", Path(root), Path(records)), beam_options=options)
 except InputError as error:
     sys.exit(f"InputError: {error}")
 """
@@ -221,7 +221,7 @@ def test_beam_writes_the_same(make_folder, records):
     folder = find_records("folder", records)
     assert len(list(folder.glob("*train.tfrecord*"))) == 11
     assert_same_samples("folder", root, records, ("train", "val"))
-    assert verify(folder) == []
+    assert changed_files(folder) == []
     assert not list(folder.glob("*infos*"))
 
     shutil.rmtree(records)

@@ -1,8 +1,8 @@
-"""Records as a data set: ours, and those that TFDS's own builder makes of Cityscapes."""
+"""Data sets in records: those of `data.prepare`, and Cityscapes as the builder of TFDS writes it."""
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
@@ -19,19 +19,20 @@ from keras_crosscoop.images.io import encode_pnm
 from keras_crosscoop.labels import INVALID_LABEL
 from keras_crosscoop.system.json_files import read_json
 
-FORMAT = "keras-crosscoop records"  # what our metadata say they are
+METADATA_FORMAT = "keras-crosscoop records"  # the entry "format" in metadata.json
 _INFO, _METADATA = "dataset_info.json", "metadata.json"
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
+_Description = TypeVar("_Description", bound=BaseModel)
 
 
-class _Layout(NamedTuple):
-    """Records that somebody else's builder makes: PNG files, and label ids that the data set's own table maps.
+class _TfdsFeatures(NamedTuple):
+    """The records of a TFDS builder, with PNG files as features.
 
     Attributes:
-        config: the folder between name and version.
-        image: the feature that holds it, as `label` and `name`.
-        splits: ours -> theirs.
+        config: The builder's configuration, a folder between name and version.
+        image: The name of the feature; also `label` and `name`.
+        splits: TFDS's name of each of our splits.
     """
 
     config: str
@@ -42,7 +43,7 @@ class _Layout(NamedTuple):
 
 
 _TFDS = {
-    "cityscapes": _Layout(
+    "cityscapes": _TfdsFeatures(
         config="semantic_segmentation",
         image="image_left",
         label="segmentation_label",
@@ -59,7 +60,7 @@ class _Split(BaseModel):
 
 
 class _Info(BaseModel):
-    """What is read of TFDS's `dataset_info.json`."""
+    """The part of TFDS's `dataset_info.json` that is used."""
 
     name: str
     fileFormat: str = "tfrecord"  # noqa: N815
@@ -68,13 +69,13 @@ class _Info(BaseModel):
 
 
 class _Format(BaseModel):
-    """Of `metadata.json`, which anybody may write."""
+    """The part of any `metadata.json` that tells whether it is ours."""
 
     format: Any = None
 
 
 class _Metadata(BaseModel):
-    """Our own `metadata.json`."""
+    """Our `metadata.json`."""
 
     classes: Annotated[list[str], Field(min_length=1, max_length=INVALID_LABEL)]
     palette: list[tuple[_Byte, _Byte, _Byte]]
@@ -82,12 +83,9 @@ class _Metadata(BaseModel):
     unlabelled: list[str]
 
 
-_Described = TypeVar("_Described", bound=BaseModel)
-
-
 @dataclass(frozen=True)
 class _File:
-    """A file stored as a feature of a record: a `files.ReadableFile`."""
+    """A file in a feature of a record, as a `ReadableFile`."""
 
     record: Record
     feature: str
@@ -109,15 +107,15 @@ class _File:
 
 @dataclass(frozen=True)
 class _Pixels(_File):
-    """A tensor stored as a feature of a record, as the PPM or PGM file of the same pixels."""
+    """A tensor in a feature of a record, as a PPM or PGM file."""
 
-    channels: tuple[int, ...]  # what its shape ends with
+    channels: tuple[int, ...]  # the shape behind height and width
 
     def read_bytes(self) -> bytes:
         shape = self.record.integers(f"{self.feature}/shape")
         known = len(shape) == 2 + len(self.channels) and shape[2:] == self.channels and 0 not in shape
         if not (known and self.record.size(f"{self.feature}/value") == math.prod(shape)):
-            raise self.record.damaged(f"{self.feature} is not of its shape")
+            raise self.record.damaged(f"{self.feature} does not match its shape")
         return self.record.read(f"{self.feature}/value", header=_pnm_header(shape))
 
 
@@ -127,34 +125,33 @@ def _pnm_header(shape: tuple[int, ...]) -> bytes:
 
 
 def find_records(name: str, data_dir: Path) -> Path | None:
-    """The folder of a data set's records: `data_dir` itself, or the highest version in it, under its name or not."""
-    config = _TFDS[name].config if name in _TFDS else ""
+    """Returns the folder of a data set's records: `data_dir` or the highest version below it, or None."""
     if (data_dir / _INFO).is_file():
         return data_dir
+    config = _TFDS[name].config if name in _TFDS else ""
     for folder in (data_dir, data_dir / config, data_dir / name, data_dir / name / config):
-        if versions := list(_versions(folder)):
-            return max(versions)[1]
+        versions = {
+            tuple(map(int, path.name.split("."))): path
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / _INFO).is_file()
+        }
+        if versions:
+            return versions[max(versions)]
     return None
 
 
-def _versions(folder: Path) -> Iterator[tuple[list[int], Path]]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / _INFO).is_file():
-            yield list(map(int, path.name.split("."))), path
-
-
 def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset]) -> Dataset:
-    """The data set in a folder that `find_records` gave.
+    """Opens the records in a folder that `find_records` returned.
 
     Args:
-        name: the data set's.
-        folder: its records.
-        open_files: gives the data set as files; asked for the facts of one that somebody else recorded.
+        name: The name of the data set.
+        folder: The folder of its records.
+        open_files: Opens the data set as files; called for the classes of records that TFDS wrote.
 
     Raises:
-        InputError: the folder holds records of another data set, or none that can be read.
+        InputError: The records are damaged or belong to another data set or program.
     """
-    info = _load(folder / _INFO, _Info)
+    info = _read(folder / _INFO, _Info)
     if info.fileFormat != "tfrecord":
         raise InputError(
             f"Records must be TFRecord files, not {info.fileFormat}. Prepare the data set again. Received: {folder}"
@@ -164,10 +161,10 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
             f'The folder holds records of data set "{info.name}", not of "{name}". Name the other data set or '
             f"another folder. Received: {folder}"
         )
-    if (folder / _METADATA).is_file() and _load(folder / _METADATA, _Format).format == FORMAT:
-        return _ours(folder, info, _load(folder / _METADATA, _Metadata))
+    if (folder / _METADATA).is_file() and _read(folder / _METADATA, _Format).format == METADATA_FORMAT:
+        return _ours(folder, info, _read(folder / _METADATA, _Metadata))
     if name in _TFDS and info.configName == _TFDS[name].config:
-        return _theirs(folder, info, _TFDS[name], open_files(folder))
+        return _of_tfds(folder, info, _TFDS[name], open_files(folder))
     raise InputError(
         f"The folder holds records of another program. Write them with `crosscoop-tf data prepare {name}`. "
         f"Received: {folder}"
@@ -175,68 +172,59 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
 
 
 def _ours(folder: Path, info: _Info, metadata: _Metadata) -> Dataset:
-    unlabelled = tuple(metadata.unlabelled)
-
-    def find(split: str) -> list[Pair]:
-        return [
-            (
-                _Pixels(record, "image", "name", channels=(3,)),
-                None if split in unlabelled else _Pixels(record, "label", "name", channels=()),
-            )
-            for record in _records(folder, info, split)
-        ]
+    def pair(record: Record, split: str) -> Pair:
+        label = None if split in metadata.unlabelled else _Pixels(record, "label", "name", channels=())
+        return _Pixels(record, "image", "name", channels=(3,)), label
 
     return Dataset(
         name=info.name,
         classes=tuple(metadata.classes),
         palette=tuple(metadata.palette),
         splits=tuple(metadata.splits),
-        find=find,
-        unlabelled=unlabelled,
+        find=lambda split: [pair(record, split) for record in _records(folder, info, split)],
+        unlabelled=tuple(metadata.unlabelled),
         check_headers=False,
     )
 
 
-def _theirs(folder: Path, info: _Info, layout: _Layout, facts: Dataset) -> Dataset:
-    there = {split.name for split in info.splits}
+def _of_tfds(folder: Path, info: _Info, features: _TfdsFeatures, files: Dataset) -> Dataset:
+    def pair(record: Record, split: str) -> Pair:
+        label = None if split in files.unlabelled else _File(record, features.label, features.name)
+        return _File(record, features.image, features.name), label
 
-    def find(split: str) -> list[Pair]:
-        return [
-            (
-                _File(record, layout.image, layout.name),
-                None if split in facts.unlabelled else _File(record, layout.label, layout.name),
-            )
-            for record in _records(folder, info, layout.splits[split])
-        ]
-
-    splits = tuple(split for split in facts.splits if layout.splits.get(split) in there)
-    return replace(facts, splits=splits, find=find, check_headers=False)
+    recorded = {split.name for split in info.splits}
+    return replace(
+        files,
+        splits=tuple(split for split in files.splits if features.splits.get(split) in recorded),
+        find=lambda split: [pair(record, split) for record in _records(folder, info, features.splits[split])],
+        check_headers=False,
+    )
 
 
-def _records(folder: Path, info: _Info, split: str) -> list[Record]:
-    found = [facts for facts in info.splits if facts.name == split]
-    if len(found) != 1:
+def _records(folder: Path, info: _Info, name: str) -> list[Record]:
+    splits = [split for split in info.splits if split.name == name]
+    if len(splits) != 1:
         raise InputError(
-            f'What describes the records must list split "{split}" once, and lists it {len(found)} times. Copy it, or '
-            f"prepare the data set again. Received: {folder / _INFO}"
+            f'The description of the records must list split "{name}" once, and lists it {len(splits)} times. Copy it, '
+            f"or prepare the data set again. Received: {folder / _INFO}"
         )
-    counts = found[0].shardLengths
-    paths = (folder / _shard(info, found[0], number, len(counts)) for number in range(len(counts)))
+    counts = splits[0].shardLengths
+    paths = (folder / _shard_name(info, splits[0], number) for number in range(len(counts)))
     return [record for path, count in zip(paths, counts, strict=True) for record in Shard(path).records(count)]
 
 
-def _shard(info: _Info, split: _Split, number: int, count: int) -> str:
+def _shard_name(info: _Info, split: _Split, number: int) -> str:
     name = split.filepathTemplate or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
     values = {
         "DATASET": info.name,
         "SPLIT": split.name,
         "FILEFORMAT": info.fileFormat,
-        "SHARD_X_OF_Y": f"{number:05}-of-{count:05}",
+        "SHARD_X_OF_Y": f"{number:05}-of-{len(split.shardLengths):05}",
     }
-    for key, value in values.items():  # not `format`, which takes widths of any size
+    for key, value in values.items():  # not `format`, which accepts fields of any width
         name = name.replace(f"{{{key}}}", value)
-    return Path(name).name  # in the folder, whatever it says
+    return Path(name).name  # never outside of the folder
 
 
-def _load(path: Path, structure: type[_Described]) -> _Described:
-    return read_json(path, structure, "What describes the records", "Copy it, or prepare the data set again.")
+def _read(path: Path, structure: type[_Description]) -> _Description:
+    return read_json(path, structure, "The description of the records", "Copy it, or prepare the data set again.")

@@ -10,7 +10,7 @@ from helpers import refused
 from PIL import Image
 
 from keras_crosscoop.data import dataset
-from keras_crosscoop.data.checking import check
+from keras_crosscoop.data.checks import check_dataset
 from keras_crosscoop.data.records.checksums import write_sums
 
 ROAD, SKY, CAR, VOID = 0, 1, 2, 255
@@ -40,7 +40,7 @@ def mine(tmp_path):
 
 
 def checked(root, *splits, **options):
-    return check(dataset("folder", root), splits or None, **options)
+    return check_dataset(dataset("folder", root), splits or None, **options)
 
 
 def lines(report):
@@ -85,7 +85,7 @@ def test_a_class_that_never_occurs_has_no_weight_and_is_told(mine):
     assert (note.severity, note.split) == ("note", "val")
     assert note.message.startswith("1 of 4 classes never occur in split val: bus. Their IoU cannot be measured")
     assert report.problems == ()
-    assert report.figures()["ok"] is True
+    assert report.as_dict()["ok"] is True
 
 
 def test_weights_need_labels(mine):
@@ -94,7 +94,7 @@ def test_weights_need_labels(mine):
 
 def test_label_ids_are_counted_as_the_classes_they_mean(mine):
     data = replace(dataset("folder", mine), label_ids=(CAR, VOID, ROAD))
-    train = check(data).splits[0]
+    train = check_dataset(data).splits[0]
     assert train.pixels == (2, 0, 24)
     assert train.void == 10 + 4
 
@@ -220,7 +220,7 @@ def test_splits_meant_to_share_images_may(mine):
     (mine / "masks/train/b.png").write_text("no label")
     told = []
     shared = replace(data, splits=tuple(found), find=found.get)
-    report = check(shared, progress=lambda done, total: told.append((done, total)))
+    report = check_dataset(shared, progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [(finding.severity, finding.split) for finding in report.findings] == [("problem", "train")]
     assert [split.images for split in report.splits] == [2, 1, 3, 2]
@@ -230,7 +230,7 @@ def test_the_same_file_in_train_and_val_is_a_problem(mine):
     data = dataset("folder", mine)
     find = data.find
     both = replace(data, find=lambda split: find("train") + (find("val") if split == "val" else []))
-    assert len(check(both).problems) == 3
+    assert len(check_dataset(both).problems) == 3
 
 
 def test_an_unlabelled_split_has_images_only(mine):
@@ -243,7 +243,7 @@ def test_an_unlabelled_split_has_images_only(mine):
     save(mine, "val", "e", [[ROAD, SKY, CAR]])
     (mine / "images/val/e.png").write_text("no image")
     hidden = replace(data, splits=("train", "test"), find=without_labels, unlabelled=("test",))
-    report = check(hidden, ("train", "test"))
+    report = check_dataset(hidden, ("train", "test"))
     assert [(finding.severity, finding.split) for finding in report.findings] == [("problem", "test")]
     test = report.splits[1]
     assert (test.images, test.labelled, test.pixels, test.void) == (1, False, (0, 0, 0), 0)
@@ -289,7 +289,7 @@ class TestCamvid:
         return tmp_path
 
     def test_what_one_may_do_without_is_noted(self, root):
-        *few, note = check(dataset("camvid", root)).findings
+        *few, note = check_dataset(dataset("camvid", root)).findings
         assert (note.severity, note.split) == ("note", "test")
         assert [(finding.severity, finding.message.partition(". ")[0]) for finding in few] == [
             ("warning", "Split train has 1 of 367 images"),
@@ -299,17 +299,17 @@ class TestCamvid:
         assert note.message.endswith(f"Received: {root / 'test'}")
 
     def test_what_was_asked_for_has_to_be_there(self, root):
-        (problem,) = check(dataset("camvid", root), ("train", "test")).problems
+        (problem,) = check_dataset(dataset("camvid", root), ("train", "test")).problems
         assert (problem.severity, problem.split) == ("problem", "test")
 
     def test_what_training_needs_has_to_be_there(self, root):
         shutil.rmtree(root / "valannot")
-        (problem,) = check(dataset("camvid", root)).problems
+        (problem,) = check_dataset(dataset("camvid", root)).problems
         assert (problem.severity, problem.split) == ("problem", "val")
         assert problem.message.endswith(f"Received: {root / 'valannot'}")
 
     def test_another_folder_is_refused(self, tmp_path):
-        message = refused(check, dataset("camvid", tmp_path))
+        message = refused(check_dataset, dataset("camvid", tmp_path))
         assert message.endswith(f"Received: {tmp_path / 'train'}")
 
 
@@ -332,14 +332,14 @@ def test_records_are_compared_with_their_checksums(mine, tmp_path):
 
 
 def test_figures_are_ready_for_json(mine):
-    figures = checked(mine).figures()
+    figures = checked(mine).as_dict()
     train = figures["splits"]["train"]
     assert figures["ok"] is True
     assert train["pixels"] == {"road": 24, "sky": 4, "car": 2}
     assert train["class_weights"] == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
     assert train["sizes"][0] == {"height": 2, "width": 8, "images": 2}
     (mine / "images/val/d.png").write_text("no image")
-    figures = checked(mine).figures()
+    figures = checked(mine).as_dict()
     assert figures["ok"] is False
     assert figures["findings"][0]["files"] == (str(mine / "images/val/d.png"),)
     assert figures["splits"]["val"]["class_weights"] == {"road": None, "sky": None, "car": None}
@@ -350,7 +350,7 @@ def test_a_damaged_split_that_one_may_do_without_is_a_problem(tmp_path):
     write_cityscapes(tmp_path, train_extra=2, zipped=True)
     archive = tmp_path / "gtCoarse.zip"
     archive.write_bytes(archive.read_bytes()[:-100])
-    problems = check(dataset("cityscapes", tmp_path)).problems
+    problems = check_dataset(dataset("cityscapes", tmp_path)).problems
     assert [problem.split for problem in problems] == ["train_extra"]  # and "train_coarse", of the same message
     archive.unlink()
-    assert not check(dataset("cityscapes", tmp_path)).problems
+    assert not check_dataset(dataset("cityscapes", tmp_path)).problems

@@ -1,6 +1,6 @@
-"""The TFDS builder of any data set of the catalogue."""
+"""The TFDS builder that writes records of any data set of the catalogue."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,35 +11,43 @@ from typing import Any
 import numpy as np
 
 from keras_crosscoop.data.catalogue import CATALOGUE, dataset
-from keras_crosscoop.data.records.planning import VERSION, Plan
-from keras_crosscoop.data.records.reading import FORMAT
+from keras_crosscoop.data.records.reader import METADATA_FORMAT
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.system.resources import threads
 
+VERSION = "1.0.0"
 
-def builder(plan: Plan, data_dir: Path, on_sample: Callable[[], None] | None) -> Any:
-    """The builder that writes what is planned; TFDS's own for data of any kind keeps a whole split in memory.
+
+def make_builder(
+    data: Dataset,
+    data_dir: Path | None,
+    shards: Mapping[str, list[int]],
+    target: Path,
+    on_sample: Callable[[], None] | None,
+) -> Any:
+    """Makes a TFDS builder. The generic builders of TFDS keep a whole split in memory.
 
     Args:
-        plan: what to write.
-        data_dir: the folder to write to; TFDS adds name and version.
-        on_sample: called for each sample. Beam's workers cannot: it takes None.
+        data: The data set.
+        data_dir: The folder of the data set.
+        shards: The number of samples in each shard of each split.
+        target: The folder to write to; TFDS appends name and version.
+        on_sample: Called for each sample; None with workers of Beam.
     """
     import tensorflow_datasets as tfds
 
-    data = plan.data
-    unlabelled = tuple(split for split in plan.shards if split in data.unlabelled)
+    unlabelled = tuple(split for split in shards if split in data.unlabelled)
+    description = f"Semantic segmentation. Classes, by id: {', '.join(data.classes)}."
+    if unlabelled:
+        description += f" Splits without labels: {', '.join(unlabelled)}."
 
     class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         name = data.name
         VERSION = tfds.core.Version(VERSION)
-        code_path = None  # TFDS would look for checksums of downloads there, by a package that it does not install
+        code_path = None  # TFDS would search it for download checksums with a package that may be missing
 
         def _info(self) -> tfds.core.DatasetInfo:
-            description = f"Semantic segmentation. Classes, by id: {', '.join(data.classes)}."
-            if unlabelled:
-                description += f" Splits without labels: {', '.join(unlabelled)}."
             return tfds.core.DatasetInfo(
                 builder=self,
                 description=description,
@@ -54,54 +62,54 @@ def builder(plan: Plan, data_dir: Path, on_sample: Callable[[], None] | None) ->
                 license=CATALOGUE[data.name].licence,
                 disable_shuffling=True,
                 metadata=tfds.core.MetadataDict(
-                    format=FORMAT,
+                    format=METADATA_FORMAT,
                     classes=data.classes,
                     palette=data.palette,
-                    splits=tuple(plan.shards),
+                    splits=tuple(shards),
                     unlabelled=unlabelled,
                 ),
             )
 
         def _log_download_bytes(self) -> None:
-            """Says nothing: nothing is downloaded, and this would go to stdout."""
+            """Suppresses a message on stdout about a download: there is none."""
 
         def _log_download_done(self) -> None:
-            """Says nothing: this would name the folder that it is not going to stay in."""
+            """Suppresses a message that names the temporary folder."""
 
         def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
-            # Split by split, since TFDS would run the first splits' Beam pipeline again with each later split. It also
-            # mixes the lengths up where there are more than ten shards.
-            written = []
-            for split, lengths in plan.shards.items():
+            # Split by split: TFDS would run the Beam pipeline of the first splits again with each later split. It also
+            # mixes up the lengths of more than ten shards.
+            splits = []
+            for split, lengths in shards.items():
                 self._split = split
                 super()._download_and_prepare(dl_manager, download_config)
-                written.append(self.info.splits[split].replace(shard_lengths=lengths))
-            self.info.set_splits(tfds.core.SplitDict(written))
+                splits.append(self.info.splits[split].replace(shard_lengths=lengths))
+            self.info.set_splits(tfds.core.SplitDict(splits))
 
         def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Callable]]:
-            *starts, count = accumulate(plan.shards[self._split], initial=0)
-            shards = [
-                _Samples(data.name, plan.data_dir, self._split, count, start, start + length)
-                for start, length in zip(starts, plan.shards[self._split], strict=True)
+            *starts, count = accumulate(shards[self._split], initial=0)
+            samples = [
+                _Samples(data.name, data_dir, self._split, count, start, start + length)
+                for start, length in zip(starts, shards[self._split], strict=True)
             ]
-            return {self._split: [_counted(shard, on_sample) for shard in shards] if on_sample else shards}
+            return {self._split: [_counted(shard, on_sample) for shard in samples] if on_sample else samples}
 
-    return Builder(data_dir=data_dir)
+    return Builder(data_dir=target)
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """The samples of a shard. Beam sends this to a worker, which opens the data set for itself."""
+    """The samples of a shard. Beam sends this object to a worker, which opens the data set itself."""
 
     name: str
     data_dir: Path | None
     split: str
-    count: int  # of the split's samples
+    count: int  # samples of the split
     start: int
     stop: int
 
     def __call__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        data, pairs = opened(self.name, self.data_dir, self.split)
+        data, pairs = open_split(self.name, self.data_dir, self.split)
         if len(pairs) != self.count:
             raise InputError(
                 f'Split "{self.split}" had {self.count} samples when writing began, and now has {len(pairs)}. Leave '
@@ -127,7 +135,7 @@ def _counted(shard: _Samples, on_sample: Callable[[], None]) -> Callable[[], Ite
 
 
 @lru_cache(maxsize=4)
-def opened(name: str, data_dir: Path | None, split: str) -> tuple[Dataset, list[Pair]]:
-    """A data set and a split's pairs, whose headers `plan` has checked."""
+def open_split(name: str, data_dir: Path | None, split: str) -> tuple[Dataset, list[Pair]]:
+    """Opens a data set and lists the pairs of a split, whose headers `prepare.plan` has checked."""
     data = dataset(name, data_dir)
     return data, data.pairs(split, headers=False)

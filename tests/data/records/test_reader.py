@@ -13,8 +13,8 @@ import tensorflow as tf
 from helpers import refused
 
 from keras_crosscoop.data import dataset
-from keras_crosscoop.data.records.checksums import verify
-from keras_crosscoop.data.records.reading import find_records
+from keras_crosscoop.data.records.checksums import changed_files
+from keras_crosscoop.data.records.reader import find_records
 
 
 def test_they_are_found_from_any_folder_above(written, records):
@@ -171,7 +171,7 @@ def test_shards_are_closed_with_the_data_set(records, shard):
 
 
 def test_checksums(written, shard):
-    assert verify(written) == []
+    assert changed_files(written) == []
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=written, check=True, capture_output=True)
     lines = (written / "SHA256SUMS").read_text().splitlines()
@@ -180,8 +180,8 @@ def test_checksums(written, shard):
     content[-1] ^= 1
     shard.write_bytes(content)
     (written / "folder-val.tfrecord-00000-of-00001").unlink()
-    assert verify(written) == [shard, written / "folder-val.tfrecord-00000-of-00001"]
+    assert changed_files(written) == [shard, written / "folder-val.tfrecord-00000-of-00001"]
     (written / "SHA256SUMS").write_text("")
-    assert verify(written) == [shard]  # nothing tells how it was
+    assert changed_files(written) == [shard]  # nothing tells how it was
     (written / "SHA256SUMS").unlink()
-    assert refused(verify, written).endswith(f"Received: {written}/SHA256SUMS")
+    assert refused(changed_files, written).endswith(f"Received: {written}/SHA256SUMS")

@@ -1,4 +1,4 @@
-"""Which label belongs to which image: the one of the same relative path and stem."""
+"""Pairing of images and labels by relative path and stem."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,28 +10,32 @@ from keras_crosscoop.system.files import ReadableFile, walk_files
 
 
 class UnpairedError(InputError):
-    """Files have no partner. The message tells images without labels and labels without images once each.
+    """Files have no partner. The message summarizes images without labels and labels without images.
 
     Attributes:
-        alone: each of them, and what to tell of it.
-        pairs: those that are whole.
+        unpaired: The message of each file without a partner.
+        pairs: The complete pairs.
     """
 
-    def __init__(self, alone: Mapping[str, str], pairs: list[Pair]) -> None:
-        super().__init__(" ".join(summarize(alone.values())))
-        self.alone = alone
+    def __init__(self, unpaired: Mapping[str, str], pairs: list[Pair]) -> None:
+        super().__init__(" ".join(summarize(unpaired.values())))
+        self.unpaired = unpaired
         self.pairs = pairs
 
     def __reduce__(self) -> tuple:
-        return UnpairedError, (self.alone, self.pairs)
+        return UnpairedError, (self.unpaired, self.pairs)
 
 
 def pair_folders(images: Path, labels: Path | None) -> list[Pair]:
-    """The pairs of two folders, subfolders included, in the order of their relative paths; without `labels`, of none.
+    """Pairs the files of two folders and their subfolders, in the order of their relative paths.
+
+    Args:
+        images: The folder of images.
+        labels: The folder of labels; None for images without labels.
 
     Raises:
-        AbsentError: both folders are missing.
-        InputError: a folder is missing, a file has no partner, or two images compete for one label.
+        AbsentError: Both folders are missing.
+        InputError: A folder is missing, a file has no partner, or two images match one label.
     """
     if labels is None:
         return [(file, None) for _, file in sorted(_files(images, IMAGE_SUFFIXES).items())]
@@ -52,34 +56,34 @@ def pair_files(
     image_at: Callable[[str], str],
     label_at: Callable[[str], str],
 ) -> list[Pair]:
-    """The pairs of images and labels of one key, in the keys' order.
+    """Pairs images and labels of the same key, in the order of the keys.
 
     Args:
-        images: key -> image.
-        labels: key -> label.
-        image_at: where the image of a key is expected, for the error that misses it.
-        label_at: the same of a label.
+        images: The image of each key.
+        labels: The label of each key.
+        image_at: Where the image of a key is expected, for the error.
+        label_at: Where the label of a key is expected, for the error.
 
     Raises:
-        UnpairedError: a file has no partner.
+        UnpairedError: A file has no partner.
     """
     pairs = [(images[key], labels[key]) for key in sorted(images.keys() & labels.keys())]
-    alone: dict[str, str] = {}
+    unpaired: dict[str, str] = {}
     for key in sorted(images.keys() ^ labels.keys()):
         if key in images:
-            file, remedy = images[key], "Add the label or remove the image."
-            what = f"An image has no label: expected {label_at(key)}."
+            file, problem = images[key], f"An image has no label: expected {label_at(key)}."
+            remedy = "Add the label or remove the image."
         else:
-            file, remedy = labels[key], "Add the image or remove the label."
-            what = f"A label has no image: expected {image_at(key)}."
-        alone[str(file)] = f"{what} {remedy} Received: {file}"
-    if alone:
-        raise UnpairedError(alone, pairs)
+            file, problem = labels[key], f"A label has no image: expected {image_at(key)}."
+            remedy = "Add the image or remove the label."
+        unpaired[str(file)] = f"{problem} {remedy} Received: {file}"
+    if unpaired:
+        raise UnpairedError(unpaired, pairs)
     return pairs
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Relative path without suffix -> file, hidden files and folders left out."""
+    """Maps relative paths without suffix to files, without hidden files and folders."""
     if not folder.is_dir():
         raise InputError(f"A folder of the data set is missing. Is it fully extracted? Received: {folder}")
     files: dict[str, Path] = {}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_crosscoop.data.records import writing
-from keras_crosscoop.data.records.planning import plan
+from keras_crosscoop.data import prepare
+from keras_crosscoop.data.prepare import plan
 
 
 @pytest.fixture
@@ -29,4 +29,4 @@ def records(tmp_path):
 
 @pytest.fixture
 def written(root, records):
-    return writing.write(plan("folder", root, records))
+    return prepare.write(plan("folder", root, records))

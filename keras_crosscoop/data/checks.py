@@ -1,0 +1,376 @@
+"""Checks of every file of a data set, which report all problems before a night of training."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from keras_crosscoop.data.catalogue import CATALOGUE
+from keras_crosscoop.data.pairs import UnpairedError
+from keras_crosscoop.data.records.checksums import SUMS, changed_files
+from keras_crosscoop.data.spec import Dataset, Pair
+from keras_crosscoop.errors import AbsentError, InputError, summarize
+from keras_crosscoop.images.decoding import WindowReader, image_reader, label_reader
+from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.labels import IGNORE_LABEL
+from keras_crosscoop.system.files import ReadableFile
+from keras_crosscoop.system.resources import threads
+
+_NEEDED = ("train", "val")  # for training; other splits are optional
+
+Progress = Callable[[int, int], None]  # checked pairs, and all pairs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding of a check.
+
+    Attributes:
+        severity: "problem", which must be fixed before training; "warning", which may be unintended; or "note".
+        split: The split; "" for the whole data set.
+        message: One line.
+        files: The files concerned, if any.
+    """
+
+    severity: Literal["problem", "warning", "note"]
+    split: str
+    message: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitStatistics:
+    """Statistics of the readable pairs of a split.
+
+    Attributes:
+        name: The name of the split.
+        images: The number of readable pairs.
+        labelled: Whether the labels are public. Without labels, all further statistics but `sizes` are 0.
+        sizes: The number of images of each (height, width), the most frequent first.
+        pixels: The number of pixels of each class.
+        void: The number of void pixels.
+        images_with: The number of images that contain each class.
+        pixels_around: The number of all pixels, void included, of the images that contain each class.
+    """
+
+    name: str
+    images: int
+    labelled: bool
+    sizes: Mapping[tuple[int, int], int]
+    pixels: tuple[int, ...]
+    void: int
+    images_with: tuple[int, ...]
+    pixels_around: tuple[int, ...]
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """The share of each class in all labelled pixels."""
+        return tuple(pixels / max(sum(self.pixels), 1) for pixels in self.pixels)
+
+    @property
+    def void_share(self) -> float:
+        """The share of void in all pixels."""
+        return self.void / max(sum(self.pixels) + self.void, 1)
+
+    @property
+    def class_weights(self) -> tuple[float | None, ...]:
+        """Median-frequency weights, `median(f) / f_c`; None for classes that never occur.
+
+        The frequency f_c is the share of class c in the pixels of the images that contain it.
+
+        Reference: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels with a Common Multi-Scale
+        Convolutional Architecture", ICCV 2015, section 6.3.2.
+        """
+        shares = [own / around if own else None for own, around in zip(self.pixels, self.pixels_around, strict=True)]
+        middle = median([share for share in shares if share] or [0])
+        return tuple(middle / share if share else None for share in shares)
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """The result of `check_dataset`.
+
+    Attributes:
+        dataset: The name of the data set.
+        classes: The names of the classes.
+        palette: The colours of the classes.
+        splits: The statistics of each existing split.
+        findings: The findings, split by split.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    palette: tuple[RGB, ...]
+    splits: tuple[SplitStatistics, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings that must be fixed before training."""
+        return tuple(finding for finding in self.findings if finding.severity == "problem")
+
+    def lines(self, severity: str) -> list[str]:
+        """The findings of a severity, one line per cause."""
+        return summarize(finding.message for finding in self.findings if finding.severity == severity)
+
+    def class_weights(self, split: str) -> dict[str, float]:
+        """The median-frequency weights of the classes in a split; see `SplitStatistics.class_weights`.
+
+        Raises:
+            InputError: The split does not exist or has no labels.
+        """
+        for statistics in self.splits:
+            if statistics.name == split and any(statistics.pixels):
+                weights = zip(self.classes, statistics.class_weights, strict=True)
+                return {name: weight for name, weight in weights if weight}
+        raise InputError(f"Class weights need a split with labels. Name another. Received: {split!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for JSON, with the names of the classes."""
+
+        def by_class(values: Sequence[float | None]) -> dict[str, float | None]:
+            return dict(zip(self.classes, values, strict=True))
+
+        return {
+            "dataset": self.dataset,
+            "ok": not self.problems,
+            "splits": {
+                split.name: {
+                    "images": split.images,
+                    "labelled": split.labelled,
+                    "sizes": [
+                        {"height": height, "width": width, "images": images}
+                        for (height, width), images in split.sizes.items()
+                    ],
+                    "pixels": by_class(split.pixels),
+                    "frequencies": by_class(split.frequencies),
+                    "images_with": by_class(split.images_with),
+                    "class_weights": by_class(split.class_weights),
+                    "void": split.void,
+                    "void_share": split.void_share,
+                }
+                for split in self.splits
+            },
+            "findings": [vars(finding) for finding in self.findings],
+        }
+
+
+def check_dataset(
+    dataset: Dataset,
+    splits: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    *,
+    records: Path | None = None,
+) -> DatasetReport:
+    """Decodes every file of some splits, on all cores, and counts the pixels of each class.
+
+    Problems are: images or labels without a partner, files that cannot be decoded, pairs of different sizes, labels
+    with colours or with ids outside the classes, empty or missing splits, an image in two splits, and changed records.
+    A class that never occurs is a warning in a training split and a note elsewhere.
+
+    Args:
+        dataset: The data set.
+        splits: The splits to check; by default all that exist, where "train" and "val" must exist.
+        progress: Called after each pair.
+        records: The folder of the records that the data set is read from, to compare their checksums.
+
+    Raises:
+        InputError: There is no split of that name, or none of the splits exists.
+    """
+    for split in splits or ():
+        dataset.check_split(split)
+    findings = list(_changed_records(records)) if records else []
+    pairs = _find_pairs(dataset, splits, findings)
+
+    distinct = {_key(pair): pair for split_pairs in pairs.values() for pair in split_pairs}  # splits may share pairs
+    samples: dict[tuple[str, str], _Sample] = {}
+    with ThreadPoolExecutor(threads()) as pool:
+        for key, sample in zip(distinct, pool.map(partial(_decode, dataset), distinct.values()), strict=True):
+            samples[key] = sample
+            if progress:
+                progress(len(samples), len(distinct))
+
+    good: dict[str, list[_Sample]] = {}
+    for split, split_pairs in pairs.items():
+        split_samples = [samples[_key(pair)] for pair in split_pairs]
+        good[split] = [sample for sample in split_samples if not sample.errors]
+        for files, error in (entry for sample in split_samples for entry in sample.errors):
+            findings.append(Finding("problem", split, str(error), files))
+    statistics = tuple(_count(dataset, split, good[split]) for split in good)
+    findings += [*_incomplete_splits(dataset.name, pairs), *_duplicates(good)]
+    findings += [*_empty_labels(dataset, good), *_absent_classes(dataset, statistics)]
+
+    order = {split: number for number, split in enumerate(("", *dataset.splits))}
+    unique: dict[tuple[str, ...], Finding] = {}  # splits that share files repeat their findings
+    for finding in sorted(findings, key=lambda finding: order[finding.split]):
+        unique.setdefault((finding.message, *finding.files), finding)
+    return DatasetReport(dataset.name, dataset.classes, dataset.palette, statistics, tuple(unique.values()))
+
+
+class _Sample(NamedTuple):
+    """A decoded pair; only its errors if there are any."""
+
+    image: ReadableFile
+    errors: Sequence[tuple[tuple[str, ...], InputError]] = ()  # files and their error
+    size: tuple[int, int] = (0, 0)
+    digest: bytes = b""  # of the pixels, whatever the file format
+    pixels: np.ndarray | None = None  # the number of pixels of each value from 0 to `IGNORE_LABEL`
+
+
+def _key(pair: Pair) -> tuple[str, str]:
+    return str(pair[0]), str(pair[1])
+
+
+def _changed_records(records: Path) -> Iterator[Finding]:
+    try:
+        for path in changed_files(records):
+            message = "A file of the records is not as it was written. Copy it again, or prepare the data set again."
+            yield Finding("problem", "", f"{message} Received: {path}", (str(path),))
+    except InputError as error:
+        yield Finding("problem" if (records / SUMS).exists() else "note", "", str(error))
+
+
+def _find_pairs(dataset: Dataset, splits: Sequence[str] | None, findings: list[Finding]) -> dict[str, list[Pair]]:
+    """Finds the complete pairs of each existing split, and appends findings about the rest.
+
+    Raises:
+        InputError: No split exists: the folder is probably a wrong one.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    absent: dict[str, InputError] = {}
+    for split in dict.fromkeys(splits or dataset.splits):
+        try:
+            pairs[split] = dataset.find(split)
+        except UnpairedError as error:
+            pairs[split] = error.pairs
+            findings.extend(Finding("problem", split, line, (file,)) for file, line in error.unpaired.items())
+            continue
+        except InputError as error:
+            absent[split] = error
+            continue
+        if not pairs[split]:
+            message = f"A split must hold images, but this one is empty. Is it fully extracted? Received: {split!r}"
+            findings.append(Finding("problem", split, message))
+    if not pairs and all(isinstance(error, AbsentError) for error in absent.values()):
+        raise next(iter(absent.values()))
+    for split in _NEEDED:
+        if not splits and split not in dataset.splits:
+            message = f'There is no split "{split}". Training needs it, or another one as data.{split}_split.'
+            findings.append(Finding("warning", "", message))
+    for split, error in absent.items():
+        if split in (splits or _NEEDED) or not isinstance(error, AbsentError):
+            findings.append(Finding("problem", split, str(error)))
+        else:
+            findings.append(Finding("note", split, f"Split {split} was not checked. {error}"))
+    return pairs
+
+
+def _decode(dataset: Dataset, pair: Pair) -> _Sample:
+    image, label = pair
+    try:
+        pixels, ids = dataset.read(image, label)
+    except InputError as error:
+        errors = [*_errors(image_reader, image), *(() if label is None else _errors(label_reader, label))]
+        return _Sample(image, errors or [((str(image), str(label)), error)])  # otherwise it concerns both files
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels))
+    return _Sample(image, (), ids.shape, digest.digest(), np.bincount(ids.ravel(), minlength=IGNORE_LABEL + 1))
+
+
+def _errors(
+    open_file: Callable[[ReadableFile], WindowReader], file: ReadableFile
+) -> Iterator[tuple[tuple[str, ...], InputError]]:
+    try:
+        (height, width), read = open_file(file)
+        read(slice(0, height), slice(0, width))
+    except InputError as error:
+        yield (str(file),), error
+
+
+def _count(dataset: Dataset, split: str, samples: Sequence[_Sample]) -> SplitStatistics:
+    labelled = split not in dataset.unlabelled
+    pixels = np.array([sample.pixels for sample in samples], np.int64).reshape(-1, IGNORE_LABEL + 1)  # image, value
+    pixels *= labelled
+    class_pixels = pixels[:, : len(dataset.classes)]
+    return SplitStatistics(
+        name=split,
+        images=len(samples),
+        labelled=labelled,
+        sizes=dict(Counter(sample.size for sample in samples).most_common()),
+        pixels=tuple(class_pixels.sum(0).tolist()),
+        void=int(pixels[:, IGNORE_LABEL].sum()),
+        images_with=tuple((class_pixels > 0).sum(0).tolist()),
+        pixels_around=tuple((pixels.sum(1) @ (class_pixels > 0)).tolist()),
+    )
+
+
+def _incomplete_splits(name: str, pairs: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
+    for split, split_pairs in pairs.items():
+        expected = CATALOGUE[name].splits.get(split) if name in CATALOGUE else None
+        if expected and len(split_pairs) < expected:
+            message = (
+                f"Split {split} has {len(split_pairs):,} of {expected:,} images. Is the data set fully extracted? "
+                f"Received: {split!r}"
+            )
+            yield Finding("warning", split, message)
+
+
+def _duplicates(samples: Mapping[str, Sequence[_Sample]]) -> Iterator[Finding]:
+    """Images of equal pixels. In two splits they are a problem: evaluation would use training images."""
+    first: dict[str, dict[bytes, ReadableFile]] = {split: {} for split in samples}
+    for split, split_samples in samples.items():
+        repeated = []
+        for sample in split_samples:
+            if sample.digest in first[split]:
+                repeated.append((str(first[split][sample.digest]), str(sample.image)))
+            first[split].setdefault(sample.digest, sample.image)
+        if repeated:
+            files = tuple(dict.fromkeys(file for both in repeated for file in both))
+            message = f"Split {split} holds an image twice: {repeated[0][0]} and {repeated[0][1]}{_more(repeated)}."
+            yield Finding("note", split, message, files)
+    for one, other in combinations(samples, 2):
+        if one in other or other in one or (one.startswith("train") and other.startswith("train")):
+            continue  # such as "val" and "trainval", which share images by design
+        for digest in first[one]:
+            if digest not in first[other]:
+                continue
+            files = str(first[one][digest]), str(first[other][digest])
+            message = (
+                f"Splits {one} and {other} must not share an image, but {files[0]} is in {other}, too. Remove it "
+                f"from one of them. Received: {files[1]}"
+            )
+            yield Finding("problem", other, message, files)
+
+
+def _empty_labels(dataset: Dataset, samples: Mapping[str, Sequence[_Sample]]) -> Iterator[Finding]:
+    for split, split_samples in samples.items():
+        files = tuple(str(sample.image) for sample in split_samples if not sample.pixels[:IGNORE_LABEL].any())
+        if files and split not in dataset.unlabelled:
+            message = f"Some labels of split {split} hold only void: the label of {files[0]}{_more(files)}."
+            yield Finding("note", split, message, files)
+
+
+def _more(items: Sequence) -> str:
+    return f", and {len(items) - 1} more" if len(items) > 1 else ""
+
+
+def _absent_classes(dataset: Dataset, splits: Sequence[SplitStatistics]) -> Iterator[Finding]:
+    for split in splits:
+        absent = [name for name, pixels in zip(dataset.classes, split.pixels, strict=True) if not pixels]
+        if not (absent and split.labelled and split.images):
+            continue
+        names = (
+            f"{len(absent)} of {len(dataset.classes)} classes never occur in split {split.name}: {', '.join(absent)}"
+        )
+        if split.name.startswith("train"):
+            yield Finding("warning", split.name, f"{names}. A network cannot learn them. Are the labels' ids right?")
+        else:
+            yield Finding("note", split.name, f"{names}. Their IoU cannot be measured there.")

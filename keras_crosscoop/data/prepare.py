@@ -1,0 +1,187 @@
+"""Writing of a data set as TFDS records, on this machine or on many with Apache Beam."""
+
+import importlib.util
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from keras_crosscoop.data.catalogue import dataset
+from keras_crosscoop.data.records.checksums import write_sums
+from keras_crosscoop.data.spec import Dataset, Pair
+from keras_crosscoop.data.tfds_builder import VERSION, make_builder, open_split
+from keras_crosscoop.errors import AbsentError, InputError
+from keras_crosscoop.images.io import image_size
+from keras_crosscoop.system.files import atomic_folder
+from keras_crosscoop.system.resources import threads
+
+_SHARD_SIZE = 128 << 20  # bytes: TFDS keeps a whole shard in memory
+_MAX_SHARDS = 256  # of a split: all stay open while it is read
+_OVERHEAD = 300  # bytes of a record beside its pixels
+_WORKER_ERROR = re.compile(rf"{InputError.__name__}: (?P<message>.*) \[while running ")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The records to write.
+
+    Attributes:
+        data: The data set.
+        data_dir: The folder of the data set.
+        folder: The folder of the records.
+        shards: The number of samples in each shard of each split.
+        size: The approximate size of all records in bytes.
+        missing: The splits without files, which are left out.
+    """
+
+    data: Dataset
+    data_dir: Path | None
+    folder: Path
+    shards: Mapping[str, list[int]]
+    size: int
+    missing: tuple[str, ...]
+
+    @property
+    def records(self) -> Path:
+        """The common folder of all records, which readers take as `data_dir`."""
+        return self.folder.parents[1]
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return sum(map(sum, self.shards.values()))
+
+
+def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] = ()) -> Plan:
+    """Plans records, and checks whether they can be written.
+
+    Args:
+        name: A data set of the catalogue.
+        data_dir: The folder of the data set; see `dataset`.
+        records: The common folder of all records.
+        splits: The splits to write; by default all with files.
+
+    Raises:
+        InputError: The data set or a split cannot be used, its records exist already, or the disk is too small.
+    """
+    folder = records.absolute() / name / VERSION
+    if folder.exists():
+        raise InputError(
+            f'Records are never overwritten, and those of "{name}" exist. Remove them, or name another folder. '
+            f"Received: {folder}"
+        )
+    data = dataset(name, data_dir)
+    pairs: dict[str, list[Pair]] = {}
+    missing: dict[str, AbsentError] = {}
+    for split in dict.fromkeys(splits or data.splits):
+        try:
+            pairs[split] = data.pairs(split)
+        except AbsentError as error:
+            if splits:
+                raise
+            missing[split] = error
+    if not pairs:
+        raise next(iter(missing.values()))
+    with ThreadPoolExecutor(threads()) as pool:
+        image_sizes = {split: pool.map(image_size, (image for image, _ in pairs[split])) for split in pairs}
+        sizes = {split: sum(4 * math.prod(size) + _OVERHEAD for size in image_sizes[split]) for split in pairs}
+    size = sum(sizes.values())
+    free = shutil.disk_usage(next(path for path in folder.parents if path.exists())).free
+    if size > free:
+        raise InputError(
+            f"The records take {size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB left. Make room, name another "
+            f"disk's folder, or write fewer splits. Received: {folder}"
+        )
+    return Plan(
+        data=data,
+        data_dir=data_dir.absolute() if data_dir else None,
+        folder=folder,
+        shards={split: _shard_lengths(len(pairs[split]), sizes[split]) for split in pairs},
+        size=size,
+        missing=tuple(missing),
+    )
+
+
+def _shard_lengths(count: int, size: int) -> list[int]:
+    shards = min(math.ceil(size / _SHARD_SIZE), _MAX_SHARDS, count)
+    return [stop - start for start, stop in pairwise(count * number // shards for number in range(shards + 1))]
+
+
+def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[], None] = lambda: None) -> Path:
+    """Writes records, complete or not at all.
+
+    Record i of a split is pair i of `Dataset.pairs`. Its features are `image`, RGB, uint8 `(H, W, 3)`; `label`, class
+    ids, 255 void, uint8 `(H, W)`; and `name`, the name of the image file.
+
+    Args:
+        plan: The records to write.
+        beam_options: Options of Apache Beam such as "runner=DirectRunner,direct_num_workers=4", to write with it. Its
+            workers open the data set themselves: they need this package, and both folders under the same paths.
+        on_sample: Called for each sample, but not by workers of Beam.
+
+    Returns:
+        The folder of the records.
+
+    Raises:
+        InputError: A file is damaged, the records cannot be written, Apache Beam is missing, or has no such runner.
+    """
+    import tensorflow_datasets as tfds
+
+    beam = {} if beam_options is None else _beam(beam_options)
+    config = tfds.download.DownloadConfig(try_download_gcs=False, **beam)
+    try:
+        with atomic_folder(plan.folder) as partial, _worker_errors():
+            builder = make_builder(plan.data, plan.data_dir, plan.shards, partial, None if beam else on_sample)
+            builder.download_and_prepare(download_config=config)
+            for path in Path(builder.data_dir).iterdir():
+                if not path.name.endswith(".shard_infos.json"):  # a temporary file of TFDS
+                    path.rename(partial / path.name)
+            shutil.rmtree(partial / plan.data.name)
+            write_sums(partial)
+    except OSError as error:
+        raise InputError(
+            f"The records cannot be written ({error.strerror or error}). Is there room, and permission? "
+            f"Received: {plan.folder}"
+        ) from error
+    finally:
+        open_split.cache_clear()  # closes the files, which may change before the next call
+    return plan.folder
+
+
+def _beam(options: str) -> dict[str, Any]:
+    """The arguments of TFDS for Apache Beam."""
+    if importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            f'Apache Beam is not installed. Install it: pip install "keras-crosscoop[beam]". Received: {options!r}'
+        )
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners import create_runner
+
+    parsed = PipelineOptions([f"--{option}" for option in options.split(",")])
+    runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
+    try:
+        create_runner(runner)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"Apache Beam has no such runner ({str(error).splitlines()[0]}). "
+            f"Name one as in runner=DirectRunner. Received: {options!r}"
+        ) from error
+    return {"beam_runner": runner, "beam_options": parsed}
+
+
+@contextmanager
+def _worker_errors() -> Iterator[None]:
+    """Restores the `InputError` of a worker: Beam appends to its message, or passes on a traceback as text."""
+    try:
+        yield
+    except (InputError, RuntimeError) as error:
+        text = f"{InputError.__name__}: {error}" if isinstance(error, InputError) else str(error)
+        if (match := _WORKER_ERROR.search(text)) is None:
+            raise
+        raise InputError(match["message"]) from error
