@@ -28,7 +28,7 @@ def draw_overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], pal
         >>> from keras_crosscoop.evaluation import draw_overlay
         >>> image, ids = np.zeros((48, 64, 3), "uint8"), np.zeros((48, 64), "uint8")
         >>> draw_overlay(image, ids, ["road"], [(128, 64, 128)]).size
-        (64, 63)
+        (64, 68)
     """
     return add_legend(blend(image, ids, palette), np.unique(ids), classes, palette)
 

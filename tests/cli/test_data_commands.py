@@ -54,7 +54,7 @@ def test_check_counts_and_says_that_all_is_well(crosscoop, halves, tmp_path):
     rows = [line.replace("│", " ").split() for line in out.splitlines()]
     assert ["train", "8", "48x32:", "8", "0.0%"] in rows
     assert ["dark", "50.00%", "8", "50.00%", "3", "█" * 20] in rows
-    assert "All is well: 11 images and their labels were read." in out
+    assert "No problems: 11 images and their labels were read." in out
     assert "Traceback" not in err
     assert list(tmp_path.glob("*.png")) == []
 
@@ -158,7 +158,7 @@ def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
 def test_check_weighs_one_split(crosscoop, halves):
     code, _, err = crosscoop("data", "check", "folder", "--data-dir", halves, "--weights", "--json")
     assert code == 2
-    assert "give it one --split" in err
+    assert "--weights prints the weights of one --split" in err
 
 
 def test_check_draws_a_chart_in_the_colours_of_the_classes(crosscoop, halves, tmp_path):

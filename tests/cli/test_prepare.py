@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import keras_crosscoop.data
 
 @pytest.fixture
 def records(crosscoop, halves, tmp_path):
-    """The records of `halves`, and what the command said."""
+    """The records of `halves`, and the output of the command."""
     return tmp_path / "records", crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", "records")
 
 
@@ -28,12 +29,12 @@ def test_it_says_what_it_writes_and_what_comes_next(records):
         f"Train from them: crosscoop-tf fit --dataset folder --data-dir {folder}",
     ]
     assert "Records to write: 11 samples, 0.1 MB" in done.err
-    assert "Left out" not in done.err
+    assert "left out" not in done.err
 
 
 @pytest.mark.slow
 def test_training_on_records_is_training_on_files(crosscoop, run_folder, records):
-    """The same losses and validation figures in every epoch as of the run on `halves`."""
+    """The losses and metrics of every epoch are those of the run on `halves`."""
     folder, _ = records
     done = crosscoop("fit", "--config", run_folder / "config.yaml", "--data-dir", folder, "--output", "run")
     assert done.code == 0, done.err
@@ -58,7 +59,7 @@ def test_splits_are_chosen_and_absent_ones_left_out(crosscoop, tmp_path):
         Image.fromarray(np.full((4, 6), 3, np.uint8)).save(tmp_path / "camvid" / kind / "1.png")
     prepare = ("data", "prepare", "camvid", "--data-dir", "camvid", "--records")
     done = crosscoop(*prepare, "all")
-    assert "Left out, as they are not there: test" in done.err
+    assert "Splits without files, which are left out: test" in done.err
     assert keras_crosscoop.data.dataset("camvid", tmp_path / "all").splits == ("train", "val")
     crosscoop(*prepare, "some", "--split", "val")
     assert keras_crosscoop.data.dataset("camvid", tmp_path / "some").splits == ("val",)
@@ -72,17 +73,17 @@ def test_what_is_there_is_not_overwritten(crosscoop, halves, records):
     folder, _ = records
     done = crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", folder)
     assert done.code == 2
-    assert done.err.startswith('crosscoop-tf: Records are never overwritten, and those of "folder" are there.')
+    assert done.err.startswith('crosscoop-tf: Records are never overwritten, and those of "folder" exist.')
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["folder", "--data-dir", "."], "Say what to prepare: --records DIR to write records, --download to fetch"),
-        (["voc2012", "--data-dir", ".", "--download", "--split", "val"], "--split and --beam-options say how to write"),
+        (["folder", "--data-dir", "."], "Nothing to prepare. Use --records DIR to write records, --download to"),
+        (["voc2012", "--data-dir", ".", "--download", "--split", "val"], "--split and --beam-options need --records"),
         (["voc2012", "--download"], "--download needs --data-dir, the folder to download to."),
         (["voc2013", "--download"], 'There is no data set of that name. Did you mean "voc2012"?'),
-        (["cityscapes", "--download"], 'Only "voc2012" can be downloaded by this command. Where "cityscapes" comes'),
+        (["cityscapes", "--download"], 'This command can only download "voc2012". The source of "cityscapes" is'),
         (
             ["cityscapes", "--download"],
             "www.cityscapes-dataset.com/downloads; terms: free for non-commercial use after",
@@ -114,6 +115,19 @@ def test_download(crosscoop, monkeypatch, tmp_path):
     assert "The folder holds no VOC 2012" in done.err  # the records are written from what was downloaded
 
 
+def test_an_interruption_leaves_nothing(crosscoop, halves, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_crosscoop.data.tfds_builder.open_split", interrupt)
+    monkeypatch.setattr("keras_crosscoop.data.prepare.open_split", SimpleNamespace(cache_clear=lambda: None))
+    done = crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", "records")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "crosscoop-tf: interrupted."
+    assert not (tmp_path / "records").exists()
+
+
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path):
     root, records = tmp_path / "mine", tmp_path / "records"
     (root / "images/train").mkdir(parents=True)

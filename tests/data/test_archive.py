@@ -1,4 +1,4 @@
-"""Members of zip files, read in place: what they hold, and what is said of damaged ones."""
+"""Members of zip files that are read in place, and errors about damaged ones."""
 
 import gc
 import io
@@ -65,10 +65,10 @@ def test_members_by_folder_and_ending(tmp_path):
             "more/images/train/4_i.png": b"four",
         },
     )
-    found = Archive(path).files("images/train", "_i.png")
-    assert {key: member.read_bytes() for key, member in found.items()} == {"x/1": b"one", "2": b"two"}
-    assert found["x/1"].name == "1_i.png"
-    assert str(found["x/1"]) == f"{path}/images/train/x/1_i.png"
+    members = Archive(path).files("images/train", "_i.png")
+    assert {key: member.read_bytes() for key, member in members.items()} == {"x/1": b"one", "2": b"two"}
+    assert members["x/1"].name == "1_i.png"
+    assert str(members["x/1"]) == f"{path}/images/train/x/1_i.png"
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -95,17 +95,17 @@ def test_headers_of_images_in_an_archive(tmp_path):
 def test_threads_share_an_archive(tmp_path):
     """Each gets its own member's bytes, at once or as a stream, whatever the others read."""
     contents = {f"d/{index}": noise(index, 5_000 + 100 * index) for index in range(40)}
-    found = Archive(write(tmp_path / "a.zip", contents)).files("d", "")
+    members = Archive(write(tmp_path / "a.zip", contents)).files("d", "")
 
     def read(index):
-        member = found[str(index % 40)]
+        member = members[str(index % 40)]
         if index % 2:
             return member.read_bytes()
         with member.open("rb") as stream:
             return b"".join(iter(lambda: stream.read(700), b""))
 
     with ThreadPoolExecutor(8) as pool:
-        for index, content in enumerate(pool.map(read, range(41 * 20))):
+        for index, content in enumerate(pool.map(read, range(41 * 5))):
             assert content == contents[f"d/{index % 40}"], index
 
 
@@ -130,20 +130,15 @@ def test_truncated_archive(tmp_path, left):
     ],
 )
 def test_damaged_member(tmp_path, packing, place, reason):
-    """Whether its content or what stands before it is damaged, all at once or as a stream; others can be read."""
+    """Whether its content or its header is damaged. Others can be read."""
     path = write(tmp_path / "a.zip", {"d/a": noise(0), "d/b": noise(1)}, packing)
     damage(path, place)
-    found = Archive(path).files("d", "")
-
-    def stream():
-        with found["a"].open("rb") as content:
-            content.read()
-
-    for read in (found["a"].read_bytes, stream):
-        message = refused(read)
-        assert message.startswith(f"A file in an archive cannot be unpacked ({reason}")
-        assert message.endswith(f"The archive is damaged: get it again. Received: {path}/d/a")
-    assert found["b"].read_bytes() == noise(1)
+    members = Archive(path).files("d", "")
+    message = refused(members["a"].read_bytes)
+    assert message.startswith(f"A file in an archive cannot be unpacked ({reason}")
+    assert message.endswith(f"The archive is damaged: get it again. Received: {path}/d/a")
+    assert refused(image_size, members["a"]).endswith(f"Received: {path}/d/a")
+    assert members["b"].read_bytes() == noise(1)
 
 
 def test_folder_of_an_archives_name(tmp_path):
@@ -157,19 +152,19 @@ def test_whatever_is_damaged(tmp_path):
     good = write(tmp_path / "a.zip", contents).read_bytes()
     rng = np.random.default_rng(0)
     refusals = 0
-    for _ in range(2000):
+    for _ in range(300):
         content = bytearray(good)
         for place in rng.integers(len(good), size=rng.integers(1, 4)):
             content[place] = rng.integers(256)
         (tmp_path / "a.zip").write_bytes(content)
         try:
-            found = Archive(tmp_path / "a.zip").files("d", "").values()
-            read = {member.path: member.read_bytes() for member in found}
+            members = Archive(tmp_path / "a.zip").files("d", "").values()
+            read = {member.path: member.read_bytes() for member in members}
         except InputError:
             refusals += 1
         else:
             assert read == {path: contents[path] for path in read}
-    assert refusals > 1500
+    assert refusals > 225
 
 
 def test_cut_off_after_it_was_opened(tmp_path):

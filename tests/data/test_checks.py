@@ -182,7 +182,7 @@ def test_labels_of_void_alone_are_noted(mine):
     findings = [finding for finding in checked(mine).findings if finding.severity == "note"]
     files = tuple(str(mine / f"images/train/{name}.png") for name in "bc")
     assert [(finding.split, finding.files) for finding in findings] == [("train", files)]
-    assert f"that of {files[0]}, and 1 more." in findings[0].message
+    assert f"the label of {files[0]}, and 1 more." in findings[0].message
 
 
 def test_one_picture_in_two_splits_is_a_problem_however_it_is_stored(mine):

@@ -1,4 +1,4 @@
-"""Anybody's own data."""
+"""Your own data."""
 
 import shutil
 
@@ -78,7 +78,7 @@ def test_palette_masks_hold_ids(make_folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"list of classes is empty\. Write one name a line\. Received: .*classes\.txt$"),
+        ("", r"list of classes is empty\. Write one name per line\. Received: .*classes\.txt$"),
         ("road\nsky #12345\n", r"a name and a colour as in `road #804080`\. .*classes\.txt, line 2: 'sky #12345'$"),
         ("#804080\n", r"a name and a colour .* line 1: '#804080'$"),
         ("road\n\nroad #000000", r"Two classes have one name\. Rename one of them\. .* line 3: 'road #000000'$"),
@@ -95,7 +95,7 @@ def test_bad_list_of_classes(make_folder, text, message):
 def test_no_list_of_classes(make_folder):
     root = make_folder()
     (root / "classes.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InputError, match=r"cannot be read\. Write one name a line, in UTF-8\. Received: .*classes"):
+    with pytest.raises(InputError, match=r"cannot be read\. Write one name per line, in UTF-8\. Received: .*classes"):
         dataset("folder", root)
     (root / "classes.txt").write_bytes(b"a\n" * 2**19 + b"b")
     with pytest.raises(InputError, match="has over 1,048,576 bytes"):

@@ -1,12 +1,15 @@
-"""Python inside a graph: what comes of its errors, and that it lets the process end."""
+"""Python calls in a graph: their errors, and the exit of the process."""
 
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_crosscoop.data import graph_calls
 from keras_crosscoop.data.graph_calls import numpy_function, readable_errors
 from keras_crosscoop.errors import InputError
 
@@ -41,8 +44,29 @@ def test_other_errors_pass_unchanged():
         tf.debugging.Assert(False, ["something else"])
 
 
+def test_the_exit_waits_for_running_calls(monkeypatch):
+    calls = graph_calls._Calls()
+    monkeypatch.setattr(calls, "QUIET", 0.05)
+    begun, ended = threading.Event(), []
+
+    def call():
+        with calls:
+            begun.set()
+            time.sleep(0.1)
+            ended.append(True)
+
+    threading.Thread(target=call).start()
+    begun.wait()
+    calls.wait()
+    assert ended
+    monkeypatch.setattr(calls, "TIMEOUT", 0.02)
+    with calls:
+        calls.wait()  # not forever
+
+
+@pytest.mark.slow
 def test_a_process_ends_in_the_middle_of_a_stream(make_folder):
-    """TensorFlow would wait forever for files being read when Python takes down an iterator that a script left."""
+    """TensorFlow would wait forever for files being read when Python destroys the iterator."""
     script = f"""
 from keras_crosscoop.data import load_dataset
 iterator = iter(load_dataset("folder", "train", data_dir={str(make_folder(size=(360, 480)))!r}, repeat=True))

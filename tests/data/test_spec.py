@@ -1,4 +1,4 @@
-"""Data sets from files: what comes out of good ones, and what is said of bad ones."""
+"""Data sets from files: samples, and errors about bad files."""
 
 import shutil
 import time
@@ -69,7 +69,7 @@ def test_empty_split(root):
         shutil.rmtree(root / kind / "val")
         (root / kind / "val").mkdir()
     with pytest.raises(
-        InputError, match=r'must hold images, but that of data set "folder" is empty.* Received: \'val\''
+        InputError, match=r'must hold images, but split "val" of data set "folder" is empty.* Received: \'val\''
     ):
         dataset("folder", root).pairs("val")
 
@@ -166,6 +166,7 @@ def test_truncated_file(root, kind):
         data.read(*data.pairs("train")[1])
 
 
+@pytest.mark.slow
 def test_three_thousand_files_in_under_five_seconds(make_folder):
     root = make_folder({"train": 1})
     for index in range(1, 1500):

@@ -1,4 +1,4 @@
-"""Image and label are changed together, by as much as promised, and the label's pixels are never mixed."""
+"""Image and label are transformed together, within the documented ranges, and label values are never mixed."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ RNG = np.random.default_rng(0)
 
 
 def ramps(height, width):
-    """A pair that tells of each pixel where it came from: red twice its row, green twice its column, label its row."""
+    """A pair whose pixels hold their position: red is twice the row, green twice the column, the label the row."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     return np.stack([2 * rows, 2 * columns, np.full_like(rows, 7)], -1), rows
 
 
 class InMemory(ReadableFile):
-    """A file that is none."""
+    """A file in memory."""
 
     name = "image.ppm"
 
@@ -31,8 +31,8 @@ class InMemory(ReadableFile):
         return encode_pnm(self.array)
 
 
-def crops(image, label, count, mapped=False, *, crop_size, scale=(0.5, 2.0), flip=True, photometric=True):
-    """The pair as the first samples of a training stream show it, or rendered eagerly from the same draws."""
+def crops(image, label, count, mapped=True, *, crop_size, scale=(0.5, 2.0), flip=True, photometric=True):
+    """The first samples of a training stream of one pair, or the same crops made eagerly."""
     if mapped:
         pair = InMemory(image), InMemory(label)
         data = Dataset("x", ("a",) * 255, ((0, 0, 0),) * 255, ("train",), lambda _: [pair], check_headers=False)
@@ -57,11 +57,10 @@ def crops(image, label, count, mapped=False, *, crop_size, scale=(0.5, 2.0), fli
     return samples
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_unit_scale_cuts_out_pixels_as_they_are(mapped):
+def test_unit_scale_cuts_out_pixels_as_they_are():
     image, label = RNG.integers(0, 256, (30, 40, 3), np.uint8), RNG.integers(0, 12, (30, 40), np.uint8)
     corners = set()
-    for crop, crop_label in crops(image, label, 80, mapped, crop_size=28, scale=(1, 1), **PLAIN):
+    for crop, crop_label in crops(image, label, 80, crop_size=28, scale=(1, 1), **PLAIN):
         (corner,) = [(y, x) for y in range(3) for x in range(13) if np.array_equal(image[y : y + 28, x : x + 28], crop)]
         y, x = corner
         np.testing.assert_array_equal(crop_label, label[y : y + 28, x : x + 28])
@@ -93,7 +92,7 @@ def test_labels_are_never_mixed():
 def test_scale_fills_its_range_uniformly():
     image, label = ramps(120, 120)
     scales = []
-    for crop, _ in crops(image, label, 400, mapped=True, crop_size=40, **PLAIN):
+    for crop, _ in crops(image, label, 400, crop_size=40, **PLAIN):
         scales.append(2 * 30 / (crop[34, 20, 0] / 1.0 - crop[4, 20, 0]))  # 30 rows lie 30 / scale source rows apart
         across = 2 * 30 / (crop[20, 34, 1] / 1.0 - crop[20, 4, 1])
         assert across == pytest.approx(scales[-1], rel=0.05)  # the picture keeps its proportions
@@ -135,11 +134,10 @@ def test_one_side_may_be_padded_and_the_other_cut():
     np.testing.assert_array_equal(np.diff(crop[inside][:50, 1]), 2)
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_flip_mirrors_both_in_half_of_all_cases(mapped):
+def test_flip_mirrors_both_in_half_of_all_cases():
     image, label = RNG.integers(0, 256, (40, 40, 3), np.uint8), RNG.integers(0, 12, (40, 40), np.uint8)
     settings = {"crop_size": 32, "photometric": False}
-    pairs, straight_pairs = (crops(image, label, 100, mapped, flip=flip, **settings) for flip in (True, False))
+    pairs, straight_pairs = (crops(image, label, 100, flip=flip, **settings) for flip in (True, False))
     flips = 0
     for (crop, crop_label), (straight, straight_label) in zip(pairs, straight_pairs, strict=True):
         if np.array_equal(crop, straight):
@@ -159,13 +157,13 @@ def test_bilinear_values_are_rounded():
     np.testing.assert_array_equal(crop[..., 0], [[0, 1, 2, 3]] * 4)
 
 
-def test_light_changes_the_image_moderately_and_not_the_label():
+def test_jitter_changes_the_image_moderately_and_not_the_label():
     image, label = RNG.integers(60, 200, (32, 32, 3), np.uint8), RNG.integers(0, 12, (32, 32), np.uint8)
     shifts = []
-    for lit, lit_label in crops(image, label, 100, mapped=True, crop_size=32, scale=(1, 1), flip=False):
-        np.testing.assert_array_equal(lit_label, label)
-        shifts.append(lit.mean() - image.mean())
-        slopes = np.polyfit(image.ravel(), lit.ravel(), 1)
+    for jittered, jittered_label in crops(image, label, 100, crop_size=32, scale=(1, 1), flip=False):
+        np.testing.assert_array_equal(jittered_label, label)
+        shifts.append(jittered.mean() - image.mean())
+        slopes = np.polyfit(image.ravel(), jittered.ravel(), 1)
         assert 0.5 < slopes[0] < 1.6
     assert -35 < min(shifts) < -20
     assert 20 < max(shifts) < 35
@@ -182,23 +180,23 @@ def test_light_changes_the_image_moderately_and_not_the_label():
         ((0.25, 1.0, 1.0), lambda x: 128 + 1.25 * (1.25 * x - 0.25 * (x @ np.array(LUMA))[..., None] - 128) - 16),
     ],
 )
-def test_light_follows_its_formula(monkeypatch, draws, expected):
+def test_jitter_follows_its_formula(monkeypatch, draws, expected):
     """Brightness adds, contrast turns about mid-grey, saturation about each pixel's own grey; then clipped, rounded."""
     fixed = tf.constant([0.0, 0.0, 0.0, 0.9, *draws])
     monkeypatch.setattr(tf.random, "stateless_uniform", lambda shape, seed: fixed)
     image = RNG.integers(0, 256, (6, 6, 3), np.uint8)
-    [(lit, _)] = crops(image, np.zeros((6, 6), np.uint8), 1, crop_size=6, scale=(1, 1))
-    np.testing.assert_allclose(lit, np.clip(expected(image.astype(float)), 0, 255), atol=0.51)
+    [(jittered, _)] = crops(image, np.zeros((6, 6), np.uint8), 1, mapped=False, crop_size=6, scale=(1, 1))
+    np.testing.assert_allclose(jittered, np.clip(expected(image.astype(float)), 0, 255), atol=0.51)
 
 
-def test_same_seed_same_bits():
+def test_same_bits_eagerly_and_in_a_stream():
     image, label = RNG.integers(0, 256, (50, 60, 3), np.uint8), RNG.integers(0, 12, (50, 60), np.uint8)
     eager, mapped = (
-        [(crop.tobytes(), crop_label.tobytes()) for crop, crop_label in crops(image, label, 20, mapped, crop_size=33)]
+        [(crop.tobytes(), crop_label.tobytes()) for crop, crop_label in crops(image, label, 8, mapped, crop_size=33)]
         for mapped in (False, True)
     )
     assert eager == mapped
-    assert len(set(eager)) == 20
+    assert len(set(eager)) == 8
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 3)])

@@ -1,4 +1,4 @@
-"""VOC 2012 and SBD as distributed: what comes out of the files, and what is said of bad ones."""
+"""VOC 2012 and SBD as distributed: their samples, and errors about bad files."""
 
 import pickle
 import shutil
@@ -139,6 +139,7 @@ def test_the_small_tree_has_the_official_structure(tmp_path):
         assert png.getpalette()[:6] + png.getpalette()[-3:] == [0, 0, 0, 128, 0, 0, 224, 224, 192]
 
 
+@pytest.mark.slow
 def test_true_size(tmp_path):
     """1,464 + 11,355 - 1,134 in both - 1,103 in val = 10,582: computed from lists of the true size, of empty files."""
     names = [f"{2007 + index % 5}_{index:06}" for index in range(2913 + 9118 + 1456)]
@@ -190,19 +191,19 @@ def test_labels_of_sbd_that_are_not_compressed(tmp_path):
 
 
 def test_damaged_labels_of_sbd_never_hold_other_ids(tmp_path):
-    """Whichever bit is flipped: SciPy alone gives other ids for some, and crashes on others."""
+    """Whichever bit is flipped. SciPy alone reads other ids for some, and crashes on others."""
     path = tmp_path / "a.mat"
     save_mat(path, sbd_ids(3))
     good, expected = path.read_bytes(), voc2012.MatLabel(path).read_bytes()
     refusals = 0
+    rng = np.random.default_rng(0)
     for place in range(124, len(good)):
-        for bit in (1, 4, 32, 128):
-            path.write_bytes(good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :])
-            try:
-                assert voc2012.MatLabel(path).read_bytes() == expected
-            except InputError:
-                refusals += 1
-    assert refusals > 1000
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << rng.integers(8)]) + good[place + 1 :])
+        try:
+            assert voc2012.MatLabel(path).read_bytes() == expected
+        except InputError:
+            refusals += 1
+    assert refusals > 250
 
 
 def test_images_of_sbd_are_looked_at_when_it_is_opened(tmp_path):
@@ -212,7 +213,7 @@ def test_images_of_sbd_are_looked_at_when_it_is_opened(tmp_path):
     assert refused(dataset("voc2012", tmp_path).pairs, "trainaug").endswith(f"Received: {path}")
 
 
-# What is said of bad ones
+# Errors
 
 
 def test_no_voc_in_the_folder(tmp_path):
@@ -227,7 +228,7 @@ def test_no_sbd(tmp_path, voc):
     message = refused(data.pairs, "trainaug")
     assert message.startswith(f"Split trainaug needs SBD: expected {tmp_path}/benchmark_RELEASE/dataset/cls, or ")
     assert f"PNGs in {voc}/SegmentationClassAug. Extract benchmark.tgz from www2.eecs.berkeley.edu/" in message
-    assert "do without by `--set data.train_split=train`. Received: 'trainaug'" in message
+    assert "train without it: `--set data.train_split=train`. Received: 'trainaug'" in message
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_listed_name_without_its_file(voc, folder, kind, suffix):
     path.unlink()
     message = refused(dataset("voc2012", voc).pairs, "train")
     assert message.startswith(
-        f"A name in a list has no {kind}: expected {path}, which VOCtrainval_11-May-2012.tar holds. Extract that whole"
+        f"A name in a list has no {kind}: expected {path}, which VOCtrainval_11-May-2012.tar holds. Extract the whole"
     )
     assert message.endswith(f"Received: {name} in {voc}/ImageSets/Segmentation/train.txt")
     shutil.rmtree(voc / folder)
@@ -284,7 +285,7 @@ def test_missing_list(voc):
         path = voc / f"ImageSets/Segmentation/{split}.txt"
         path.unlink()
         message = refused(dataset("voc2012", voc).pairs, split)
-        assert f"list of split {split} cannot be read. Extract {archive}, which holds it, whole. " in message
+        assert f"list of split {split} cannot be read. Extract the whole archive {archive}. " in message
         assert message.endswith(f"Received: {path}")
 
 
@@ -328,8 +329,8 @@ def _truncated(path):
     ("spoil", "reason"),
     [
         (_truncated, "incomplete or truncated stream"),
-        (lambda path: path.write_bytes(b""), "(ValueError: it is no MATLAB 5 file)"),
-        (lambda path: path.write_bytes(b"no MATLAB file at all" * 30), "(ValueError: it is no MATLAB 5 file)"),
+        (lambda path: path.write_bytes(b""), "(ValueError: not a MATLAB 5 file)"),
+        (lambda path: path.write_bytes(b"no MATLAB file at all" * 30), "(ValueError: not a MATLAB 5 file)"),
         (lambda path: path.unlink(), "cannot be read (No such file or directory)"),
         (lambda path: savemat(path, {"GTinst": {"Segmentation": sbd_ids(0)}}), "cannot be read (KeyError: 'GTcls')"),
         (lambda path: savemat(path, {"GTcls": {"Boundaries": 1.0}}), "cannot be read (ValueError: no field of name"),

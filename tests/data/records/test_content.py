@@ -1,4 +1,4 @@
-"""The same samples as the files, for this package and for TFDS alone."""
+"""Records hold the same samples as the files, for this package and for TFDS."""
 
 import gc
 import pickle
@@ -42,8 +42,9 @@ def test_whole_images_of_different_sizes_share_no_batch(records, written):
     assert "record 0, image" in message
 
 
+@pytest.mark.slow
 def test_real_camvid(shared, records):
-    """JPEGs, and a label id that is void."""
+    """JPEGs, and a label value that is void."""
     files = shared / "data/CamVid"
     planned = plan("camvid", files, records)
     assert list(planned.shards) == ["train", "val"]
@@ -73,6 +74,7 @@ np.savez(output, **found)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard_size", [128 << 20, 1], ids=["a shard for all", "a shard for each"])
 def test_tfds_reads_them_without_this_package(root, records, tmp_path, monkeypatch, shard_size):
     monkeypatch.setattr(prepare, "_SHARD_SIZE", shard_size)

@@ -1,4 +1,4 @@
-"""What is found, and what is damaged."""
+"""Records: how they are found, and what is reported about damaged ones."""
 
 import gc
 import json
@@ -75,8 +75,8 @@ def test_a_shard_that_shrinks_while_it_is_read(records, shard):
     ("old", "new", "reason"),
     [
         (b"image/shape", b"image/shapf", "image/shape is missing"),
-        (b"label/value", b"\xff" * 11, "it is no tf.train.Example"),
-        (bytes([3, 26, 33, 3]), bytes([3, 26, 34, 3]), "image is not of its shape"),
+        (b"label/value", b"\xff" * 11, "it is not a tf.train.Example"),
+        (bytes([3, 26, 33, 3]), bytes([3, 26, 34, 3]), "image does not match its shape"),
         (bytes([3, 26, 33, 3]), bytes([3, 26, 33, 255]), "image/shape breaks off"),
     ],
 )
@@ -93,15 +93,16 @@ def test_a_damaged_record_is_named(records, shard, old, new, reason):
 
 
 def test_any_bit_that_changed_is_found(records, shard):
-    """By TensorFlow's reader and by this one, when the split is opened or the record read; others are read still."""
+    """By this reader as by TensorFlow's, when the split is opened or the record is read."""
     content = shard.read_bytes()
-    bits = np.random.default_rng(0).integers(0, 8 * len(content), 200).tolist()
-    for bit in [*range(0, 8 * 12, 5), *bits, 8 * len(content) - 1]:
+    bits = np.random.default_rng(0).integers(0, 8 * len(content), 30).tolist()
+    for bit in [*range(0, 8 * 12, 11), *bits, 8 * len(content) - 1]:
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         shard.write_bytes(changed)
-        with pytest.raises(tf.errors.DataLossError):
-            list(tf.data.TFRecordDataset(str(shard)))
+        if bit in bits[:3]:
+            with pytest.raises(tf.errors.DataLossError):
+                list(tf.data.TFRecordDataset(str(shard)))
         message = refused(read_all, dataset("folder", records))
         assert "is not as it was written" in message, bit
         assert f"Received: {shard}" in message, bit
