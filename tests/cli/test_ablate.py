@@ -209,7 +209,7 @@ def test_help_names_every_row(crosscoop):
         (["--rows=table2"], 'There is no row of that name. Did you mean "table5"?'),
         (["--rows="], "There is no row of that name."),
         (["--bottom=none"], "An ablation compares two networks"),
-        (["--dataset=folder", "--data-dir=nowhere"], "nowhere, which is no folder."),
+        (["--dataset=folder", "--data-dir=nowhere"], "nowhere, which is not a folder."),
         (["--set=train.lr=1"], "There is no setting of that name."),
         (["--set=model.channel_reduction=4"], "which model.channel_reduction they have. Leave it out. Received: 4"),
         (["--set=model.sites=[aspp]"], "which model.sites they have."),

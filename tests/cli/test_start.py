@@ -37,7 +37,7 @@ def test_every_command_is_listed_and_shows_examples(crosscoop, command):
         (["fitt"], "No such command 'fitt'."),
         (["fit", "--dataset", "camvd"], 'no data set of that name. Did you mean "camvid"?'),
         (["fit", "--dataset", "camvid"], "needs --data-dir"),
-        (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "nowhere, which is no folder."),
+        (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "nowhere, which is not a folder."),
         (["fit", "--config", "camvit"], 'no config of that name. Did you mean "camvid"?'),
         (["fit", "--config", "my.yaml"], "There is no such YAML file. Is the path right? Received: my.yaml"),
         (["fit", "--topology", "crss"], "Setting model.topology is one of none, one_way, cross"),
