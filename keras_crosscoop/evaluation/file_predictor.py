@@ -20,8 +20,9 @@ from keras_crosscoop.evaluation.pipeline import batched, pipelined
 from keras_crosscoop.evaluation.predictor import Prediction, Predictor
 from keras_crosscoop.evaluation.sources import IDS, OVERLAY, PROBABILITIES, VIDEO, Source, add_ending
 from keras_crosscoop.images import video
-from keras_crosscoop.images.io import RGB, read_image, write_label
+from keras_crosscoop.images.io import read_image, write_label
 from keras_crosscoop.images.overlays import add_legend, blend, draw_overlay, save
+from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.system.files import atomic_write, make_folder
 
 THREADS = 4  # that read images, and as many that write; the frames of a video need their order, and so a single one
@@ -79,9 +80,9 @@ class FilePredictor:
         reads = repeat(partial(next, frames, None))
         is_new, written = not source.target.exists(), 0
         try:
-            fps = video.about(source.path).fps
+            fps = video.read_header(source.path).fps
             make_folder(source.target)
-            with video.movie(add_ending(source.target, VIDEO), fps) if self.overlay else nullcontext() as append:
+            with video.open_writer(add_ending(source.target, VIDEO), fps) if self.overlay else nullcontext() as append:
                 for error in self._predict_and_write(reads, partial(self._write_frame, append), threads=1):
                     if error:
                         raise error

@@ -7,7 +7,7 @@ import numpy as np
 from keras_crosscoop.data import CATALOGUE, Dataset
 from keras_crosscoop.data.spec import Submission
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import write_grey, write_label
+from keras_crosscoop.images.io import write_label
 from keras_crosscoop.system.files import ReadableFile, make_folder
 
 
@@ -52,6 +52,6 @@ class SubmissionWriter:
         target = self.target(image)
         make_folder(target.parent)
         if ids := self._format.ids:
-            write_grey(target, np.array(ids, np.uint8)[classes])
+            write_label(target, np.array(ids, np.uint8)[classes], None)
         else:
             write_label(target, classes, self.dataset.palette)

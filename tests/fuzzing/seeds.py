@@ -18,12 +18,12 @@ from fuzzing import mutations
 from PIL import Image
 
 from keras_crosscoop import DeepLabV3Plus, config, dataset, load, warm_start
-from keras_crosscoop.data.records import writing
-from keras_crosscoop.data.records.planning import plan
+from keras_crosscoop.data import prepare
+from keras_crosscoop.data.prepare import plan
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.report import charts, write_comparison, write_report
 from keras_crosscoop.evaluation.run_metrics import read_metrics
-from keras_crosscoop.images.decoding import image_windows, label_windows
+from keras_crosscoop.images.decoding import image_reader, label_reader
 from keras_crosscoop.images.io import image_size, label_size, read_image
 from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
 from keras_crosscoop.runs import Run
@@ -115,14 +115,14 @@ def images(folder):
 
 def _picture(path):
     failures: list[InputError] = []
-    for read in (image_size, read_image, lambda path: _all(image_windows(path))):
+    for read in (image_size, read_image, lambda path: _all(image_reader(path))):
         _tried(read, path, failures)
     _raise(failures)
 
 
 def _label(path):
     failures = []
-    for read in (label_size, lambda path: _all(label_windows(path))):
+    for read in (label_size, lambda path: _all(label_reader(path))):
         _tried(read, path, failures)
     _raise(failures)
 
@@ -375,7 +375,7 @@ def records(folder):
     """A data set as records: its shards, and what describes them."""
     root = _folder(folder)
     shutil.rmtree(folder / "records", ignore_errors=True)
-    written = writing.write(plan("folder", root, folder / "records"))
+    written = prepare.write(plan("folder", root, folder / "records"))
     shard = next(written.glob("*train.tfrecord*"))
 
     def read(path):

@@ -30,7 +30,7 @@ class BrightnessPredictor:
     def __init__(self, probabilities=False):
         self.probabilities = probabilities
 
-    def takes_together(self, height, width):
+    def can_batch(self, height, width):
         return True
 
     def batch(self, images):
@@ -105,7 +105,8 @@ def test_predictions_on_a_video(clip, batch_size):
     sources = find_sources([clip], clip.parent / "out")
     assert sources[0].count_images() == 5
     make_folders(sources)
-    assert list(FilePredictor(BrightnessPredictor(True), CLASSES, PALETTE, batch_size=batch_size)(sources)) == [None] * 5
+    predict = FilePredictor(BrightnessPredictor(True), CLASSES, PALETTE, batch_size=batch_size)
+    assert list(predict(sources)) == [None] * 5
     names = [f"{number:06}{ending}" for number in range(1, 6) for ending in (".npz", ".png")]
     assert sorted(path.name for path in sources[0].target.iterdir()) == names
     film = clip.parent / "out/clip.mp4"

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import VOID_COLOUR
+from keras_crosscoop.images.palettes import VOID_COLOUR
 from keras_crosscoop.system.files import atomic_write
 
 # Okabe and Ito, "Color Universal Design", 2008. The first two and black also differ in grey.

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_crosscoop.evaluation.report.page import COLOURS
-from keras_crosscoop.images.io import RGB, palette_table
+from keras_crosscoop.images.palettes import RGB, palette_table
 from keras_crosscoop.labels import IGNORE_LABEL
 
 TOP_CLASSES = 3  # with a readable probability at each pixel: one for each colour channel

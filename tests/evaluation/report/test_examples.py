@@ -9,7 +9,7 @@ from PIL import Image
 from keras_crosscoop.evaluation.report import write_report
 from keras_crosscoop.evaluation.report.examples import representative_images
 from keras_crosscoop.evaluation.report.panels import AGREEMENT, disagreement_panel, output_panel
-from keras_crosscoop.images.io import palette_table
+from keras_crosscoop.images.palettes import palette_table
 from keras_crosscoop.models.inference import Inference
 
 
