@@ -80,10 +80,9 @@ def predict(
     from keras_crosscoop.runs import Run
 
     trained = Run.open(run)
-    results = {"overlay": not no_overlay, "probabilities": probabilities}
-    sources = find_sources(paths, output, **results)
+    sources = find_sources(paths, output, overlay=not no_overlay, probabilities=probabilities)
     total = sum(source.count_images() for source in sources)
-    check_targets(sources, **results, force=force)
+    check_targets(sources, force=force)
     wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed: list[str] = []
     try:

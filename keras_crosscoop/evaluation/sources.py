@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +21,12 @@ class Source:
     Attributes:
         path: Its file.
         target: The path of its results without their endings; for a video, the folder of its frames' results.
+        endings: The endings of the results.
     """
 
     path: Path
     target: Path
+    endings: tuple[str, ...] = (IDS, OVERLAY)
 
     @property
     def is_video(self) -> bool:
@@ -51,12 +53,12 @@ class Source:
         except InputError:
             return 1  # The prediction reports the error.
 
-    def results(self, *, overlay: bool, probabilities: bool) -> list[Path]:
-        """Lists the files of the results; for a video, the folder of its frames' results and the video."""
+    @property
+    def results(self) -> list[Path]:
+        """The files of the results; for a video, the folder of its frames' results and the video with overlays."""
         if self.is_video:
-            return [self.target, *([add_ending(self.target, VIDEO)] if overlay else [])]
-        requested = {IDS: True, OVERLAY: overlay, PROBABILITIES: probabilities}
-        return [add_ending(self.target, ending) for ending, is_requested in requested.items() if is_requested]
+            return [self.target, *([add_ending(self.target, VIDEO)] if OVERLAY in self.endings else [])]
+        return [add_ending(self.target, ending) for ending in self.endings]
 
 
 def add_ending(target: Path, ending: str) -> Path:
@@ -81,12 +83,12 @@ def find_sources(
     Raises:
         InputError: A file does not exist, or a folder or glob contains no image.
     """
+    endings = (IDS, *([OVERLAY] if overlay else []), *([PROBABILITIES] if probabilities else []))
     files = [file for path in paths for file in search(path, folder)]
-    sources = list(dict.fromkeys(Source(file, folder / place.with_name(_stem(place))) for file, place in files))
-    key = _comparison_key(folder)
+    sources = [Source(file, folder / place.with_name(_stem(place)), endings) for file, place in files]
+    sources = list(dict.fromkeys(sources))
     while True:
-        conflicts = {*_conflicts(sources, key, overlay=overlay, probabilities=probabilities)}
-        renamed = {index: sources[index].with_suffix_in_target for index in conflicts}
+        renamed = {index: sources[index].with_suffix_in_target for index in _conflicts(sources)}
         if all(sources[index] == source for index, source in renamed.items()):
             return sources
         sources = [renamed.get(index, source) for index, source in enumerate(sources)]
@@ -96,46 +98,40 @@ def _stem(place: Path) -> str:
     return place.stem if place.stem.strip(".") else place.name  # The stem of "..png" is ".", which is not a file name.
 
 
-def _comparison_key(folder: Path) -> Callable[[Path], str]:
-    """Returns a function that maps two paths to the same text if they name the same file in a folder."""
-    return (lambda path: str(path).casefold()) if is_case_insensitive(folder) else str
+def _conflicts(sources: Sequence[Source]) -> set[int]:
+    """Returns the indices of sources with a result that is also another source's result, or a folder of results."""
+    ignore_case = bool(sources) and is_case_insensitive(sources[0].target.parent)
 
+    def key(path: Path) -> str:
+        return str(path).casefold() if ignore_case else str(path)
 
-def _conflicts(sources: Sequence[Source], key: Callable[[Path], str], **requested: bool) -> Iterator[int]:
-    """Yields the indices of sources with a result that is also another source's result, or a folder of results."""
     claims: dict[str, set[int]] = defaultdict(set)
-    folders: set[str] = set()
     for index, source in enumerate(sources):
-        for file in source.results(**requested):
+        for file in source.results:
             claims[key(file)].add(index)
-        folders |= {key(parent) for parent in source.target.parents}
-    for place, indices in claims.items():
-        if len(indices) > 1 or place in folders:
-            yield from indices
+    folders = {key(folder) for source in sources for folder in source.target.parents}
+    return set().union(*(indices for file, indices in claims.items() if len(indices) > 1 or file in folders))
 
 
-def check_targets(sources: Sequence[Source], *, overlay: bool, probabilities: bool, force: bool = False) -> None:
+def check_targets(sources: Sequence[Source], *, force: bool = False) -> None:
     """Refuses results that would overwrite something or could not be written.
 
     Args:
-        sources: The result of `find_sources` with the same `overlay` and `probabilities`.
-        overlay: Whether overlays will be written.
-        probabilities: Whether probabilities will be written.
+        sources: The result of `find_sources`.
         force: Whether existing results may be overwritten; sources never are.
 
     Raises:
         InputError: Two sources have the same result; or the name of a result is too long; or a result exists already,
             or is a source.
     """
-    inputs = {_identity(source.path) for source in sources}
-    key = _comparison_key(sources[0].target.parent) if sources else str
-    for index in _conflicts(sources, key, overlay=overlay, probabilities=probabilities):
-        result, *_ = sources[index].results(overlay=overlay, probabilities=probabilities)
+    for index in _conflicts(sources):
+        result, *_ = sources[index].results
         raise InputError(
             f"Two sources have the same result, {result}. Predict for them separately. Received: {sources[index].path}"
         )
+    inputs = {_identity(source.path) for source in sources}
     for source in sources:
-        for file in source.results(overlay=overlay, probabilities=probabilities):
+        for file in source.results:
             if len(os.fsencode(file.name)) > max_name_length(file.parent):
                 raise InputError(
                     f"The name of a result, {file.name}, is too long for the file system. Rename its source. "

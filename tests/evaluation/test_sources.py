@@ -10,8 +10,6 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import sources
 from keras_crosscoop.evaluation.sources import check_targets, find_sources
 
-BOTH = {"overlay": True, "probabilities": False}
-
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
@@ -56,29 +54,28 @@ def test_a_file_is_taken_whatever_its_ending_and_once(make):
     }
 
 
-def test_earlier_results_inside_of_a_folder_are_no_images(make):
+def test_earlier_results_inside_a_folder_are_not_sources(make):
     make("in/a.jpg", "in/out/a.png", "in/output.png")
     assert targets("in", output="in/out") == {"in/a.jpg": "in/out/a", "in/output.png": "in/out/output"}
     assert "in/out/a.png" in targets("in/out", output="in")  # asked for
 
 
 @pytest.mark.parametrize("path", ["nowhere.jpg", "empty", "in/*.gif"])
-def test_nothing_found_is_refused(make, path):
+def test_paths_without_images_are_refused(make, path):
     make("in/a.png")
     Path("empty").mkdir()
     assert path in refused(find_sources, [Path("in/a.png"), Path(path)], Path("out"))
 
 
-def test_what_an_image_and_a_video_get(make):
+def test_images_and_videos_have_their_results(make):
     make("a.b.jpg", "clip.mov")
-    image, video = find_sources([Path("a.b.jpg"), Path("clip.mov")], Path("out"))
-    assert image.results(overlay=True, probabilities=True) == [
-        Path("out/a.b.png"),
-        Path("out/a.b_overlay.png"),
-        Path("out/a.b.npz"),
-    ]
-    assert image.results(overlay=False, probabilities=False) == [Path("out/a.b.png")]
-    assert video.results(overlay=True, probabilities=True) == [Path("out/clip"), Path("out/clip.mp4")]
+    paths = Path("a.b.jpg"), Path("clip.mov")
+    image, video = find_sources(paths, Path("out"), probabilities=True)
+    assert image.results == [Path("out/a.b.png"), Path("out/a.b_overlay.png"), Path("out/a.b.npz")]
+    assert video.results == [Path("out/clip"), Path("out/clip.mp4")]
+    image, video = find_sources(paths, Path("out"), overlay=False)
+    assert image.results == [Path("out/a.b.png")]
+    assert video.results == [Path("out/clip")]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +100,8 @@ def test_results_of_one_name_get_the_endings_of_their_sources(make, paths, expec
     for order in (paths, paths[::-1]):
         assert targets(*order) == {path: f"out/{target}" for path, target in expected.items()}
         found = find_sources(map(Path, order), Path("out"))
-        check_targets(found, **BOTH)
-        results = [file for source in found for file in source.results(**BOTH)]
+        check_targets(found)
+        results = [file for source in found for file in source.results]
         assert len(results) == len(set(results))
 
 
@@ -121,41 +118,41 @@ def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(make, m
     assert targets("in") == {"in/x.jpg": "out/x_jpg", "in/X.png": "out/X_png"}
     make("in/X.jpg")
     with pytest.raises(InputError, match=r"have the same result, out/[xX]_jpg\.png\. Predict for them separately\."):
-        check_targets(find_sources([Path("in")], Path("out")), **BOTH)
+        check_targets(find_sources([Path("in")], Path("out")))
 
 
 def test_two_sources_never_share_a_result(make):
     make("x/a.jpg", "y/a.jpg")
     found = find_sources([Path("x/a.jpg"), Path("y/a.jpg")], Path("out"))
     assert "have the same result, out/a_jpg.png. Predict for them separately." in refused(
-        check_targets, found, **BOTH, force=True
+        check_targets, found, force=True
     )
     assert not Path("out").exists()
 
 
-def test_stems_that_are_no_names(make):
+def test_stems_that_are_not_file_names_are_replaced(make):
     make("in/..png", "in/...png", "in/a..png")
     files = ["in/..png", "in/...png", "in/a..png"]
     assert targets(*files) == {"in/..png": "out/..png", "in/...png": "out/...png", "in/a..png": "out/a."}
 
 
 def test_names_too_long_are_refused_before_anything_is_written(make):
-    """A name may have 255 bytes: of 250 there is an `{stem}.png`, but no `{stem}_overlay.png`."""
+    """A name may have 255 bytes: a stem of 246 bytes leaves room for `.png`, but not for `_overlay.png`."""
     make(name := "ü" * 123 + ".png")  # of 2 bytes each
     found = find_sources([Path(name)], Path("out"))
-    check_targets(found, overlay=False, probabilities=False)
-    assert refused(check_targets, found, **BOTH).endswith(f"Rename its source. Received: {name}")
+    check_targets(find_sources([Path(name)], Path("out"), overlay=False))
+    assert refused(check_targets, found).endswith(f"Rename its source. Received: {name}")
 
 
 @pytest.mark.parametrize("path", ["in", "in/*.png", "in/**/*.png"])
 @pytest.mark.parametrize("output", ["out", "in/out"])
-def test_links_to_nowhere_are_told_in_their_turn(make, path, output):
+def test_broken_links_are_sources_whose_prediction_fails(make, path, output):
     make("in/a.png", "in/x.png/b.txt")
     Path("in/gone.png").symlink_to("nowhere.png")
     Path("in/itself.png").symlink_to("itself.png")
     found = find_sources([Path(path)], Path(output))
     assert [source.path.name for source in found] == ["a.png", "gone.png", "itself.png"]
-    check_targets(found, **BOTH)
+    check_targets(found)
 
 
 def test_a_link_to_a_folder_above_is_no_loop_and_other_links_are_followed(make):
@@ -178,28 +175,28 @@ def test_a_glob_never_leads_out_of_the_folder_of_results(make):
     assert targets("g/../b2/*.png") == {"g/../b2/up.png": "out/up"}
 
 
-def test_what_glob_matches_is_what_glob_of_python_does(make):
+def test_globs_match_the_files_that_the_glob_of_python_matches(make):
     make("a.png", "x/a.png", "x/y/a.png", "x/y/b.jpg", "x/.h/a.png", ".h/a.png", "x/y/.a.png", "z/x/y/c.png")
     for pattern in ("**/*.png", "**", "x/**", "x/**/y/*", "**/y/**/*.png", "*/**/a.*", "**/.h/*.png", "**/.*.png"):
         expected = {name for name in glob.glob(pattern, recursive=True) if Path(name).is_file()}  # noqa: PTH207
         assert set(targets(pattern)) == expected
 
 
-def test_what_is_there_is_not_written_over(make):
+def test_existing_results_are_overwritten_only_by_force(make):
     make("in/a.jpg", "in/clip.mp4", "out/a.npz")
     Path("out/clip").mkdir()
     found = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"))
-    check_targets(found, **BOTH)  # which writes no .npz, and may use an empty folder
-    options = {"overlay": True, "probabilities": True}
-    assert "--force. Received: out/a.npz" in refused(check_targets, found, **options)
-    check_targets(found, **options, force=True)
+    check_targets(found)  # which writes no .npz, and may use an empty folder
+    with_probabilities = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"), probabilities=True)
+    assert "--force. Received: out/a.npz" in refused(check_targets, with_probabilities)
+    check_targets(with_probabilities, force=True)
     make("out/clip/000001.png")
-    assert "--force. Received: out/clip" in refused(check_targets, found, **BOTH)
-    check_targets(found, **BOTH, force=True)
+    assert "--force. Received: out/clip" in refused(check_targets, found)
+    check_targets(found, force=True)
 
 
 @pytest.mark.parametrize("paths", [["a.png"], ["clip.mp4"]])
-def test_no_source_is_written_over(make, paths):
+def test_sources_are_never_overwritten(make, paths):
     make("a.png", "clip.mp4")
     found = find_sources(map(Path, paths), Path())
-    assert "would overwrite a source" in refused(check_targets, found, **BOTH, force=True)
+    assert "would overwrite a source" in refused(check_targets, found, force=True)

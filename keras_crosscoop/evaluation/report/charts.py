@@ -34,59 +34,46 @@ class Chart(NamedTuple):
     alt: str
 
 
-class Curve(NamedTuple):
-    """The values of one column of a `history.csv` by epoch.
-
-    Attributes:
-        label: Its text in the legend.
-        column: The column.
-        history: The history.
-        series: The number of its colour and marker.
-        dashed: Whether the line is dashed.
-    """
+class Curves(NamedTuple):
+    """The history of an output or of a run, and the columns of its training loss and validation mean IoU."""
 
     label: str
-    column: str
     history: History
-    series: int
-    dashed: bool = False
-
-    @property
-    def points(self) -> list[tuple[float, float]]:
-        """Pairs of epoch and value, for the epochs that have one."""
-        return [(row["epoch"], row[self.column]) for row in self.history if self.column in row]
+    loss: str
+    mean_iou: str
 
 
-def learning_curves(losses: Sequence[Curve], ious: Sequence[Curve]) -> list[Chart]:
-    """Draws a chart of the losses and one of mean IoU, each only if it has any point."""
-    charts = ("Loss", 1, losses), ("Validation mean IoU, %", 100, ious)
-    measured = [(title, factor, [curve for curve in curves if curve.points]) for title, factor, curves in charts]
-    return [_chart_by_epoch(title, factor, curves) for title, factor, curves in measured if curves]
-
-
-def _chart_by_epoch(title: str, factor: float, curves: Sequence[Curve]) -> Chart:
-    last_values = []
-    with mpl.rc_context(_STYLE):
-        figure = Figure(SIZE, layout="constrained")
-        axes = figure.subplots()
-        for curve in curves:
-            epochs, values = np.array(curve.points).T
-            axes.plot(
-                epochs,
-                factor * values,
-                label=curve.label,
-                color=COLOURS[curve.series % len(COLOURS)],
-                marker=MARKERS[curve.series % len(MARKERS)],
-                markevery=max(1, len(epochs) // 10),
-                markerfacecolor="white" if curve.dashed else None,
-                linestyle="--" if curve.dashed else "-",
-            )
-            last_values.append(f"{curve.label} {factor * values[-1]:.3g}")
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0.5, max(row["epoch"] for curve in curves for row in curve.history) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure, f"{title} by epoch. Last values: {', '.join(last_values)}.")
+def learning_curves(runs: Sequence[Curves]) -> list[Chart]:
+    """Draws a chart of the losses by epoch and one of mean IoU, each only if it has a value."""
+    charts = []
+    for title, factor in (("Loss", 1), ("Validation mean IoU, %", 100)):
+        last_values = []
+        with mpl.rc_context(_STYLE):
+            figure = Figure(SIZE, layout="constrained")
+            axes = figure.subplots()
+            for series, (label, history, loss, mean_iou) in enumerate(runs):
+                columns = {f"{label}, training": loss, f"{label}, validation": f"val_{loss}"}
+                for name, column in (columns if title == "Loss" else {label: mean_iou}).items():
+                    points = [(row["epoch"], factor * row[column]) for row in history if column in row]
+                    if not points:
+                        continue
+                    dashed = name.endswith("validation")
+                    axes.plot(
+                        *zip(*points, strict=True),
+                        label=name,
+                        color=COLOURS[series % len(COLOURS)],
+                        marker=MARKERS[series % len(MARKERS)],
+                        markevery=max(1, len(points) // 10),
+                        markerfacecolor="white" if dashed else None,
+                        linestyle="--" if dashed else "-",
+                    )
+                    last_values.append(f"{name} {points[-1][1]:.3g}")
+            if last_values:
+                axes.set(title=title, xlabel="epoch")
+                axes.set_xlim(0.5, max(row["epoch"] for run in runs for row in run.history) + 0.5)
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+                charts.append(_svg(figure, f"{title} by epoch. Last values: {', '.join(last_values)}."))
+    return charts
 
 
 def reliability_diagram(outputs: Mapping[str, Mapping[str, Any]]) -> Chart:
@@ -109,10 +96,8 @@ def reliability_diagram(outputs: Mapping[str, Mapping[str, Any]]) -> Chart:
             pixels = np.array(bins["pixels"])
             edges = np.linspace(0, 100, len(pixels) + 1)
             histogram.stairs(100 * pixels / max(pixels.sum(), 1), edges, color=colour, linewidth=1.5)
-        axes.set_title("Calibration")
-        axes.set_ylabel("accuracy, %")
-        histogram.set_ylabel("% of pixels")
-        histogram.set_xlabel("confidence, %")
+        axes.set(title="Calibration", ylabel="accuracy, %")
+        histogram.set(ylabel="% of pixels", xlabel="confidence, %")
         return _svg(figure, "Accuracy of each output by its confidence. On the dotted line both are equal.")
 
 

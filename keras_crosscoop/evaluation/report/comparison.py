@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.metrics import METRICS, best_indices
-from keras_crosscoop.evaluation.report.charts import Chart, Curve, learning_curves
+from keras_crosscoop.evaluation.report.charts import Curves, learning_curves
 from keras_crosscoop.evaluation.report.examples import Choice, Example, inference_options, load_examples
 from keras_crosscoop.evaluation.report.page import write_page
 from keras_crosscoop.evaluation.report.panels import output_panel
@@ -32,27 +32,6 @@ class EvaluatedRun(NamedTuple):
         return list(self.metrics["outputs"])[-1]
 
 
-class Basis(NamedTuple):
-    """The data and settings of an evaluation. Two evaluations are comparable if these are equal."""
-
-    dataset: str
-    split: str
-    crop: int | None
-    classes: tuple[str, ...]
-    images: tuple[str, ...]
-    labels: tuple[int, ...]  # pixels of each class, which differ between data sets with the same names
-    tolerance: float  # of boundaries, in pixels
-
-
-class TableRow(NamedTuple):
-    """The metrics of one output of a run, with the keys of those that are the best in the table."""
-
-    run: int
-    title: str
-    metrics: Mapping[str, Any]
-    best: set[str]
-
-
 def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], target: Path) -> list[str]:
     """Writes several runs side by side as a self-contained HTML page.
 
@@ -72,14 +51,17 @@ def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], tar
     runs = [EvaluatedRun(*run) for run in runs]
     letters = [ascii_uppercase[index % 26] * (index // 26 + 1) for index in range(len(runs))]
     names = [f"{letter}: {run.run.folder.absolute().name}" for letter, run in zip(letters, runs, strict=True)]
-    groups: dict[Basis, list[int]] = {}
-    for index, run in enumerate(runs):
-        groups.setdefault(_basis(run.metrics), []).append(index)
-    first, *others = groups
+    bases = [_basis(run.metrics) for run in runs]
+    groups = [[index for index, other in enumerate(bases) if other == basis] for basis in bases]
+    groups = [group for index, group in enumerate(groups) if group[0] == index]
     incomparable = [
-        f"{', '.join(names[index] for index in groups[basis])} cannot be compared with {names[0]}: evaluated on "
-        f"{_difference(basis, first)}"
-        for basis in others
+        f"{', '.join(names[index] for index in group)} cannot be compared with {names[0]}: evaluated on "
+        f"{_difference(bases[group[0]], bases[0])}"
+        for group in groups[1:]
+    ]
+    curves = [
+        Curves(letter, read_history(run.run), "loss", f"val_{run.output}_mean_iou")
+        for letter, run in zip(letters, runs, strict=True)
     ]
     write_page(
         "comparison.html",
@@ -89,10 +71,10 @@ def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], tar
         letters=letters,
         runs=runs,
         different_settings=_different_settings([run.run.settings for run in runs]),
-        tables=[_table(group, letters, runs) for group in groups.values()],
+        tables=[_table(group, letters, runs) for group in groups],
         incomparable=incomparable,
         columns=METRICS,
-        curves=_learning_curves(letters, runs),
+        curves=learning_curves(curves),
         class_ious=_class_ious(runs),
         best_indices=best_indices,
         examples=[] if incomparable else _examples(letters, runs),
@@ -100,38 +82,24 @@ def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], tar
     return incomparable
 
 
-def _basis(metrics: Mapping[str, Any]) -> Basis:
+def _basis(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the properties of an evaluation that must be equal for a comparison, by name."""
     output = next(iter(metrics["outputs"].values()))
-    return Basis(
-        metrics["dataset"],
-        metrics["split"],
-        metrics["crop"],
-        tuple(output["per_class"]),
-        tuple(image["image"] for image in metrics["per_image"]),
-        tuple(map(sum, output["confusion"])),
-        metrics["boundary_tolerance"],
-    )
+    return {
+        "data set": metrics["dataset"],
+        "split": metrics["split"],
+        "images": f"cropped to {metrics['crop']} pixels" if metrics["crop"] else "uncropped",
+        "boundary tolerance": metrics["boundary_tolerance"],
+        "other classes": list(output["per_class"]),
+        "other images": [image["image"] for image in metrics["per_image"]],
+        "changed images or labels": [sum(row) for row in output["confusion"]],  # pixels of each class
+    }
 
 
-def _difference(basis: Basis, first: Basis) -> str:
-    if basis.dataset != first.dataset:
-        return f"data set {basis.dataset} instead of {first.dataset}"
-    if basis.classes != first.classes:
-        counts = len(basis.classes), len(first.classes)
-        return "other classes" if counts[0] == counts[1] else f"{counts[0]} classes instead of {counts[1]}"
-    crops = ["whole images" if each.crop is None else f"a centre crop of {each.crop} pixels" for each in (basis, first)]
-    differences = []
-    if basis.split != first.split:
-        differences.append(f"split {basis.split} instead of {first.split}")
-    if basis.crop != first.crop:
-        differences.append(" instead of ".join(crops))
-    if not differences and basis.images != first.images:
-        differences.append("other images")
-    elif not differences and basis.labels != first.labels:
-        differences.append("images or labels that have changed since")
-    if basis.tolerance != first.tolerance:
-        differences.append(f"boundaries within {basis.tolerance:g} pixels instead of {first.tolerance:g}")
-    return " and ".join(differences)
+def _difference(basis: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    different = [name for name in basis if basis[name] != first[name]]
+    values = [f"{name} {basis[name]} instead of {first[name]}" for name in different if type(basis[name]) is not list]
+    return " and ".join(values) or different[0]
 
 
 def _different_settings(runs: Sequence[Settings]) -> dict[str, list[Any]]:
@@ -149,17 +117,18 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _table(group: Sequence[int], letters: Sequence[str], runs: Sequence[EvaluatedRun]) -> list[TableRow]:
+def _table(group: Sequence[int], letters: Sequence[str], runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
+    """Returns the rows of a table, as (title, metrics, run), and the rows with the best value of each metric."""
     rows = [
-        TableRow(index, f"{letters[index]} {output}", metrics, set())
+        (f"{letters[index]} {output}", metrics, runs[index])
         for index in group
         for output, metrics in runs[index].metrics["outputs"].items()
     ]
-    for metric in METRICS:
-        values = [row.metrics[metric.key] for row in rows]
-        for number in best_indices(values, higher_is_better=metric.higher_is_better):
-            rows[number].best.add(metric.key)
-    return rows
+    best = {
+        key: best_indices([metrics[key] for _, metrics, _ in rows], higher_is_better=higher)
+        for key, _, higher in METRICS
+    }
+    return {"rows": rows, "best": best}
 
 
 def _class_ious(runs: Sequence[EvaluatedRun]) -> dict[str, list[float | None]]:
@@ -167,16 +136,6 @@ def _class_ious(runs: Sequence[EvaluatedRun]) -> dict[str, list[float | None]]:
     metrics = [run.metrics["outputs"][run.output]["per_class"] for run in runs]
     names = dict.fromkeys(name for per_class in metrics for name in per_class)
     return {name: [per_class.get(name, {"iou": None})["iou"] for per_class in metrics] for name in names}
-
-
-def _learning_curves(letters: Sequence[str], runs: Sequence[EvaluatedRun]) -> list[Chart]:
-    losses, ious = [], []
-    for series, (letter, run) in enumerate(zip(letters, runs, strict=True)):
-        history = read_history(run.run)
-        losses.append(Curve(f"{letter}, training", "loss", history, series))
-        losses.append(Curve(f"{letter}, validation", "val_loss", history, series, dashed=True))
-        ious.append(Curve(f"{letter} {run.output}", f"val_{run.output}_mean_iou", history, series))
-    return learning_curves(losses, ious)
 
 
 def _examples(letters: Sequence[str], runs: Sequence[EvaluatedRun]) -> list[Example]:

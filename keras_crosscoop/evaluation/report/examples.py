@@ -1,14 +1,13 @@
 """Images of a split for a report, seen as they were in the evaluation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.data import Dataset
+from keras_crosscoop.data import Dataset, load_dataset, readable_errors
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.evaluator import image_names
 from keras_crosscoop.evaluation.report.panels import Panel, image_panel, label_panel
@@ -27,7 +26,7 @@ class Choice(NamedTuple):
     scores: Scores
 
 
-@dataclass(frozen=True)
+@dataclass
 class Example:
     """An image of a split, uint8 `(H, W, 3)`, its labels, uint8 `(H, W)`, and the panels that show them."""
 
@@ -36,23 +35,20 @@ class Example:
     scores: Scores
     image: np.ndarray
     labels: np.ndarray
-    panels: list[Panel]
+    panels: list[Panel] = field(default_factory=list)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """The height and width of the image."""
-        return self.labels.shape
-
-    @property
-    def panel_size(self) -> tuple[int, int]:
-        """The height and width of the panels."""
-        height, width = self.size
+    def __post_init__(self) -> None:
+        height, width = self.size = self.labels.shape
         factor = min(1, MAX_HEIGHT / height, MAX_WIDTH / width)
-        return max(1, round(factor * height)), max(1, round(factor * width))
+        panel_size = max(1, round(factor * height)), max(1, round(factor * width))
+        self._rows, self._columns = (
+            ((np.arange(count) + 0.5) * length / count).astype(int)
+            for length, count in zip(self.size, panel_size, strict=True)
+        )
 
     def subsample(self, array: np.ndarray) -> np.ndarray:
-        """Selects the nearest pixels to those of the panels, without interpolation: `(H, W, ...) -> (h, w, ...)`."""
-        return array[np.ix_(*self._rows_and_columns())]
+        """Selects the pixels nearest to those of the panels, without interpolation: `(H, W, ...) -> (h, w, ...)`."""
+        return array[np.ix_(self._rows, self._columns)]
 
     def probabilities(self, inference: Inference) -> dict[str, np.ndarray]:
         """Predicts the subsampled class probabilities of every output, `(h, w, C)`, strip by strip.
@@ -60,21 +56,13 @@ class Example:
         Raises:
             InputError: The image or a window of it does not fit into the memory.
         """
-        rows, columns = self._rows_and_columns()
         strips, top = [], 0
         for strip in inference.strips(self.image):
             bottom = top + strip.shape[1]
-            inside = rows[(rows >= top) & (rows < bottom)] - top
-            strips.append(strip.numpy()[:, inside][:, :, columns])
+            inside = self._rows[(self._rows >= top) & (self._rows < bottom)] - top
+            strips.append(strip.numpy()[:, inside][:, :, self._columns])
             top = bottom
         return dict(zip(inference.model.output_choices, with_ensemble(np.concatenate(strips, axis=1)), strict=True))
-
-    def _rows_and_columns(self) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = (
-            ((np.arange(count) + 0.5) * length / count).astype(int)
-            for length, count in zip(self.size, self.panel_size, strict=True)
-        )
-        return rows, columns
 
 
 def inference_options(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,19 +98,17 @@ def load_examples(dataset: Dataset, metrics: Mapping[str, Any], choices: Sequenc
         )
     examples = []
     for title, index, scores in choices:
-        image, labels = _read(dataset, pairs_by_name[names[index]], metrics["crop"])
-        example = Example(title, names[index], scores, image, labels, [])
-        example.panels.append(image_panel(image, example.panel_size))
-        example.panels.append(label_panel(example.subsample(labels), dataset.palette))
+        image, labels = _read(dataset, pairs_by_name[names[index]], metrics)
+        example = Example(title, names[index], scores, image, labels)
+        labels = example.subsample(labels)
+        example.panels += [image_panel(image, labels.shape), label_panel(labels, dataset.palette)]
         examples.append(example)
     return examples
 
 
-def _read(dataset: Dataset, pair: Pair, crop: int | None) -> tuple[np.ndarray, np.ndarray]:
-    if crop is None:
+def _read(dataset: Dataset, pair: Pair, metrics: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    if metrics["crop"] is None:
         return dataset.read(*pair)
-    file = dataset.open(*pair)
-    rows, columns = sample_crop(file.size, CENTRE, crop_size=crop, scale=(1, 1))
-    window = file.read(rows.source, columns.source)
-    image, labels = apply_crop(*window, rows.target, columns.target, crop_size=crop)
-    return image.numpy(), labels.numpy()
+    single = replace(dataset, find=lambda _: [pair])
+    with readable_errors():
+        return next(load_dataset(single, metrics["split"], center_crop=metrics["crop"]).as_numpy_iterator())

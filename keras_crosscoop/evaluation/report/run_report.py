@@ -7,7 +7,7 @@ from typing import Any
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.metrics import METRICS
-from keras_crosscoop.evaluation.report.charts import Chart, Curve, learning_curves, reliability_diagram
+from keras_crosscoop.evaluation.report.charts import Curves, learning_curves, reliability_diagram
 from keras_crosscoop.evaluation.report.examples import (
     Choice,
     Example,
@@ -42,6 +42,8 @@ def write_report(
         InputError: An image of the data set cannot be read, or the page cannot be written.
     """
     target = target or run.folder / "report.html"
+    history = read_history(run)
+    curves = [Curves(name, history, f"{name}_loss", f"val_{name}_mean_iou") for name in metrics["outputs"]]
     write_page(
         "report.html",
         target,
@@ -50,21 +52,12 @@ def write_report(
         settings=config.dump(run.settings),
         metrics=metrics,
         metric_rows=METRICS,
-        curves=_learning_curves(run, list(metrics["outputs"])),
+        curves=learning_curves(curves),
         reliability=reliability_diagram(metrics["outputs"]),
         agreement=AGREEMENT,
         examples=_examples(run, metrics, model, dataset),
     )
     return target
-
-
-def _learning_curves(run: Run, outputs: list[str]) -> list[Chart]:
-    history, losses, ious = read_history(run), [], []
-    for series, output in enumerate(outputs):
-        losses.append(Curve(f"{output}, training", f"{output}_loss", history, series))
-        losses.append(Curve(f"{output}, validation", f"val_{output}_loss", history, series, dashed=True))
-        ious.append(Curve(output, f"val_{output}_mean_iou", history, series))
-    return learning_curves(losses, ious)
 
 
 def _examples(run: Run, metrics: Mapping[str, Any], model: Segmenter, dataset: Dataset) -> list[Example]:

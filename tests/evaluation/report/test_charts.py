@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from keras_crosscoop.evaluation.report.charts import Curve, learning_curves, reliability_diagram
+from keras_crosscoop.evaluation.report.charts import Curves, learning_curves, reliability_diagram
 
 
 @pytest.fixture(autouse=True)
@@ -19,16 +19,15 @@ def svg_of(chart):
 
 def test_learning_curves_show_the_history():
     history = [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.25, "val_loss": 1.5, "val_mean_iou": 0.5}]
-    losses = [Curve("training", "loss", history, 0), Curve("validation", "val_loss", history, 0, dashed=True)]
-    unmeasured = Curve("other", "other_loss", history, 1)
-    loss, iou = learning_curves([*losses, unmeasured], [Curve("top", "val_mean_iou", history, 0)])
-    assert loss.alt == "Loss by epoch. Last values: training 1.25, validation 1.5."
+    unmeasured = Curves("bottom", history, "other_loss", "other_iou")
+    loss, iou = learning_curves([Curves("top", history, "loss", "val_mean_iou"), unmeasured])
+    assert loss.alt == "Loss by epoch. Last values: top, training 1.25, top, validation 1.5."
     assert iou.alt == "Validation mean IoU, % by epoch. Last values: top 50."
     svg = svg_of(loss)
-    assert ">validation</text>" in svg
+    assert ">top, validation</text>" in svg
     assert "#0072b2" in svg
     assert "#e69f00" not in svg
-    assert learning_curves([unmeasured], []) == []
+    assert learning_curves([unmeasured]) == []
 
 
 def test_the_reliability_diagram_leaves_empty_bins_out(make_run, make_metrics):

@@ -122,10 +122,10 @@ def test_a_single_network_stands_beside_a_pair(compared):
 OTHERS = {
     "dataset": ("camvid", "evaluated on data set camvid instead of folder."),
     "split": ("test", "evaluated on split test instead of val."),
-    "crop": (8, "evaluated on a centre crop of 8 pixels instead of whole images."),
+    "crop": (8, "evaluated on images cropped to 8 pixels instead of uncropped."),
     "per_image": (None, "evaluated on other images."),
-    "boundary_tolerance": (5, "evaluated on boundaries within 5 pixels instead of 3."),
-    "confusion": ([[9, 9, 9]] * 3, "evaluated on images or labels that have changed since."),
+    "boundary_tolerance": (5, "evaluated on boundary tolerance 5 instead of 3."),
+    "confusion": ([[9, 9, 9]] * 3, "evaluated on changed images or labels."),
     "classes": (("road", "sky", "bus"), "evaluated on other classes."),
 }
 
@@ -176,7 +176,7 @@ def test_learning_curves_are_in_one_chart(make_run, make_metrics, page_of, netwo
     assert loss.attributes["alt"].endswith(
         "Last values: A, training 2, A, validation 1, B, training 4, B, validation 2."
     )
-    assert iou.attributes["alt"].endswith("Last values: A ensemble 25, B ensemble 50.")
+    assert iou.attributes["alt"].endswith("Last values: A 25, B 50.")
 
 
 def test_settings_within_settings_have_dotted_names(make_run):
