@@ -241,5 +241,5 @@ class _Grpc:
 
 def _failure(address: str, status: int, reason: object) -> InputError:
     reason = " ".join(str(reason).split())[:300]  # TensorFlow's messages may name every node of a graph
-    remedy = _REMEDIES.get(status, "Its log may tell more.")
+    remedy = _REMEDIES.get(status, "See the server's log.")
     return InputError(f"The server did not predict ({reason}). {remedy} Received: {address}")

@@ -149,7 +149,7 @@ def test_empty_metadata_over_grpc(model, grpc):
     [
         ("INVALID_ARGUMENT", "does the model accept images of this size?"),
         ("DEADLINE_EXCEEDED", "--rest_api_timeout_in_ms"),
-        ("INTERNAL", "Its log may tell more."),
+        ("INTERNAL", "See the server's log."),
     ],
 )
 def test_refused_requests(url, model, status, remedy):
