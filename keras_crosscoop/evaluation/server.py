@@ -69,13 +69,13 @@ def connect(url: str, model: str, num_classes: int, **options: bool) -> Iterator
     """Connects to a server and checks that its model fits the run.
 
     Args:
-        url: the address; see `open_connection`.
-        model: the name of the model on the server, if the address has none.
-        num_classes: the number of classes of the run.
+        url: The address; see `open_connection`.
+        model: The name of the model on the server, if the address has none.
+        num_classes: The number of classes of the run.
         options: `probabilities` and `batched` of `ServerPredictor`.
 
     Raises:
-        InputError: the address is malformed, the extra `serving` is missing, or the server has no such model.
+        InputError: The address is malformed, the extra `serving` is missing, or the server has no such model.
     """
     with closing(open_connection(url, model)) as connection:
         predictor = ServerPredictor(connection, num_classes, **options)
