@@ -331,7 +331,7 @@ def _truncated(path):
         (_truncated, "incomplete or truncated stream"),
         (lambda path: path.write_bytes(b""), "(ValueError: not a MATLAB 5 file)"),
         (lambda path: path.write_bytes(b"no MATLAB file at all" * 30), "(ValueError: not a MATLAB 5 file)"),
-        (lambda path: path.unlink(), "cannot be read (No such file or directory)"),
+        (lambda path: path.unlink(), "No such file or directory"),
         (lambda path: savemat(path, {"GTinst": {"Segmentation": sbd_ids(0)}}), "cannot be read (KeyError: 'GTcls')"),
         (lambda path: savemat(path, {"GTcls": {"Boundaries": 1.0}}), "cannot be read (ValueError: no field of name"),
         (lambda path: save_mat(path, sbd_ids(0).astype(float)), "uint8 (H, W). Extract benchmark.tgz again. Rec"),
