@@ -160,10 +160,10 @@ def test_true_size(tmp_path):
             for name in (f"{kind}/{key}_{end}" for key in keys for end in ends):
                 target.writestr(name, b"")
     data = dataset("cityscapes", tmp_path)
-    found = {split: len(data.find(split)) for split in data.splits}
-    assert found == CATALOGUE["cityscapes"].splits
-    assert found["train"] + found["val"] + found["test"] == 5000
-    assert found["train_extra"] == 19998
+    counts = {split: len(data.find(split)) for split in data.splits}
+    assert counts == CATALOGUE["cityscapes"].splits
+    assert counts["train"] + counts["val"] + counts["test"] == 5000
+    assert counts["train_extra"] == 19998
 
 
 @pytest.mark.slow
