@@ -50,6 +50,11 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """Returns why an operation failed, for an error message: the system's words or the first line of the error."""
+    return getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
+
+
 def group_by_cause(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
     """Groups names and messages by cause.
 

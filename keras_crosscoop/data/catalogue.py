@@ -8,6 +8,7 @@ from keras_crosscoop.data import camvid, cityscapes, folder, street_scenes, voc2
 from keras_crosscoop.data.records.reader import find_records, open_records
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError, unknown_name
+from keras_crosscoop.system.files import keras_home
 
 
 def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -52,17 +53,9 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 def _street_scenes(data_dir: Path | None) -> Dataset:
     # The number is the version of the drawings: new drawings never mix with those of an older release.
-    directory = data_dir or _keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-1"
+    directory = data_dir or keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-1"
     street_scenes.write(directory)
     return replace(folder.open(directory), name="street_scenes")
-
-
-def _keras_home() -> Path:
-    """The folder where `keras.utils.get_file` keeps its files."""
-    if "KERAS_HOME" in os.environ:
-        return Path(os.environ["KERAS_HOME"]).expanduser()
-    home = Path.home()
-    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
 
 
 CATALOGUE: dict[str, Entry] = {

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_crosscoop.data.archive import Archive
+from keras_crosscoop.data.archive import archive_files, open_archive
 from keras_crosscoop.data.pairs import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError
@@ -106,7 +106,7 @@ class _Files:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._archive = cache(Archive)  # opens each archive once, when a split needs it
+        self._archive = cache(open_archive)  # opens each archive once, when a split needs it
 
     def pairs(self, split: str, kind: str | None, ids: str) -> list[Pair]:
         kinds = ["leftImg8bit"] if kind is None else ["leftImg8bit", kind]
@@ -147,7 +147,7 @@ class _Files:
         """Maps `CITY/CITY_SEQUENCE_FRAME` to the file with this suffix."""
         root = self._find(kind, split)
         if root.is_file():
-            return self._archive(root).files(f"{kind}/{split}", suffix)
+            return archive_files(self._archive(root), f"{kind}/{split}", suffix)
         return {
             path.relative_to(root).as_posix().removesuffix(suffix): path
             for path in root.glob(f"*/*{suffix}")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import requests
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.system.files import file_digest, make_folder, remedy, require_free_space
 
 Progress = Callable[[str, int, int], None]  # the current work, bytes done, and bytes in all, 0 if unknown
@@ -77,7 +77,6 @@ def fetch(archive: RemoteArchive, data_dir: Path, progress: Progress = lambda *_
     try:
         if not archive_exists:
             _download(archive, part, progress)
-        progress(f"Checking {archive.name}", 0, 0)
         if file_digest(file if archive_exists else part, "md5") != archive.md5:
             part.unlink(missing_ok=True)
             raise InputError(
@@ -89,7 +88,7 @@ def fetch(archive: RemoteArchive, data_dir: Path, progress: Progress = lambda *_
         _unpack(file, archive, data_dir, progress)
     except OSError as error:
         raise InputError(
-            f"The data set cannot be written ({error.strerror or error}). {remedy(error)}, and run the command again: "
+            f"The data set cannot be written ({reason(error)}). {remedy(error)}, and run the command again: "
             f"it goes on from there. Received: {data_dir}"
         ) from error
 
@@ -164,5 +163,4 @@ def _reason(error: BaseException) -> str:
     """The innermost message: `requests` wraps the errors of the system in three layers."""
     while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), Exception):
         error = inner
-    first = next(iter(error.args), None)
-    return (first if isinstance(first, str) else str(error)) or type(error).__name__
+    return next((text for text in error.args if isinstance(text, str)), "") or reason(error)

@@ -16,7 +16,7 @@ from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.records.checksums import write_sums
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.data.tfds_builder import VERSION, make_builder, open_split
-from keras_crosscoop.errors import AbsentError, InputError
+from keras_crosscoop.errors import AbsentError, InputError, reason
 from keras_crosscoop.images.io import image_size
 from keras_crosscoop.system.files import atomic_folder
 from keras_crosscoop.system.resources import threads
@@ -146,8 +146,7 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
             write_sums(partial)
     except OSError as error:
         raise InputError(
-            f"The records cannot be written ({error.strerror or error}). Is there room, and permission? "
-            f"Received: {plan.folder}"
+            f"The records cannot be written ({reason(error)}). Is there room, and permission? Received: {plan.folder}"
         ) from error
     finally:
         open_split.cache_clear()  # closes the files, which may change before the next call

@@ -16,34 +16,16 @@ import numpy as np
 
 from keras_crosscoop.data.pairs import UnpairedError, pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
-from keras_crosscoop.errors import AbsentError, InputError
+from keras_crosscoop.errors import AbsentError, InputError, describe
 from keras_crosscoop.images.io import encode_pnm
 from keras_crosscoop.images.palettes import voc_palette
 from keras_crosscoop.system.files import ReadableFile
 
 CLASSES = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
 
 _FOLDERS = ("VOCdevkit/VOC2012", "VOC2012", "")  # below `data_dir`
 _SBD_FOLDERS = ("benchmark_RELEASE/dataset", "benchmark/benchmark_RELEASE/dataset")
@@ -111,10 +93,9 @@ class MatLabel:
             content = BytesIO(_unpacked(self.path.read_bytes()))
             ids = loadmat(content, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
         except Exception as error:  # SciPy raises errors of any type for damaged files
-            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".split("\n")[0]
             raise InputError(
-                f"A label of SBD must hold GTcls.Segmentation, but this one cannot be read ({reason}). Extract "
-                f"{_SBD} again. Received: {self}"
+                f"A label of SBD must hold GTcls.Segmentation, but this one cannot be read ({describe(error)}). "
+                f"Extract {_SBD} again. Received: {self}"
             ) from error
         if ids.dtype != np.uint8 or ids.ndim != 2:
             raise InputError(

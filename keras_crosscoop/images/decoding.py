@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.images import headers
 from keras_crosscoop.images.io import check_size, open_image, read_image, read_label
 from keras_crosscoop.system.files import ReadableFile
@@ -79,9 +79,11 @@ def label_reader(file: ReadableFile) -> WindowReader:
 def _content(file: ReadableFile) -> bytes:
     try:
         return file.read_bytes()
-    except OSError as error:
+    except InputError:
+        raise
+    except Exception as error:  # damaged archives raise errors of several types
         raise InputError(
-            f"The file cannot be read ({error.strerror or error}). Is it there, and yours to read? Received: {file}"
+            f"The file cannot be read ({reason(error)}). Is it there, complete, and yours to read? Received: {file}"
         ) from error
 
 

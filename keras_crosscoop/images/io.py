@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.images.palettes import RGB, palette_table
 from keras_crosscoop.system.files import ReadableFile, atomic_write
 
@@ -149,7 +149,7 @@ def write_png(image: Image.Image, path: Path, **options: Any) -> None:
             image.save(partial, format="PNG", **options)
     except OSError as error:
         raise InputError(
-            f"The image cannot be written ({error.strerror or error}). Is there room, and permission? Received: {path}"
+            f"The image cannot be written ({reason(error)}). Is there room, and permission? Received: {path}"
         ) from error
 
 
@@ -203,8 +203,9 @@ def _named_errors(path: ImageFile) -> Iterator[None]:
     except MemoryError as error:
         raise InputError(f"The memory does not hold the image. Cut or shrink it. Received: {path}") from error
     except Exception as error:  # damaged files make Pillow raise errors of any type
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"The image cannot be read ({reason}). Replace or remove it. Received: {path}") from error
+        raise InputError(
+            f"The image cannot be read ({reason(error)}). Replace or remove it. Received: {path}"
+        ) from error
 
 
 def _name(image: Image.Image) -> str:

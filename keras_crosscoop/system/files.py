@@ -195,6 +195,14 @@ def remedy(error: Exception) -> str:
     return "Make room" if full else "Mend that"
 
 
+def keras_home() -> Path:
+    """Returns the folder where Keras keeps its downloads, by the rule of `keras.utils.get_file`."""
+    if "KERAS_HOME" in os.environ:
+        return Path(os.environ["KERAS_HOME"]).expanduser()
+    home = Path.home()
+    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
+
+
 def file_digest(path: Path, algorithm: str) -> str:
     """Returns the checksum of a file in hexadecimal digits, by an algorithm of `hashlib`."""
     digest = hashlib.new(algorithm, usedforsecurity=False)

@@ -48,7 +48,7 @@ def test_list_as_json_is_the_catalogue(crosscoop):
     }
 
 
-def test_check_counts_and_says_that_all_is_well(crosscoop, halves, tmp_path):
+def test_check_of_a_good_data_set(crosscoop, halves, tmp_path):
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", halves)
     assert code == 0
     rows = [line.replace("│", " ").split() for line in out.splitlines()]
@@ -59,7 +59,7 @@ def test_check_counts_and_says_that_all_is_well(crosscoop, halves, tmp_path):
     assert list(tmp_path.glob("*.png")) == []
 
 
-def test_check_lists_what_is_wrong_and_exits_with_1(crosscoop, make_folder):
+def test_check_lists_problems_and_exits_with_1(crosscoop, make_folder):
     """One cause in one line, however many files it has, with three of their names."""
     root = make_folder({"train": 7, "val": 2})
     bad = [root / f"images/train/{number:03}.png" for number in range(5)] + [root / "images/val/000.png"]
@@ -86,13 +86,13 @@ def test_check_as_json_is_one_object(crosscoop, make_folder):
     assert json.loads(out)["ok"] is True
     (root / "masks/val/000.png").write_text("no label")
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--json")
-    figures = json.loads(out)
-    assert (code, err, figures["ok"]) == (1, "", False)
-    assert figures["findings"][0]["files"] == [str(root / "masks/val/000.png")]
+    report = json.loads(out)
+    assert (code, err, report["ok"]) == (1, "", False)
+    assert report["findings"][0]["files"] == [str(root / "masks/val/000.png")]
 
 
 def test_the_documented_way_from_class_weights_to_a_training(crosscoop, make_folder, monkeypatch):
-    """The command of docs/data.md, on a data set that is here, to where the training would begin."""
+    """The command of docs/data.md, with another data set, up to the start of training."""
     begun = []
     monkeypatch.setattr(training, "fit", lambda settings, *_: begun.append(settings) or sys.exit(9))
     text = (Path(__file__).parents[2] / "docs/data.md").read_text()
@@ -102,12 +102,12 @@ def test_the_documented_way_from_class_weights_to_a_training(crosscoop, make_fol
     outer, inner = re.fullmatch(r'(.*)"\$\(crosscoop-tf (.*)\)"', command).groups()
     weights = crosscoop(*inner.split()).out.strip()
     assert crosscoop(*outer.split(), weights).code == 9
-    found = begun[0].loss.class_weights
-    assert found.keys() == {"road", "sky", "car"}
+    class_weights = begun[0].loss.class_weights
+    assert class_weights.keys() == {"road", "sky", "car"}
     frequencies = np.zeros(3)
     for path in (root / "masks/train").iterdir():
         frequencies += np.bincount(np.asarray(Image.open(path)).ravel(), minlength=256)[:3]
-    np.testing.assert_allclose(list(found.values()), np.median(frequencies) / frequencies, rtol=1e-3)
+    np.testing.assert_allclose(list(class_weights.values()), np.median(frequencies) / frequencies, rtol=1e-3)
 
 
 def test_without_weights_there_is_no_training(crosscoop, make_folder):
@@ -184,7 +184,7 @@ def test_check_refuses_a_chart_before_it_reads_anything(crosscoop, halves, tmp_p
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
-def test_check_names_a_data_set_that_is_not(crosscoop):
+def test_check_of_an_unknown_data_set(crosscoop):
     code, _, err = crosscoop("data", "check", "camvit")
     assert code == 2
     assert 'Did you mean "camvid"?' in err
@@ -193,7 +193,7 @@ def test_check_names_a_data_set_that_is_not(crosscoop):
 SHOW = ("data", "show", "folder", "--set=data.crop_size=24", "--set=data.scale=[0.5,2]", "--seed=5", "--count=4")
 
 
-def test_show_draws_the_very_samples_of_training(crosscoop, halves, tmp_path):
+def test_show_draws_the_samples_of_training(crosscoop, halves, tmp_path):
     code, out, _ = crosscoop(*SHOW, "--data-dir", halves)
     assert code == 0
     assert "folder_train.png" in out
@@ -225,7 +225,7 @@ def test_show_shrinks_large_samples(crosscoop, halves, tmp_path):
     assert pixels(tmp_path / "large.png").shape[1] == 2 * 320
 
 
-def test_show_overwrites_only_when_told(crosscoop, halves, tmp_path):
+def test_show_overwrites_only_with_force(crosscoop, halves, tmp_path):
     (tmp_path / "mine.png").write_text("mine")
     code, _, err = crosscoop(*SHOW, "--data-dir", halves, "--output=mine.png")
     assert code == 2

@@ -21,7 +21,7 @@ def records(crosscoop, halves, tmp_path):
     return tmp_path / "records", crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", "records")
 
 
-def test_it_says_what_it_writes_and_what_comes_next(records):
+def test_the_output_names_the_records_and_the_next_command(records):
     folder, done = records
     assert done.code == 0
     assert done.out.splitlines() == [
@@ -38,14 +38,14 @@ def test_training_on_records_is_training_on_files(crosscoop, run_folder, records
     folder, _ = records
     done = crosscoop("fit", "--config", run_folder / "config.yaml", "--data-dir", folder, "--output", "run")
     assert done.code == 0, done.err
-    of_files, of_records = figures(run_folder), figures(folder.parent / "run")
+    of_files, of_records = metrics(run_folder), metrics(folder.parent / "run")
     assert of_records == of_files
     assert len(of_files) == 5
     assert of_files[0].keys() >= {"loss", "top_loss", "bottom_loss", "val_ensemble_mean_iou"}
     assert of_files[0] != of_files[1]
 
 
-def figures(run):
+def metrics(run):
     with (run / "history.csv").open() as file:
         return [
             {name: value for name, value in row.items() if "loss" in name or "mean_iou" in name}
@@ -69,7 +69,7 @@ def test_splits_are_chosen_and_absent_ones_left_out(crosscoop, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_what_is_there_is_not_overwritten(crosscoop, halves, records):
+def test_existing_records_are_not_overwritten(crosscoop, halves, records):
     folder, _ = records
     done = crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", folder)
     assert done.code == 2
@@ -91,7 +91,7 @@ def test_what_is_there_is_not_overwritten(crosscoop, halves, records):
         (["folder", "--records", "records"], 'Data set "folder" needs --data-dir'),
     ],
 )
-def test_what_cannot_be_done(crosscoop, arguments, message):
+def test_bad_arguments(crosscoop, arguments, message):
     done = crosscoop("data", "prepare", *arguments)
     assert done.code == 2
     assert message in done.err

@@ -1,6 +1,6 @@
-"""Small copies of VOC 2012 with SBD, and of Cityscapes, laid out as their makers distribute them.
+"""Small copies of VOC 2012 with SBD, and of Cityscapes, in the official layouts.
 
-What a file holds follows from its place in the split, so that a test can tell what must come out of it.
+The content of a file follows from its index in the split, so that tests know the expected values.
 """
 
 import json
@@ -18,7 +18,7 @@ SIZE = (30, 40)  # of every image and label here, H and W
 
 
 def colour(split: str, index: int) -> tuple[int, int, int]:
-    """That of all pixels of an image, each image of a data set having another; JPEG keeps it within 2."""
+    """The colour of all pixels of an image, different for each image of a data set; JPEG changes it by up to 2."""
     splits = ("train", "val", "test", "sbd", "train_extra")
     return 15 * (index % 16), 20 + 50 * splits.index(split), 15 * (index // 16 % 16)
 
@@ -27,7 +27,7 @@ def colour(split: str, index: int) -> tuple[int, int, int]:
 
 
 def voc_name(split: str, index: int) -> str:
-    """`2007_000001` and so on for "train", 2008 for "val", 2009 for "test", 2010 for what only SBD has ("sbd")."""
+    """`2007_000001` and so on for "train", 2008 for "val", 2009 for "test", 2010 for images of SBD only ("sbd")."""
     return f"{2007 + ('train', 'val', 'test', 'sbd').index(split)}_{index + 1:06}"
 
 
@@ -52,16 +52,16 @@ def write_voc(
     """Writes `VOCdevkit/VOC2012` into `data_dir`.
 
     Args:
-        data_dir: made if it is not there.
-        train: images of this split, and so on; "trainval" is both.
-        val: see there.
-        test: see there.
-        extra: images that SBD has labelled and VOC has not.
+        data_dir: The folder, which is made if necessary.
+        train: The number of images in this split.
+        val: The number of images in this split.
+        test: The number of images in this split.
+        extra: The number of images that only SBD has labelled.
         sbd: "mat" for `benchmark_RELEASE` beside VOCdevkit, "aug" for `SegmentationClassAug` in VOC2012. Both hold
             labels of the extra images and of all of train and val.
 
     Returns:
-        the folder VOC2012.
+        The folder VOC2012.
     """
     voc = data_dir / "VOCdevkit" / "VOC2012"
     counts = {"train": train, "val": val, "test": test, "sbd": extra}
@@ -100,7 +100,7 @@ def write_sbd(release: Path, labels: dict[str, np.ndarray]) -> None:
 
 
 def save_mat(path: Path, ids: np.ndarray) -> None:
-    """Writes a label as SBD's `cls/*.mat` has it: a 1x1 struct of boundaries, ids, and the classes that occur."""
+    """Writes a label in the format of SBD's `cls/*.mat`: a 1x1 struct of boundaries, ids and occurring classes."""
     boundaries = np.empty((20, 1), object)  # of each class, sparse
     for index in range(20):
         inside = ids == index + 1
@@ -122,7 +122,7 @@ def _save_voc_label(path: Path, ids: np.ndarray) -> None:
 
 # Cityscapes
 
-CITIES = {  # split -> its cities here; images go to them by turns
+CITIES = {  # of each split; its images belong to them in turn
     "train": ("aachen", "zurich"),
     "val": ("frankfurt", "munster"),
     "test": ("berlin", "bonn"),
@@ -156,12 +156,12 @@ def write_cityscapes(
     """Writes `leftImg8bit`, `gtFine`, and, if there are images of "train_extra", `gtCoarse` into `data_dir`.
 
     Args:
-        data_dir: made if it is not there.
-        train: images of this split, and so on.
-        val: see there.
-        test: see there; its labels are dummies, as the official ones are.
-        train_extra: see there.
-        zipped: whether to write the official archives in place of the folders.
+        data_dir: The folder, which is made if necessary.
+        train: The number of images in this split.
+        val: The number of images in this split.
+        test: The number of images in this split; its labels are dummies, like the official ones.
+        train_extra: The number of images in this split.
+        zipped: Whether to write the official archives instead of folders.
 
     Returns:
         `data_dir`.
@@ -185,11 +185,11 @@ def write_cityscapes(
 
 
 def zip_cityscapes(data_dir: Path, *archives: str) -> None:
-    """Moves the folders of `data_dir` into the official archives: all of `FILES` that it has, or those that are named.
+    """Moves the folders of `data_dir` into the official archives.
 
     Args:
-        data_dir: where `write_cityscapes` wrote.
-        archives: names as in `FILES`.
+        data_dir: The folder of `write_cityscapes`.
+        archives: Names in `FILES`; all by default.
     """
     for archive in archives or FILES:
         kind, splits = FILES[archive]
@@ -212,7 +212,7 @@ def zip_cityscapes(data_dir: Path, *archives: str) -> None:
 
 
 def _save_cityscapes_label(stem: Path, ids: np.ndarray) -> None:
-    """The four files that come with each picture."""
+    """Writes the four label files of an image."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(ids).save(f"{stem}_labelIds.png")
     Image.fromarray(ids.astype(np.uint16) * 1000).save(f"{stem}_instanceIds.png")

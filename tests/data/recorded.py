@@ -1,4 +1,4 @@
-"""What tests of records do alike."""
+"""Helpers for tests of records."""
 
 import itertools
 
@@ -13,14 +13,14 @@ tfds_on_protobuf_6 = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated
 
 def assert_same_samples(name, files, records, splits):
     """Pixels, labels, names and order."""
-    expected, found = dataset(name, files), dataset(name, records)
+    expected, actual = dataset(name, files), dataset(name, records)
     for split in splits:
-        for pair, recorded in zip(expected.pairs(split), found.pairs(split), strict=True):
-            for actual, wanted in zip(found.read(*recorded), expected.read(*pair), strict=True):
-                np.testing.assert_array_equal(actual, wanted)
+        for pair, recorded in zip(expected.pairs(split), actual.pairs(split), strict=True):
+            for array, expected_array in zip(actual.read(*recorded), expected.read(*pair), strict=True):
+                np.testing.assert_array_equal(array, expected_array)
             assert recorded[0].name == pair[0].name
             assert (recorded[1] is None) == (pair[1] is None)
-    return found
+    return actual
 
 
 def stream(*arguments, **settings):
@@ -29,5 +29,5 @@ def stream(*arguments, **settings):
 
 
 def break_image(path):
-    """So that its header is fine."""
+    """Truncates the file, below its header."""
     path.write_bytes(path.read_bytes()[:-400])

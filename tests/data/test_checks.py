@@ -1,4 +1,4 @@
-"""What a check finds: known label maps give known figures, and each fault that is planted gives its own line."""
+"""Checks: known labels give known statistics, and every kind of problem is reported."""
 
 import shutil
 from dataclasses import replace
@@ -47,7 +47,7 @@ def lines(report):
     return [(finding.severity, finding.split, finding.message, finding.files) for finding in report.findings]
 
 
-def test_nothing_is_found_where_all_is_well(mine):
+def test_a_good_data_set_has_no_findings(mine):
     report = checked(mine)
     assert lines(report) == []
     assert report.problems == ()
@@ -75,7 +75,7 @@ def test_class_weights_are_those_of_median_frequency(mine):
     assert checked(mine).class_weights("train") == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
 
 
-def test_a_class_that_never_occurs_has_no_weight_and_is_told(mine):
+def test_a_class_that_never_occurs_has_no_weight_and_a_finding(mine):
     (mine / "classes.txt").write_text("road\nsky\ncar\nbus\n")
     report = checked(mine)
     assert report.class_weights("train") == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
@@ -196,7 +196,7 @@ def test_one_picture_in_two_splits_is_a_problem_however_it_is_stored(mine):
     assert problem.message.startswith(f"Splits train and val must not share an image, but {file} is in val, too.")
 
 
-def test_pictures_of_the_same_bytes_and_another_shape_differ(mine):
+def test_images_of_the_same_bytes_and_another_shape_differ(mine):
     for split, size in (("train", (2, 8)), ("val", (4, 4))):
         save(mine, split, "flat", np.zeros(size))
         Image.new("RGB", size[::-1]).save(mine / f"images/{split}/flat.png")
@@ -215,13 +215,13 @@ def test_one_picture_twice_in_a_split_is_noted(mine):
 def test_splits_meant_to_share_images_may(mine):
     """Such as those of VOC: val is in trainval, and train in both others; each file is read once."""
     data = dataset("folder", mine)
-    found = {split: data.find(split) for split in data.splits}
-    found |= {"trainval": found["train"] + found["val"], "trainaug": found["train"]}
+    pairs = {split: data.find(split) for split in data.splits}
+    pairs |= {"trainval": pairs["train"] + pairs["val"], "trainaug": pairs["train"]}
     (mine / "masks/train/b.png").write_text("no label")
-    told = []
-    shared = replace(data, splits=tuple(found), find=found.get)
-    report = check_dataset(shared, progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    progress = []
+    shared = replace(data, splits=tuple(pairs), find=pairs.get)
+    report = check_dataset(shared, progress=lambda done, total: progress.append((done, total)))
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [(finding.severity, finding.split) for finding in report.findings] == [("problem", "train")]
     assert [split.images for split in report.splits] == [2, 1, 3, 2]
 
@@ -267,7 +267,7 @@ def test_a_split_without_images_is_a_problem(mine):
     assert "this one is empty" in problem.message
 
 
-def test_a_split_to_measure_on_is_missed(mine):
+def test_a_missing_validation_split_is_a_warning(mine):
     for kind in ("images", "masks"):
         shutil.rmtree(mine / kind / "val")
     (warning,) = checked(mine).findings
@@ -277,7 +277,7 @@ def test_a_split_to_measure_on_is_missed(mine):
 
 
 class TestCamvid:
-    """Whose splits are known, whether they are there or not."""
+    """The expected splits are known, also when they are missing."""
 
     @pytest.fixture
     def root(self, tmp_path):
@@ -288,7 +288,7 @@ class TestCamvid:
             Image.new("RGB", (11, 1), (index, 0, 0)).save(tmp_path / split / "0.png")
         return tmp_path
 
-    def test_what_one_may_do_without_is_noted(self, root):
+    def test_a_missing_optional_split_is_a_note(self, root):
         *few, note = check_dataset(dataset("camvid", root)).findings
         assert (note.severity, note.split) == ("note", "test")
         assert [(finding.severity, finding.message.partition(". ")[0]) for finding in few] == [
@@ -298,11 +298,11 @@ class TestCamvid:
         assert note.message.startswith("Split test was not checked.")
         assert note.message.endswith(f"Received: {root / 'test'}")
 
-    def test_what_was_asked_for_has_to_be_there(self, root):
+    def test_a_missing_named_split_is_a_problem(self, root):
         (problem,) = check_dataset(dataset("camvid", root), ("train", "test")).problems
         assert (problem.severity, problem.split) == ("problem", "test")
 
-    def test_what_training_needs_has_to_be_there(self, root):
+    def test_a_missing_split_for_training_is_a_problem(self, root):
         shutil.rmtree(root / "valannot")
         (problem,) = check_dataset(dataset("camvid", root)).problems
         assert (problem.severity, problem.split) == ("problem", "val")
@@ -331,22 +331,22 @@ def test_records_are_compared_with_their_checksums(mine, tmp_path):
     assert "not as it was written" in problem.message
 
 
-def test_figures_are_ready_for_json(mine):
-    figures = checked(mine).as_dict()
-    train = figures["splits"]["train"]
-    assert figures["ok"] is True
+def test_a_report_as_a_dict(mine):
+    metrics = checked(mine).as_dict()
+    train = metrics["splits"]["train"]
+    assert metrics["ok"] is True
     assert train["pixels"] == {"road": 24, "sky": 4, "car": 2}
     assert train["class_weights"] == pytest.approx({"road": 0.25 / 0.6, "sky": 1, "car": 1})
     assert train["sizes"][0] == {"height": 2, "width": 8, "images": 2}
     (mine / "images/val/d.png").write_text("no image")
-    figures = checked(mine).as_dict()
-    assert figures["ok"] is False
-    assert figures["findings"][0]["files"] == (str(mine / "images/val/d.png"),)
-    assert figures["splits"]["val"]["class_weights"] == {"road": None, "sky": None, "car": None}
+    metrics = checked(mine).as_dict()
+    assert metrics["ok"] is False
+    assert metrics["findings"][0]["files"] == (str(mine / "images/val/d.png"),)
+    assert metrics["splits"]["val"]["class_weights"] == {"road": None, "sky": None, "car": None}
 
 
-def test_a_damaged_split_that_one_may_do_without_is_a_problem(tmp_path):
-    """Unlike one that is not there."""
+def test_a_damaged_optional_split_is_a_problem(tmp_path):
+    """Unlike a missing one."""
     write_cityscapes(tmp_path, train_extra=2, zipped=True)
     archive = tmp_path / "gtCoarse.zip"
     archive.write_bytes(archive.read_bytes()[:-100])

@@ -88,7 +88,7 @@ def test_archives_as_they_are(tmp_path):
     assert str(image) == f"{root}/leftImg8bit_trainvaltest.zip/leftImg8bit/val/{key}_leftImg8bit.png"
     assert str(label) == f"{root}/gtFine_trainvaltest.zip/gtFine/val/{key}_gtFine_labelIds.png"
     assert label.name == f"{key.partition('/')[2]}_gtFine_labelIds.png"
-    assert image.archive is data.pairs("train")[0][0].archive  # opened once
+    assert image.root is data.pairs("train")[0][0].root  # opened once
 
 
 @pytest.mark.parametrize("archive", FILES)
@@ -160,10 +160,10 @@ def test_true_size(tmp_path):
             for name in (f"{kind}/{key}_{end}" for key in keys for end in ends):
                 target.writestr(name, b"")
     data = dataset("cityscapes", tmp_path)
-    found = {split: len(data.find(split)) for split in data.splits}
-    assert found == CATALOGUE["cityscapes"].splits
-    assert found["train"] + found["val"] + found["test"] == 5000
-    assert found["train_extra"] == 19998
+    counts = {split: len(data.find(split)) for split in data.splits}
+    assert counts == CATALOGUE["cityscapes"].splits
+    assert counts["train"] + counts["val"] + counts["test"] == 5000
+    assert counts["train_extra"] == 19998
 
 
 @pytest.mark.slow
@@ -279,14 +279,14 @@ def test_damaged_member(tmp_path, kind):
     path = root / f"{kind}_trainvaltest.zip"
     member = dataset("cityscapes", root).find("train")[2][kind == "gtFine"]
     with path.open("r+b") as file:
-        file.seek(member.archive.zip.getinfo(member.path).header_offset + 30 + len(member.path))
+        file.seek(member.root.getinfo(member.at).header_offset + 30 + len(member.at))
         file.write(b"\xff" * 8)
     data = dataset("cityscapes", root)
     pair = data.find("train")[2]
     message = refused(data.read, *pair)
-    assert message.startswith("A file in an archive cannot be unpacked (")
-    assert message.endswith(f"The archive is damaged: get it again. Received: {path}/{member.path}")
-    assert refused(data.pairs, "train").endswith(f"Received: {path}/{member.path}")
+    assert message.startswith("The file cannot be read (")
+    assert message.endswith(f"Received: {path}/{member.at}")
+    assert refused(data.pairs, "train").endswith(f"Received: {path}/{member.at}")
 
 
 @pytest.mark.parametrize("zipped", [False, True])

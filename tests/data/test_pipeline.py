@@ -134,7 +134,7 @@ def test_batches_run_on_across_epochs(root):
         ({"start": -1}, r"`start` must be the number of a sample, .* Received: start=-1"),
     ],
 )
-def test_settings_without_sense(root, setting, message):
+def test_invalid_settings(root, setting, message):
     with pytest.raises(InputError, match=message):
         load_dataset("folder", "train", data_dir=root, training=True, **setting)
 
@@ -258,7 +258,7 @@ def test_one_bad_file_counts_once(make_folder):
 @pytest.mark.parametrize(
     "spoil", [lambda path: path.write_bytes(b""), lambda path: Image.new("RGB", (32, 24)).save(path)]
 )
-def test_what_headers_tell_is_skipped_too(make_folder, spoil):
+def test_bad_headers_are_skipped_too(make_folder, spoil):
     root = make_folder({"val": 2})
     spoil(root / "masks/val/001.png")
     skipped = Skipped(limit=0.5)
@@ -272,7 +272,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_too_much_to_skip(root):
+def test_too_many_files_to_skip(root):
     truncate(root / "images/train/003.png")
     stream = load_dataset("folder", "train", data_dir=root, training=True, crop_size=8, on_error="skip")
     with pytest.raises(InputError) as caught, readable_errors():
@@ -292,7 +292,7 @@ def test_one_percent_may_be_skipped():
         skipped.add("c", InputError("bad"))
 
 
-def test_what_is_skipped_of_a_part_counts_against_the_whole_split(root):
+def test_files_skipped_in_a_part_count_against_the_whole_split(root):
     truncate(root / "images/train/001.png")
     data, skipped = dataset("folder", root), Skipped(limit=1 / 7)
     load_dataset(data, "train", on_error=skipped)

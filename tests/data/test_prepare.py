@@ -29,16 +29,16 @@ def test_samples_are_spread_over_shards(make_folder, records, monkeypatch):
     folder = prepare.write(planned := plan("folder", root, records))
     assert planned.shards == {"train": [5, 6], "val": [1]}
     assert len(list(folder.glob("*train*"))) == 2
-    found = assert_same_samples("folder", root, records, ("train", "val"))
+    recorded = assert_same_samples("folder", root, records, ("train", "val"))
 
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
     samples = list(tfds.as_numpy(builder.as_dataset(split="train")))
-    pairs = found.pairs("train")
+    pairs = recorded.pairs("train")
     assert [sample["name"].decode() for sample in samples] == [image.name for image, _ in pairs]
     for sample, pair in zip(samples, pairs, strict=True):
-        image, label = found.read(*pair)
+        image, label = recorded.read(*pair)
         np.testing.assert_array_equal(sample["image"], image)
         np.testing.assert_array_equal(sample["label"], label)
     assert builder.info.redistribution_info.license == "yours"
@@ -63,21 +63,21 @@ def test_a_disk_without_room_is_refused(root, records, monkeypatch):
     assert message.startswith("The records take 0.00 GB, and the disk has 0.00 GB left. Make room")
 
 
-def everything(folder):
+def files_of(folder):
     return {str(path.relative_to(folder)): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
 def test_nothing_is_overwritten(root, records, written):
-    before = everything(records)
+    before = files_of(records)
     message = refused(plan, "folder", root, records)
     assert message.startswith('Records are never overwritten, and those of "folder" exist.')
     assert message.endswith(f"Received: {written}")
-    assert everything(records) == before
+    assert files_of(records) == before
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("something")])
 def test_an_interruption_leaves_nothing(root, records, tmp_path, error):
-    before = everything(tmp_path)
+    before = files_of(tmp_path)
     samples = itertools.count(1)
 
     def interrupt():
@@ -87,7 +87,7 @@ def test_an_interruption_leaves_nothing(root, records, tmp_path, error):
 
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
         prepare.write(plan("folder", root, records), on_sample=interrupt)
-    assert everything(tmp_path) == before
+    assert files_of(tmp_path) == before
 
 
 def test_what_was_there_before_an_interruption_stays(root, records):
@@ -127,7 +127,7 @@ def camvid(root, tmp_path):
     return folder
 
 
-def test_absent_splits_are_left_out_and_broken_ones_are_not(camvid, records):
+def test_missing_splits_are_left_out_and_damaged_ones_are_not(camvid, records):
     planned = plan("camvid", camvid, records)
     assert (list(planned.shards), planned.missing) == (["train", "val"], ("test",))
     assert refused(plan, "camvid", camvid, records, ("val", "test")).endswith(f"Received: {camvid}/test")
@@ -170,8 +170,8 @@ def test_a_folder_without_any_split(tmp_path, records):
 
 def test_records_are_copied_from_records(root, records, written, tmp_path):
     prepare.write(plan("folder", records, tmp_path / "copy", splits=["val"]))
-    found = assert_same_samples("folder", root, tmp_path / "copy", ("val",))
-    assert found.splits == ("val",)
+    recorded = assert_same_samples("folder", root, tmp_path / "copy", ("val",))
+    assert recorded.splits == ("val",)
 
 
 def test_files_that_changed_since_are_read_anew(root, written, tmp_path):

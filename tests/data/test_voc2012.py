@@ -25,20 +25,20 @@ def voc(tmp_path):
 
 def read(data, split):
     """Name -> (colour of the image, label) of each pair, in order."""
-    found = {}
+    samples = {}
     for pair in data.pairs(split):
         image, label = data.read(*pair)
         assert image.shape == (*SIZE, 3)
         assert np.ptp(image, (0, 1)).max() <= 3
-        found[pair[0].stem] = image[0, 0], label
-    return found
+        samples[pair[0].stem] = image[0, 0], label
+    return samples
 
 
-def assert_holds(found, expected):
-    assert list(found) == list(expected)
+def assert_holds(samples, expected):
+    assert list(samples) == list(expected)
     for name, (rgb, ids) in expected.items():
-        np.testing.assert_allclose(found[name][0], rgb, atol=2, err_msg=name)
-        np.testing.assert_array_equal(found[name][1], ids, err_msg=name)
+        np.testing.assert_allclose(samples[name][0], rgb, atol=2, err_msg=name)
+        np.testing.assert_array_equal(samples[name][1], ids, err_msg=name)
 
 
 def of_split(split, count, ids):
@@ -99,8 +99,8 @@ def test_augmented_split(tmp_path, sbd):
 )
 def test_places_of_sbd(tmp_path, voc, opened, place):
     write_sbd(tmp_path / place, dict(EXTRA))
-    found = read(dataset("voc2012", tmp_path / opened), "trainaug")
-    assert_holds(found, of_split("train", 3, voc_ids) | of_split("sbd", 4, sbd_ids))
+    samples = read(dataset("voc2012", tmp_path / opened), "trainaug")
+    assert_holds(samples, of_split("train", 3, voc_ids) | of_split("sbd", 4, sbd_ids))
 
 
 def test_sbd_as_palette_pngs_in_the_data_folder(tmp_path, voc):
@@ -109,8 +109,8 @@ def test_sbd_as_palette_pngs_in_the_data_folder(tmp_path, voc):
         label = Image.fromarray(ids)
         label.putpalette(bytes(range(256)) * 3)
         label.save(tmp_path / "SegmentationClassAug" / f"{name}.png")
-    found = read(dataset("voc2012", tmp_path), "trainaug")
-    assert_holds(found, of_split("train", 3, voc_ids) | of_split("sbd", 4, sbd_ids))
+    samples = read(dataset("voc2012", tmp_path), "trainaug")
+    assert_holds(samples, of_split("train", 3, voc_ids) | of_split("sbd", 4, sbd_ids))
 
 
 def test_sbd_lends_the_images_that_voc_lacks(tmp_path):
@@ -162,10 +162,10 @@ def test_true_size(tmp_path):
     pairs = {split: data.find(split) for split in data.splits}
     assert {split: len(of_split) for split, of_split in pairs.items()} == CATALOGUE["voc2012"].splits
     assert len(pairs["trainaug"]) == 10_582
-    found = {image.stem: label for image, label in pairs["trainaug"]}
-    assert found.keys() == {*names[:-1456]} - {*splits["val"]}
+    samples = {image.stem: label for image, label in pairs["trainaug"]}
+    assert samples.keys() == {*names[:-1456]} - {*splits["val"]}
     own = {str(voc / "SegmentationClass" / f"{name}.png") for name in splits["train"]}
-    assert {str(label) for label in found.values()} & {str(label) for _, label in pairs["trainval"]} == own
+    assert {str(label) for label in samples.values()} & {str(label) for _, label in pairs["trainval"]} == own
 
 
 def test_opening_does_not_unpack_sbd(tmp_path, monkeypatch):
@@ -206,7 +206,7 @@ def test_damaged_labels_of_sbd_never_hold_other_ids(tmp_path):
     assert refusals > 250
 
 
-def test_images_of_sbd_are_looked_at_when_it_is_opened(tmp_path):
+def test_images_of_sbd_are_checked_when_it_is_opened(tmp_path):
     voc = write_voc(tmp_path, sbd="mat")
     path = voc / f"JPEGImages/{voc_name('sbd', 3)}.jpg"
     path.write_bytes(b"")
@@ -248,7 +248,7 @@ def test_listed_name_without_its_file(voc, folder, kind, suffix):
     assert message.startswith(f"5 times: A name in a list has no {kind}: expected {voc}/{folder}/")
 
 
-def test_every_missing_file_is_told(voc):
+def test_every_missing_file_is_reported(voc):
     """To those who want them all, with the pairs that are whole."""
     for path in (f"JPEGImages/{voc_name('train', 0)}.jpg", f"SegmentationClass/{voc_name('train', 2)}.png"):
         (voc / path).unlink()
@@ -331,7 +331,7 @@ def _truncated(path):
         (_truncated, "incomplete or truncated stream"),
         (lambda path: path.write_bytes(b""), "(ValueError: not a MATLAB 5 file)"),
         (lambda path: path.write_bytes(b"no MATLAB file at all" * 30), "(ValueError: not a MATLAB 5 file)"),
-        (lambda path: path.unlink(), "cannot be read (No such file or directory)"),
+        (lambda path: path.unlink(), "No such file or directory"),
         (lambda path: savemat(path, {"GTinst": {"Segmentation": sbd_ids(0)}}), "cannot be read (KeyError: 'GTcls')"),
         (lambda path: savemat(path, {"GTcls": {"Boundaries": 1.0}}), "cannot be read (ValueError: no field of name"),
         (lambda path: save_mat(path, sbd_ids(0).astype(float)), "uint8 (H, W). Extract benchmark.tgz again. Rec"),
@@ -349,7 +349,7 @@ def test_bad_label_of_sbd(tmp_path, spoil, reason):
     assert message.endswith(f"benchmark_RELEASE/dataset/cls/{voc_name('sbd', 1)}.mat")
 
 
-def test_unpaired_files_of_voc_and_of_sbd_are_told_together(tmp_path):
+def test_unpaired_files_of_voc_and_of_sbd_are_reported_together(tmp_path):
     """And all other pairs of both are kept."""
     voc = write_voc(tmp_path, sbd="aug")
     data = dataset("voc2012", tmp_path)

@@ -106,7 +106,7 @@ def test_jpeg_turned_behind_its_frame(tmp_path):
     assert image_reader(tmp_path / "a.jpg").size == (83, 61)
 
 
-def test_truncated_jpeg_is_told_once(tmp_path, capfd):
+def test_truncated_jpeg_is_reported_once(tmp_path, capfd):
     """Not by libjpeg too, which would write to stderr."""
     path = NATIVE["jpg"](tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:-300])
@@ -189,13 +189,13 @@ def test_damaged_jpeg(damage, reason, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_file_that_went_away(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it there, .* Received: .*a\.png$"):
         image_reader(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "palette.png"])
-def test_what_is_too_large_is_refused_before_it_is_decoded(kind, tmp_path, monkeypatch):
+def test_too_large_images_are_refused_before_decoding(kind, tmp_path, monkeypatch):
     """TensorFlow's decoders have no guard of their own."""
     path = {**NATIVE, **PILLOW}[kind](tmp_path / f"picture.{kind}")
     open_file = label_reader if kind == "palette.png" else image_reader

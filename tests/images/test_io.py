@@ -184,7 +184,7 @@ def test_formats_go_by_content(tmp_path, function):
 
 @pytest.mark.parametrize("function", [read_image, as_rgb, read_label])
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (NotImplementedError("no such thing"), "cannot be read (no such thing)"),
         (RecursionError(), "cannot be read (RecursionError)"),
@@ -193,7 +193,7 @@ def test_formats_go_by_content(tmp_path, function):
         (OverflowError("too large"), "cannot be read (too large)"),
     ],
 )
-def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(tmp_path, monkeypatch, function, error, told):
+def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(tmp_path, monkeypatch, function, error, expected):
     def fail(_):
         raise error
 
@@ -201,7 +201,7 @@ def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(tmp_path, mon
     Image.fromarray(GREY).save(path)
     monkeypatch.setattr(PngImageFile, "load", fail)
     message = refused(function, Image.open(path) if function is as_rgb else path)
-    assert told in message
+    assert expected in message
     assert message.endswith(f"Received: {path}")
 
 

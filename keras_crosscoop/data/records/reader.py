@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
+from typing import Annotated, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -66,12 +66,6 @@ class _Info(BaseModel):
     fileFormat: str = "tfrecord"  # noqa: N815
     configName: str = ""  # noqa: N815
     splits: list[_Split] = []
-
-
-class _Format(BaseModel):
-    """The part of any `metadata.json` that tells whether it is ours."""
-
-    format: Any = None
 
 
 class _Metadata(BaseModel):
@@ -161,7 +155,7 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
             f'The folder holds records of data set "{info.name}", not of "{name}". Name the other data set or '
             f"another folder. Received: {folder}"
         )
-    if (folder / _METADATA).is_file() and _read(folder / _METADATA, _Format).format == METADATA_FORMAT:
+    if (folder / _METADATA).is_file() and METADATA_FORMAT in (folder / _METADATA).read_text(errors="replace"):
         return _ours(folder, info, _read(folder / _METADATA, _Metadata))
     if name in _TFDS and info.configName == _TFDS[name].config:
         return _of_tfds(folder, info, _TFDS[name], open_files(folder))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 
 _LENGTH, _CHECKSUM = 8, 4  # bytes
 _BLOCK = 1 << 16  # bytes read at once for a checksum: they stay in the processor's cache
@@ -40,8 +40,7 @@ class Shard:
             if getattr(error, "errno", None) == errno.EMFILE:
                 remedy = "Allow more open files with `ulimit -n`: each shard is one."
             raise InputError(
-                f"A shard of the records cannot be opened ({getattr(error, 'strerror', error)}). {remedy} "
-                f"Received: {path}"
+                f"A shard of the records cannot be opened ({reason(error)}). {remedy} Received: {path}"
             ) from error
 
     def __reduce__(self) -> tuple:

@@ -1,13 +1,12 @@
 """Downloads that are whole or absent."""
 
-import os
 from pathlib import Path
 
 import keras
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import download_reason
-from keras_crosscoop.system.files import atomic_write
+from keras_crosscoop.system.files import atomic_write, keras_home
 
 # What to do without a network, for who is at the command line and for who writes Python.
 OTHERWISE = (
@@ -23,7 +22,7 @@ def fetched(url: str) -> Path:
         InputError: it cannot be fetched, or not be written; the cache is as before then.
     """
     name = url.rpartition("/")[2]
-    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    cache = keras_home()
     file = cache / "models" / name
     if file.is_file():
         return file

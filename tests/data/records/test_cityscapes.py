@@ -37,14 +37,14 @@ def cityscapes(tmp_path):
 @tfds_on_protobuf_6
 def test_cityscapes_keeps_its_classes_and_what_has_no_labels(cityscapes, records):
     folder = prepare.write(plan("cityscapes", cityscapes, records))
-    found = assert_same_samples("cityscapes", cityscapes, records, ("train", "val", "test"))
-    assert found.splits == ("train", "val", "test")
-    assert found.unlabelled == ("test",)
-    assert len(found.classes) == 19
-    (pair,) = found.pairs("test")
+    recorded = assert_same_samples("cityscapes", cityscapes, records, ("train", "val", "test"))
+    assert recorded.splits == ("train", "val", "test")
+    assert recorded.unlabelled == ("test",)
+    assert len(recorded.classes) == 19
+    (pair,) = recorded.pairs("test")
     assert pair[1] is None
-    assert "kept by its makers" in refused(found.check_labelled, "test")
-    ids = found.read(*found.pairs("train")[1])[1]
+    assert "kept by its makers" in refused(recorded.check_labelled, "test")
+    ids = recorded.read(*recorded.pairs("train")[1])[1]
     assert sorted(set(ids.flat)) == [*range(19), 255]
 
     import tensorflow_datasets as tfds
@@ -73,15 +73,19 @@ def tfds_cityscapes(cityscapes, tmp_path, monkeypatch):
 
 
 def test_cityscapes_as_tfds_itself_prepares_it(cityscapes, tfds_cityscapes):
-    files, found = dataset("cityscapes", cityscapes), dataset("cityscapes", tfds_cityscapes)
-    assert (found.splits, found.unlabelled, found.classes) == (("train", "val", "test"), ("test",), files.classes)
+    files, recorded = dataset("cityscapes", cityscapes), dataset("cityscapes", tfds_cityscapes)
+    assert (recorded.splits, recorded.unlabelled, recorded.classes) == (
+        ("train", "val", "test"),
+        ("test",),
+        files.classes,
+    )
     for split, count in (("train", 2), ("val", 1), ("test", 1)):
         expected = {image.name: files.read(image, label) for image, label in files.pairs(split)}
-        pairs = found.pairs(split)
+        pairs = recorded.pairs(split)
         assert len(pairs) == count
         for image, label in pairs:  # in TFDS's order
             wanted = expected.pop(f"{image.name}_leftImg8bit.png")
-            for actual, array in zip(found.read(image, label), wanted, strict=True):
+            for actual, array in zip(recorded.read(image, label), wanted, strict=True):
                 np.testing.assert_array_equal(actual, array)
         assert not expected
     assert stream("cityscapes", "val", data_dir=tfds_cityscapes) == stream("cityscapes", "val", data_dir=cityscapes)

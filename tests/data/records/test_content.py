@@ -14,16 +14,16 @@ from keras_crosscoop.data import dataset, load_dataset, prepare
 from keras_crosscoop.data.prepare import plan
 
 
-def test_they_hold_what_the_files_hold(root, records, written):
+def test_records_hold_the_samples_of_the_files(root, records, written):
     assert written == records / "folder" / "1.0.0"
-    found = assert_same_samples("folder", root, records, ("train", "val"))
-    assert (found.name, found.splits, found.unlabelled) == ("folder", ("train", "val"), ())
+    recorded = assert_same_samples("folder", root, records, ("train", "val"))
+    assert (recorded.name, recorded.splits, recorded.unlabelled) == ("folder", ("train", "val"), ())
     files = dataset("folder", root)
-    assert (found.classes, found.palette) == (files.classes, files.palette)
-    image, label = found.pairs("train")[3]
+    assert (recorded.classes, recorded.palette) == (files.classes, files.palette)
+    image, label = recorded.pairs("train")[3]
     assert str(image) == f"{written}/folder-train.tfrecord-00000-of-00001, record 3, image"
     assert image.open("rb").read() == image.read_bytes()
-    assert {0, 1, 2, 255} == set(np.unique(found.read(image, label)[1]))
+    assert {0, 1, 2, 255} == set(np.unique(recorded.read(image, label)[1]))
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ sys.modules["keras_crosscoop"] = None  # importing it fails
 import numpy as np, tensorflow_datasets as tfds
 folder, records, output = sys.argv[1:]
 builder = tfds.builder_from_directory(folder)
-found = {"license": builder.info.redistribution_info.license, "classes": builder.info.metadata["classes"]}
+samples = {"license": builder.info.redistribution_info.license, "classes": builder.info.metadata["classes"]}
 for split in builder.info.splits:
     for index, sample in enumerate(tfds.as_numpy(builder.as_dataset(split=split))):
-        found |= {f"{split}/{index}/{key}": value for key, value in sample.items()}
-    found[f"{split}/count"] = builder.info.splits[split].num_examples
+        samples |= {f"{split}/{index}/{key}": value for key, value in sample.items()}
+    samples[f"{split}/count"] = builder.info.splits[split].num_examples
 slice = tfds.load("folder", split="train[2:4]", data_dir=records, as_supervised=True)
 for index, (image, label) in enumerate(tfds.as_numpy(slice)):
-    found |= {f"slice/{index}/image": image, f"slice/{index}/label": label}
-np.savez(output, **found)
+    samples |= {f"slice/{index}/image": image, f"slice/{index}/label": label}
+np.savez(output, **samples)
 """
 
 
@@ -81,23 +81,23 @@ def test_tfds_reads_them_without_this_package(root, records, tmp_path, monkeypat
     folder = prepare.write(plan("folder", root, records))
     shards = sorted(path.name for path in folder.glob("*train.tfrecord*"))
     assert shards[-1] == ("folder-train.tfrecord-00004-of-00005" if shard_size == 1 else shards[0])
-    output = tmp_path / "found.npz"
+    output = tmp_path / "samples.npz"
     subprocess.run([sys.executable, "-c", TFDS_ALONE, folder, records, output], check=True, capture_output=True)
-    found = dict(np.load(output))
+    samples = dict(np.load(output))
     files = dataset("folder", root)
-    assert found["classes"].tolist() == ["road", "sky", "car"]
-    assert found["license"] == "yours"
+    assert samples["classes"].tolist() == ["road", "sky", "car"]
+    assert samples["license"] == "yours"
     for split, count in {"train": 5, "val": 3}.items():
-        assert found[f"{split}/count"] == count
+        assert samples[f"{split}/count"] == count
         for index, pair in enumerate(files.pairs(split)):
             image, label = files.read(*pair)
-            np.testing.assert_array_equal(found[f"{split}/{index}/image"], image)
-            np.testing.assert_array_equal(found[f"{split}/{index}/label"], label)
-            assert found[f"{split}/{index}/name"].item().decode() == pair[0].name
-    assert "slice/2/image" not in found
+            np.testing.assert_array_equal(samples[f"{split}/{index}/image"], image)
+            np.testing.assert_array_equal(samples[f"{split}/{index}/label"], label)
+            assert samples[f"{split}/{index}/name"].item().decode() == pair[0].name
+    assert "slice/2/image" not in samples
     for index in range(2):
         for key in ("image", "label"):
-            np.testing.assert_array_equal(found[f"slice/{index}/{key}"], found[f"train/{index + 2}/{key}"])
+            np.testing.assert_array_equal(samples[f"slice/{index}/{key}"], samples[f"train/{index + 2}/{key}"])
 
 
 def test_a_copy_of_a_pair_reads_for_itself(written, root):
@@ -106,8 +106,8 @@ def test_a_copy_of_a_pair_reads_for_itself(written, root):
     pairs = data.pairs("val")
     copies = pickle.loads(pickle.dumps(pairs))
     for pair, copy in zip(pairs, copies, strict=True):
-        for expected, found in zip(data.read(*pair), data.read(*copy), strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for expected, actual in zip(data.read(*pair), data.read(*copy), strict=True):
+            np.testing.assert_array_equal(actual, expected)
     expected = data.read(*pairs[0])[0]
     del copies, copy
     gc.collect()

@@ -17,7 +17,7 @@ from keras_crosscoop.data.records.checksums import changed_files
 from keras_crosscoop.data.records.reader import find_records
 
 
-def test_they_are_found_from_any_folder_above(written, records):
+def test_records_are_found_from_any_folder_above(written, records):
     for folder in (records, records / "folder", written):
         assert find_records("folder", folder) == written
         assert len(dataset("folder", folder).pairs("val")) == 3
@@ -92,7 +92,7 @@ def test_a_damaged_record_is_named(records, shard, old, new, reason):
     assert message.endswith(f"Received: {shard}, record 2")
 
 
-def test_any_bit_that_changed_is_found(records, shard):
+def test_any_changed_bit_is_found(records, shard):
     """By this reader as by TensorFlow's, when the split is opened or the record is read."""
     content = shard.read_bytes()
     bits = np.random.default_rng(0).integers(0, 8 * len(content), 30).tolist()
@@ -113,7 +113,7 @@ def read_all(data):
         data.read(*pair)
 
 
-def test_a_length_that_changed_is_told_when_the_split_is_opened(records, shard):
+def test_a_changed_length_is_reported_when_the_split_is_opened(records, shard):
     content = bytearray(shard.read_bytes())
     content[0] ^= 1
     shard.write_bytes(content)
@@ -136,7 +136,7 @@ def test_a_length_that_changed_is_told_when_the_split_is_opened(records, shard):
         ("metadata.json", '"splits": [', '"splits": ["other", '),
     ],
 )
-def test_what_describes_records_wrongly_is_refused(records, written, file, old, new):
+def test_a_wrong_description_is_refused(records, written, file, old, new):
     text = (written / file).read_text()
     assert old in text
     (written / file).write_text(text.replace(old, new))
@@ -149,7 +149,7 @@ def test_what_describes_records_wrongly_is_refused(records, written, file, old, 
     assert str(written) in refused(read)
 
 
-def test_shards_lie_in_the_folder_whatever_describes_them_says(records, written):
+def test_shards_lie_in_the_folder_whatever_the_description_says(records, written):
     info = json.loads((written / "dataset_info.json").read_text())
     info["splits"][0]["filepathTemplate"] = "../../{SPLIT:>1000000000}{DATASET.__class__}"
     (written / "dataset_info.json").write_text(json.dumps(info))
