@@ -79,7 +79,9 @@ class FilePredictor:
         try:
             fps = video.read_header(source.path).fps
             make_folder(source.target)
-            writer = video.open_writer(add_ending(source.target, VIDEO), fps) if OVERLAY in source.endings else nullcontext()
+            writer = (
+                video.open_writer(add_ending(source.target, VIDEO), fps) if OVERLAY in source.endings else nullcontext()
+            )
             with writer as append:
                 for error in self._predict_and_write(reads, partial(self._write_frame, append), threads=1):
                     if error:
