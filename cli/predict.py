@@ -87,7 +87,7 @@ def predict(
     failed: list[str] = []
     try:
         with _predictor(trained, server, output_head, **wanted) as predictor, transient_bar() as bar:
-            predict_files = FilePredictor(predictor, trained.classes, trained.palette, not no_overlay, batch_size)
+            predict_files = FilePredictor(predictor, trained.classes, trained.palette, batch_size)
             make_folders(sources)
             task = bar.add_task("Segmenting", total=total)
             for error in predict_files(sources):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat, takewhile
 from pathlib import Path
@@ -31,29 +31,26 @@ T = TypeVar("T")
 
 
 class Picture(NamedTuple):
-    """An image or a frame of a video."""
+    """An image, or a frame of a video with a target of its own."""
 
-    path: Path  # of its file
-    target: Path
+    source: Source
     pixels: np.ndarray  # RGB, uint8 (H, W, 3)
 
 
 @dataclass(frozen=True)
 class FilePredictor:
-    """Predicts for files and writes the results: palette PNGs of class ids, overlays and probabilities.
+    """Predicts for files and writes the results that their endings name.
 
     Args:
-        predictor: Makes the predictions; probabilities are written if it returns them.
+        predictor: Makes the predictions, with probabilities if these are to be written.
         classes: The name of each class id.
         palette: The colour of each class id.
-        overlay: Whether to draw the classes' colours over each image, with a legend; for a video, as a video.
         batch_size: The largest number of successive images of one size in a batch.
     """
 
     predictor: Predictor
     classes: Sequence[str]
     palette: Sequence[RGB]
-    overlay: bool = True
     batch_size: int = 1
 
     def __call__(self, sources: Iterable[Source]) -> Iterator[InputError | None]:
@@ -74,7 +71,7 @@ class FilePredictor:
 
     def _predict_video(self, source: Source) -> Iterator[InputError | None]:
         frames = (
-            Picture(source.path, source.target / f"{number:06}", pixels)
+            Picture(replace(source, target=source.target / f"{number:06}"), pixels)
             for number, pixels in enumerate(video.read_frames(source.path), 1)
         )
         reads = repeat(partial(next, frames, None))
@@ -82,7 +79,10 @@ class FilePredictor:
         try:
             fps = video.read_header(source.path).fps
             make_folder(source.target)
-            with video.open_writer(add_ending(source.target, VIDEO), fps) if self.overlay else nullcontext() as append:
+            writer = (
+                video.open_writer(add_ending(source.target, VIDEO), fps) if OVERLAY in source.endings else nullcontext()
+            )
+            with writer as append:
                 for error in self._predict_and_write(reads, partial(self._write_frame, append), threads=1):
                     if error:
                         raise error
@@ -108,7 +108,7 @@ class FilePredictor:
         def finish(picture: Picture | InputError, prediction: Prediction | InputError) -> InputError | None:
             if isinstance(prediction, InputError):
                 return prediction
-            return _attempt(partial(write, picture, prediction), picture.path)
+            return _attempt(partial(write, picture, prediction), picture.source.path)
 
         with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(threads) as writers:
             results = pipelined(readers, (partial(_attempt, read) for read in reads), pending, prefetch=True)
@@ -126,30 +126,30 @@ class FilePredictor:
         if self.predictor.can_batch(*batch[0].pixels.shape[:2]):
             with suppress(tf.errors.ResourceExhaustedError, InputError):  # Single images may succeed or name the error.
                 return self.predictor.batch(np.stack([picture.pixels for picture in batch]))
-        return [_attempt(partial(self._predict_alone, picture), picture.path) for picture in batch]
+        return [_attempt(partial(self._predict_alone, picture), picture.source.path) for picture in batch]
 
     def _predict_alone(self, picture: Picture) -> Prediction:
         try:
             return self.predictor(picture.pixels)
         except InputError as error:
-            raise InputError(f"{error}, {picture.path}") from error
+            raise InputError(f"{error}, {picture.source.path}") from error
 
     def _write_image(self, picture: Picture, prediction: Prediction) -> None:
-        self._write_classes(picture, prediction)
-        if self.overlay:
+        self._write_prediction(picture.source, prediction)
+        if OVERLAY in picture.source.endings:
             drawn = draw_overlay(picture.pixels, prediction.ids, self.classes, self.palette)
-            save(drawn, add_ending(picture.target, OVERLAY))
+            save(drawn, add_ending(picture.source.target, OVERLAY))
 
     def _write_frame(self, append: Callable[[np.ndarray], None] | None, frame: Picture, prediction: Prediction) -> None:
-        self._write_classes(frame, prediction)
+        self._write_prediction(frame.source, prediction)
         if append:  # All frames show the whole legend, so that all have the same height.
             blended = blend(frame.pixels, prediction.ids, self.palette)
             append(np.asarray(add_legend(blended, range(len(self.classes)), self.classes, self.palette)))
 
-    def _write_classes(self, picture: Picture, prediction: Prediction) -> None:
-        write_label(add_ending(picture.target, IDS), prediction.ids, self.palette)
+    def _write_prediction(self, source: Source, prediction: Prediction) -> None:
+        write_label(add_ending(source.target, IDS), prediction.ids, self.palette)
         if prediction.probabilities is not None:
-            path = add_ending(picture.target, PROBABILITIES)
+            path = add_ending(source.target, PROBABILITIES)
             try:
                 with atomic_write(path) as partial_path:
                     np.savez(partial_path, probabilities=prediction.probabilities, classes=np.array(self.classes))
@@ -167,7 +167,7 @@ def _remove_frames(folder: Path, *, after: int) -> None:
 
 
 def _read(source: Source) -> Picture:
-    return Picture(source.path, source.target, read_image(source.path))
+    return Picture(source, read_image(source.path))
 
 
 def _shape(picture: Picture | InputError) -> tuple[int, ...] | None:

@@ -62,8 +62,8 @@ def test_files_contain_the_predictions_in_any_batches(model, sources, batch_size
             np.testing.assert_allclose(saved["probabilities"], expected, atol=1e-3)
 
 
-def test_only_what_is_requested_is_written(model, sources):
-    predict_files(model, sources, overlay=False)
+def test_only_what_is_requested_is_written(model, sources, tmp_path):
+    predict_files(model, find_sources([tmp_path / "in"], tmp_path / "out", overlay=False))
     names = sorted(path.name for path in sources[0].target.parent.iterdir())
     assert names == [f"{number}.png" for number in range(len(SIZES))]
 

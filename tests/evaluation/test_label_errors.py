@@ -22,7 +22,7 @@ def confident(classes, bin_number=BINS - 1):
     return Segmentation(classes[None], np.full(classes.shape, bin_number, np.uint8))
 
 
-def test_a_wrong_label_is_found_where_it_is(truth):
+def test_a_wrong_label_is_found_with_its_box(truth):
     labels = truth.copy()
     labels[25:35, 10:30] = 0  # the car was forgotten
     (region,) = contradicted_regions("a.png", labels, confident(truth))

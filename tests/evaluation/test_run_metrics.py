@@ -73,6 +73,8 @@ def test_every_entry_of_the_metrics_is_checked(make_run, make_metrics):
     """No entry may be missing, or have another type, or be out of its range. pydantic reads numbers from strings."""
     run, data = make_run()
     metrics = make_metrics(data)
+    for output in metrics["outputs"].values():
+        output["calibration"] = {key: values[:2] for key, values in output["calibration"].items()}
     path = run.folder / "metrics.json"
     accepted, paths = set(), list(paths_in(metrics))
     for *parents, key in paths:
@@ -89,7 +91,7 @@ def test_every_entry_of_the_metrics_is_checked(make_run, make_metrics):
                 assert str(error).endswith(f"Received: {path}")  # noqa: PT017
             else:
                 accepted.add(((*parents, key), str(change)))
-    assert len(paths) > 250
+    assert len(paths) > 130
     images = [("per_image", number) for number in range(2)]
     texts = [("dataset",), ("split",), *((*image, "image") for image in images)]
     numbers = [("images",), ("crop",), ("window",), ("boundary_tolerance",), ("seconds_per_image",), ("scales", 0)]

@@ -7,7 +7,7 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation import sources
+from keras_crosscoop.evaluation import sources as sources_module
 from keras_crosscoop.evaluation.sources import check_targets, find_sources
 
 
@@ -99,22 +99,22 @@ def test_results_of_one_name_get_the_endings_of_their_sources(make, paths, expec
     make("g/a.jpg", "g/a.png/b.jpg")
     for order in (paths, paths[::-1]):
         assert targets(*order) == {path: f"out/{target}" for path, target in expected.items()}
-        found = find_sources(map(Path, order), Path("out"))
-        check_targets(found)
-        results = [file for source in found for file in source.results]
+        sources = find_sources(map(Path, order), Path("out"))
+        check_targets(sources)
+        results = [file for source in sources for file in source.results]
         assert len(results) == len(set(results))
 
 
 def test_names_clash_only_by_results_that_are_written(make):
     make("a.jpg", "a_overlay.jpg")
-    found = find_sources([Path("a.jpg"), Path("a_overlay.jpg")], Path("out"), overlay=False)
-    assert [source.target.name for source in found] == ["a", "a_overlay"]
+    sources = find_sources([Path("a.jpg"), Path("a_overlay.jpg")], Path("out"), overlay=False)
+    assert [source.target.name for source in sources] == ["a", "a_overlay"]
 
 
 def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(make, monkeypatch):
     make("in/x.jpg", "in/X.png")
     assert targets("in") == {"in/x.jpg": "out/x", "in/X.png": "out/X"}
-    monkeypatch.setattr(sources, "is_case_insensitive", lambda folder: True)
+    monkeypatch.setattr(sources_module, "is_case_insensitive", lambda folder: True)
     assert targets("in") == {"in/x.jpg": "out/x_jpg", "in/X.png": "out/X_png"}
     make("in/X.jpg")
     with pytest.raises(InputError, match=r"have the same result, out/[xX]_jpg\.png\. Predict for them separately\."):
@@ -123,9 +123,9 @@ def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(make, m
 
 def test_two_sources_never_share_a_result(make):
     make("x/a.jpg", "y/a.jpg")
-    found = find_sources([Path("x/a.jpg"), Path("y/a.jpg")], Path("out"))
+    sources = find_sources([Path("x/a.jpg"), Path("y/a.jpg")], Path("out"))
     assert "have the same result, out/a_jpg.png. Predict for them separately." in refused(
-        check_targets, found, force=True
+        check_targets, sources, force=True
     )
     assert not Path("out").exists()
 
@@ -139,9 +139,9 @@ def test_stems_that_are_not_file_names_are_replaced(make):
 def test_names_too_long_are_refused_before_anything_is_written(make):
     """A name may have 255 bytes: a stem of 246 bytes leaves room for `.png`, but not for `_overlay.png`."""
     make(name := "ü" * 123 + ".png")  # of 2 bytes each
-    found = find_sources([Path(name)], Path("out"))
+    sources = find_sources([Path(name)], Path("out"))
     check_targets(find_sources([Path(name)], Path("out"), overlay=False))
-    assert refused(check_targets, found).endswith(f"Rename its source. Received: {name}")
+    assert refused(check_targets, sources).endswith(f"Rename its source. Received: {name}")
 
 
 @pytest.mark.parametrize("path", ["in", "in/*.png", "in/**/*.png"])
@@ -150,9 +150,9 @@ def test_broken_links_are_sources_whose_prediction_fails(make, path, output):
     make("in/a.png", "in/x.png/b.txt")
     Path("in/gone.png").symlink_to("nowhere.png")
     Path("in/itself.png").symlink_to("itself.png")
-    found = find_sources([Path(path)], Path(output))
-    assert [source.path.name for source in found] == ["a.png", "gone.png", "itself.png"]
-    check_targets(found)
+    sources = find_sources([Path(path)], Path(output))
+    assert [source.path.name for source in sources] == ["a.png", "gone.png", "itself.png"]
+    check_targets(sources)
 
 
 def test_a_link_to_a_folder_above_is_no_loop_and_other_links_are_followed(make):
@@ -185,18 +185,18 @@ def test_globs_match_the_files_that_the_glob_of_python_matches(make):
 def test_existing_results_are_overwritten_only_by_force(make):
     make("in/a.jpg", "in/clip.mp4", "out/a.npz")
     Path("out/clip").mkdir()
-    found = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"))
-    check_targets(found)  # which writes no .npz, and may use an empty folder
+    sources = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"))
+    check_targets(sources)  # which writes no .npz, and may use an empty folder
     with_probabilities = find_sources([Path("in/a.jpg"), Path("in/clip.mp4")], Path("out"), probabilities=True)
     assert "--force. Received: out/a.npz" in refused(check_targets, with_probabilities)
     check_targets(with_probabilities, force=True)
     make("out/clip/000001.png")
-    assert "--force. Received: out/clip" in refused(check_targets, found)
-    check_targets(found, force=True)
+    assert "--force. Received: out/clip" in refused(check_targets, sources)
+    check_targets(sources, force=True)
 
 
 @pytest.mark.parametrize("paths", [["a.png"], ["clip.mp4"]])
 def test_sources_are_never_overwritten(make, paths):
     make("a.png", "clip.mp4")
-    found = find_sources(map(Path, paths), Path())
-    assert "would overwrite a source" in refused(check_targets, found, force=True)
+    sources = find_sources(map(Path, paths), Path())
+    assert "would overwrite a source" in refused(check_targets, sources, force=True)

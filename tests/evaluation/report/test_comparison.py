@@ -40,16 +40,16 @@ def compared(make_run, make_metrics, page_of, networks, tmp_path):
     return write
 
 
-def test_the_settings_that_differ_are_listed(compared):
+def test_different_settings_are_listed(compared):
     _, _, _, page = compared()
     rows = page.section("Different settings").rows()
     assert rows == {"model.topology": ["cross", "none"], "train.epochs": ["3", "7"]}
 
 
-def test_the_best_of_each_column_is_marked(compared):
+def test_the_best_value_of_each_column_is_marked(compared):
     def change(first, second):
-        for figure, value in {"mean_iou": 0.95, "calibration_error": 0.01}.items():
-            second["outputs"]["bottom"][figure] = value
+        for metric, value in {"mean_iou": 0.95, "calibration_error": 0.01}.items():
+            second["outputs"]["bottom"][metric] = value
         first["outputs"]["top"]["pixel_accuracy"] = second["outputs"]["top"]["pixel_accuracy"] = 0.99
 
     _, metrics, _, page = compared(change)
@@ -86,7 +86,7 @@ def test_classes_stand_side_by_side(compared):
     assert [value.attributes["class"] for value in values] == ["value", "value best"]
 
 
-def test_the_images_shown_are_those_that_differ_most(compared, picture):
+def test_the_examples_are_the_images_on_which_the_runs_differ_most(compared, picture):
     def change(first, second):
         for values, ious in ((first, (0.5, 0.25, None)), (second, (0.75, 0.875, 0.5))):
             for image_metrics, iou in zip(values["per_image"], ious, strict=True):
@@ -131,7 +131,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_runs_of_other_images_are_not_compared(compared, name):
+def test_runs_with_other_data_are_not_compared(compared, name):
     """Each table has its own best values, and there are no examples."""
 
     def change(first, second):
@@ -179,7 +179,7 @@ def test_learning_curves_are_in_one_chart(make_run, make_metrics, page_of, netwo
     assert iou.attributes["alt"].endswith("Last values: A 25, B 50.")
 
 
-def test_settings_within_settings_have_dotted_names(make_run):
+def test_nested_settings_have_dotted_names(make_run):
     run, _ = make_run()
     weights = {"top": "x", "bottom": None}
     other = run.settings.model_copy(update={"model": run.settings.model.model_copy(update={"weights": weights})})

@@ -18,7 +18,7 @@ def panels_of(article):
 
 
 @pytest.mark.parametrize("options", [{}, {"scales": [0.5, 1.0], "flip": True}, {"window": 16, "overlap": 0.5}])
-def test_panels_hold_the_ids_and_probabilities(make_run, make_metrics, page_of, picture, options):
+def test_panels_contain_ids_and_probabilities(make_run, make_metrics, page_of, picture, options):
     run, data = make_run(images=1)
     metrics = make_metrics(data, **options)
     model = LinearNetwork()
@@ -33,21 +33,21 @@ def test_panels_hold_the_ids_and_probabilities(make_run, make_metrics, page_of, 
     colours = np.asarray(picture(panels["label"]["src"], raw=True).convert("RGB"))
     np.testing.assert_array_equal(colours, palette_table(run.palette)[labels])
     probabilities = Inference(model, **options)(image)
-    for output, probabilities_of in probabilities.items():
-        ranked = np.argsort(-probabilities_of, axis=-1)
+    for output, expected in probabilities.items():
+        ranked = np.argsort(-expected, axis=-1)
         np.testing.assert_array_equal(picture(panels[output]["data-classes"]), ranked)
         values = picture(panels[output]["data-probabilities"])
-        np.testing.assert_array_equal(values, np.round(255 * np.take_along_axis(probabilities_of, ranked, -1)))
-        assert np.ptp(values[..., 0]) > 50  # sure here, unsure there
+        np.testing.assert_array_equal(values, np.round(255 * np.take_along_axis(expected, ranked, -1)))
+        assert np.ptp(values[..., 0]) > 50  # The confidence varies.
         colours = np.asarray(picture(panels[output]["src"], raw=True).convert("RGB"))
-        np.testing.assert_array_equal(colours, palette_table(run.palette)[probabilities_of.argmax(-1)])
+        np.testing.assert_array_equal(colours, palette_table(run.palette)[expected.argmax(-1)])
 
 
-def test_captions_tell_the_images_figures(make_run, make_metrics, page_of):
+def test_captions_show_the_metrics_of_the_image(make_run, make_metrics, page_of):
     run, data = make_run(images=3)
     metrics = make_metrics(data)
-    for of_image, iou in zip(metrics["per_image"], (0.25, 0.75, 0.5), strict=True):
-        of_image["mean_iou"]["ensemble"] = iou
+    for image, iou in zip(metrics["per_image"], (0.25, 0.75, 0.5), strict=True):
+        image["mean_iou"]["ensemble"] = iou
     page = page_of(write_report(run, metrics, LinearNetwork(), data))
     assert [article.all("h3")[0].text for article in page.all("article")] == [
         "Best image 001.png",
@@ -60,7 +60,7 @@ def test_captions_tell_the_images_figures(make_run, make_metrics, page_of):
     assert best[4].text == "ensemble, mean IoU 75.0 %"
 
 
-def test_two_classes_leave_the_third_place_empty(picture):
+def test_two_classes_leave_the_third_channel_empty(picture):
     panel = output_panel("top", np.array([[[0.25, 0.75], [0.6, 0.4]]]), [(1, 2, 3), (4, 5, 6)])
     np.testing.assert_array_equal(picture(panel.classes), [[[1, 0, 255], [0, 1, 255]]])
     np.testing.assert_array_equal(picture(panel.probabilities), [[[191, 64, 0], [153, 102, 0]]])
@@ -79,7 +79,7 @@ def test_disagreement_has_a_colour_for_each_case(picture):
     ]
 
 
-def test_large_images_are_shown_by_their_nearest_pixels(make_run, make_metrics, page_of, picture):
+def test_large_images_are_subsampled(make_run, make_metrics, page_of, picture):
     run, data = make_run(images=1, size=(100, 1280))
     page = page_of(write_report(run, make_metrics(data), LinearNetwork(), data))
     (article,) = page.all("article")
@@ -90,7 +90,7 @@ def test_large_images_are_shown_by_their_nearest_pixels(make_run, make_metrics, 
     assert {picture(panel["src"]).shape[:2] for panel in panels.values()} == {(50, 640)}
 
 
-def test_examples_show_the_middle_that_was_measured(make_run, make_metrics, page_of, picture):
+def test_examples_show_the_centre_crop_of_the_evaluation(make_run, make_metrics, page_of, picture):
     run, data = make_run(images=1, size=(24, 12))
     page = page_of(write_report(run, make_metrics(data, crop=16), LinearNetwork(), data))
     truth = picture(panels_of(page.all("article")[0])["label"]["data-classes"])
@@ -105,14 +105,14 @@ def test_skipped_images_do_not_shift_the_others(make_run, make_metrics, page_of,
     metrics = make_metrics(data)
     del metrics["per_image"][1], metrics["per_image"][2]  # 001 and 003
     page = page_of(write_report(run, metrics, LinearNetwork(), data))
-    found = {article.all("small")[0].text: article for article in page.all("article")}
-    assert set(found) == {"000.png", "002.png"}
-    for (image, label), name in zip(data.find("val")[::2], sorted(found), strict=True):
+    articles = {article.all("small")[0].text: article for article in page.all("article")}
+    assert set(articles) == {"000.png", "002.png"}
+    for (image, label), name in zip(data.find("val")[::2], sorted(articles), strict=True):
         _, labels = data.read(image, label)
-        np.testing.assert_array_equal(picture(panels_of(found[name])["label"]["data-classes"]), labels)
+        np.testing.assert_array_equal(picture(panels_of(articles[name])["label"]["data-classes"]), labels)
 
 
-def test_an_image_that_is_gone_is_named(make_run, make_metrics):
+def test_a_missing_image_is_an_error(make_run, make_metrics):
     run, data = make_run()
     metrics = make_metrics(data)
     metrics["per_image"][1]["image"] = "elsewhere.png"
@@ -138,18 +138,20 @@ def test_an_image_that_is_gone_is_named(make_run, make_metrics):
         ),
     ],
 )
-def test_the_best_the_worst_and_some_between_are_chosen(scores, expected):
+def test_the_best_the_worst_and_some_other_images_are_selected(scores, expected):
     assert representative_images(scores) == expected
 
 
-def test_panels_are_lossless_but_the_image(make_run, make_metrics, page_of, picture):
+def test_all_panels_but_the_image_are_lossless(make_run, make_metrics, page_of, picture):
     run, data = make_run(images=1)
     panels = panels_of(page_of(write_report(run, make_metrics(data), LinearNetwork(), data)).all("article")[0])
     assert picture(panels["image"]["src"], raw=True).format == "JPEG"
     for name, panel in panels.items():
         for part in ("src", "data-classes", "data-probabilities"):
             if part in panel and name != "image":
-                found: Image.Image = picture(panel[part], raw=True)
-                assert found.format == "PNG"
-                assert "transparency" not in found.info  # a canvas would change such colours
-                assert "A" not in found.mode
+                image: Image.Image = picture(panel[part], raw=True)
+                assert image.format == "PNG"
+                assert (
+                    "transparency" not in image.info
+                )  # An HTML canvas would change the colours of transparent pixels.
+                assert "A" not in image.mode

@@ -4,7 +4,7 @@ const classes = new Map(
   [...document.querySelectorAll("#classes [data-id]")].map((item) => [Number(item.dataset.id), item]),
 );
 
-/** The pixels of an image in a data URI: a function of x and y to [red, green, blue]. */
+/** Decodes an image; returns a function from x and y to [red, green, blue]. */
 async function pixels(uri) {
   const image = new Image();
   image.src = uri;
@@ -17,7 +17,7 @@ async function pixels(uri) {
   return (x, y) => data.subarray(4 * (y * width + x), 4 * (y * width + x) + 3);
 }
 
-/** What can be read in the panels of an example, decoded when it is first asked for. */
+/** Returns a function that decodes the values of an example's panels, once, at its first call. */
 function reader(panels) {
   let decoded;
   return () =>
@@ -33,33 +33,33 @@ function reader(panels) {
 }
 
 function element(tag, text, ...children) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  made.append(...children);
-  return made;
+  const node = document.createElement(tag);
+  node.textContent = text;
+  node.append(...children);
+  return node;
 }
 
-function named(id, share) {
+function classWithSwatch(id, share) {
   const item = classes.get(id);
   const swatch = element("i", "");
   swatch.className = "swatch";
   swatch.style.background = item ? item.dataset.colour : "#fff";
-  const made = element("span", "", swatch, item ? item.textContent : "void");
-  if (share !== undefined) made.append(` ${((100 * share) / 255).toFixed(0)} %`);
-  return made;
+  const node = element("span", "", swatch, item ? item.textContent : "void");
+  if (share !== undefined) node.append(` ${((100 * share) / 255).toFixed(0)} %`);
+  return node;
 }
 
-/** A row for the truth and for each output: its classes and their probabilities at a pixel. */
+/** Makes a table with a row for the label and for each output: its classes and their probabilities at a pixel. */
 function table(layers, x, y) {
-  const truth = layers[0].classes(x, y)[0];
+  const label = layers[0].classes(x, y)[0];
   const rows = layers.map(({ name, classes: ids, probabilities }) => {
     const cell = element("td", "");
     if (!probabilities) {
-      cell.append(named(truth));
+      cell.append(classWithSwatch(label));
     } else {
       const shares = probabilities(x, y);
-      if (classes.has(truth)) cell.append(element("span", ids(x, y)[0] === truth ? "right:" : "wrong:"), " ");
-      ids(x, y).forEach((id, rank) => classes.has(id) && cell.append(named(id, shares[rank]), " "));
+      if (classes.has(label)) cell.append(element("span", ids(x, y)[0] === label ? "right:" : "wrong:"), " ");
+      ids(x, y).forEach((id, rank) => classes.has(id) && cell.append(classWithSwatch(id, shares[rank]), " "));
     }
     return element("tr", "", element("th", name), cell);
   });
