@@ -10,7 +10,7 @@ from keras_crosscoop import CrossCoop, backbones, config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.runs import Run, build, build_warm, warm_start
 
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
+TINY = {"top": "tiny_resnet", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
 DATASET = Dataset("drawn", ("road", "sky", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ("train",), lambda split: [])
 
 SIDES = ["top", "bottom"]

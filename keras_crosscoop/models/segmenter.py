@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -31,6 +31,12 @@ if _ON_TENSORFLOW:
     from keras_crosscoop.models.remat import recomputed
 
 ENSEMBLE = "ensemble"
+
+
+def output_choices(sides: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of all outputs: the networks', and their ensemble if there are two."""
+    return tuple(sides) if len(sides) == 1 else (*sides, ENSEMBLE)
+
 
 _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
 
@@ -73,7 +79,7 @@ class Segmenter(TrainableModel):
     @property
     def output_choices(self) -> tuple[str, ...]:
         """Every output that can be asked for and is measured: the networks', then their ensemble if there are two."""
-        return self.sides if len(self.sides) == 1 else (*self.sides, ENSEMBLE)
+        return output_choices(self.sides)
 
     def chosen(self, output: str | None) -> str:
         """An output that can be asked for: this one, or by default the last, so the ensemble where there is one.

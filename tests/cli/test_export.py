@@ -132,7 +132,7 @@ def spoiled(run, halves, tmp_path, how):
         case "no weights":
             (run / "best.weights.h5").unlink()
             (run / "history.csv").unlink()
-            return [], "The run has no weights yet: no epoch was validated. Go on by `crosscoop-tf fit --resume "
+            return [], "The run has no weights yet: no epoch was validated. Continue with `crosscoop-tf fit --resume "
         case "other classes":
             shutil.copytree(halves, tmp_path / "other")
             (tmp_path / "other" / "classes.txt").write_text("dark\nlight\n")

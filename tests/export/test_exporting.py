@@ -303,7 +303,7 @@ def test_a_run_without_weights(run, data):
     run.weights.unlink()
     message = refused(export, run, data, "savedmodel")
     assert message == (
-        "The run has no weights yet: no epoch was validated. Go on by "
+        "The run has no weights yet: no epoch was validated. Continue with "
         f"`crosscoop-tf fit --resume {run.folder}`. Received: {run.folder}"
     )
     assert not (run.folder / "serving").exists()

@@ -27,8 +27,8 @@ from keras_crosscoop.images.decoding import image_reader, label_reader
 from keras_crosscoop.images.io import image_size, label_size, read_image
 from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
 from keras_crosscoop.runs import Run
-from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.state import State
+from keras_crosscoop.training.checkpoint_files import CheckpointFiles
+from keras_crosscoop.training.state import TrainingState
 
 
 class Seed(NamedTuple):
@@ -243,9 +243,9 @@ def _checkpoints(folder):
 
 
 def _resume(folder):
-    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints = CheckpointFiles(folder / "checkpoints")
     variables = {"a": np.arange(6, dtype="float32").reshape(2, 3), "b": np.zeros(5, "int64")}
-    state = State(1, 2, 3, variables, {"callback": {"best": np.float32(0.5), "log": [1, (2, "a")]}})
+    state = TrainingState(1, 2, 3, variables, {"callback": {"best": np.float32(0.5), "log": [1, (2, "a")]}})
     checkpoints.folder.mkdir(exist_ok=True)
     path = checkpoints.save(state)
     shapes = {name: (array.shape, array.dtype) for name, array in variables.items()}

@@ -125,7 +125,7 @@ def test_two_steps_by_hand(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("average", [0.0, 0.3, 0.999])
 def test_averages_follow_the_weights(average, dtype):
-    """From what these were; faster than `ema_decay` says in the first steps, three of them for 0.3 and all for 0.999."""
+    """The first steps have a smaller decay than `ema_decay`: three steps for 0.3, and all for 0.999."""
     optimizer, weights = SGD(0.1, ema_decay=average), variables(dtype=dtype)
     optimizer.build(weights)
     expected = numpy(weights)
