@@ -238,7 +238,7 @@ def test_weights_of_another_network_are_refused(damaged):
     file = damaged / "config.yaml"
     file.write_text(file.read_text().replace("decoder_channels: 8", "decoder_channels: 16"))
     message = refused(keras_crosscoop.load, damaged)
-    assert re.search(r'weights do not fit "deep_lab.*": .* in the file, .* in the model.*/best\.weights\.h5', message)
+    assert re.search(r'weights do not fit "deeplab_v3_plus": .* in the file, .* in the model.*/best\.weights\.h5', message)
 
 
 @pytest.mark.parametrize(

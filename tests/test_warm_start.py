@@ -184,10 +184,10 @@ def test_pretrained_weights_are_had_for_what_the_source_lacks(earlier, published
     assert asked == of_sides(fetched, ["backbone"])
     assert model.compiled
     loaded = {entry.name for entry in report.loaded}
-    found = values(model)
-    assert_equal({path: found[path] for path in loaded}, {path: theirs[path] for path in loaded})
+    arrays = values(model)
+    assert_equal({path: arrays[path] for path in loaded}, {path: theirs[path] for path in loaded})
     for side in SIDES:
-        backbone = {path.partition("/")[2]: found[path] for path in found if path.startswith(f"{side}_backbone/")}
+        backbone = {path.partition("/")[2]: arrays[path] for path in arrays if path.startswith(f"{side}_backbone/")}
         if side in fetched:
             assert_equal(backbone, imagenet[change[side]])
         else:
@@ -207,5 +207,5 @@ def test_a_single_network_starts_from_another(published, tmp_path):
     other = config.Model(**{**settings, "top": "tiny_resnet"}, weights="imagenet")
     model, _ = build_warm(other, 5, path, needs_backbone=False)
     assert asked == {"single_backbone"}
-    found = values(model.get_layer("single_backbone"))
-    assert_equal({path.partition("/")[2]: array for path, array in found.items()}, imagenet["tiny_resnet"])
+    arrays = values(model.get_layer("single_backbone"))
+    assert_equal({path.partition("/")[2]: array for path, array in arrays.items()}, imagenet["tiny_resnet"])

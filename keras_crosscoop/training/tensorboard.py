@@ -161,6 +161,3 @@ class WriteTensorBoard(keras.callbacks.Callback):
     def get_state(self) -> dict[str, Any]:
         """Returns nothing: the optimizer counts steps, and times belong to this process."""
         return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores nothing."""

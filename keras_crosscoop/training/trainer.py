@@ -13,7 +13,7 @@ from keras_crosscoop import config
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.keras_internals import synchronizes_in_loops
+from keras_crosscoop.keras_internals import restored_random_state, synchronizes_in_loops
 from keras_crosscoop.losses import SegmentationLoss
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import fastest_precision
@@ -25,7 +25,6 @@ from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.failures import disk_errors, lost_machines
 from keras_crosscoop.training.loop import train
-from keras_crosscoop.training.process_state import reproducible
 from keras_crosscoop.training.strategy import is_chief, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
 from keras_crosscoop.training.validation import Validation
@@ -122,22 +121,22 @@ def _open_data(settings: Settings) -> Dataset:
     """Opens the data set, after checks of the batch size."""
     options, crop = settings.train, settings.data.crop_size
     distribution = tf.distribute.get_strategy()
-    replicas, parts = distribution.num_replicas_in_sync, options.accumulation_steps
+    replicas, accumulation = distribution.num_replicas_in_sync, options.accumulation_steps
     independent = replicas == 1 or synchronizes_in_loops(distribution)
-    if parts > 1 and options.batch_norm == "sync" and not independent:
+    if accumulation > 1 and options.batch_norm == "sync" and not independent:
         raise InputError(
             "Only GPUs with NCCL can synchronise batch normalisation while gradients accumulate. "
-            f"Set train.batch_norm to frozen or train. Received: {parts}"
+            f"Set train.batch_norm to frozen or train. Received: {accumulation}"
         )
-    if options.batch_size % (replicas * parts):
+    if options.batch_size % (replicas * accumulation):
         raise InputError(
             f"The batch size must be a multiple of the number of devices ({replicas}) times train.accumulation_steps "
-            f"({parts}). Received: {options.batch_size}"
+            f"({accumulation}). Received: {options.batch_size}"
         )
     data = builders.data(settings)
     share = options.batch_size // replicas
-    received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulation_steps={parts}"
-    if share // parts * crop**2 * len(data.classes) >= 2**31:
+    received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulation_steps={accumulation}"
+    if share // accumulation * crop**2 * len(data.classes) >= 2**31:
         raise InputError(
             "A device computes 2^31 logits or more at a time, which TensorFlow cannot count. Use smaller crops or "
             f"batches, or more accumulation steps. Received: {received}, {len(data.classes)} classes"
@@ -196,12 +195,21 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
     callbacks = keras.callbacks.CallbackList(
         [*callbacks, manager], model=model, add_history=False, epochs=options.epochs, steps=steps
     )
-    limits = {"epochs": options.epochs, "steps": steps, "validate_every": options.validate_every}
     with manager, board, readable_errors():
-        train(model, iter(batches), validation, callbacks, manager, **limits)
+        train(
+            model,
+            iter(batches),
+            validation,
+            callbacks,
+            manager,
+            epochs=options.epochs,
+            steps=steps,
+            validate_every=options.validate_every,
+        )
 
 
-def _reproducible(run: Run) -> AbstractContextManager:
+@contextmanager
+def _reproducible(run: Run) -> Iterator[None]:
     """Seeds the process; computes the same bits each time if the settings ask for it, or by default on CPUs."""
     options = run.settings.train
     if options.deterministic and options.jit_compile:
@@ -211,7 +219,11 @@ def _reproducible(run: Run) -> AbstractContextManager:
     deterministic = options.deterministic
     if deterministic is None:
         deterministic = not (options.jit_compile or tf.config.list_physical_devices("GPU"))
-    return reproducible(options.seed, deterministic=deterministic)
+    with restored_random_state():
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(options.seed)
+        yield
 
 
 def _exclusive(run: Run) -> AbstractContextManager:

@@ -103,8 +103,8 @@ def test_files_below_links_are_found_once(tmp_path):
     (tmp_path / "a/0").symlink_to("b")  # before it in order
     (tmp_path / "a/b/up").symlink_to("..")
     (tmp_path / "a/other").symlink_to("../other")
-    found = [str(path.relative_to(tmp_path)) for path in walk_files([tmp_path / "a"])]
-    assert sorted(found) == ["a/1", "a/b/2", "a/other/3"]
+    names = [str(path.relative_to(tmp_path)) for path in walk_files([tmp_path / "a"])]
+    assert sorted(names) == ["a/1", "a/b/2", "a/other/3"]
     assert tmp_path / "a/.hidden/4" in walk_files([tmp_path / "a"], hidden=True)
 
 

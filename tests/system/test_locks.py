@@ -28,9 +28,8 @@ def enter(folder):
 
 def test_a_second_process_is_refused_and_changes_nothing(tmp_path):
     """Until the first is dead, too."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "has it\n"
     before = [(path.name, path.stat()) for path in tmp_path.iterdir()]
     assert refused(enter, tmp_path) == f"It is in use. Wait. Received: {tmp_path}"

@@ -86,11 +86,11 @@ def test_keras_callbacks_go_on_where_they_were(tmp_path, case):
         for remembered, results in ((state, straight), ({}, forgotten)):
             model = Model(float(before.model.optimizer.learning_rate))
             model.saved = list(before.model.saved)
-            found = list(Process(make(), model, remembered).epochs(scores[done:], done))
+            outcomes = list(Process(make(), model, remembered).epochs(scores[done:], done))
             if remembered:
-                assert found == results[done:]
+                assert outcomes == results[done:]
             else:
-                forgotten.append(found == straight[done:])
+                forgotten.append(outcomes == straight[done:])
     assert not all(forgotten)
 
 

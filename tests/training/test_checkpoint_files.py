@@ -57,8 +57,8 @@ def exact(value):
     return type(value), repr(value)
 
 
-def assert_same(found, expected):
-    assert exact(vars(found)) == exact(vars(expected))
+def assert_same(actual, expected):
+    assert exact(vars(actual)) == exact(vars(expected))
 
 
 @pytest.fixture
@@ -183,10 +183,10 @@ def test_no_flipped_bit_changes_what_is_read(saved, caplog):
         newest.write_bytes(whole)
         flip(newest, at, number % 8)
         caplog.clear()
-        found = saved.load(SHAPES)
-        earlier += found.steps == 5
-        assert_same(found, state(found.steps))
-        assert len(caplog.records) == (found.steps == 5)
+        loaded = saved.load(SHAPES)
+        earlier += loaded.steps == 5
+        assert_same(loaded, state(loaded.steps))
+        assert len(caplog.records) == (loaded.steps == 5)
     assert earlier > 0.5 * number
 
 

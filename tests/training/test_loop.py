@@ -13,7 +13,7 @@ import tensorflow as tf
 from helpers import assert_equal
 from micro import micro_pair
 
-from keras_crosscoop import DeepLabV3Plus, precision
+from keras_crosscoop import DeepLabV3Plus
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.training import SGD, loop
 from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
@@ -21,7 +21,7 @@ from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.loop import train
 from keras_crosscoop.training.schedule import Polynomial
-from keras_crosscoop.training.state import use_ema_weights, values, variables
+from keras_crosscoop.training.state import values, variables
 
 EPOCHS, STEPS, VALIDATION_STEPS = 3, 3, 2
 SIZE = 8
@@ -149,10 +149,10 @@ def variables_of(model):
     return values(variables(model))
 
 
-def assert_same(found, expected):
-    for one, other in zip(found[:2], expected[:2], strict=True):
+def assert_same(actual, expected):
+    for one, other in zip(actual[:2], expected[:2], strict=True):
         assert_equal(one, other)
-    assert found[2:] == expected[2:]
+    assert actual[2:] == expected[2:]
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,12 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("stop", STOPS)
+QUICK = ("amid an epoch", "amid validation", "after an epoch with validation")
+
+
+@pytest.mark.parametrize(
+    "stop", [stop if stop in QUICK else pytest.param(stop, marks=pytest.mark.slow) for stop in STOPS]
+)
 def test_goes_on_to_the_same_end(tmp_path, straight, stop):
     """In a model that began otherwise."""
     moment, steps, position = STOPS[stop]
@@ -218,6 +223,7 @@ def test_goes_on_from_before_a_crash(tmp_path, straight):
     assert_same(results(tmp_path, model, trained(tmp_path, model)), straight)
 
 
+@pytest.mark.slow
 def test_is_stopped_again_and_again(tmp_path, straight):
     """After every second step: rows and counts are handed on through all processes."""
     for process in range(4):
@@ -254,7 +260,8 @@ def test_the_last_epoch_and_every_so_many_are_validated(tmp_path, monkeypatch, e
     manager = CheckpointManager(model, CheckpointFiles(tmp_path), [], writes=False, files=list)
     callbacks = keras.callbacks.CallbackList([manager], model=model)
 
-    def validate(*_):
+    def validate(callbacks, between):
+        assert between == manager.heed_signals
         epochs.append(manager.position[0] + 1)
         return {}
 
@@ -360,69 +367,6 @@ def test_averages_are_validated_and_kept(tmp_path):
     own, others = (values({w.path: w for w in trained.trainable_variables}) for trained in (model, other))
     assert_equal(own, others)
     assert any(not np.array_equal(one, two) for one, two in zip(own.values(), seen[0].values(), strict=True))
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_statistics_are_averaged_as_weights_are(frozen):
-    """By hand, from those of batch normalisation after each of three steps. Frozen ones stay."""
-    model = network()
-    norms = [model.get_layer(f"{side}_bn") for side in ("top", "bottom")]
-    for norm in norms:
-        norm.trainable = not frozen
-    model = compiled(model, ema_decay=0.15)
-    statistics = [statistic for norm in norms for statistic in (norm.moving_mean, norm.moving_variance)]
-    expected = start = [statistic.numpy() for statistic in statistics]
-    for number, decay in enumerate((1 / 10, 0.15, 0.15)):  # the least of 0.15 and (1 + t) / (10 + t)
-        model.train_on_batch(*sample(number))
-        after = zip(expected, statistics, strict=True)
-        expected = [decay * average + (1 - decay) * statistic.numpy() for average, statistic in after]
-    before = variables_of(model)
-    with use_ema_weights(model):
-        for statistic, average, first in zip(statistics, expected, start, strict=True):
-            np.testing.assert_allclose(statistic.numpy(), average, rtol=1e-5)
-            assert np.array_equal(average, first) == frozen
-        assert any(not np.array_equal(before[name], value) for name, value in variables_of(model).items())
-    assert_equal(variables_of(model), before)
-    assert len(model.optimizer.statistics) == (0 if frozen else 4)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("error", [None, ZeroDivisionError])
-def test_own_weights_come_back_after_averages(policy, error):
-    """Also those of an optimizer that scales losses, and after an error."""
-    with precision.policy(policy):
-        model = compiled(network())
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    assert (optimizer is not model.optimizer) == (policy == "mixed_float16")
-    rng = np.random.default_rng(0)
-    averages = [*optimizer.ema_weights, *optimizer.ema_statistics]
-    variables = [*model.trainable_variables, *optimizer.statistics]
-    assert len(variables) == len(model.trainable_variables) + 4
-    for variable in (*variables, *averages):
-        variable.assign(rng.normal(size=variable.shape))
-    before = variables_of(model)
-
-    def inside():
-        with use_ema_weights(model):
-            for variable, average in zip(variables, averages, strict=True):
-                np.testing.assert_array_equal(variable.numpy(), average.numpy())
-            if error:
-                raise error
-
-    if error:
-        with pytest.raises(error):
-            inside()
-    else:
-        inside()
-    assert_equal(variables_of(model), before)
-
-
-def test_without_averages_weights_stay():
-    model = compiled(network(), ema_decay=None)
-    before = variables_of(model)
-    with use_ema_weights(model):
-        assert_equal(variables_of(model), before)
-    assert_equal(variables_of(model), before)
 
 
 def test_a_diverged_training_ends_before_it_is_validated(tmp_path):

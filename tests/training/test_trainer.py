@@ -201,8 +201,8 @@ def test_a_run_that_trains_is_not_trained_twice(make_folder, tmp_path):
     """Of several machines, those that write nothing do not ask."""
     settings = settings_of(make_folder())
     run = Run.create(tmp_path / "run", settings, builders.data(settings))
-    before = sorted(run.folder.rglob("*"))
     with locked(run.folder, ""):
+        before = sorted(run.folder.rglob("*"))
         message = refused(training.resume, run.folder)
         with trainer._exclusive(replace(run, writes=False)):
             pass
@@ -245,9 +245,9 @@ def test_what_no_memory_holds_is_refused_before_a_folder_is_made(make_folder, mo
     if message is None:
         trainer._open_data(settings)
         return
-    found = refused(training.fit, settings, Path("run"))
-    assert found.startswith(message)
-    assert f"data.crop_size={crop}, train.batch_size={size['batch_size']}" in found
+    error = refused(training.fit, settings, Path("run"))
+    assert error.startswith(message)
+    assert f"data.crop_size={crop}, train.batch_size={size['batch_size']}" in error
     assert not Path("run").exists()
 
 
