@@ -18,7 +18,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
-from keras_crosscoop.models.segmenter import output_choices
+from keras_crosscoop.models.naming import output_choices
 from keras_crosscoop.models.weights import Report, load_hdf5, opened_hdf5
 from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json

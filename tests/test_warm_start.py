@@ -136,7 +136,7 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
 def test_less_than_a_backbone_is_refused_and_changes_nothing(earlier):
     """Both backbones are others, but their heads read what has as many channels."""
     theirs, places = earlier
-    model = randomised(CrossCoop(3, **TINY | {"top": "tiny_resnet", "bottom": "tiny_xception"}), 2)
+    model = randomised(CrossCoop(3, **TINY | {"top": "tiny_xception", "bottom": "tiny_xception"}), 2)
     before = values(model)
     for place in places.values():
         message = refused(warm_start, model, place)
@@ -173,7 +173,7 @@ def published(tmp_path, monkeypatch):
         ({}, "imagenet", []),  # the source has both
         ({"bottom": "tiny_xception"}, "imagenet", ["bottom"]),
         ({"bottom": "tiny_xception"}, {"top": "imagenet", "bottom": None}, []),
-        ({"top": "tiny_resnet", "bottom": "tiny_xception"}, "imagenet", ["top", "bottom"]),
+        ({"top": "tiny_xception", "bottom": "tiny_xception"}, "imagenet", ["top", "bottom"]),
     ],
 )
 def test_pretrained_weights_are_had_for_what_the_source_lacks(earlier, published, change, weights, fetched):

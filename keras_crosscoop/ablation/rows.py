@@ -10,7 +10,7 @@ from typing import Any
 from keras_crosscoop.config import Model, Settings
 from keras_crosscoop.errors import unknown_name
 from keras_crosscoop.models.connections import SITES
-from keras_crosscoop.models.segmenter import output_choices
+from keras_crosscoop.models.naming import output_choices
 
 REDUCTION = 8  # of the cheaper cooperation
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -23,20 +23,13 @@ from keras_crosscoop.metrics import Confusion, MeanLoss
 from keras_crosscoop.models import compiling
 from keras_crosscoop.models.batch_parts import in_parts, whole_batch
 from keras_crosscoop.models.compiling import ExtraMetric
+from keras_crosscoop.models.naming import ENSEMBLE, output_choices
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     from keras_crosscoop.models.accumulation import accumulate
     from keras_crosscoop.models.memory import LARGE, fits, needed
     from keras_crosscoop.models.remat import recomputed
-
-ENSEMBLE = "ensemble"
-
-
-def output_choices(sides: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names of all outputs: the networks', and their ensemble if there are two."""
-    return tuple(sides) if len(sides) == 1 else (*sides, ENSEMBLE)
-
 
 _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
 

@@ -25,7 +25,7 @@ _VARIABLE, _CALLBACK, _TUPLE = "variables/", "callbacks/", "tuple/"
 # Errors of zipfile, NumPy and JSON about a damaged file.
 _DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, MemoryError),
-    *(SyntaxError, TokenError, zipfile.BadZipFile),
+    *(SyntaxError, AttributeError, TokenError, zipfile.BadZipFile),
 )
 
 _log = logging.getLogger(__name__)

@@ -164,7 +164,7 @@ def test_what_is_there_is_not_overwritten(crosscoop, run):
     content = file.read_bytes()
     code, out, err = crosscoop(*options)
     assert (code, out) == (2, "")
-    assert err == (f"crosscoop-tf: The folder is there already. Remove it, or name another. Received: {file.parent}\n")
+    assert err == (f"crosscoop-tf: The folder exists already. Remove it, or name another. Received: {file.parent}\n")
     assert file.read_bytes() == content
 
 
