@@ -154,7 +154,7 @@ def test_a_bad_file_among_them_is_told_or_skipped(root, model):
     path = root / "images/val/002.png"
     path.write_bytes(path.read_bytes()[:-1000])
     assert str(path) in refused(metrics_of, validation_of(model, root, window=32))
-    skipped = Skipped(most=0.25)
+    skipped = Skipped(limit=0.25)
     metrics = metrics_of(validation_of(model, root, skipped, window=32))
     assert list(skipped.by_image) == [str(path)]
     for folder in ("images", "masks"):
