@@ -22,8 +22,8 @@ from timing import medians, print_ratios
 from keras_crosscoop import CrossCoop
 from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.training import SGD
-from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.saving import CheckpointManager
+from keras_crosscoop.training.checkpoint_files import CheckpointFiles
+from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.strategy import strategy
 
 Work = Callable[[], object]
@@ -97,18 +97,18 @@ def compare_upkeep(pair: str, batch: int, size: int, rounds: int) -> None:
     network, batches = model(pair), samples(batch, size)
     plain = step(network, batches)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder) / "checkpoints")
-        saver = CheckpointManager(network, checkpoints, [], writes=True, files=lambda step: [])
-        callbacks = keras.callbacks.CallbackList([saver], model=network)
+        checkpoints = CheckpointFiles(Path(folder) / "checkpoints")
+        manager = CheckpointManager(network, checkpoints, [], writes=True, files=lambda step: [])
+        callbacks = keras.callbacks.CallbackList([manager], model=network)
 
         def kept() -> None:
             callbacks.on_train_batch_begin(0)
             losses = network.train_function(batches)
             callbacks.on_train_batch_end(0, losses)
-            saver.after_step(0, 1, float(losses["loss"]))
+            manager.after_step(0, 1, float(losses["loss"]))
 
         print_ratios("Logging", {"step of the training loop": kept, "step alone": plain}, rounds)
-        times = medians({"checkpoint": saver.save, "step": plain}, rounds)
+        times = medians({"checkpoint": manager.save, "step": plain}, rounds)
         print(
             f"A checkpoint takes {1000 * times['checkpoint']:.0f} ms, {times['checkpoint'] / times['step']:.2f} steps"
         )

@@ -1,4 +1,4 @@
-"""A run, described: what to train on what, and how. YAML in, validated and frozen settings out."""
+"""The settings of a run: YAML in, validated and frozen settings out."""
 
 import re
 from collections.abc import Mapping
@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from keras_crosscoop.errors import InputError, shorten, unknown_name
+from keras_crosscoop.errors import InputError, first_failure, shorten, unknown_name
+from keras_crosscoop.models.connections import SITES, Fusion, Site, Topology
 from keras_crosscoop.system import yaml_files
 
-Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`, which `backbones` bounds
-Weights = str | None  # "imagenet", a file or nothing
+Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
+InitialWeights = str | None  # "imagenet", a file, or None for random weights
 
 
 def _no_boolean(value: Any) -> Any:
-    """Refuses what Python takes for 0 and 1: `train.ema_decay=false` is no decay of 0."""
+    """Refuses true and false, which Python takes for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("it is a number, not true or false")
     return value
@@ -24,19 +25,19 @@ def _no_boolean(value: Any) -> Any:
 
 _Number = BeforeValidator(_no_boolean)
 
-# Every number has a greatest value, beyond what makes sense, but before TensorFlow fails.
-Crop = Annotated[int, Field(ge=1, le=2**14), _Number]  # pixels; smaller images are filled up to it
-Window = Annotated[int, Field(ge=1, le=99_999), _Number]  # pixels; of smaller images it is all
+# Every number has an upper bound, beyond sensible values, but before TensorFlow fails.
+Crop = Annotated[int, Field(ge=1, le=2**14), _Number]  # pixels
+Window = Annotated[int, Field(ge=1, le=99_999), _Number]  # pixels
 Channels = Annotated[int, Field(ge=1, le=4096), _Number]
 Images = Annotated[int, Field(ge=1, le=2**16), _Number]
-Count = Annotated[int, Field(ge=1, le=10**9), _Number]  # of epochs, steps, ...
-Scale = Annotated[float, Field(ge=0.01, le=10), _Number]  # of an image's size
+Count = Annotated[int, Field(ge=1, le=10**9), _Number]
+Scale = Annotated[float, Field(ge=0.01, le=10), _Number]
 Rate = Annotated[float, Field(ge=0, lt=1), _Number]
-Weight = Annotated[float, Field(ge=0, le=1e6), _Number]  # of a part of the loss
+Weight = Annotated[float, Field(ge=0, le=1e6), _Number]
 
 
 def _absolute(path: Path | None) -> Path | None:
-    """The same place, wherever a later command is started."""
+    """Makes a path absolute, so that a run can be used from another folder."""
     return None if path is None else path.expanduser().absolute()
 
 
@@ -45,173 +46,169 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """What is trained on, and how its samples are changed."""
+    """The data set and its augmentation."""
 
-    name: str = "street_scenes"
-    dir: Path | None = None
+    name: str = "street_scenes"  # see `crosscoop-tf data list`
+    dir: Path | None = None  # folder of the data set; None for the default one
     train_split: str = "train"
     val_split: str = "val"
-    on_error: Literal["fail", "skip"] = "fail"  # at a file that cannot be used: end the run, or go on without it
-    crop_size: Crop = 513  # pixels, height and width
-    scale: tuple[Scale, Scale] = (0.5, 2.0)
-    flip: bool = True
-    photometric: bool = True
+    on_error: Literal["fail", "skip"] = "fail"  # what an unusable file does: end the run, or be skipped
+    crop_size: Crop = 513  # height and width of training crops, in pixels; smaller images are padded
+    scale: tuple[Scale, Scale] = (0.5, 2.0)  # range of random scale factors
+    flip: bool = True  # mirror half of the training images
+    photometric: bool = True  # random brightness, contrast, saturation and hue
 
-    _found_from_anywhere = field_validator("dir")(_absolute)
+    _make_absolute = field_validator("dir")(_absolute)
 
     @field_validator("scale")
     @classmethod
-    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+    def _check_order(cls, scale: tuple[float, float]) -> tuple[float, float]:
         if scale[0] > scale[1]:
-            raise ValueError("the least factor comes first")
+            raise ValueError("the smaller factor must come first")
         return scale
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """How training samples are changed, as `load_dataset` takes it."""
+        """The arguments of `load_dataset` that change training samples."""
         return self.model_dump(include={"crop_size", "scale", "flip", "photometric"})
 
 
 class Model(_Section):
-    """What is trained: see `keras_crosscoop.CrossCoop`; without `bottom`, `keras_crosscoop.DeepLabV3Plus`."""
+    """The network: `keras_crosscoop.CrossCoop`, or `keras_crosscoop.DeepLabV3Plus` without `bottom`."""
 
     top: Backbone = "xception65"
-    bottom: Backbone | None = "resnet101"
-    topology: Literal["none", "one_way", "cross"] = "cross"
-    sites: tuple[Literal["backbone", "aspp", "aspp_output", "decoder"], ...] = (
-        "backbone",
-        "aspp",
-        "aspp_output",
-        "decoder",
-    )
-    fusion: Literal["concat", "add"] = "concat"
-    channel_reduction: Channels = 1  # a network reads one channel in so many of its partner's; 1 for the paper's method
+    bottom: Backbone | None = "resnet101"  # None for a single network
+    topology: Topology = "cross"  # which network reads its partner's features: both, the bottom one, none
+    sites: tuple[Site, ...] = SITES  # where the networks are connected
+    fusion: Fusion = "concat"
+    channel_reduction: Channels = 1  # reduces the partner's channels by this factor before they are read
     output_stride: Literal[8, 16, 32] = 16
-    decoder_channels: Channels = 256
-    dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)
-    weights: dict[str, Weights] | Weights = "imagenet"
+    decoder_channels: Channels = 256  # of ASPP and decoder
+    dropout: tuple[Rate, Rate, Rate] = (0.5, 0.5, 0.1)  # after ASPP, and in the decoder
+    weights: dict[str, InitialWeights] | InitialWeights = "imagenet"  # of both backbones, or {top: ..., bottom: ...}
 
     @field_validator("top", "bottom")
     @classmethod
-    def _named(cls, backbone: Backbone | None) -> Backbone | None:
+    def _check_name(cls, backbone: Backbone | None) -> Backbone | None:
         if isinstance(backbone, dict) and "name" not in backbone:
             raise ValueError("a backbone is a name, or a mapping of `name` and options")
         return backbone
 
     @field_validator("bottom", "weights", mode="before")
     @classmethod
-    def _none(cls, value: Any) -> Any:
-        """Where YAML has null, the command line has "none"."""
+    def _none_to_null(cls, value: Any) -> Any:
+        """Converts "none", which the command line takes for YAML's null."""
         if isinstance(value, Mapping):
-            return {key: cls._none(item) for key, item in value.items()}
+            return {key: cls._none_to_null(item) for key, item in value.items()}
         return None if value == "none" else value
 
     @field_validator("weights")
     @classmethod
-    def _found_from_anywhere(cls, weights: Weights | dict[str, Weights]) -> Weights | dict[str, Weights]:
+    def _make_absolute(
+        cls, weights: InitialWeights | dict[str, InitialWeights]
+    ) -> InitialWeights | dict[str, InitialWeights]:
         if isinstance(weights, dict):
             if set(weights) != {"top", "bottom"}:
                 raise ValueError("it must name top and bottom, or be one for both")
-            return {side: cls._found_from_anywhere(of_side) for side, of_side in weights.items()}
-        return weights if weights in (None, "imagenet") else str(Path(weights).expanduser().absolute())
+            return {side: cls._make_absolute(source) for side, source in weights.items()}
+        return weights if weights in (None, "imagenet") else str(_absolute(Path(weights)))
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The names of the networks, as of `Segmenter.sides`."""
+        return ("single",) if self.bottom is None else ("top", "bottom")
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """Which network it is: all but the weights that it begins with, and what only its training depends on."""
+        """The settings that define the network, without those of its initial weights and its training."""
         return self.model_dump(exclude={"weights", "dropout"})
 
     @property
-    def weights_of_sides(self) -> dict[str, Weights]:
-        """The pretrained weights of "top" and "bottom", also where one setting stands for both."""
+    def weights_of_sides(self) -> dict[str, InitialWeights]:
+        """The initial weights of "top" and "bottom", also where one setting applies to both."""
         return self.weights if isinstance(self.weights, dict) else dict.fromkeys(("top", "bottom"), self.weights)
 
 
 class Train(_Section):
-    """How it is trained."""
+    """The training: see docs/training.md."""
 
-    init_from: Path | None = None  # an earlier run or file of weights to start from, as far as it fits
-    init_from_needs_backbone: bool = True  # whether `init_from` must fill at least one backbone whole
-    batch_size: Images = 6  # of all devices together
-    accumulation_steps: Images = 1  # parts that each device computes its share of a batch in, one after another
+    init_from: Path | None = None  # an earlier run, or a file of weights; all layers that fit start from it
+    init_from_needs_backbone: bool = True  # refuse an `init_from` that fills no backbone completely
+    batch_size: Images = 6  # images per step, over all devices
+    accumulation_steps: Images = 1  # compute each batch in this many parts, to save memory
     epochs: Count = 50
     learning_rate: Annotated[float, Field(gt=0, le=1000), _Number] = 0.007  # of the backbones, at the first step
-    head_lr_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = (
-        10.0  # of the learning rate, for everything else
-    )
-    poly_power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # of the learning rate's polynomial decay to zero
-    warmup_steps: Annotated[int, Field(ge=0, le=10**9), _Number] = 0  # steps in which the learning rate rises
+    head_lr_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = 10.0  # for all layers outside the backbones
+    poly_power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # exponent of the polynomial decay to zero
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9), _Number] = 0  # steps of a linear warm-up
     momentum: Rate = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1000), _Number] = 5e-4
-    decoupled_weight_decay: bool = False  # weight decay apart from the gradient
-    clip_norm: Annotated[float, Field(gt=0, le=1e9), _Number] | None = (
-        None  # the greatest norm of all gradients together
-    )
-    ema_decay: Rate | None = None  # decay of the moving average of weights that is measured and kept; None for none
-    batch_norm: Literal["train", "frozen", "sync"] = "sync"  # by each device's images; by none; by those of all devices
-    remat: bool = False  # compute activations again in the backward pass instead of keeping them
+    decoupled_weight_decay: bool = False  # decay weights apart from the gradient (SGDW)
+    clip_norm: Annotated[float, Field(gt=0, le=1e9), _Number] | None = None  # bound of the global gradient norm
+    ema_decay: Rate | None = None  # evaluate and keep a moving average of the weights with this decay
+    batch_norm: Literal["train", "frozen", "sync"] = "sync"  # statistics of each device's images, none, all devices'
+    remat: bool = False  # recompute the backbones' activations in the backward pass, to save memory
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
-    strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"
-    deterministic: bool | None = None  # the same bits each time; None for on CPUs, where it costs little
-    steps_per_execution: Annotated[int, Field(ge=1, le=10_000), _Number] = 1
-    jit_compile: bool = False
-    validate_every: Count = 1  # epochs
-    patience: Count | None = None  # validations without a better one after which training ends
-    save_every: str | Count = "10min"  # steps, or minutes, between checkpoints
-    profile: bool = False  # some steps, for TensorBoard
+    strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"  # one device, all GPUs, several machines
+    deterministic: bool | None = None  # compute the same bits in every run; None for on CPUs only
+    steps_per_execution: Annotated[int, Field(ge=1, le=10_000), _Number] = 1  # steps between returns to Python
+    jit_compile: bool = False  # compile the step with XLA
+    validate_every: Count = 1  # epochs between validations
+    patience: Count | None = None  # stop after this many validations without improvement
+    save_every: str | Count = "10min"  # steps, such as 500, or minutes, such as "10min", between checkpoints
+    profile: bool = False  # profile five steps for TensorBoard
     seed: Annotated[int, Field(ge=0, lt=2**31), _Number] = 0
 
-    _found_from_anywhere = field_validator("init_from")(_absolute)
+    _make_absolute = field_validator("init_from")(_absolute)
 
     @field_validator("save_every", mode="before")
     @classmethod
-    def _minutes(cls, every: Any) -> str | int:
-        text = str(every)
-        number = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?min", text)
-        if not number or not 0 < float(number[1] or number[2]) <= 10**9:
+    def _check_interval(cls, interval: Any) -> str | int:
+        text = str(interval)
+        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?min", text)
+        if not match or not 0 < float(match[1] or match[2]) <= 10**9:
             raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min", at most 10^9')
         return int(text) if text.isdecimal() else text
 
     @property
     def save_interval(self) -> dict[str, float]:
-        """`save_every` as `{"steps": n}` or `{"seconds": n}`."""
+        """`save_every` as an argument of `CheckpointManager`."""
         if isinstance(self.save_every, int):
-            return {"steps": self.save_every}
-        return {"seconds": 60 * float(self.save_every.removesuffix("min"))}
+            return {"every_steps": self.save_every}
+        return {"every_seconds": 60 * float(self.save_every.removesuffix("min"))}
 
 
 class Loss(_Section):
-    """What is minimised: the sum of this loss over both outputs. See `keras_crosscoop.losses`."""
+    """The loss, summed over the outputs: see `keras_crosscoop.losses`."""
 
-    weights: dict[Literal["top", "bottom", "single"], Weight] = {}  # of the outputs in the sum; 1 for others
-    class_weights: dict[str, Weight] | None = None  # by name; 1 for others
+    weights: dict[Literal["top", "bottom", "single"], Weight] = {}  # of each output's loss; 1 by default
+    class_weights: dict[str, Weight] | None = None  # by class name; 1 by default
     label_smoothing: Rate = 0.0
-    focal_gamma: Annotated[float, Field(ge=0, le=100), _Number] = 0.0  # gamma of the focal loss; 0 for cross-entropy
-    hard_pixel_fraction: Annotated[float, Field(ge=1e-4, le=1), _Number] = (
-        1.0  # share of an image's pixels, the hardest, that count
-    )
-    dice_weight: Weight = 0.0  # how much Dice loss is added
+    focal_gamma: Annotated[float, Field(ge=0, le=100), _Number] = 0.0  # 0 for plain cross-entropy
+    hard_pixel_fraction: Annotated[float, Field(ge=1e-4, le=1), _Number] = 1.0  # of each image, by loss (OHEM)
+    dice_weight: Weight = 0.0  # of an additional Dice loss
 
 
 class Evaluation(_Section):
-    """How it is measured."""
+    """The validation during training, and the default of `evaluate`."""
 
-    crop: Crop | None = None  # the middle of each image, pixels; None for whole images
-    window: Window | None = None  # what the networks see at once of an image too large for the memory, pixels
+    crop: Crop | None = None  # size of a centre crop; None for whole images
+    window: Window | None = None  # size of sliding windows for larger images; None to fit the memory
 
 
 class Ablation(_Section):
-    """What `ablate` compares, see `keras_crosscoop.ablation.rows`; no run depends on it."""
+    """The rows of `crosscoop-tf ablate`; no run depends on them."""
 
-    rows: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)  # or "table1", "table5", or rows by name
-    seeds: Annotated[int, Field(ge=1, le=1000), _Number] = 3  # trainings of each row
+    rows: Annotated[tuple[str, ...], Field(min_length=1)] = ("all",)  # "all", "table1", "table5", or rows by name
+    seeds: Annotated[int, Field(ge=1, le=1000), _Number] = 3  # runs per row
 
 
 _BACKBONES = (".model.top", ".model.bottom")
-_DOTS = 10  # of a setting's name; more than any has
+_MAX_DOTS = 10  # in a setting's name; more than any has
 
 
 class Settings(_Section):
-    """Everything that a run depends on."""
+    """All settings of a run, by section."""
 
     data: Data = Data()
     model: Model = Model()
@@ -220,13 +217,9 @@ class Settings(_Section):
     evaluation: Evaluation = Evaluation()
     ablation: Ablation = Ablation()
 
-    def with_precision(self, name: str) -> "Settings":
-        """The same settings in another precision."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"precision": name})})
-
-    def with_weights(self, **of_sides: str | None) -> "Settings":
-        """The same settings with other pretrained weights for "top" or "bottom"; None leaves a side's as they are."""
-        given = {side: weights for side, weights in of_sides.items() if weights is not None}
+    def with_weights(self, **weights: str | None) -> "Settings":
+        """Returns the settings with other initial weights for "top" or "bottom"; None leaves a side's unchanged."""
+        given = {side: source for side, source in weights.items() if source is not None}
         if not given:
             return self
         if self.model.bottom is None and "bottom" in given:
@@ -235,10 +228,21 @@ class Settings(_Section):
 
 
 def settings(*layers: Mapping[str, Any]) -> Settings:
-    """Settings from nested mappings, each overriding the ones before it.
+    """Returns validated settings from nested mappings, each of which overrides the ones before it.
+
+    Args:
+        *layers: mappings of sections to settings, such as `{"train": {"epochs": 3}}`. Missing settings take their
+            defaults.
 
     Raises:
-        InputError: a setting that does not exist, or a value that it cannot have.
+        InputError: a setting does not exist, or its value is invalid.
+
+    Example:
+        >>> from keras_crosscoop import config
+        >>> recipe = {"model": {"top": "resnet50"}, "train": {"epochs": 20}}
+        >>> settings = config.settings(recipe, config.parse("train.epochs=3"))
+        >>> settings.train.epochs, settings.model.top, settings.train.batch_size
+        (3, 'resnet50', 6)
     """
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -251,16 +255,20 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
     try:
         validated = Settings.model_validate(merged)
     except ValidationError as error:
-        raise _input_error(error) from error
-    _check_loss_weights(validated)
+        raise _invalid_setting(error) from error
+    sides, weights = validated.model.sides, validated.loss.weights
+    if unused := set(weights).difference(sides):
+        raise unknown_name("output for setting loss.weights", min(unused), sides)
+    if not any(weights.get(side, 1.0) for side in sides):
+        raise InputError(f"Setting loss.weights must not be all 0: nothing would be learnt. Received: {weights}")
     return validated
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A YAML file of settings, for `settings`.
+    """Reads a YAML file of settings, for `settings`.
 
     Raises:
-        InputError: the file is missing or no YAML mapping.
+        InputError: the file cannot be read, or does not hold a YAML mapping.
     """
     try:
         content = yaml_files.read(path)
@@ -274,76 +282,59 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(assignment: str) -> dict[str, Any]:
-    """`train.epochs=3` as a nested mapping; the value is read as YAML.
+    """Returns an assignment such as "train.epochs=3" as a nested mapping; the value is read as YAML.
 
     Raises:
-        InputError: there is no `=`, or the value is no YAML.
+        InputError: there is no `=`, or the value is not valid YAML.
     """
     key, equals, value = assignment.partition("=")
-    if not (key and equals) or key.count(".") > _DOTS:
+    if not (key and equals) or key.count(".") > _MAX_DOTS:
         raise InputError(
             f"A setting is given as section.key=value, such as train.epochs=3. Received: {shorten(assignment)}"
         )
     try:
-        parsed = yaml_files.load(value)
+        return nest(key, yaml_files.load(value))
     except ValueError as error:
         raise InputError(
             f"The value is no valid YAML ({error}); quote text. Received: {shorten(assignment)}"
         ) from error
-    return nest(key, parsed)
 
 
 def nest(key: str, value: Any) -> dict[str, Any]:
-    """`{"train": {"epochs": 3}}` for "train.epochs" and 3."""
+    """Returns `{"train": {"epochs": 3}}` for "train.epochs" and 3."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
 
 
 def dump(settings: Settings) -> str:
-    """The settings of a run as YAML that `read` takes back."""
+    """Returns the settings of a run as YAML, for `read`."""
     return yaml.safe_dump(plain(settings), sort_keys=False)
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """All that a run depends on, as JSON has it."""
+    """Returns the settings of a run as JSON values."""
     return settings.model_dump(mode="json", exclude={"ablation"})
 
 
-def _check_loss_weights(settings: Settings) -> None:
-    sides, weights = ("single",) if settings.model.bottom is None else ("top", "bottom"), settings.loss.weights
-    # A weight of 1 changes nothing; configurations of runs by the first version name top and bottom always.
-    if strange := {side for side, weight in weights.items() if side not in sides and weight != 1}:
-        raise unknown_name("output for setting loss.weights", min(strange), sides)
-    if not any(weights.get(side, 1.0) for side in sides):
-        raise InputError(f"Setting loss.weights must not be all 0, or nothing is learnt. Received: {weights}")
+def _merge(lower: Any, upper: Any, name: str = "") -> Any:
+    if name in _BACKBONES and isinstance(lower, str):
+        lower = {"name": lower}
+    if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
+        return upper
+    if name in _BACKBONES and upper.get("name", lower.get("name")) != lower.get("name"):
+        return upper  # the lower layer's options belong to another backbone
+    return {**lower, **{key: _merge(lower.get(key), value, f"{name}.{key}") for key, value in upper.items()}}
 
 
-def _merge(below: Any, above: Any, name: str = "") -> Any:
-    if name in _BACKBONES and isinstance(below, str):
-        below = {"name": below}
-    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
-        return above
-    if name in _BACKBONES and above.get("name", below.get("name")) != below.get("name"):
-        return above  # the options below are of another backbone
-    return {**below, **{key: _merge(below.get(key), value, f"{name}.{key}") for key, value in above.items()}}
-
-
-def _input_error(error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    parents = first["loc"][:-1]
-    if first["type"] == "extra_forbidden":
+def _invalid_setting(error: ValidationError) -> InputError:
+    failure = error.errors()[0]
+    if failure["type"] == "extra_forbidden":
+        *parents, _ = failure["loc"]
         section: Any = Settings
         for parent in parents:
             section = section.model_fields[parent].annotation
         names = [".".join(map(str, (*parents, name))) for name in section.model_fields]
-        return unknown_name("setting", ".".join(map(str, first["loc"])), names)
-    subject = ".".join(
-        str(part) for part in first["loc"] if part not in ("str", "[key]", "dict[str,any]", "dict[str,nullable[str]]")
-    )
-    if first["type"] == "literal_error":
-        choices = re.findall(r"\w+", first["ctx"]["expected"].replace(" or ", " "))
-        return InputError(f"Setting {subject} is one of {', '.join(choices)}. Received: {shorten(first['input'])}")
-    return InputError(
-        f"Setting {subject}: {first['msg'].removeprefix('Value error, ')}. Received: {shorten(first['input'])}"
-    )
+        return unknown_name("setting", ".".join(map(str, failure["loc"])), names)
+    place, message, value = first_failure(error)
+    return InputError(f"Setting {place}: {message}. Received: {shorten(value)}")

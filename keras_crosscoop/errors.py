@@ -1,37 +1,40 @@
-"""The one kind of error that a user can mend: the command line prints it as a single line and exits with 2."""
+"""Errors that a user can act on: the command line prints the message in one line and exits with status 2."""
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
+from typing import Any
+
+from pydantic import ValidationError
 
 _RECEIVED = " Received: "
-_SHOWN = 3  # names of those that have one cause
+_SHOWN = 3  # names in a summary
 
-# Line breaks, what a terminal would obey, and halves of surrogates: names of files may hold all of these.
+# Line breaks, terminal control characters and lone surrogates: file names can contain all of them.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used: a name, a setting, a file.
+    """A name, a setting or a file from outside cannot be used.
 
     The message is one line: subject, constraint, remedy, "Received: ...". Control characters in it are escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], message))
+        super().__init__(_UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], message))
 
 
 class AbsentError(InputError):
-    """What is asked for is not there at all, no file of a split, say: nobody wanted it, rather than lost a part."""
+    """The requested thing does not exist at all, such as a split without any file; nothing of it was lost."""
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
-    """A signal, such as SIGTERM, ended the work in order.
+class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
+    """A signal such as SIGTERM ended the work, after its state was saved.
 
     Args:
-        message: what was saved, and how to go on.
-        signal: its number.
+        message: what was saved, and how to continue.
+        signal: the signal's number.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -43,11 +46,23 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
 
 
 def describe(error: Exception) -> str:
-    """Tells any error in one line: an `InputError` by its message, others by their type and first line."""
-    text = str(error).strip()
+    """Returns the reason of any error in one line.
+
+    Example:
+        >>> describe(FileNotFoundError(2, "No such file or directory", "a.png"))
+        'No such file or directory'
+        >>> describe(KeyError("epoch"))
+        "KeyError: 'epoch'"
+    """
+    if isinstance(error, ValidationError):
+        place, message, _ = first_failure(error)
+        return f"{place}: {message}" if place else message
     if isinstance(error, InputError):
-        return text
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    return f"{name}: {lines[0]}" if lines else name
 
 
 def reason(error: BaseException) -> str:
@@ -55,25 +70,38 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def group_by_cause(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
-    """Groups names and messages by cause.
+def first_failure(error: ValidationError) -> tuple[str, str, Any]:
+    """Returns the dotted place, the message and the value of the first failure of a pydantic validation."""
+    failure = error.errors(include_url=False)[0]
+    names = [str(part) for part in failure["loc"]]
+    place = ".".join(name for name in names if name != "str" and "[" not in name)  # without the types of a union
+    return place, failure["msg"].removeprefix("Value error, "), failure["input"]
 
-    Messages have one cause if they differ in nothing but numbers, paths, names of files and what was received.
+
+def group_by_cause(messages: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Groups error messages by cause.
+
+    Messages have the same cause if they differ only in numbers, paths, file names and the value received.
 
     Args:
-        told: names, as of files, and what is wrong with each.
+        messages: pairs of a name, such as a file's, and its error message.
 
     Returns:
-        Of each cause the names and the first message, in the order of these.
+        The names and the first message of each cause, in the order of the messages.
     """
     groups: dict[str, tuple[list[str], str]] = {}
-    for name, message in told:
+    for name, message in messages:
         groups.setdefault(_cause(message), ([], message))[0].append(name)
     return list(groups.values())
 
 
 def summarize(messages: Iterable[str]) -> list[str]:
-    """Tells messages of one cause in one line: how many there are, the first, and what three of them received."""
+    """Summarizes messages in one line per cause: their number, the first message, and three received values.
+
+    Example:
+        >>> summarize(["The file is empty. Received: a.png", "The file is empty. Received: b.png"])
+        ['2 times: The file is empty. Received: a.png, b.png']
+    """
     lines = []
     for received, message in group_by_cause((message.rpartition(_RECEIVED)[2], message) for message in messages):
         subject, separator, _ = message.rpartition(_RECEIVED)
@@ -87,7 +115,7 @@ def summarize(messages: Iterable[str]) -> list[str]:
 
 
 def join_names(names: Sequence[str], separator: str = ", ") -> str:
-    """The first three names, and how many more there are."""
+    """Joins the first three names, and says how many more there are."""
     more = len(names) - _SHOWN
     return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -102,18 +130,18 @@ def _cause(message: str) -> str:
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> InputError:
-    """The error for a name that is none of `valid`, with the nearest valid one if any comes close.
+    """Returns the error for a name that is not among `valid`, with the nearest valid name if one is similar.
 
-    Of dotted names, such as "train.epochs", the last parts are compared.
+    Dotted names, such as "train.epochs", are compared by their last part.
     """
     names = list(map(str, valid))
-    of_last_part = {name.rpartition(".")[2]: name for name in names}
-    near = difflib.get_close_matches(str(name).rpartition(".")[2], of_last_part, n=1)
-    hint = f'Did you mean "{of_last_part[near[0]]}"?' if near else f"Valid: {', '.join(names)}."
+    by_last_part = {name.rpartition(".")[2]: name for name in names}
+    near = difflib.get_close_matches(str(name).rpartition(".")[2], by_last_part, n=1)
+    hint = f'Did you mean "{by_last_part[near[0]]}"?' if near else f"Valid: {', '.join(names)}."
     return InputError(f"There is no {kind} of that name. {hint} Received: {name!r}.")
 
 
 def shorten(value: object, longest: int = 200) -> str:
-    """The `repr` of what was received, cut where it would fill the screen."""
+    """Returns the `repr` of a received value, cut at `longest` characters."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"

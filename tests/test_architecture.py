@@ -31,7 +31,7 @@ MAY_IMPORT = {  # the parts of the library that each part may import beside itse
     **dict.fromkeys(OPERATIONS, OPERATIONS),
     "models": OPERATIONS,
     "data": OPERATIONS,
-    "config": {"errors", "system"},
+    "config": {"errors", "system", "models"},
     "runs": BELOW | {"config"},
     "training": BELOW | {"config", "runs"},
     "evaluation": BELOW | {"config", "runs"},

@@ -239,7 +239,7 @@ def test_names_are_imported_when_they_are_asked_for():
         "[]",
         "False",
         "keras_crosscoop.evaluation.evaluator keras_crosscoop.runs",
-        "keras_crosscoop.data.catalogue keras_crosscoop.data.pipeline keras_crosscoop.training.fitting",
+        "keras_crosscoop.data.catalogue keras_crosscoop.data.pipeline keras_crosscoop.training.trainer",
         "False False",
     ]
 

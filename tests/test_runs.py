@@ -1,4 +1,4 @@
-"""A run folder gives back the network that was saved into it, and says in one line what it cannot."""
+"""A run folder gives back the network that was saved into it, or an error of one line."""
 
 import errno
 import json
@@ -27,8 +27,8 @@ DATASET = Dataset(
     ("train",),
     lambda split: [],
 )
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
-SINGLE = {"top": "tiny_resnet", "bottom": None, "decoder_channels": 8, "weights": None}
+TINY = {"top": "tiny_resnet", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
+SINGLE = {**TINY, "bottom": None}
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
 
 
@@ -36,13 +36,22 @@ def create(folder, **model):
     return Run.create(folder, config.settings({"model": {**TINY, **model}, "train": {"seed": 5}}), DATASET)
 
 
+def network(settings):
+    """Builds the network of settings, with random values everywhere, also in its optimizer."""
+    model = build(settings.model, 3)
+    model.compile(SGD(0.01))
+    rng = np.random.default_rng(0)
+    for variable in (*model.weights, *model.optimizer.velocities):
+        if variable.dtype == "float32":
+            variable.assign(rng.uniform(0.1, 0.5, variable.shape))
+    return model
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run with weights of a model that took a step, and that model."""
-    run = create(tmp_path_factory.mktemp("runs") / "new" / "folder", topology="one_way", sites=["aspp"])
-    model = build(run.settings.model, 3)
-    model.compile(SGD(0.01), run_eagerly=True)
-    model.train_on_batch(IMAGE, np.ones((1, 32, 32), "uint8"))
+    """A run of a single network that has weights, and the network."""
+    run = create(tmp_path_factory.mktemp("runs") / "new" / "folder", **SINGLE)
+    model = network(run.settings)
     run.save_weights(model)
     return run, model
 
@@ -102,15 +111,16 @@ def test_a_run_takes_no_file_for_a_folder(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_loading_gives_the_network_that_was_saved(finished):
-    """Bit by bit, compiled and ready to be measured."""
-    run, model = finished
-    loaded = keras_crosscoop.load(run.folder)
+def test_loading_gives_the_network_that_was_saved(tmp_path):
+    """Its weights bit by bit, compiled and ready to be measured."""
+    run = create(tmp_path / "run", topology="one_way", sites=["aspp"])
+    model = network(run.settings)
+    run.save_weights(model)
+    loaded = keras_crosscoop.load(str(run.folder))
     assert loaded.get_config() == model.get_config() | {"name": loaded.name}
-    for side, values in model(IMAGE).items():
-        np.testing.assert_array_equal(loaded(IMAGE)[side], values)
+    for own, saved in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(own, saved)
     assert loaded.compiled
-    np.testing.assert_array_equal(keras_crosscoop.load(str(run.folder)).segment(IMAGE[0]), model.segment(IMAGE[0]))
 
 
 def test_weights_come_without_optimizer(finished):
@@ -132,12 +142,12 @@ def test_weights_come_without_optimizer(finished):
 def test_loading_into_a_trained_model_leaves_its_optimizer(finished):
     """As `fit` does at its end."""
     run, model = finished
-    other = build(run.settings.model, 3)
-    other.compile(SGD(0.1), run_eagerly=True)
-    other.train_on_batch(IMAGE, np.zeros((1, 32, 32), "uint8"))
+    other = network(run.settings)
+    other.set_weights([0 * array for array in other.get_weights()])
     velocity = other.optimizer.velocities[0].numpy()
+    assert velocity.any()
     run.load_weights(other)
-    np.testing.assert_array_equal(other(IMAGE)["top"], model(IMAGE)["top"])
+    np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
     np.testing.assert_array_equal(other.optimizer.velocities[0], velocity)
 
 
@@ -158,13 +168,11 @@ def test_on_a_full_disk_the_former_weights_stay(finished, damaged, monkeypatch):
     assert needed == [(size, errno.ENOSPC)]
 
 
-def test_a_single_networks_run(tmp_path):
-    run = create(tmp_path / "run", **SINGLE)
-    model = build(run.settings.model, 3)
-    run.save_weights(model)
+def test_a_single_networks_run(finished):
+    run, model = finished
     loaded = keras_crosscoop.load(run.folder)
     assert type(loaded) is keras_crosscoop.DeepLabV3Plus
-    np.testing.assert_array_equal(loaded(IMAGE)["single"], model(IMAGE)["single"])
+    np.testing.assert_array_equal(loaded.segment(IMAGE[0]), model.segment(IMAGE[0]))
 
 
 def test_loading_fetches_no_pretrained_weights(tmp_path):
@@ -176,7 +184,7 @@ def test_loading_fetches_no_pretrained_weights(tmp_path):
     np.testing.assert_array_equal(trained.layers[2].get_weights()[0], model.layers[2].get_weights()[0])
     run.save_weights(trained)
     (tmp_path / "backbone.weights.h5").unlink()
-    np.testing.assert_array_equal(run.load()(IMAGE)["single"], trained(IMAGE)["single"])
+    np.testing.assert_array_equal(run.load().get_weights()[0], trained.get_weights()[0])
 
 
 def test_a_single_network_takes_the_weights_of_its_side(tmp_path):
@@ -202,7 +210,7 @@ def test_a_run_without_weights_says_so(damaged):
     (damaged / "best.weights.h5").unlink()
     (damaged / "history.csv").write_text("epoch,learning_rate,loss\n1,0.1,0.7\n")
     assert refused(keras_crosscoop.load, damaged) == (
-        "The run has no weights yet: no epoch was validated. Go on by "
+        "The run has no weights yet: no epoch was validated. Continue with "
         f"`crosscoop-tf fit --resume {damaged}`. Received: {damaged}"
     )
     (damaged / "history.csv").write_text("epoch,learning_rate,loss,val_loss\n1,0.1,0.7,0.6\n")
@@ -210,7 +218,7 @@ def test_a_run_without_weights_says_so(damaged):
     assert message == f"The run's weights are gone. Put best.weights.h5 back, or train again. Received: {damaged}"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_cut_weights_are_refused(damaged, share):
     weights = damaged / "best.weights.h5"
     content = weights.read_bytes()
@@ -225,16 +233,12 @@ def test_damaged_weights_are_refused(damaged):
     assert refused(keras_crosscoop.load, damaged).endswith(f"Received: {weights}")
 
 
-@pytest.mark.parametrize("change", ["topology: cross", "width: 16"])
-def test_weights_of_another_network_are_refused(damaged, change):
-    """And in silence: no warning of Keras's comes before."""
-    key, _ = change.split(":")
-    lines = (damaged / "config.yaml").read_text().splitlines()
-    (damaged / "config.yaml").write_text(
-        "\n".join(f"  {change}" if line.startswith(f"  {key}:") else line for line in lines)
-    )
+def test_weights_of_another_network_are_refused(damaged):
+    """Without a warning of Keras's before it."""
+    file = damaged / "config.yaml"
+    file.write_text(file.read_text().replace("decoder_channels: 8", "decoder_channels: 16"))
     message = refused(keras_crosscoop.load, damaged)
-    assert re.search(r'weights do not fit "cross_coop": .* in the file, .* in the model.*/best\.weights\.h5', message)
+    assert re.search(r'weights do not fit "deeplab_v3_plus": .* in the file, .* in the model.*/best\.weights\.h5', message)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def test_a_keras_file_is_loaded_too(finished, tmp_path):
     _, model = finished
     model.save(tmp_path / "model.keras")
     loaded = keras_crosscoop.load(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(IMAGE)["bottom"], model(IMAGE)["bottom"])
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -299,7 +303,6 @@ def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras_crosscoop.load(tmp_path / "model.keras")
     assert type(loaded) is Doubled
-    np.testing.assert_array_equal(loaded(IMAGE)["single"], model(IMAGE)["single"])
 
 
 CHANGES = {  # of a `.keras` file's description, each of which would take terabytes
@@ -312,8 +315,8 @@ CHANGES = {  # of a `.keras` file's description, each of which would take teraby
         "a network that cannot be: num_classes: Input should be less than or equal to 255",
     ),
     "backbone": (
-        {"top": {"name": "mobilenet", "alpha": 1e6}},
-        "a network that cannot be: top.alpha: Input should be less than or equal to 16. Received: 1000000.0",
+        {"backbone": {"name": "mobilenet", "alpha": 1e6}},
+        "a network that cannot be: backbone.alpha: Input should be less than or equal to 16. Received: 1000000.0",
     ),
 }
 

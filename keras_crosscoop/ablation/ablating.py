@@ -17,7 +17,7 @@ from keras_crosscoop.runs import build
 from keras_crosscoop.system.devices import share_gpus
 from keras_crosscoop.system.files import atomic_write, make_folder
 from keras_crosscoop.system.locks import locked
-from keras_crosscoop.training import parts
+from keras_crosscoop.training import builders
 
 _BUSY = "Another ablation is at work in the folder. Wait for it, or name another with --output."
 
@@ -96,7 +96,7 @@ def ablate(
     """
     rows = selected(settings.ablation.rows)
     _check(settings)
-    data = parts.data(settings)
+    data = builders.data(settings)
     first = settings.train.seed
     ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
     if ablation.jobs():

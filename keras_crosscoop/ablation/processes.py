@@ -181,7 +181,7 @@ class _Running:
         """Within it, the first signal has the processes save and end, a later one ends them; `check` tells of it."""
 
         def end(number: int, _: object) -> None:
-            at_once = self.signals.came(number)
+            at_once = self.signals.received(number)
             for process in [*self.processes]:
                 process.kill() if at_once else _ask_to_end(process)
 

@@ -10,11 +10,12 @@ from typing import Any
 from keras_crosscoop.config import Model, Settings
 from keras_crosscoop.errors import unknown_name
 from keras_crosscoop.models.connections import SITES
+from keras_crosscoop.models.naming import output_choices
 
 REDUCTION = 8  # of the cheaper cooperation
 
 FULL = {"topology": "cross", "sites": SITES, "fusion": "concat", "channel_reduction": 1}  # the paper's method
-OUTPUTS = ("top", "bottom", "ensemble")
+OUTPUTS = output_choices(("top", "bottom"))
 FULL_METHOD = "cross"  # the row that all others are compared with
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import keras
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, first_failure
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models.backbones import NAMES
 from keras_crosscoop.models.connections import Fusion, Site, Topology
@@ -152,9 +152,8 @@ def check_archive(path: Path) -> None:
         network = options.model_validate(description.config)
         _check_part(description.compile_config, _GREATEST)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "all of it"
-        raise _impossible(f"{where}: {first['msg']}", first["input"], path) from error
+        place, message, value = first_failure(error)
+        raise _impossible(f"{place or 'all of it'}: {message}", value, path) from error
     except _StrangeError as error:
         raise _impossible(error.args[0], error.args[1], path) from error
     least = {

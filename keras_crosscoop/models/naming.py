@@ -1,12 +1,19 @@
-"""Names of layers that do not depend on what else a process has built."""
+"""Names of outputs, and of layers."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 
+ENSEMBLE = "ensemble"
+
 _KINDS = {name.lower() for name in dir(keras.layers)}
+
+
+def output_choices(sides: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of all outputs: the networks', and their ensemble if there are two."""
+    return tuple(sides) if len(sides) == 1 else (*sides, ENSEMBLE)
 
 
 def renumbered(names: Iterable[str]) -> list[str]:

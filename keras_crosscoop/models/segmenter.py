@@ -23,14 +23,13 @@ from keras_crosscoop.metrics import Confusion, MeanLoss
 from keras_crosscoop.models import compiling
 from keras_crosscoop.models.batch_parts import in_parts, whole_batch
 from keras_crosscoop.models.compiling import ExtraMetric
+from keras_crosscoop.models.naming import ENSEMBLE, output_choices
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     from keras_crosscoop.models.accumulation import accumulate
     from keras_crosscoop.models.memory import LARGE, fits, needed
     from keras_crosscoop.models.remat import recomputed
-
-ENSEMBLE = "ensemble"
 
 _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
 
@@ -73,7 +72,7 @@ class Segmenter(TrainableModel):
     @property
     def output_choices(self) -> tuple[str, ...]:
         """Every output that can be asked for and is measured: the networks', then their ensemble if there are two."""
-        return self.sides if len(self.sides) == 1 else (*self.sides, ENSEMBLE)
+        return output_choices(self.sides)
 
     def chosen(self, output: str | None) -> str:
         """An output that can be asked for: this one, or by default the last, so the ensemble where there is one.

@@ -1,4 +1,4 @@
-"""What there is to compute on, and in which precisions."""
+"""Devices that TensorFlow can compute on, and the number formats that their hardware supports."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -19,52 +19,48 @@ class Device(NamedTuple):
 
 
 def devices() -> list[Device]:
-    """The devices, each with the precisions that its hardware multiplies in.
+    """Lists the devices, each with the number formats that its hardware multiplies in.
 
-    A GPU multiplies in float16 from compute capability 7.0 (tensor cores) and in bfloat16 from 8.0. Every CPU takes
-    `mixed_bfloat16` and `mixed_float16` as well, but without such instructions they are slower than float32.
+    A GPU multiplies in float16 from compute capability 7.0 (tensor cores) and in bfloat16 from 8.0. Every CPU also
+    computes in `mixed_bfloat16` and `mixed_float16`, but more slowly than in float32 without such instructions.
     """
-    found = []
+    listed = []
     for device in tf.config.list_physical_devices():
         details = tf.config.experimental.get_device_details(device)
         if device.device_type == "GPU":
             capability = details.get("compute_capability", (0, 0))
-            fast = [name for name, least in (("float16", (7, 0)), ("bfloat16", (8, 0))) if capability >= least]
+            halves = [name for name, least in (("float16", (7, 0)), ("bfloat16", (8, 0))) if capability >= least]
             description = f"{details.get('device_name', 'GPU')}, compute capability {'.'.join(map(str, capability))}"
         else:
-            fast, description = _cpu_precisions(), _cpu_cores()
-        found.append(Device(device.name.removeprefix("/physical_device:"), description, ("float32", *fast)))
-    return found
+            usable, total = cores(), psutil.cpu_count() or 1
+            halves, description = _cpu_halves(), f"{total} cores" if usable == total else f"{usable} of {total} cores"
+        listed.append(Device(device.name.removeprefix("/physical_device:"), description, ("float32", *halves)))
+    return listed
 
 
 def fastest_precision() -> str:
-    """The Keras policy for the numbers that all devices of the kind to train on multiply fastest.
+    """Returns the Keras policy of the format that the devices for training multiply fastest in: all GPUs, or the CPU.
 
-    Of both halves bfloat16, which needs no scaling of the loss.
+    bfloat16 comes before float16, because it needs no loss scaling.
     """
-    found = devices()
-    kind = "GPU" if any("GPU" in device.name for device in found) else "CPU"
-    common = set.intersection(*(set(device.precisions) for device in found if kind in device.name))
+    listed = devices()
+    kind = "GPU" if any("GPU" in device.name for device in listed) else "CPU"
+    common = set.intersection(*(set(device.precisions) for device in listed if kind in device.name))
     return next((f"mixed_{half}" for half in ("bfloat16", "float16") if half in common), "float32")
 
 
 def share_gpus() -> None:
-    """Lets TensorFlow take no more memory of GPUs than it needs, where several processes are at work.
+    """Makes TensorFlow take GPU memory only as it needs it, so that several processes can share the GPUs.
 
-    TensorFlow offers no way back: the process keeps this setting.
+    TensorFlow cannot undo this setting in the process.
     """
     for gpu in tf.config.list_physical_devices("GPU"):
-        with suppress(RuntimeError):  # it is in use already
+        with suppress(RuntimeError):  # the GPU is already in use
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def _cpu_cores() -> str:
-    usable, there = cores(), psutil.cpu_count() or 1
-    return f"{there} cores" if usable == there else f"{usable} of {there} cores"
-
-
-def _cpu_precisions() -> list[str]:
-    """Those with instructions of their own, as Linux tells."""
+def _cpu_halves() -> list[str]:
+    """Returns the half-precision formats that the CPU has instructions for, as far as Linux reports them."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:

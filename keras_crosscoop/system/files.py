@@ -1,4 +1,4 @@
-"""Files: what reading one takes, wherever it lies, and how one appears whole or not at all."""
+"""Files: the interface of readable ones, atomic writing, and walking through folders."""
 
 import errno
 import hashlib
@@ -7,37 +7,39 @@ import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Protocol
+from uuid import uuid4
 
 from keras_crosscoop.errors import InputError
 
 
 class ReadableFile(Protocol):
-    """What a `Path` has of a file that can be read, also of one in an archive or a record: its bytes, and its name."""
+    """The part of `Path` that readers use, so that a file can also be in an archive or a record."""
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The file's name, without its folder."""
 
     def open(self, mode: str) -> BinaryIO:
-        """Its content as a stream, for "rb"."""
+        """Opens the file; `mode` is "rb"."""
 
     def read_bytes(self) -> bytes:
-        """All of its content."""
+        """Reads the whole file."""
 
     def __str__(self) -> str:
-        """Where it is, for a person to find it."""
+        """Where a person finds the file."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; it takes the name `path` when the block ends, and goes if it fails.
+    """Yields a temporary path in the same folder; the file is renamed to `path` at the end, or removed after an error.
 
-    If `durable`, its bytes are on the disk by then: or a power cut could leave the name without them.
+    Args:
+        path: the final path.
+        durable: whether to wait until the content is on the disk, so that a power cut cannot leave `path` without it.
     """
-    partial = path.with_name(_partial_name(path))
+    partial = _partial(path)
     try:
         yield partial
         if durable:
@@ -45,28 +47,25 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         partial.replace(path)
     finally:
-        with suppress(OSError):  # it is a folder that is none, say: what failed before tells more
+        with suppress(OSError):  # the parent may not be a folder; the earlier error is more informative
             partial.unlink(missing_ok=True)
 
 
-def _partial_name(path: Path) -> str:
-    """The number of the process in front, as some writers go by the ending; of a long name a digest, to stay legal."""
-    name = f".{os.getpid()}-{path.name}"
-    if len(os.fsencode(name)) <= max_name_length(path.parent):
-        return name
-    return f".{os.getpid()}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{path.suffix}"
+def _partial(path: Path) -> Path:
+    """Returns a new hidden path in the same folder, with the ending of `path`, which some writers look at."""
+    return path.with_name(f".{uuid4().hex}-{path.name[-50:]}")
 
 
 def max_name_length(folder: Path) -> int:
-    """How many bytes the name of a file may have in a folder, or in the one that it will be made in."""
+    """Returns how many bytes a file name may have in a folder, which need not exist yet."""
     for place in (folder, *folder.absolute().parents):
-        with suppress(OSError, AttributeError, ValueError):  # it is not there yet; Windows cannot be asked
+        with suppress(OSError, AttributeError, ValueError):  # it does not exist yet; Windows has no `pathconf`
             return os.pathconf(place, "PC_NAME_MAX")
     return 255
 
 
 def is_case_insensitive(folder: Path) -> bool:
-    """Whether names that differ in case alone are one there, as is usual on macOS and Windows."""
+    """Returns whether a folder, which need not exist yet, ignores the case of names, as on macOS and Windows."""
     for place in (folder.absolute(), *folder.absolute().parents):
         swapped = place.with_name(place.name.swapcase()) if place.name else place
         with suppress(OSError):
@@ -76,123 +75,109 @@ def is_case_insensitive(folder: Path) -> bool:
 
 
 def walk_files(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Path]:
-    """All files in folders and their subfolders, links to others included. Each folder is entered once.
+    """Yields all files in folders and their subfolders, and follows links. Each folder is entered once.
 
-    Links that lead nowhere are among them, for an error to name them; pipes and devices, which may never end, are not.
-
-    Of several ways to a folder, one without links is taken, so that a link to a folder above is no loop.
+    A folder that several paths lead to is entered by one without links, so that links cannot make a loop. Broken links
+    are yielded too, so that an error can name them. Pipes and devices, which may never end, are not.
 
     Args:
         folders: where to begin.
-        hidden: whether to take files and enter folders whose names begin with a dot.
+        hidden: whether to include files and folders whose names begin with a dot.
     """
     entered: set[tuple[int, int]] = set()
-    waiting, links = deque(folders), deque[Path]()
-    while waiting or links:
-        folder = (waiting or links).popleft()
+    folders, links = deque(folders), deque[Path]()
+    while folders or links:
+        folder = (folders or links).popleft()
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-        except OSError:  # it is gone, or not ours to read
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:  # the folder is gone or unreadable
             continue
-        for entry in listed:
+        for entry in entries:
             if entry.name.startswith(".") and not hidden:
                 continue
             kind = _kind(entry)
             if kind == "folder":
-                (links if entry.is_symlink() else waiting).append(Path(entry.path))
+                (links if entry.is_symlink() else folders).append(Path(entry.path))
             elif kind == "file":
                 yield Path(entry.path)
 
 
 def _kind(entry: os.DirEntry) -> str:
-    """Whether it is, or links to, a "folder" or a "file", as is what leads nowhere, or "neither": a pipe, say."""
-    with suppress(OSError):  # it links to itself
+    """Returns "folder", "file" (also for a broken link), or "other" for pipes and devices."""
+    with suppress(OSError):  # a link to itself
         if entry.is_dir():
             return "folder"
         if not entry.is_file() and Path(entry.path).exists():
-            return "neither"
+            return "other"
     return "file"
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `folder`, which takes that name when the block ends, and goes if it fails.
+    """Yields a new folder beside `folder`; it is renamed to `folder` at the end, or removed after an error.
 
     Raises:
-        InputError: `folder` is there already, or its place cannot be written.
+        InputError: `folder` exists already, or cannot be made.
     """
+    partial, missing = _partial(folder), []
     try:
         if folder.exists():
-            raise _there(folder)
+            raise _already_there(folder)
         missing = [parent for parent in folder.parents if not parent.exists()]
-    except OSError as error:  # it lies where nobody may look, or its name is too long
-        raise _unmade(folder, error) from error
-    make_folder(folder.parent)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise _not_made(folder, error) from error
     try:
-        partial = _new_folder(folder)
-        try:
-            yield partial
-            if folder.exists():  # by now; `rename` would replace it, were it empty
-                raise _there(folder)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        yield partial
+        if folder.exists():  # by now; `rename` would replace an empty one
+            raise _already_there(folder)
+        partial.rename(folder)
     finally:
-        with suppress(OSError):  # they hold something
+        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # they are not empty
             for parent in missing:
                 parent.rmdir()
 
 
-def _new_folder(folder: Path) -> Path:
-    """A new one beside it for what becomes it, also where a process of this number was killed and left its own."""
-    names = (f".{os.getpid()}-{number}-{folder.name}" for number in count())
-    partial = next(path for path in map(folder.with_name, names) if not path.exists())
-    try:
-        partial.mkdir()
-    except OSError as error:
-        raise _unmade(folder, error) from error
-    return partial
+def _already_there(folder: Path) -> InputError:
+    return InputError(f"The folder exists already. Remove it, or name another. Received: {folder}")
 
 
-def _there(folder: Path) -> InputError:
-    return InputError(f"The folder is there already. Remove it, or name another. Received: {folder}")
-
-
-def _unmade(folder: Path, error: OSError) -> InputError:
+def _not_made(folder: Path, error: OSError) -> InputError:
     return InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}")
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, and those that it lies in, where they are not there yet.
+    """Makes a folder and its parents, unless they exist.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unmade(folder, error) from error
+        raise _not_made(folder, error) from error
 
 
 def require_free_space(folder: Path, size: int) -> None:
-    """Asks for free bytes before a library writes that does not survive a full disk; HDF5 crashes.
+    """Checks the free space before a library writes that crashes on a full disk, as HDF5 does.
 
     Raises:
-        OSError: there are fewer.
+        OSError: fewer than `size` bytes are free.
     """
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def remedy(error: Exception) -> str:
-    """What to do about an error of writing a file, as the beginning of a sentence."""
+    """Returns the remedy of a writing error, as the beginning of a sentence."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
-    return "Make room" if full else "Mend that"
+    return "Make room" if full else "Correct that"
 
 
 def keras_home() -> Path:

@@ -1,34 +1,35 @@
-"""Locks on files and folders, which end with the process that holds them, however it ends."""
+"""File locks, which the operating system releases when the process that holds them ends for any reason."""
 
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from keras_crosscoop.errors import InputError
 
 try:
     import fcntl
-except ModuleNotFoundError:  # on Windows
+except ModuleNotFoundError:  # Windows
     fcntl = None
 
-NAME = ".lock"  # of the file that is locked in the place of a folder
+LOCK_FILE = ".lock"  # in a locked folder; it stays there, as removing it would race with other processes
 
 _log = logging.getLogger(__name__)
 
 
 def lock(file: int, *, wait: bool) -> bool:
-    """Has an open file for this process alone until it is closed or the process ends.
+    """Locks an open file for this process until the file is closed.
 
-    On Windows, and on a file system without locks, nobody is kept off it; the latter is said in the log.
+    Windows and some file systems have no such locks. There the function changes nothing; for a file system it logs a
+    warning.
 
     Args:
-        file: its descriptor.
-        wait: for a process that has it.
+        file: the file descriptor.
+        wait: whether to wait for another process that holds the lock.
 
     Returns:
-        Whether it has it.
+        Whether no other process holds the lock.
     """
     if fcntl is None:
         return True
@@ -43,48 +44,23 @@ def lock(file: int, *, wait: bool) -> bool:
 
 @contextmanager
 def locked(folder: Path, refusal: str) -> Iterator[None]:
-    """Within it, no other process has the folder locked, as far as `lock` can.
+    """Locks an existing folder for this process, with the limits of `lock`.
 
     Args:
-        folder: it exists.
-        refusal: subject, constraint and remedy of the error.
+        folder: the folder.
+        refusal: the error's text if another process holds the lock.
 
     Raises:
-        InputError: another process holds the lock; or the folder is gone, or cannot be written.
+        InputError: another process holds the lock, or the folder is gone or not writable.
     """
-    path = folder / NAME
     try:
-        file = _locked_file(path)
+        # Network file systems lock only files that are open for writing.
+        file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(f"The folder cannot be written ({error.strerror}). Received: {folder}") from error
-    if file is None:
-        raise InputError(f"{refusal} Received: {folder}")
     try:
+        if not lock(file, wait=False):
+            raise InputError(f"{refusal} Received: {folder}")
         yield
     finally:
-        with suppress(OSError):  # the folder is gone; on Windows the file is still open
-            if _is_at(file, path):
-                path.unlink()
         os.close(file)
-
-
-def _locked_file(path: Path) -> int | None:
-    """The descriptor of the file that lies there, locked; None where another process has it."""
-    while True:
-        # For writing: network file systems lock no others for one process alone.
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        has = lock(file, wait=False)
-        if has and _is_at(file, path):
-            return file
-        os.close(file)
-        if not has:
-            return None
-        # Who had it removed it between the two: there is another one now, or none.
-
-
-def _is_at(file: int, path: Path) -> bool:
-    """Whether an open file is the one at that path."""
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False

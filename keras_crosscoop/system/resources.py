@@ -1,50 +1,50 @@
-"""Cores and memory that this process may use: those of the machine, less what a container or batch system withholds.
+"""CPU cores and memory that this process may use: those of the machine, within the limits of containers and batch jobs.
 
-Linux limits processes by control groups (cgroups), nested in one another: the smallest limit on the way up counts.
-References: https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/memory.html beside it.
+Linux limits processes by nested control groups (cgroups); the smallest limit of a process's group and all groups above
+it applies. References: https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html beside it.
 """
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import psutil
 
-_PROCESS = Path("/proc/self")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """How many cores this process may use, at least 1: of its CPU affinity and its cgroups' quotas the least."""
-    if hasattr(os, "process_cpu_count"):  # from Python 3.13; also heeds PYTHON_CPU_COUNT
+    """Returns the number of cores that this process may use: the least of its CPU affinity and its cgroups' quotas."""
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13
         count = os.process_cpu_count()
     elif hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count()
-    return max(1, min([count or 1, *_quotas()]))
+    return max(1, min([count or 1, *_cpu_quotas()]))
 
 
 def threads() -> int:
-    """How many threads read files at a time: as `ThreadPoolExecutor` chooses by the machine, by `cores` alone."""
+    """Returns how many threads should read files: as many as `ThreadPoolExecutor` has by default, for `cores`."""
     return min(32, cores() + 4)
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take: of the machine's and its cgroups' free ones the least.
+    """Returns the bytes that this process can still take: the least of the machine's and its cgroups' free memory.
 
-    What a cgroup holds of files counts as free, as the kernel drops it when memory is asked for.
+    A cgroup's file cache counts as free, because the kernel drops it on demand.
     """
-    return max(0, min([psutil.virtual_memory().available, *_rooms()]))
+    return max(0, min([psutil.virtual_memory().available, *_free_cgroup_memory()]))
 
 
-def _quotas() -> Iterator[int]:
-    """Cores' worth of time that each cgroup grants, where it limits that."""
+def _cpu_quotas() -> Iterator[int]:
+    """Yields the CPU quota of each cgroup that has one, in cores."""
     for group in _cgroups("cpu"):
         with suppress(OSError, ValueError):
-            if (group / "cpu.max").is_file():
+            if (group / "cpu.max").is_file():  # version 2
                 quota, period = (group / "cpu.max").read_text().split()
             else:
                 quota, period = ((group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
@@ -52,46 +52,34 @@ def _quotas() -> Iterator[int]:
                 yield math.ceil(int(quota) / int(period))
 
 
-def _rooms() -> Iterator[int]:
-    """Bytes that each cgroup still grants, where it limits them."""
+def _free_cgroup_memory() -> Iterator[int]:
+    """Yields the free bytes of each cgroup that limits memory."""
     for group in _cgroups("memory"):
+        if (group / "memory.current").is_file():  # version 2
+            limits, usage, prefix = ("memory.max", "memory.high"), "memory.current", ""
+        else:
+            limits, usage, prefix = ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_"
         with suppress(OSError, ValueError):
-            second = (group / "memory.current").is_file()
-            limits = ("memory.max", "memory.high") if second else ("memory.limit_in_bytes",)
-            used = _number(group / ("memory.current" if second else "memory.usage_in_bytes"))
             counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            before = "" if second else "total_"  # with the groups below it
-            files = sum(int(counts.get(f"{before}{kind}_file", 0)) for kind in ("inactive", "active"))
+            cache = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+            used = max(0, int((group / usage).read_text()) - cache)
             for limit in limits:
-                with suppress(OSError, ValueError):  # "max" is none
-                    yield _number(group / limit) - max(0, used - files)
-
-
-def _number(path: Path) -> int:
-    return int(path.read_text())
+                with suppress(OSError, ValueError):  # "max" means no limit
+                    yield int((group / limit).read_text()) - used
 
 
 def _cgroups(controller: str) -> Iterator[Path]:
-    """The folders of this process's cgroups that may limit something, from its own up."""
+    """Yields the folders of this process's cgroup and of those above it, for both versions of cgroups.
+
+    A container may see only its own group, mounted as the root, under a path of the host: missing folders do no harm.
+    """
     try:
-        own = [line.split(":", 2)[1:] for line in (_PROCESS / "cgroup").read_text().splitlines()]
-        by_controller = {name: path for names, path in own for name in names.split(",")}  # of version 2 named ""
-        mounts = (_PROCESS / "mountinfo").read_text().splitlines()
-    except (OSError, ValueError):  # not on Linux
+        lines = [line.split(":", 2) for line in _OWN_CGROUPS.read_text().splitlines()]
+    except OSError:  # not on Linux
         return
-    for line in mounts:
-        before, _, after = line.partition(" - ")
-        kind, _, options = [*after.split(" ", 2), "", ""][:3]
-        name = {"cgroup": controller, "cgroup2": ""}.get(kind)
-        if name is None or name not in by_controller or (name and name not in options.split(",")):
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers and controller not in controllers.split(","):
             continue
-        root, mounted = (_unescaped(field) for field in before.split(" ")[3:5])
-        folder = Path(mounted)
-        path = Path("/", by_controller[name])
-        # In a container without a view of its own, the path is the machine's, of which it sees a part.
-        inside = folder / path.relative_to(root) if path.is_relative_to(root) and ".." not in path.parts else folder
-        yield from (each for each in (inside, *inside.parents) if each.is_relative_to(folder))
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
+        root = _CGROUPS / controller if controllers else _CGROUPS
+        own = root / path.lstrip("/") if ".." not in PurePath(path).parts else root
+        yield from (own, *(parent for parent in own.parents if parent.is_relative_to(root)))

@@ -1,4 +1,4 @@
-"""Signals that end a work in order: the first one waits until all is saved, a later one does not."""
+"""Signals that end a program in order: after the first one, the work is saved; a later one ends the program at once."""
 
 import signal
 import threading
@@ -6,53 +6,54 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-AT_ONCE = 1.0  # seconds: what sends a signal to a process and to its group, as `timeout` and systemd do, means one
+# Programs such as `timeout` signal a process and its group: signals within so many seconds count as one.
+AT_ONCE = 1.0
 
-_SIGHUP = getattr(signal, "SIGHUP", None)  # of a closed terminal; None on Windows
-# Ctrl-C; what batch systems and clouds send before they kill.
+_SIGHUP = getattr(signal, "SIGHUP", None)  # a closed terminal; Windows lacks it
+# Ctrl-C, and the signal that batch systems and clouds send before they kill a process.
 ENDING = (signal.SIGINT, signal.SIGTERM, *([_SIGHUP] if _SIGHUP else []))
 
 
 class Signals:
-    """Those that came.
+    """Remembers the signals that this process received.
 
     Attributes:
-        first: the number of the first one; None as long as there is none.
+        first: the number of the first one; None before it.
     """
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self._since = 0.0
+        self._first_time = 0.0
 
-    def came(self, number: int) -> bool:
-        """Notes a signal; whether it is a later one, which does not wait.
+    def received(self, number: int) -> bool:
+        """Notes a signal, and returns whether it should end the program at once, as a later one does.
 
-        A closed terminal is told several times, by the kernel and by shells, and nobody is impatient.
+        SIGHUP never does: the kernel and shells send several when one terminal is closed.
         """
         now = time.monotonic()
         if self.first is None:
-            self.first, self._since = number, now
-        return number != _SIGHUP and now - self._since > AT_ONCE
+            self.first, self._first_time = number, now
+        return number != _SIGHUP and now - self._first_time > AT_ONCE
 
 
 def handle_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:
-    """Has the signals of `ENDING` call a function, and gives the former handlers, for `restore`.
+    """Sets the handler of the signals in `ENDING`, and returns the earlier handlers, for `restore`.
 
-    In a thread other than the main one, where Python handles no signals, it does nothing. A SIGHUP that is ignored, as
-    by `nohup`, stays ignored.
+    It does nothing outside the main thread, where Python handles no signals. A SIGHUP that is ignored, as under
+    `nohup`, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    former = {number: signal.getsignal(number) for number in ENDING}
-    if former.get(_SIGHUP) == signal.SIG_IGN:
-        del former[_SIGHUP]
-    for number in former:
+    earlier = {number: signal.getsignal(number) for number in ENDING}
+    if earlier.get(_SIGHUP) == signal.SIG_IGN:
+        del earlier[_SIGHUP]
+    for number in earlier:
         signal.signal(number, handler)
-    return former
+    return earlier
 
 
-def restore(former: Mapping[int, Any]) -> None:
-    """Gives signals back the handlers that `handle_signals` found."""
-    for number, handler in former.items():
-        if handler is not None:  # it was set by native code, which Python cannot set again
+def restore(handlers: Mapping[int, Any]) -> None:
+    """Sets the handlers that `handle_signals` returned."""
+    for number, handler in handlers.items():
+        if handler is not None:  # native code set that one; Python cannot set it again
             signal.signal(number, handler)

@@ -1,16 +1,17 @@
-"""Training: the optimizer, what happens at an epoch's end, and the run as a whole."""
+"""Training: the optimizer and its schedule, and whole runs."""
 
 from typing import Any
 
 from keras_crosscoop.training.optimizer import SGD
+from keras_crosscoop.training.schedule import Polynomial
 
-__all__ = ["SGD", "fit", "resume"]
+__all__ = ["SGD", "Polynomial", "fit", "resume"]
 
 
 def __getattr__(name: str) -> Any:
-    """`fit` and `resume`, when they are first asked for: they need TensorFlow, which the optimizer does without."""
+    """Imports `fit` and `resume` on first use: they need TensorFlow, and the optimizer does not."""
     if name not in ("fit", "resume"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from keras_crosscoop.training import fitting
+    from keras_crosscoop.training import trainer
 
-    return getattr(fitting, name)
+    return getattr(trainer, name)

@@ -1,104 +1,92 @@
-"""What callbacks remember, as plain values: Keras saves none of it."""
+"""The states of callbacks, which Keras does not save, as plain values."""
 
 import copy
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, describe
 
-# What Keras sets anew in each training: for this run, and the sign of `min_delta`, at the end of the first epoch.
-_GIVEN = ("_model", "params", "validation_data", "min_delta")
+# Keras sets these anew in each training; `min_delta` changes its sign at the end of the first epoch.
+_SET_BY_KERAS = ("_model", "params", "validation_data", "min_delta")
 
 
 class CallbackStates:
-    """The states of callbacks, taken and given back.
+    """Gets and sets the states of callbacks.
 
-    A callback can say itself, by `get_state()` and `set_state(state)`, what it must not forget. Of every other, so of
-    Keras's `EarlyStopping` or `ReduceLROnPlateau`, all attributes count that have changed since it was made and are
-    plain: numbers, texts, None, arrays, and lists and dicts of them.
+    A callback may define its state by `get_state()` and `set_state(state)`. The state of every other callback, such as
+    Keras's `EarlyStopping` and `ReduceLROnPlateau`, is all of its attributes that have changed since it was new and are
+    plain: numbers, texts, None, arrays, and lists and dicts of these.
 
     Args:
-        callbacks: in their order, new.
+        callbacks: new callbacks, in their order.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        # By class and the number among its like: of several processes, the one that writes has others besides.
-        like: dict[str, list[keras.callbacks.Callback]] = {}
-        for each in callbacks:
-            like.setdefault(type(each).__name__, []).append(each)
-        self._callbacks = {f"{name} {number}": each for name, same in like.items() for number, each in enumerate(same)}
-        self._new = {name: _attributes(each) for name, each in self._callbacks.items()}
+        # By class and number within the class: of several processes, the one that writes has additional callbacks.
+        self._callbacks: dict[str, keras.callbacks.Callback] = {}
+        for callback in callbacks:
+            name = type(callback).__name__
+            number = sum(type(other).__name__ == name for other in self._callbacks.values())
+            self._callbacks[f"{name} {number}"] = callback
+        self._initial = {name: _pickled_attributes(callback) for name, callback in self._callbacks.items()}
 
     def get(self) -> dict[str, dict[str, Any]]:
-        """The state of each, by class and number.
+        """Returns the state of each callback, by class and number.
 
         Raises:
-            InputError: a `get_state` gives what a checkpoint cannot hold.
+            InputError: a `get_state` returns something that a checkpoint cannot hold.
         """
         return {name: self._state(name) for name in self._callbacks}
 
     def set(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Gives callbacks the states that their like had; others stay as they are.
+        """Sets the states of callbacks of the same class and number; other callbacks stay unchanged.
 
         Raises:
-            InputError: a `set_state` does not take what its like, of another version maybe, gave.
+            InputError: a `set_state` fails, perhaps because another version wrote the state.
         """
         for name in self._callbacks.keys() & states.keys():
             callback, state = self._callbacks[name], states[name]
-            if hasattr(callback, "set_state"):
-                try:
-                    callback.set_state(state)
-                except (LookupError, TypeError, ValueError, AttributeError) as error:
-                    raise InputError(
-                        f"What the checkpoint remembers for callback {type(callback).__name__} does not fit it "
-                        f"({type(error).__name__}: {error}). Go on with the version that wrote it, or begin another "
-                        f"run with this one's best weights by --init-from. Received: {', '.join(state)}"
-                    ) from error
-            else:
+            if not hasattr(callback, "set_state"):
                 vars(callback).update(state)
+                continue
+            try:
+                callback.set_state(state)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise InputError(
+                    f"The checkpoint's state of callback {type(callback).__name__} does not fit it "
+                    f"({describe(error)}). Continue with the version that wrote it, or begin another run with this "
+                    f"one's best weights by --init-from. Received: {', '.join(state)}"
+                ) from error
 
     def _state(self, name: str) -> dict[str, Any]:
         callback = self._callbacks[name]
         if hasattr(callback, "get_state"):
             state = callback.get_state()
-            if not _plain(state):
+            if not _is_plain(state):
                 raise InputError(
-                    "What a callback's `get_state` gives must be numbers, texts, None, arrays, and lists and dicts of "
-                    f"them, with texts for keys. Received: {state!r} from {type(callback).__name__}"
+                    "A callback's `get_state` must return numbers, texts, None, arrays, and lists and dicts of these, "
+                    f"with texts for keys. Received: {state!r} from {type(callback).__name__}"
                 )
             return state
-        new = self._new[name]
-        return {key: value for key, value in _attributes(callback).items() if not _equal(new.get(key, _NOTHING), value)}
+        changed = {key for key, value in _pickled_attributes(callback).items() if self._initial[name].get(key) != value}
+        return {key: copy.deepcopy(value) for key, value in vars(callback).items() if key in changed}
 
 
-_NOTHING = object()
+def _pickled_attributes(callback: keras.callbacks.Callback) -> dict[str, bytes]:
+    """Returns the plain attributes as bytes, which are equal only for equal types and values, NaN included."""
+    plain = {key: value for key, value in vars(callback).items() if key not in _SET_BY_KERAS and _is_plain(value)}
+    return {key: pickle.dumps(value) for key, value in plain.items()}
 
 
-def _attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    found = {name: value for name, value in vars(callback).items() if name not in _GIVEN and _plain(value)}
-    return copy.deepcopy(found)
-
-
-def _plain(value: Any) -> bool:
+def _is_plain(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return all(map(_plain, value))
+        return all(map(_is_plain, value))
     if isinstance(value, np.ndarray | np.generic):
         return not value.dtype.hasobject
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other)
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return one == other

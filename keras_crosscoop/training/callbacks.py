@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: the best weights are kept, the figures and the skipped files written down."""
+"""Callbacks at the end of an epoch: they keep the best weights, and write the metrics and the skipped files."""
 
 import csv
 import math
@@ -13,17 +13,15 @@ from keras_crosscoop.system.files import atomic_write
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the weights whenever the mean IoU on the validation split is better than ever before.
-
-    It is the default output's, as everywhere: the ensemble's of a pair, the network's own of a single one.
+    """Saves the weights whenever the validation's mean IoU of the default output (see `Segmenter.chosen`) improves.
 
     Args:
-        run: where to; None to save nothing.
-        patience: how many validations without a better one end the training; None for no end.
+        run: the run to save into; None to save nothing.
+        patience: stops the training after this many validations without improvement; None to never stop it.
 
     Attributes:
-        best: the greatest mean IoU so far, from 0 to 1; NaN before the first validation.
-        worse: validations since then.
+        best: the best mean IoU so far, from 0 to 1; NaN before the first validation.
+        worse: the number of validations since the best.
     """
 
     def __init__(self, run: Run | None, patience: int | None = None) -> None:
@@ -34,10 +32,10 @@ class KeepBest(keras.callbacks.Callback):
         self.worse = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Compares and saves, where this epoch was validated.
+        """Compares and saves, if this epoch was validated.
 
         Raises:
-            InputError: there was nothing to measure.
+            InputError: the mean IoU is NaN.
         """
         name = f"val_{self.model.chosen(None)}_mean_iou"
         if name not in logs:
@@ -45,7 +43,7 @@ class KeepBest(keras.callbacks.Callback):
         score = logs[name]
         if math.isnan(score):
             raise InputError(
-                "No epoch can be chosen: no pixel of the validation images has a class, all are void. Look at their "
+                "No best epoch can be chosen, because all pixels of the validation images are void. Check their "
                 f"labels, or name another split by data.val_split. Received: {name}=nan"
             )
         if not score <= self.best:
@@ -58,7 +56,7 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class WriteHistory(keras.callbacks.Callback):
-    """Writes `history.csv`: a row an epoch, with empty cells for what it did not measure."""
+    """Writes `history.csv`: a row per epoch, with empty cells where an epoch was not validated."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -66,7 +64,7 @@ class WriteHistory(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Adds the epoch and writes the whole file anew."""
+        """Adds a row, and writes the whole file."""
         self.rows.append({"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs})
         columns = dict.fromkeys(column for row in self.rows for column in row)
         with atomic_write(self.path, durable=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -76,7 +74,7 @@ class WriteHistory(keras.callbacks.Callback):
 
 
 class ReportSkipped(keras.callbacks.Callback):
-    """Adds to an epoch's figures how many files were skipped so far, if any were, and lists them in `skipped.txt`."""
+    """Adds the number of skipped files to the logs, if there are any, and lists them in `skipped.txt`."""
 
     def __init__(self, run: Run, *skipped: Skipped) -> None:
         super().__init__()
@@ -84,18 +82,18 @@ class ReportSkipped(keras.callbacks.Callback):
         self.skipped = skipped
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Counts and writes."""
-        reasons = [reason for of_split in self.skipped for reason in of_split.reasons]
+        """Updates the logs and the list."""
+        reasons = [reason for skipped in self.skipped for reason in skipped.reasons]
         if reasons:
             logs["skipped_files"] = len(reasons)
             with atomic_write(self.path) as partial:
                 partial.write_text("".join(f"{reason}\n" for reason in reasons), encoding="utf-8")
 
     def get_state(self) -> dict[str, Any]:
-        """Which files were bad, and why."""
-        return {"skipped": [of_split.by_image for of_split in self.skipped]}
+        """Returns the skipped files, and the reasons."""
+        return {"skipped": [skipped.by_image for skipped in self.skipped]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes what `get_state` gave."""
-        for of_split, by_image in zip(self.skipped, state["skipped"], strict=True):
-            of_split.by_image.update(by_image)
+        """Restores the result of `get_state`."""
+        for skipped, by_image in zip(self.skipped, state["skipped"], strict=True):
+            skipped.by_image.update(by_image)

@@ -1,6 +1,6 @@
-"""The loop over steps and epochs. Keras's own begins with whole epochs; this one goes on from any step."""
+"""The loop over steps and epochs, which can begin at any step; Keras's own loop begins with whole epochs."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,61 +8,62 @@ import keras
 
 from keras_crosscoop.keras_internals import train_function
 from keras_crosscoop.models import Segmenter
-from keras_crosscoop.training.ema import ema_weights
-from keras_crosscoop.training.saving import CheckpointManager
+from keras_crosscoop.training.checkpoint_manager import CheckpointManager
+from keras_crosscoop.training.state import use_ema_weights
 
-Validation = Callable[[Segmenter, keras.callbacks.CallbackList, Callable[[], object]], dict[str, float]]
+Validate = Callable[[keras.callbacks.CallbackList, Callable[[], object]], dict[str, float]]
 
 
 def train(
     model: Segmenter,
     batches: Iterator[Any],
-    validation: Validation,
+    validate: Validate,
     callbacks: keras.callbacks.CallbackList,
-    saver: CheckpointManager,
+    manager: CheckpointManager,
     *,
     epochs: int,
     steps: int,
-    validated: Container[int],
+    validate_every: int,
 ) -> None:
-    """Trains a compiled model as its `fit` does, from where the saver stands.
+    """Trains a compiled model as its `fit` does, from the position of the checkpoint manager.
 
     Args:
         model: compiled; its `steps_per_execution` divides `steps`.
-        batches: of training, without end, from the first that is still to do.
-        validation: measures it; where the optimizer keeps averaged weights, these are measured.
-        callbacks: are told of everything, as by `fit`; the saver is the last of them.
-        saver: keeps checkpoints.
-        epochs: how many in all.
-        steps: of one epoch.
-        validated: the epochs, counted from 1, after which there is validation.
+        batches: infinite training batches, from the first remaining step on.
+        validate: measures the model, with averaged weights if the optimizer keeps them. It takes the callbacks, and a
+            function to call wherever a signal may interrupt it.
+        callbacks: called as by `fit`; the manager is the last of them.
+        manager: keeps checkpoints.
+        epochs: number of epochs in all.
+        steps: steps per epoch.
+        validate_every: epochs between validations; the last epoch is always validated.
     """
     model.stop_training = False
-    train = train_function(model)
-    first, done = saver.position
+    train_steps = train_function(model)
+    first_epoch, first_step = manager.position
     callbacks.on_train_begin()
-    for epoch in range(first, epochs):
-        if not done:
+    for epoch in range(first_epoch, epochs):
+        if not first_step:
             model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        for step in range(done, steps, model.steps_per_execution):
+        for step in range(first_step, steps, model.steps_per_execution):
             last = step + model.steps_per_execution - 1
             callbacks.on_train_batch_begin(step)
-            losses = train(batches)
+            losses = train_steps(batches)
             callbacks.on_train_batch_end(last, losses)
-            saver.after_step(epoch, last + 1, float(losses["loss"]))
-            if model.stop_training:  # by a callback that looks at steps; the epoch ends here
+            manager.after_step(epoch, last + 1, float(losses["loss"]))
+            if model.stop_training:  # a callback ends the epoch here
                 break
-        saver.check_weights()  # before they are measured, and kept for the best
-        done = 0
-        figures = {name: float(loss) for name, loss in model.mean_losses().items()}
-        measuring = epoch + 1 in validated
-        with ema_weights(model) if measuring else nullcontext():
-            if measuring:
-                measured = validation(model, callbacks, saver.heed_signals)
-                figures |= {f"val_{name}": figure for name, figure in measured.items()}
-            callbacks.on_epoch_end(epoch, figures)
-        saver.after_step(epochs if model.stop_training else epoch + 1, 0)
+        manager.check_weights()  # before they are measured and kept as the best
+        first_step = 0
+        logs = {name: float(loss) for name, loss in model.mean_losses().items()}
+        validates = (epoch + 1) % validate_every == 0 or epoch + 1 == epochs
+        with use_ema_weights(model) if validates else nullcontext():
+            if validates:
+                metrics = validate(callbacks, manager.heed_signals)
+                logs |= {f"val_{name}": value for name, value in metrics.items()}
+            callbacks.on_epoch_end(epoch, logs)
+        manager.after_step(epochs if model.stop_training else epoch + 1, 0)
         if model.stop_training:
             break
     callbacks.on_train_end()

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as the public DeepLabV3+ implementations have it."""
+"""Stochastic gradient descent as in the public DeepLabV3+ implementations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,48 +12,61 @@ from keras_crosscoop.keras_internals import OptimizerWithSharedStep, momentum_st
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class SGD(OptimizerWithSharedStep):
-    """SGD with momentum, weight decay in the gradient, and a larger step for everything outside the backbones.
+    """SGD with momentum and weight decay, and a larger learning rate outside the backbones.
 
-    For a weight w of gradient g, with velocity v, at learning rate r, which is `head_lr_multiplier` times as large
-    outside of the backbones, as `torch.optim.SGD`:
+    For a weight w with gradient g and velocity v, and a learning rate r that is `head_lr_multiplier` times as large
+    outside the backbones, as in `torch.optim.SGD`:
 
         v <- momentum v + g + weight_decay w
         w <- w - r v
 
-    Keras's own SGD has the learning rate inside v, which differs while the rate decays, and decays weights apart from
-    the gradient. Where `decoupled_weight_decay`, so does this one (SGDW: Loshchilov and Hutter, ICLR 2019):
+    Keras's SGD differs: r is inside its velocity, which matters while r decays, and its weight decay is apart from the
+    gradient. With `decoupled_weight_decay`, so is this one's (SGDW):
 
         v <- momentum v + g
         w <- w - r v - r weight_decay w
 
-    by r as it is at that step, schedule and `head_lr_multiplier` included, like `torch.optim.AdamW`. No momentum adds to
-    this decay: the same pull takes 1 / (1 - momentum) times the `weight_decay`.
+    where r is the current rate, including schedule and `head_lr_multiplier`, as in `torch.optim.AdamW`. Momentum does
+    not amplify this decay: for the same effect, `weight_decay` must be 1 / (1 - momentum) times as large.
 
-    An `ema_decay` of d follows each weight, from its value when the optimizer was built, after step t = 0, 1, ...:
+    With an `ema_decay` d, a moving average a of each weight is updated after step t = 0, 1, ...:
 
         a <- d' a + (1 - d') w,    d' = min(d, (1 + t) / (10 + t))
 
-    so that a short run's averages do not remain what it began with, as in `tf.train.ExponentialMovingAverage`.
-    Statistics of batch normalisation belong to the weights, and are averaged alike: see `update_ema_statistics`.
-
-    Attributes:
-        velocities: v, a variable for each trainable one.
-        averages: a, likewise; none without `ema_decay`.
-        statistics: what else is averaged.
-        ema_statistics: their averages.
+    The smaller d' of early steps lets a short run forget its initial weights, as in
+    `tf.train.ExponentialMovingAverage`. Batch-normalisation statistics are averaged alike: see
+    `update_ema_statistics`.
 
     Args:
-        learning_rate: r, a number or a Keras schedule, of the backbones.
-        momentum: of the velocity.
-        weight_decay: of every weight.
-        head_lr_multiplier: of the learning rate outside of the backbones.
+        learning_rate: r of the backbones, a number or a Keras schedule.
+        momentum: the decay of the velocity.
+        weight_decay: the decay of all weights.
+        head_lr_multiplier: the factor of the learning rate outside the backbones.
         decoupled_weight_decay: whether weights decay apart from the velocity.
-        ema_decay: d, in [0, 1), of moving averages of the weights; None for none.
-        **kwargs: of `keras.optimizers.Optimizer`; `global_clipnorm` bounds the norm of all gradients together before
-            weight decay adds to them, as `torch.nn.utils.clip_grad_norm_` does.
+        ema_decay: d in [0, 1); None for no averages.
+        **kwargs: options of `keras.optimizers.Optimizer`. `global_clipnorm` bounds the norm of all gradients before
+            weight decay, as `torch.nn.utils.clip_grad_norm_` does.
+
+    Attributes:
+        velocities: v of each trainable variable.
+        ema_weights: a of each trainable variable; empty without `ema_decay`.
+        statistics: the other averaged variables.
+        ema_statistics: their averages.
 
     Raises:
-        InputError: `ema_decay` is outside of its range, or `use_ema`, which is Keras's, is on.
+        InputError: `ema_decay` is out of range, or Keras's `use_ema` is on.
+
+    Example:
+        >>> import keras
+        >>> from keras_crosscoop.training import SGD
+        >>> weight = keras.Variable([1.0], name="kernel")
+        >>> optimizer = SGD(0.1, momentum=0.9, weight_decay=0.0, head_lr_multiplier=10.0)
+        >>> optimizer.apply([keras.ops.array([0.5])], [weight])
+        >>> round(float(weight[0]), 3)  # 1 - 10 * 0.1 * 0.5: the variable is outside the backbones
+        0.5
+
+    Reference:
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019 (SGDW).
     """
 
     def __init__(
@@ -71,10 +84,12 @@ class SGD(OptimizerWithSharedStep):
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise InputError(f"`ema_decay` must be at least 0 and below 1, or None. Received: ema_decay={ema_decay!r}.")
         if kwargs.get("use_ema"):
-            raise InputError("Keras's averages are not kept on each device: give `ema_decay`. Received: use_ema=True.")
+            raise InputError(
+                "Keras does not keep averages on each device: set `ema_decay` instead. Received: use_ema=True."
+            )
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
-        self.decay = weight_decay  # `weight_decay` is Keras's, apart from the gradient
+        self.decay = weight_decay  # Keras would apply an attribute `weight_decay`
         self.head_lr_multiplier = head_lr_multiplier
         self.decoupled_weight_decay = decoupled_weight_decay
         self.ema_decay = ema_decay
@@ -82,7 +97,7 @@ class SGD(OptimizerWithSharedStep):
         self.ema_statistics: list[keras.Variable] = []
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Makes a velocity and an average for each variable, and notes which belong to a backbone."""
+        """Makes the velocity and average of each variable."""
         if self.built:
             return
         super().build(variables)
@@ -91,22 +106,22 @@ class SGD(OptimizerWithSharedStep):
         self.multipliers = [1.0 if in_backbone(variable) else self.head_lr_multiplier for variable in variables]
 
     def update_ema_statistics(self, statistics: list[keras.Variable]) -> None:
-        """From now on averages these after each step, as it does weights, if it does: built, and on TensorFlow.
+        """Averages these variables after each step too, if it averages weights. Needs `build` before, and TensorFlow.
 
-        On several devices each averages its own copy.
+        On several devices, each averages its own copy.
 
         Args:
-            statistics: what steps change, but not by gradients: moving means and variances of batch normalisation.
+            statistics: variables that change without gradients: moving means and variances of batch normalisation.
         """
         if self.ema_decay is not None and not self.statistics:  # a model may be compiled again with the same optimizer
             self.statistics = list(statistics)
             self.ema_statistics = self._averages_of(statistics)
 
     def _averages_of(self, variables: list[keras.Variable]) -> list[keras.Variable]:
-        return [self.add_variable_from_reference(each, "average", _value_of(each)) for each in variables]
+        return [self.add_variable_from_reference(v, "average", _value_of(v)) for v in variables]
 
     def begin_step(self, learning_rate: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
-        """Returns the learning rate, and the share of the weights in their averages, 1 - d'."""
+        """Returns r, and 1 - d' of the averages."""
         share = None
         if self.ema_decay is not None:
             share = ops.maximum(1 - self.ema_decay, 9 / (10 + ops.cast(self.iterations, "float32")))
@@ -124,7 +139,7 @@ class SGD(OptimizerWithSharedStep):
         variable: keras.Variable,
         learning_rate: tuple[KerasTensor, KerasTensor | None],
     ) -> None:
-        """One step of one variable, see the class, by the learning rate and the share that averages take of weights."""
+        """Updates a variable; `learning_rate` is the result of `begin_step`."""
         rate, share = (None if value is None else ops.cast(value, variable.dtype) for value in learning_rate)
         index = self.index_of(variable)
         rate = rate * self.multipliers[index]
@@ -138,25 +153,25 @@ class SGD(OptimizerWithSharedStep):
     def _descend(
         self, variable: keras.Variable, velocity: keras.Variable, gradient: KerasTensor, rate: KerasTensor
     ) -> None:
-        """Velocity and weight, see the class. In two kernels on TensorFlow: there are hundreds of variables."""
+        """Updates velocity and weight, in two TensorFlow kernels where possible: there are hundreds of variables."""
         decay = 0.0 if self.decoupled_weight_decay else self.decay
         if not (_has_kernels(variable) and self.momentum):
             self.assign(velocity, self.momentum * velocity + gradient + decay * variable)
             self.assign_sub(variable, rate * velocity)
             return
-        if decay:  # the second kernel multiplies by the momentum what is in the velocity
+        if decay:  # the second kernel multiplies the velocity by the momentum
             self._subtract(velocity, -decay / self.momentum, variable)
         momentum_step(variable, velocity, gradient, rate, self.momentum)
 
     def _subtract(self, variable: keras.Variable, factor: KerasTensor | float, value: KerasTensor) -> None:
-        """`variable <- variable - factor value`, in one kernel on TensorFlow."""
+        """Computes `variable <- variable - factor value`, in one TensorFlow kernel where possible."""
         if _has_kernels(variable):
             subtract_scaled(variable, factor, value)
         else:
             self.assign_sub(variable, factor * value)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return super().get_config() | {
             "momentum": self.momentum,
             "weight_decay": self.decay,
@@ -167,15 +182,15 @@ class SGD(OptimizerWithSharedStep):
 
 
 def in_backbone(variable: keras.Variable) -> bool:
-    """Whether a variable belongs to a backbone: its path begins with the scope that it was built in."""
+    """Returns whether a variable belongs to a backbone, whose scope its path begins with."""
     return variable.path.split("/")[0].endswith("backbone")
 
 
 def _has_kernels(variable: keras.Variable) -> bool:
-    """Whether TensorFlow has kernels that update it wherever it is; of bfloat16, for one, GPUs have none."""
+    """Returns whether TensorFlow has kernels for a variable on all devices; GPUs have none for bfloat16."""
     return keras.backend.backend() == "tensorflow" and variable.dtype == "float32"
 
 
 def _value_of(variable: keras.Variable) -> Callable[..., KerasTensor]:
-    """Initializes another variable with this one's value, in memory of its own."""
+    """Returns an initializer that copies the value of a variable."""
     return lambda shape, dtype: ops.copy(variable)

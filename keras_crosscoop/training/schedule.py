@@ -1,4 +1,4 @@
-"""How the learning rate falls during training."""
+"""The learning-rate schedule."""
 
 from typing import Any
 
@@ -10,28 +10,37 @@ from keras_crosscoop.errors import InputError
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Polynomial(keras.optimizers.schedules.LearningRateSchedule):
-    """The polynomial decay of DeepLab, to zero, with a linear warm-up on top of it.
+    """Polynomial decay to zero, as of DeepLab, with an optional linear warm-up.
 
         rate(step) = learning_rate (1 - step / steps)^power min(1, (step + 1) / warmup_steps),    step = 0, 1, ...
 
-    The warm-up multiplies a decay that runs from the first step on, as in detectron2's DeepLab (`WarmupPolyLR`) and
-    in pytorch-deeplab-xception; mmsegmentation begins to decay after it. Neither starts as here: the first step
-    already moves, by 1 / `warmup_steps` of the rate.
+    The decay runs from the first step on and the warm-up multiplies it, as in detectron2's DeepLab (`WarmupPolyLR`) and
+    pytorch-deeplab-xception; in mmsegmentation the decay begins after the warm-up. Unlike theirs, this warm-up begins
+    at 1 / `warmup_steps` of the rate, so that the first step already moves the weights.
 
     Args:
-        learning_rate: before any decay.
-        steps: of the whole training. From there on, the rate is zero.
-        power: of what is left of the training; 0.9 in the public implementations.
-        warmup_steps: steps until the rate is the full one; 0 for none.
+        learning_rate: the initial rate.
+        steps: the number of steps in all; the rate is zero from there on.
+        power: the exponent; 0.9 in the public implementations.
+        warmup_steps: the number of warm-up steps; 0 for none.
 
     Raises:
-        InputError: there are no steps, or a negative number to warm up.
+        InputError: `steps` is less than 1, or `warmup_steps` is negative.
+
+    Example:
+        >>> from keras_crosscoop.training import Polynomial
+        >>> schedule = Polynomial(0.1, steps=4, power=1)
+        >>> [round(float(schedule(step)), 3) for step in range(5)]
+        [0.1, 0.075, 0.05, 0.025, 0.0]
+
+    Reference:
+        Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv:1706.05587, section 4.1.
     """
 
     def __init__(self, learning_rate: float, steps: int, power: float = 0.9, warmup_steps: int = 0) -> None:
         if steps < 1 or warmup_steps < 0:
             raise InputError(
-                "A schedule takes one step or more, and 0 or more to warm up. "
+                "A schedule needs `steps` of 1 or more and `warmup_steps` of 0 or more. "
                 f"Received: steps={steps!r}, warmup_steps={warmup_steps!r}."
             )
         self.learning_rate = learning_rate
@@ -40,15 +49,15 @@ class Polynomial(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
 
     def __call__(self, step: KerasTensor | int) -> KerasTensor:
-        """The learning rate at a step, float32 of the step's shape."""
-        left = ops.cast(ops.maximum(self.steps - step, 0), "float32")  # in integers: no digits are lost at the end
+        """Returns the learning rate at a step, float32 of the step's shape."""
+        left = ops.cast(ops.maximum(self.steps - step, 0), "float32")  # subtracting integers keeps all digits
         rate = self.learning_rate * (left / self.steps) ** self.power
         if self.warmup_steps:
             rate = rate * ops.minimum((ops.cast(step, "float32") + 1) / self.warmup_steps, 1)
         return rate
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             "learning_rate": self.learning_rate,
             "steps": self.steps,

@@ -1,8 +1,10 @@
-"""All that a training is at one moment: what it goes on from."""
+"""The complete state of a training between two steps."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,15 +15,15 @@ from keras_crosscoop.models import Segmenter
 
 
 @dataclass(frozen=True)
-class State:
-    """A training between two steps.
+class TrainingState:
+    """The state of a training.
 
     Attributes:
-        epoch: how many are done, validation included.
-        step: how many of the next epoch's are done.
-        steps: how many are done in all, also those that the optimizer left out for infinite gradients.
+        epoch: the number of complete epochs, including their validation.
+        step: the number of complete steps of the next epoch.
+        steps: the number of complete steps in all, including those that the optimizer skipped for infinite gradients.
         variables: the values of `variables`.
-        callbacks: what they remember, see `CallbackStates`.
+        callbacks: the states of the callbacks, see `CallbackStates`.
     """
 
     epoch: int
@@ -32,39 +34,61 @@ class State:
 
 
 def variables(model: Segmenter) -> dict[str, keras.Variable]:
-    """All that steps change, by number and path: weights, random states, the optimizer's, and `sums`."""
-    unique = {id(each): each for each in (*model.variables, *model.optimizer.variables, *_of_figures(model))}
-    return {f"{number:05} {_lasting(each.path)}": each for number, each in enumerate(unique.values())}
+    """Returns all variables that steps change, by number and path: the model's, the optimizer's, the metrics'."""
+    unique = {id(v): v for v in (*model.variables, *model.optimizer.variables, *_metric_variables(model))}
+    # Without the numbers that Keras gives the random states of layers, through the whole process.
+    path = partial(re.sub, r"\b(seed_generator)_\d+/", r"\1/")
+    return {f"{number:05} {path(variable.path)}": variable for number, variable in enumerate(unique.values())}
 
 
-def sums(model: Segmenter) -> dict[str, keras.Variable]:
-    """Those of `variables` that an epoch's losses come from."""
-    of_figures = set(map(id, _of_figures(model)))
-    return {name: variable for name, variable in variables(model).items() if id(variable) in of_figures}
+def metric_variables(model: Segmenter) -> dict[str, keras.Variable]:
+    """Returns those of `variables` that count the losses of the current epoch."""
+    ids = set(map(id, _metric_variables(model)))
+    return {name: variable for name, variable in variables(model).items() if id(variable) in ids}
 
 
-def _lasting(path: str) -> str:
-    # Keras numbers the random states of layers through the process, whatever networks it built before.
-    return re.sub(r"\b(seed_generator)_\d+/", r"\1/", path)
-
-
-def _of_figures(model: Segmenter) -> list[keras.Variable]:
-    return [variable for figure in model.metrics for variable in figure.variables]
+def _metric_variables(model: Segmenter) -> list[keras.Variable]:
+    return [variable for metric in model.metrics for variable in metric.variables]
 
 
 def values(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
-    """What variables hold, on this process's first replica."""
+    """Returns the values of variables on the first replica of this process."""
     return {name: replicas(variable)[0].numpy() for name, variable in variables.items()}
 
 
 def assign(variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray]) -> None:
-    """Gives variables these values, on every replica."""
+    """Sets variables to these values, on all replicas."""
     for name, variable in variables.items():
         for replica in replicas(variable):
             replica.assign(values[name])
 
 
 def replicas(variable: keras.Variable) -> tuple:
-    """The TensorFlow variables of this process's devices behind a variable of Keras's, one for each of them."""
-    # One by one: read or set through the strategy, sums of several replicas are summed again, or shared out.
+    """Returns the TensorFlow variables of a Keras variable, one for each device of this process.
+
+    They are read and set one by one, because the strategy would sum or split the sums of metrics again.
+    """
     return tf.distribute.get_strategy().experimental_local_results(variable.value)
+
+
+@contextmanager
+def use_ema_weights(model: Segmenter) -> Iterator[None]:
+    """Gives the model its averaged weights and batch-normalisation statistics, and restores its own at the end.
+
+    Nothing changes if its optimizer keeps no averages.
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # inside of loss scaling
+    if not getattr(optimizer, "ema_weights", None):
+        yield
+        return
+    # Statistics may differ between devices, so each device takes its own averages.
+    targets = [v for variable in (*model.trainable_variables, *optimizer.statistics) for v in replicas(variable)]
+    averages = [v for variable in (*optimizer.ema_weights, *optimizer.ema_statistics) for v in replicas(variable)]
+    own_values = [target.numpy() for target in targets]
+    try:
+        for target, average in zip(targets, averages, strict=True):
+            target.assign(average)
+        yield
+    finally:
+        for target, value in zip(targets, own_values, strict=True):
+            target.assign(value)

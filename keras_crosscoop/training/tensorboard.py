@@ -1,6 +1,6 @@
-"""What TensorBoard shows of a training: its figures, what the network sees of a few images, and a profile.
+"""TensorBoard logs of a training: metrics, example predictions, and a profile.
 
-Keras's own callback counts epochs rather than steps, and begins anew when a run is resumed.
+Keras's own callback counts epochs instead of steps, and begins anew when a run is resumed.
 """
 
 import math
@@ -23,30 +23,29 @@ from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training.throughput import Throughput
 
-PANEL = 512  # pixels, the greatest width of one picture beside others
-WARM_UP = 10  # steps before a profile: the first is traced, and in the next ones buffers fill and kernels are chosen
+PANEL = 512  # pixels, the maximum width of each panel of a picture
+WARM_UP = 10  # steps before a profile: the first is traced, then buffers fill and kernels are chosen
 PROFILED = 5  # steps
 
 
-class _Stopping(Exception):  # noqa: N818 - it is no error
-    """A picture is left, as the training is about to end."""
+class _Stopping(Exception):  # noqa: N818 - not an error
+    """A picture is abandoned, because the training is about to end."""
 
 
 class WriteTensorBoard(keras.callbacks.Callback):
-    """Writes `tensorboard/` of a run, over the steps that the optimizer has done, within `with`.
+    """Writes the folder `tensorboard` of a run, by steps of the optimizer, within `with`.
 
-    Figures of training go under `train/`, of validation under `validation/`; a picture for each example that shows the
-    image, its truth, and what each of the networks says, under `examples/`. A resumed run goes on in a file of its own.
-    That begins with the event by which TensorBoard drops what an earlier one says of the same steps, as they are done
-    again.
+    Tags are `train/...` for training, `validation/...` for validation, and `examples/...` for pictures of an image, its
+    label and each network's prediction. A resumed run writes another file, which begins with an event that makes
+    TensorBoard drop the earlier values of repeated steps.
 
     Args:
-        run: whose folder and colours these are.
-        examples: RGB, uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`: drawn at each validation.
-        every: steps between the figures within an epoch; its end is always written.
-        profile: whether to profile five steps, after the first ten of this process if it does as many.
-        looking: gives how the model looks at the examples.
-        is_stopping: whether the training is about to end by a signal: no pictures are drawn then.
+        run: the run.
+        examples: images, RGB uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
+        every: steps between values within an epoch; its end is always written.
+        profile: whether to profile five steps, after the first ten of this process.
+        inference: returns how the model should process the examples.
+        is_stopping: returns whether the training is about to end by a signal; then no pictures are drawn.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         examples: Sequence[tuple[np.ndarray, np.ndarray]],
         every: int = 50,
         profile: bool = False,
-        looking: Callable[[Segmenter], Inference] = Inference,
+        inference: Callable[[Segmenter], Inference] = Inference,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self.examples = examples
         self.every = every
         self.profile = profile
-        self.looking = looking
+        self.inference = inference
         self.is_stopping = is_stopping
         self._colours = palette_table(run.palette)
         self._colours[IGNORE_LABEL] = 0
@@ -79,13 +78,13 @@ class WriteTensorBoard(keras.callbacks.Callback):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Closes files and profile however the training ends: Keras tells callbacks nothing of errors."""
+        """Closes the files and the profile, also after an error, of which Keras does not inform callbacks."""
         self._step_mark.close()
         self._profiler.close()
         self._writer.close()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Counts from here."""
+        """Sets the first step."""
         self._step = int(self.model.optimizer.iterations.numpy())
         steps = self.params["steps"]
         executions = math.ceil(PROFILED / self._executed_steps)
@@ -93,7 +92,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self._warm_up = min(WARM_UP, self.params["epochs"] * steps - self._step - self._profiled)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Begins the profile, if it is time and the epoch, whose end is no step, is long enough."""
+        """Begins the profile, if it is time and the rest of the epoch is long enough."""
         if self.profile and self._done >= self._warm_up and batch + self._profiled <= self.params["steps"]:
             self.profile = False
             self._profile_end = self._done + self._profiled
@@ -103,8 +102,8 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self._throughput.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Writes the epoch's losses so far, if it is time."""
-        before, self._step = self._step, int(self.model.optimizer.iterations.numpy())  # which waits for the step
+        """Writes the losses of the epoch so far, if it is time."""
+        before, self._step = self._step, int(self.model.optimizer.iterations.numpy())  # this waits for the step
         self._throughput.end()
         self._done += self._executed_steps
         self._step_mark.close()
@@ -114,54 +113,51 @@ class WriteTensorBoard(keras.callbacks.Callback):
             self._write(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Writes the epoch's figures, and where it was validated, the pictures: of the weights that were."""
+        """Writes the metrics of the epoch, and pictures if it was validated, with the validated weights."""
         self._write(logs)
         if any(name.startswith("val_") for name in logs):
             with self._writer.as_default(self._step):
-                panels = ", ".join(("image", "truth", *self.model.sides))
+                panels = ", ".join(("image", "label", *self.model.sides))
                 for number, example in enumerate(self.examples):
                     with suppress(_Stopping):
                         tf.summary.image(f"examples/{number}", self._picture(*example)[None], description=panels)
 
     def _write(self, logs: Mapping[str, float]) -> None:
-        figures = {f"train/{name}".replace("train/val_", "validation/"): value for name, value in logs.items()}
-        figures["train/learning_rate"] = float(self.model.optimizer.learning_rate)
+        values = {f"train/{name}".replace("train/val_", "validation/"): value for name, value in logs.items()}
+        values["train/learning_rate"] = float(self.model.optimizer.learning_rate)
         if rate := self._throughput.take():
-            figures["train/images_per_second"] = rate
+            values["train/images_per_second"] = rate
         if not self._started:
             self._started = True
             start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
             write_event(self._writer, tf.compat.v1.Event(wall_time=time.time(), step=self._step, session_log=start))
         with self._writer.as_default(self._step):
-            for name, value in figures.items():
+            for name, value in values.items():
                 tf.summary.scalar(name, value)
 
-    def _picture(self, image: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Image, truth and each network's classes side by side, uint8 `(h, w, 3)`."""
-        # Called like this, outside of `Strategy.run`, the model runs once, on the first replica's weights; `predict`
-        # would run on all replicas, and wait for those of other machines, which write nothing.
+    def _picture(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Returns image, label and predictions side by side, uint8 `(h, w, 3)`."""
+        # Called outside `Strategy.run`, the model runs once, with the first replica's weights; `predict` would wait for
+        # the replicas of other machines, which write nothing.
         height, width, _ = image.shape
-        look = self.looking(self.model)
-        if look.is_whole(height, width):
+        inference = self.inference(self.model)
+        if inference.is_whole(height, width):
             logits = self.model(image[None], training=False)
-            seen = [ops.convert_to_numpy(ops.argmax(logits[side][0], axis=-1)) for side in self.model.sides]
+            predictions = [ops.convert_to_numpy(ops.argmax(logits[side][0], axis=-1)) for side in self.model.sides]
         else:
-            classes = look.classes(image, self._give_way)
-            seen = [classes[side] for side in self.model.sides]
+            classes = inference.classes(image, self._check_stopping)
+            predictions = [classes[side] for side in self.model.sides]
         size = min(width, PANEL), max(1, round(height * min(1, PANEL / width)))
         panels = [np.asarray(Image.fromarray(image).resize(size))]
-        for ids in (truth, *seen):
+        for ids in (label, *predictions):
             shrunk = Image.fromarray(ids.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
             panels.append(self._colours[np.asarray(shrunk)])
         return np.concatenate(panels, axis=1)
 
-    def _give_way(self) -> None:
+    def _check_stopping(self) -> None:
         if self.is_stopping():
             raise _Stopping
 
     def get_state(self) -> dict[str, Any]:
-        """Nothing: steps are the optimizer's, and times this process's."""
+        """Returns nothing: the optimizer counts steps, and times belong to this process."""
         return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Takes what `get_state` gave."""

@@ -1,16 +1,16 @@
-"""How many images a second a training takes."""
+"""The throughput of a training, in images per second."""
 
 import math
 import time
 
-SMOOTHING = 10.0  # seconds of steps after which one counts 1/e in a recent rate
+SMOOTHING = 10.0  # seconds of steps after which a step has the weight 1/e in the recent rate
 
 
 class Throughput:
-    """Images a second of training steps alone, without what happens between them, nor the first, which is traced.
+    """Measures images per second of training steps, without the time between them and the first, traced step.
 
     Args:
-        images: of one call of the train function.
+        images: the number of images of one call of the train function.
     """
 
     def __init__(self, images: int) -> None:
@@ -19,26 +19,25 @@ class Throughput:
         self._sums = self._recent_sums = (0.0, 0.0)  # images, seconds
 
     def begin(self) -> None:
-        """To be called before the train function."""
-        self._begun = time.perf_counter()
+        """Starts the clock, before the train function."""
+        self._start = time.perf_counter()
 
     def end(self) -> None:
-        """To be called when its results are there."""
-        seconds = time.perf_counter() - self._begun
+        """Stops the clock, when the results of the train function are available."""
+        seconds = time.perf_counter() - self._start
         if self._traced:
             keep = math.exp(-seconds / SMOOTHING)
-            images, recent_images = self._sums[0], self._recent_sums[0]
-            self._sums = images + self._images, self._sums[1] + seconds
-            self._recent_sums = keep * recent_images + self._images, keep * self._recent_sums[1] + seconds
+            self._sums = self._sums[0] + self._images, self._sums[1] + seconds
+            self._recent_sums = keep * self._recent_sums[0] + self._images, keep * self._recent_sums[1] + seconds
         self._traced = True
 
     @property
     def recent(self) -> float | None:
-        """Smoothed over some seconds; None before the second call."""
+        """The rate, smoothed over some seconds; None before the second call."""
         return _rate(self._recent_sums)
 
     def take(self) -> float | None:
-        """Since it was last taken; None where there was no step to count."""
+        """Returns the rate since the last call of this method; None if there was no step."""
         sums, self._sums = self._sums, (0.0, 0.0)
         return _rate(sums)
 

@@ -1,12 +1,13 @@
-"""Measures a network on the validation split while it trains, as `evaluate` does when it is done.
+"""Validation during training, with the results of `evaluate`.
 
-Images that the networks see as a whole go through Keras's `evaluate`, on all devices. Others, which are larger than
-`evaluation.window` or than the memory holds, follow one at a time, in windows.
+Images that the network sees as a whole go through Keras's `evaluate`, on all devices. Images larger than
+`evaluation.window`, or too large for the memory, follow one at a time, in windows.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -20,118 +21,128 @@ from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter, inference
 from keras_crosscoop.models.inference import Between, Inference
-from keras_crosscoop.training import parts
+from keras_crosscoop.training import builders
 from keras_crosscoop.training.strategy import on_any_machine, on_first_replica, several_machines
 
 _log = logging.getLogger(__name__)
 
 
 class Validation:
-    """Gives the figures of a model's `evaluate`, of whole images and of those that are seen in windows.
+    """Measures a model on the validation split.
 
-    Of an image in windows the losses are those of its strips, one after another, from the probabilities that its
-    windows come to together: a loss that looks at whole images, such as Dice or `hard_pixel_fraction`, looks at strips there.
-    Several devices do not share such an image, and several machines all look at it.
+    The losses of an image in windows are those of its strips, one after another, from the blended probabilities of the
+    windows. A loss of whole images, such as Dice or `hard_pixel_fraction`, sees strips there. Several devices do not
+    share such an image, and several machines all process it.
 
     Args:
-        settings: of the run.
-        data: what is trained on.
+        model: the compiled model.
+        settings: the settings of the run.
+        data: the data set.
         on_error: see `load_dataset`.
 
     Raises:
         InputError: the split cannot be used.
     """
 
-    def __init__(self, settings: Settings, data: Dataset, on_error: OnError) -> None:
-        self.settings, self.data, self.on_error = settings, data, on_error
+    def __init__(self, model: Segmenter, settings: Settings, data: Dataset, on_error: OnError) -> None:
+        self.model, self.settings, self.data, self.on_error = model, settings, data, on_error
         self.pairs = data.find(settings.data.val_split)
-        self.batches, self.steps = parts.validation_batches(settings, data, on_error)
+        self.batches, self.steps = builders.validation_batches(settings, data, on_error)
         self.sizes = [self._size(pair) for pair in self.pairs]
-        self.large: list[Pair] = []
-        self._look: Inference | None = None
-        self._windows: Inference | None = None  # how it looks at large images
-        self._count: Callable[[tf.Tensor, tf.Tensor], None] | None = None  # labels and probabilities of a strip
+        self.large: list[Pair] | None = None  # images in windows; None before the first validation
 
-    def __call__(
-        self, model: Segmenter, callbacks: keras.callbacks.CallbackList, between: Between = lambda: None
-    ) -> dict[str, float]:
-        """Measures.
+    def __call__(self, callbacks: keras.callbacks.CallbackList, between: Between = lambda: None) -> dict[str, float]:
+        """Returns the loss and the metrics.
 
         Args:
-            model: compiled; always the same.
-            callbacks: are told, as by `evaluate`.
-            between: is called before each look through a window.
+            callbacks: called as by `evaluate`.
+            between: called before each window.
 
         Raises:
-            InputError: a file cannot be used, or the memory does not hold what is seen at once.
+            InputError: a file cannot be used, or the memory does not hold an image or window.
         """
-        look = self.looking(model)
+        if self.large is None:
+            # Decided once for all machines, of which some may have less memory.
+            self._select_large(lambda size: on_any_machine(not self.inference.is_whole(*size)))
         try:
-            figures = self._measure_whole(model, callbacks)
-        except tf.errors.ResourceExhaustedError as error:  # by a GPU, which cannot be asked before
-            if several_machines() or look.window or not self._set_apart(lambda size: max(size) > inference.WINDOW):
+            metrics = self._measure_whole(callbacks)
+        except tf.errors.ResourceExhaustedError as error:  # of a GPU, whose free memory is not known before
+            self._select_large(lambda size: max(size) > inference.WINDOW)
+            if several_machines() or self.inference.window or not self.large:
                 raise InputError(
-                    "The memory does not hold what the networks make of a validation image. Set evaluation.window to "
-                    f"less, or evaluation.crop. Received: {look.window}"
+                    "The memory does not hold the features of a validation image. Lower evaluation.window, or set "
+                    f"evaluation.crop. Received: {self.inference.window}"
                 ) from error
-            figures = self._measure_whole(model, callbacks)
+            metrics = self._measure_whole(callbacks)
         if not self.large:
-            return figures
+            return metrics
         for number, pair in enumerate(self.large):
             if not self.steps:
                 callbacks.on_test_batch_begin(number)
             self._measure_in_windows(pair, between)
             if not self.steps:
                 callbacks.on_test_batch_end(number)
-        figures = {name: float(figure) for name, figure in model.get_metrics_result().items()}
+        metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         if not self.steps:
-            callbacks.on_test_end(figures)
-        return figures
+            callbacks.on_test_end(metrics)
+        return metrics
 
-    def looking(self, model: Segmenter) -> Inference:
-        """How the model looks at images; always the same."""
-        if self._look is None:
-            look = self._look = Inference(model, window=self.settings.evaluation.window)
-            # Not as the memory allows each time: several machines must look through the same windows.
-            self._windows = look if look.window else Inference(model, window=inference.WINDOW)
-            self._count = _counter(model)
-            self._set_apart(lambda size: on_any_machine(not look.is_whole(*size)))  # which may have less memory
-        return self._look
+    @cached_property
+    def inference(self) -> Inference:
+        """The inference of images that fit into the memory."""
+        return Inference(self.model, window=self.settings.evaluation.window)
 
-    def _set_apart(self, is_large: Callable[[tuple[int, int]], bool]) -> bool:
-        """Whether there are large images; if so, they are measured in windows from now on."""
-        apart = {size: is_large(size) for size in dict.fromkeys(self.sizes)}
-        whole = [pair for pair, size in zip(self.pairs, self.sizes, strict=True) if not apart[size]]
-        self.large = [pair for pair, size in zip(self.pairs, self.sizes, strict=True) if apart[size]]
-        if self.large:
-            self.batches, self.steps = None, 0
-            if whole:
-                of_whole = replace(self.data, find=lambda _: whole)
-                self.batches, self.steps = parts.validation_batches(self.settings, of_whole, self.on_error)
-            told = len(self.large), len(self.pairs), self._windows.window
-            _log.info("%d of %d validation images are seen in windows of %d pixels.", *told)
-        return bool(self.large)
+    @cached_property
+    def _windowed(self) -> Inference:
+        """The inference of large images; its windows must be the same on all machines, whatever memory they have."""
+        return self.inference if self.inference.window else Inference(self.model, window=inference.WINDOW)
 
-    def _measure_whole(self, model: Segmenter, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
+    @cached_property
+    def _count(self) -> Callable[[tf.Tensor, tf.Tensor], None]:
+        """Counts a strip, labels `(H, W)` and probabilities `(S, H, W, C)`, as the model's `evaluate` does a batch."""
+
+        def measure(labels: tf.Tensor, probabilities: tf.Tensor) -> None:
+            logits = tf.math.log(tf.maximum(probabilities, np.finfo("float32").tiny))[:, None]
+            self.model.measure(labels[None], dict(zip(self.model.sides, tf.unstack(logits), strict=True)))
+
+        strategy = tf.distribute.get_strategy()
+        return tf.function(lambda *strip: strategy.run(measure, strip), reduce_retracing=True)
+
+    def _select_large(self, is_large: Callable[[tuple[int, int]], bool]) -> None:
+        """Selects the images to be measured in windows from now on."""
+        by_size = {size: is_large(size) for size in dict.fromkeys(self.sizes)}
+        selected = [by_size[size] for size in self.sizes]
+        self.large = [pair for pair, large in zip(self.pairs, selected, strict=True) if large]
+        if not self.large:
+            return
+        self.batches, self.steps = None, 0
+        if whole := [pair for pair, large in zip(self.pairs, selected, strict=True) if not large]:
+            data = replace(self.data, find=lambda _: whole)
+            self.batches, self.steps = builders.validation_batches(self.settings, data, self.on_error)
+        counts = len(self.large), len(self.pairs), self._windowed.window
+        _log.info("%d of %d validation images are measured in windows of %d pixels.", *counts)
+
+    def _measure_whole(self, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
         if self.steps:
-            return model.evaluate(self.batches, steps=self.steps, callbacks=callbacks, verbose=0, return_dict=True)
+            options = {"steps": self.steps, "callbacks": callbacks, "verbose": 0, "return_dict": True}
+            return self.model.evaluate(self.batches, **options)
         callbacks.on_test_begin()
-        model.reset_metrics()
+        self.model.reset_metrics()
         return {}
 
     def _measure_in_windows(self, pair: Pair, between: Between) -> None:
-        alone = replace(self.data, find=lambda _: [pair])
+        data = replace(self.data, find=lambda _: [pair])
         split, crop = self.settings.data.val_split, self.settings.evaluation.crop
         try:
             with readable_errors():
-                [(image, labels)] = load_dataset(alone, split, center_crop=crop).as_numpy_iterator()
+                [(image, labels)] = load_dataset(data, split, center_crop=crop).as_numpy_iterator()
         except InputError as error:
             if not isinstance(self.on_error, Skipped):
                 raise
             self.on_error.add(pair[0], error)
             return
         row = 0
-        for strip in self._windows.unchecked_strips(image, between):
+        for strip in self._windowed.unchecked_strips(image, between):
             rows = slice(row, row := row + strip.shape[1])
             self._count(on_first_replica(labels[rows], np.full_like(labels[rows], IGNORE_LABEL)), strip)
 
@@ -140,17 +151,5 @@ class Validation:
             return crop, crop
         try:
             return image_size(pair[0])
-        except InputError:  # it is told of, or skipped, when its turn comes
+        except InputError:  # reading the image will report it
             return 0, 0
-
-
-def _counter(model: Segmenter) -> Callable[[tf.Tensor, tf.Tensor], None]:
-    """Counts a strip, labels `(H, W)` and probabilities `(S, H, W, C)`, as the model's `evaluate` counts a batch."""
-
-    def measure(labels: tf.Tensor, probabilities: tf.Tensor) -> None:
-        logits = tf.math.log(tf.maximum(probabilities, np.finfo("float32").tiny))[:, None]
-        of_sides = dict(zip(model.sides, tf.unstack(logits), strict=True))
-        model.measure(labels[None], of_sides)
-
-    strategy = tf.distribute.get_strategy()
-    return tf.function(lambda *strip: strategy.run(measure, strip), reduce_retracing=True)

@@ -20,7 +20,7 @@ TINY = (*TINY_FIT, "--epochs=1")
 def test_fit_learns_and_leaves_a_whole_run(run_folder):
     assert {path.name for path in run_folder.iterdir()} == {
         *("config.yaml", "classes.json", "best.weights.h5", "history.csv", "metrics.json", "report.html"),
-        *("pictures", "tensorboard", "checkpoints"),
+        *("pictures", "tensorboard", "checkpoints", ".lock"),
     }
     outputs = json.loads((run_folder / "metrics.json").read_text())["outputs"]
     assert list(outputs) == ["top", "bottom", "ensemble"]

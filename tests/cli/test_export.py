@@ -132,7 +132,7 @@ def spoiled(run, halves, tmp_path, how):
         case "no weights":
             (run / "best.weights.h5").unlink()
             (run / "history.csv").unlink()
-            return [], "The run has no weights yet: no epoch was validated. Go on by `crosscoop-tf fit --resume "
+            return [], "The run has no weights yet: no epoch was validated. Continue with `crosscoop-tf fit --resume "
         case "other classes":
             shutil.copytree(halves, tmp_path / "other")
             (tmp_path / "other" / "classes.txt").write_text("dark\nlight\n")
@@ -164,7 +164,7 @@ def test_what_is_there_is_not_overwritten(crosscoop, run):
     content = file.read_bytes()
     code, out, err = crosscoop(*options)
     assert (code, out) == (2, "")
-    assert err == (f"crosscoop-tf: The folder is there already. Remove it, or name another. Received: {file.parent}\n")
+    assert err == (f"crosscoop-tf: The folder exists already. Remove it, or name another. Received: {file.parent}\n")
     assert file.read_bytes() == content
 
 

@@ -14,7 +14,7 @@ import keras_crosscoop
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.runs import Run
-from keras_crosscoop.training import fitting
+from keras_crosscoop.training import trainer
 
 TINY = (*TINY_FIT, "--epochs=1", "--set=model.decoder_channels=8")
 
@@ -131,7 +131,7 @@ def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_fold
     def train(*_, **__):
         raise InputError("It begins. Received: all")
 
-    monkeypatch.setattr(fitting, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init-from={run_folder}", "--output=run")
     arguments = (*arguments, "--top=tiny_xception", "--bottom=tiny_xception")
     code, out, err = crosscoop(*arguments)

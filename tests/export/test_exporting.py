@@ -136,7 +136,7 @@ def test_files_lie_where_their_names_say(run, data, network, name, options, fold
     before = everything(run.folder)
     seen = []
     message = refused(export, run, data, name, watch=lambda *progress: seen.append(progress), **options)
-    assert message == f"The folder is there already. Remove it, or name another. Received: {path.parent}"
+    assert message == f"The folder exists already. Remove it, or name another. Received: {path.parent}"
     assert seen == [], "nothing is converted first"
     assert everything(run.folder) == before
 
@@ -236,7 +236,7 @@ def test_a_version_that_appears_meanwhile_stays(run, data, network):
     def watch(what, done, total):
         (run.folder / "serving" / "1").mkdir(exist_ok=True)
 
-    assert "is there already" in refused(export, run, data, "savedmodel", watch=watch, model=network)
+    assert "exists already" in refused(export, run, data, "savedmodel", watch=watch, model=network)
     assert [path.name for path in (run.folder / "serving").iterdir()] == ["1"]
     assert list((run.folder / "serving" / "1").iterdir()) == []
 
@@ -303,7 +303,7 @@ def test_a_run_without_weights(run, data):
     run.weights.unlink()
     message = refused(export, run, data, "savedmodel")
     assert message == (
-        "The run has no weights yet: no epoch was validated. Go on by "
+        "The run has no weights yet: no epoch was validated. Continue with "
         f"`crosscoop-tf fit --resume {run.folder}`. Received: {run.folder}"
     )
     assert not (run.folder / "serving").exists()

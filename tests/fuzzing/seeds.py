@@ -4,20 +4,18 @@ import io
 import itertools
 import json
 import shutil
-import tarfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import google_crc32c
-import keras
 import numpy as np
 import tensorflow as tf
 from fuzzing import mutations
+from fuzzing.seed import Seed, in_file
+from fuzzing.weight_seeds import weights
 from PIL import Image
 
-from keras_crosscoop import DeepLabV3Plus, config, dataset, load, warm_start
+from keras_crosscoop import config, dataset
 from keras_crosscoop.data import prepare
 from keras_crosscoop.data.prepare import plan
 from keras_crosscoop.errors import InputError
@@ -25,37 +23,9 @@ from keras_crosscoop.evaluation.report import charts, write_comparison, write_re
 from keras_crosscoop.evaluation.run_metrics import read_metrics
 from keras_crosscoop.images.decoding import image_reader, label_reader
 from keras_crosscoop.images.io import image_size, label_size, read_image
-from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
 from keras_crosscoop.runs import Run
-from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.state import State
-
-
-class Seed(NamedTuple):
-    """A valid file.
-
-    Attributes:
-        name: of the file, which some readers go by.
-        content: its bytes.
-        mutate: `(content, rng, others)` -> damaged content.
-        run: reads a file of such content, as a command would.
-        supported: whether it is read at all while it is whole.
-    """
-
-    name: str
-    content: bytes
-    mutate: Callable
-    run: Callable
-    supported: bool = True
-
 
 FOREIGN = ("a.dds", "a.tga", "a.jp2", "a.ico", "a.pcx", "a.sgi", "a.im")  # formats that Pillow alone knows
-
-
-def _in_file(path, read, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return read(path)
 
 
 def images(folder):
@@ -96,21 +66,21 @@ def images(folder):
         "a.sgi": (colours, {}),
         "a.im": (colours, {}),
     }
-    found = []
+    examples = []
     for name, (picture, options) in pictures.items():
         buffer = io.BytesIO()
         picture.save(buffer, Image.registered_extensions()[Path(name).suffix], **options)
         for ending in {Path(name).suffix, ".png"}:  # files are not always what they are called
             path = folder / f"{Path(name).stem}-{name[2:]}{ending}"
-            read = partial(_in_file, path, _picture)
+            read = partial(in_file, path, _picture)
             mutate = mutations.of_png if name.endswith(".png") else mutations.of_bytes
-            found.append(Seed(path.name, buffer.getvalue(), mutate, read, name not in FOREIGN))
+            examples.append(Seed(path.name, buffer.getvalue(), mutate, read, name not in FOREIGN))
     for name, picture in {"label.png": indexed, "palette.png": palette, "deep.png": deep, "label.tif": indexed}.items():
         buffer = io.BytesIO()
         picture.save(buffer, Image.registered_extensions()[Path(name).suffix])
         mutate = mutations.of_png if name.endswith(".png") else mutations.of_bytes
-        found.append(Seed(name, buffer.getvalue(), mutate, partial(_in_file, folder / name, _label)))
-    return found
+        examples.append(Seed(name, buffer.getvalue(), mutate, partial(in_file, folder / name, _label)))
+    return examples
 
 
 def _picture(path):
@@ -145,116 +115,6 @@ def _all(encoded):
     return window(slice(0, height), slice(0, width))
 
 
-def network():
-    """A small network with layers of all kinds that hold weights."""
-    image = keras.Input((4, 4, 3))
-    x = keras.layers.Conv2D(2, 3, name="conv")(image)
-    x = keras.layers.BatchNormalization(name="bn")(x)
-    x = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(2, name="inner")], name="nested")(x)
-    return keras.Model(image, keras.layers.Dense(3, name="classifier")(x), name="network")
-
-
-def weights(folder):
-    """HDF5, `.keras`, DeepLab's checkpoints, and those that a training goes on from."""
-    from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5, save_weights_to_hdf5_group
-
-    keras.utils.set_random_seed(0)
-    model = network()
-    model.save_weights(folder / "seed.weights.h5")
-    model.save(folder / "seed.keras")
-    save_model_to_hdf5(model, str(folder / "old.h5"))
-    flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
-    import h5py
-
-    with h5py.File(folder / "older.h5", "w") as file:
-        save_weights_to_hdf5_group(file, flat)
-    single = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8)
-    single.save_weights(folder / "single.weights.h5")
-    single.compile("sgd")
-    single.save(folder / "single.keras")
-
-    of_keras = mutations.of_archive(model_weights_h5=mutations.of_hdf5, config_json=mutations.of_json)
-    found = [
-        _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(load_hdf5, model)),
-        _weights(folder, "seed.weights.h5", mutations.of_hdf5, partial(load_hdf5, model, partial=True)),
-        _weights(folder, "single.weights.h5", mutations.of_hdf5, partial(warm_start, single)),
-        _weights(folder, "seed.keras", of_keras, partial(load_hdf5, model, partial=True)),
-        _weights(folder, "old.h5", mutations.of_hdf5, partial(load_hdf5, model, partial=True)),
-        _weights(folder, "older.h5", mutations.of_hdf5, partial(load_hdf5, flat)),
-        _weights(folder, "single.keras", of_keras, load),
-    ]
-    return [*found, *_checkpoints(folder), _resume(folder)]
-
-
-def _weights(folder, name, mutate, read):
-    return Seed(name, (folder / name).read_bytes(), mutate, partial(_in_file, folder / "read" / name, read))
-
-
-def _checkpoints(folder):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
-    variables = {f"xception_65/{variable.name}": variable for variable in model.variables}
-    prefix = folder / "released" / "model.ckpt"
-    prefix.parent.mkdir(exist_ok=True)
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=[*variables, "global_step"],
-        shape_and_slices=[""] * (len(variables) + 1),
-        tensors=[*(tf.constant(variable.numpy()) for variable in variables.values()), tf.constant(7, tf.int64)],
-    )
-    files = {path.name: path.read_bytes() for path in sorted(prefix.parent.iterdir())}
-
-    def packed(files, mode="w:gz"):
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode=mode) as archive:
-            for name, content in files.items():
-                member = tarfile.TarInfo(f"xception/{name}")
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-        return buffer.getvalue()
-
-    def read(path):
-        with opened_checkpoint(path) as source:
-            transfer(source, variables)
-
-    def of_members(content, rng, others=()):
-        damaged = dict(files)
-        name = rng.choice([*damaged])
-        damaged[name] = mutations.of_bytes(damaged[name], rng, others)
-        return packed(damaged)
-
-    def of_headers(content, rng, others=()):
-        import gzip
-
-        return gzip.compress(mutations.of_bytes(packed(files, "w"), rng, others), 1)
-
-    run = partial(_in_file, folder / "read" / "archive.tar.gz", read)
-    archive = packed(files)
-    found = [Seed("archive.tar.gz", archive, mutate, run) for mutate in (mutations.of_bytes, of_members, of_headers)]
-    beside = folder / "unpacked"
-    beside.mkdir(exist_ok=True)
-
-    def run_one(content, name):
-        for other, whole in files.items():
-            (beside / other).write_bytes(content if other == name else whole)
-        read(beside / "model.ckpt")
-
-    alone = [Seed(name, content, mutations.of_bytes, partial(run_one, name=name)) for name, content in files.items()]
-    return [*found, *alone]
-
-
-def _resume(folder):
-    checkpoints = Checkpoints(folder / "checkpoints")
-    variables = {"a": np.arange(6, dtype="float32").reshape(2, 3), "b": np.zeros(5, "int64")}
-    state = State(1, 2, 3, variables, {"callback": {"best": np.float32(0.5), "log": [1, (2, "a")]}})
-    checkpoints.folder.mkdir(exist_ok=True)
-    path = checkpoints.save(state)
-    shapes = {name: (array.shape, array.dtype) for name, array in variables.items()}
-    mutate = mutations.of_archive(
-        **{name.replace(".", "_"): mutations.of_bytes for name in ("progress.json.npy", "variables/a.npy")}
-    )
-    return Seed(path.name, path.read_bytes(), mutate, partial(_in_file, path, lambda _: checkpoints.load(shapes)))
-
-
 def yaml(folder):
     """The shipped recipes, and the settings of a run."""
     recipes = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -268,12 +128,12 @@ def yaml(folder):
         for line in content.decode(errors="replace").splitlines()[:20]:
             config.settings({}, config.parse(line.replace(":", "=", 1)))
 
-    found = [
-        Seed(name, content, mutations.of_text, partial(_in_file, folder / name, read))
+    examples = [
+        Seed(name, content, mutations.of_text, partial(in_file, folder / name, read))
         for name, content in contents.items()
     ]
     assignments = b"train.epochs: 3\ndata.scale: [0.5, 2.0]\nmodel.top: {name: mobilenet, alpha: 0.5}\nloss.weights: {}"
-    return [*found, Seed("--set", assignments, mutations.of_text, assigned)]
+    return [*examples, Seed("--set", assignments, mutations.of_text, assigned)]
 
 
 class Linear:
@@ -379,11 +239,11 @@ def records(folder):
     shard = next(written.glob("*train.tfrecord*"))
 
     def read(path):
-        found = dataset("folder", written)
-        for split in found.splits:
-            for image, label in found.pairs(split):
+        records = dataset("folder", written)
+        for split in records.splits:
+            for image, label in records.pairs(split):
                 f"{image} {image.name}"  # as errors and reports do
-                found.read(image, label)
+                records.read(image, label)
 
     whole = {path.name: path.read_bytes() for path in written.iterdir()}
 

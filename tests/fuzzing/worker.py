@@ -38,16 +38,16 @@ def main(kind, folder, first, stop):
 
     folder.mkdir(exist_ok=True)
     os.chdir(folder)
-    found = seeds.KINDS[kind](folder)
-    for seed in found:
+    examples = seeds.KINDS[kind](folder)
+    for seed in examples:
         with contextlib.nullcontext() if seed.supported else contextlib.suppress(InputError):
             seed.run(seed.content)  # what is not damaged is read
     limit = status("VmSize") + 2 * BOUND[kind]
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    contents = [seed.content for seed in found]
+    contents = [seed.content for seed in examples]
     for number in range(first, stop):
         rng = random.Random(f"{kind} {number}")
-        seed = found[number % len(found)]
+        seed = examples[number % len(examples)]
         content = seed.mutate(seed.content, rng, contents)
         (folder / "input").write_bytes(content)  # to be looked at, should this process die of it
         lines.write(json.dumps({"number": number, "seed": seed.name}) + "\n")

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,14 +11,13 @@ import threading
 from helpers import refused
 
 from keras_crosscoop.system import locks
-from keras_crosscoop.system.locks import locked
+from keras_crosscoop.system.locks import LOCK_FILE, locked
 
 HOLDER = """
-import sys, pathlib
-from keras_crosscoop.system.locks import locked
-with locked(pathlib.Path(sys.argv[1]), "Busy."):
-    print("has it", flush=True)
-    sys.stdin.read()
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
+print("has it", flush=True)
+sys.stdin.read()
 """
 
 
@@ -28,31 +28,26 @@ def enter(folder):
 
 def test_a_second_process_is_refused_and_changes_nothing(tmp_path):
     """Until the first is dead, too."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / LOCK_FILE)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "has it\n"
     before = [(path.name, path.stat()) for path in tmp_path.iterdir()]
     assert refused(enter, tmp_path) == f"It is in use. Wait. Received: {tmp_path}"
     assert [(path.name, path.stat()) for path in tmp_path.iterdir()] == before
     process.kill()
     process.communicate()
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     enter(tmp_path)
-    assert [*tmp_path.iterdir()] == []
 
 
-def test_nothing_is_left(tmp_path):
-    with locked(tmp_path, ""):
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    assert [*tmp_path.iterdir()] == []
-    with locked(tmp_path, ""):
-        (tmp_path / ".lock").unlink()
-        tmp_path.rmdir()  # as somebody may do
+def test_the_folder_may_be_removed_meanwhile(tmp_path):
+    (folder := tmp_path / "run").mkdir()
+    with locked(folder, ""):
+        shutil.rmtree(folder)
+    assert not folder.exists()
 
 
 def test_one_at_a_time_however_they_meet(tmp_path):
-    """Each removes the file, which others may have opened before: a counter would lose increments."""
+    """Otherwise a counter would lose increments."""
     (tmp_path / "count").write_text("0")
     done = []
 
@@ -67,10 +62,10 @@ def test_one_at_a_time_however_they_meet(tmp_path):
                 assert str(error).startswith("Busy.")  # noqa: PT017 - of the many that may be raised
 
     threads = [threading.Thread(target=work) for _ in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert int((tmp_path / "count").read_text()) == len(done)
 
 

@@ -1,4 +1,4 @@
-"""YAML is read as PyYAML reads it, less what settings do not need; whatever it asks for, the answer is quick."""
+"""YAML is read as by PyYAML, without the parts that settings do not need."""
 
 import time
 from itertools import pairwise
@@ -36,7 +36,7 @@ def test_every_name_of_a_file_survives(name):
 
 
 def grown(value, join):
-    """A text whose aliases stand for 9 times as many values in each line."""
+    """Returns a text whose aliases stand for 9 times as many values in each line."""
     lines = [f"a: &a {value}"]
     return "\n".join([*lines, *(f"{c}: &{c} {join(','.join([f'*{b}'] * 9))}" for b, c in pairwise("abcdefghi"))])
 
@@ -49,11 +49,11 @@ BAD = {
     "digits": ("a: " + "1" * 5000, "line 1, column 4: a number is longer than 400 characters"),
     "hexadecimal digits": ("0x" + "f" * 4000, "a number is longer than 400 characters"),
     "sixties": ("1" + ":10" * 1300, "a number is longer than 400 characters"),
-    "no digits": ("a: 0x_", "line 1, column 4: 0x_ is no number"),
-    "brackets": ("[" * 100_000, "values lie in each other more than 20 deep"),
-    "braces": ("{a: " * 50_000, "values lie in each other more than 20 deep"),
-    "dashes": ("- " * 100_000, "values lie in each other more than 20 deep"),
-    "question marks": ("? " * 100_000, "values lie in each other more than 20 deep"),
+    "no digits": ("a: 0x_", "line 1, column 4: 0x_ is not a valid number"),
+    "brackets": ("[" * 100_000, "values are nested more than 20 deep"),
+    "braces": ("{a: " * 50_000, "values are nested more than 20 deep"),
+    "dashes": ("- " * 100_000, "values are nested more than 20 deep"),
+    "question marks": ("? " * 100_000, "values are nested more than 20 deep"),
     "aliases": (grown("[x,x,x]", "[{}]".format), "there are more than 10,000 values"),
     "merged aliases": (grown("{k: v}", "{{<<: [{}]}}".format), "there are more than 10,000 values"),
     "itself": ("a: &a [1, *a]", "*a is inside the value that it stands for"),
@@ -61,16 +61,16 @@ BAD = {
     "many values": ("[" + "1," * 100_000 + "]", "there are more than 10,000 values"),
     "a long text": ("x" * 200_000, "a text is longer than 4,096 characters"),
     "a long file": ("a: b\n" * 100_000, "it is longer than 262,144 characters"),
-    "a list for a key": ("? [a]\n: b", "line 1, column 3: a key is a name"),
-    "a tag": ("a: !!python/name:os.system", "line 1, column 4: tags such as !!python/name:os.system are not read"),
-    "a harmless tag": ("a: !!binary x", "tags such as !!binary are not read"),
-    "a tag that PyYAML fails at": ("a: !!int ''", "tags such as !!int are not read"),
-    "a local tag": ("!", "tags such as ! are not read"),
+    "a list for a key": ("? [a]\n: b", "line 1, column 3: a key must be a name"),
+    "a tag": ("a: !!python/name:os.system", "line 1, column 4: tags such as !!python/name:os.system are not allowed"),
+    "a harmless tag": ("a: !!binary x", "tags such as !!binary are not allowed"),
+    "a tag that PyYAML fails at": ("a: !!int ''", "tags such as !!int are not allowed"),
+    "a local tag": ("!", "tags such as ! are not allowed"),
     "NUL": ("a: \0", "unacceptable character"),
     "half a character": ("a: \ud800", "unacceptable character"),
-    "NUL, escaped": (r'a: "b\0"', "line 1, column 4: a text holds a character that stands for none"),
-    "half a character, escaped": (r'a: "\ud800"', "line 1, column 4: a text holds a character that stands for none"),
-    "NUL, escaped, in a key": (r'"\0": b', "line 1, column 1: a text holds a character that stands for none"),
+    "NUL, escaped": (r'a: "b\0"', "line 1, column 4: a text holds a character that no path can hold"),
+    "half a character, escaped": (r'a: "\ud800"', "line 1, column 4: a text holds a character that no path can hold"),
+    "NUL, escaped, in a key": (r'"\0": b', "line 1, column 1: a text holds a character that no path can hold"),
     "two documents": ("a: 1\n---\nb: 2\n", "another document"),
     "an open bracket": ("a: [1,\n  2", "line 2, column 4: expected ',' or ']'"),
     "an open quote": ("'" + "x" * 200_000, "unexpected end of stream"),
@@ -79,16 +79,15 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "reason"), BAD.values(), ids=BAD)
-def test_what_settings_do_not_need_is_refused_in_one_line_and_at_once(text, reason):
-    begun = time.process_time()
+def test_other_yaml_is_refused_quickly_and_in_one_line(text, reason):
+    start = time.process_time()
     with pytest.raises(ValueError, match=r"^[^\n]{1,300}$") as error:
         yaml_files.load(text)
     assert reason in str(error.value)
-    assert time.process_time() - begun < 5  # a tenth of it where nothing else runs
+    assert time.process_time() - start < 5
 
 
-def test_a_file_is_read_no_further_than_settings_go(tmp_path):
-    """This one has 64 GiB, on paper."""
+def test_a_huge_file_is_not_read_completely(tmp_path):
     with (file := tmp_path / "large.yaml").open("wb") as sparse:
         sparse.truncate(2**36)
     with pytest.raises(ValueError, match="it is longer than"):

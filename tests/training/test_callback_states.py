@@ -10,8 +10,8 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop.training.callback_states import CallbackStates
-from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.state import State
+from keras_crosscoop.training.checkpoint_files import CheckpointFiles
+from keras_crosscoop.training.state import TrainingState
 
 
 class Model:
@@ -53,8 +53,8 @@ class Process:
 
 
 def from_file(states, folder):
-    checkpoints = Checkpoints(folder)
-    checkpoints.save(State(0, 0, 1, {}, states))
+    checkpoints = CheckpointFiles(folder)
+    checkpoints.save(TrainingState(0, 0, 1, {}, states))
     return checkpoints.load({}).callbacks
 
 
@@ -86,11 +86,11 @@ def test_keras_callbacks_go_on_where_they_were(tmp_path, case):
         for remembered, results in ((state, straight), ({}, forgotten)):
             model = Model(float(before.model.optimizer.learning_rate))
             model.saved = list(before.model.saved)
-            found = list(Process(make(), model, remembered).epochs(scores[done:], done))
+            outcomes = list(Process(make(), model, remembered).epochs(scores[done:], done))
             if remembered:
-                assert found == results[done:]
+                assert outcomes == results[done:]
             else:
-                forgotten.append(found == straight[done:])
+                forgotten.append(outcomes == straight[done:])
     assert not all(forgotten)
 
 
@@ -240,7 +240,7 @@ def test_what_no_checkpoint_can_hold_is_refused(state):
             return state
 
     message = refused(CallbackStates([Strange()]).get)
-    assert "What a callback's `get_state` gives must be numbers, texts" in message
+    assert "A callback's `get_state` must return numbers, texts" in message
     assert "from Strange" in message
 
 
@@ -256,5 +256,5 @@ def test_what_a_callback_does_not_take_is_told():
 
     message = refused(CallbackStates([Counts()]).set, {"Counts 0": {"counted": 1}})
     assert message.startswith(
-        "What the checkpoint remembers for callback Counts does not fit it (KeyError: 'count'). Go on with the version"
+        "The checkpoint's state of callback Counts does not fit it (KeyError: 'count'). Continue with the version"
     )

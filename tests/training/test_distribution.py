@@ -38,7 +38,7 @@ IMAGES = {"train": 10, "val": 3}  # of validation one too few for two devices, a
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def results(tmp_path_factory):
     """What every process of each kind ends with: variables, and the history that the kind wrote."""
     root = tmp_path_factory.mktemp("distribution")
     data = write_data(root / "data")
@@ -56,7 +56,7 @@ def found(tmp_path_factory):
     for name, process in processes.items():  # after all have ended
         assert process.returncode == 0, f"{name}: {errors[name][-4000:]}"
     arrays = {name: load(root / f"{name.replace('machine ', 'machines-')}.npz") for name in processes}
-    assert {name: (bool(of.pop("told")), bool(of.pop("nothing"))) for name, of in arrays.items()} == {
+    assert {name: (bool(of.pop("on_any")), bool(of.pop("on_none"))) for name, of in arrays.items()} == {
         "one": (False, False),
         "two": (False, False),
         "machine 0": (True, False),  # what only the other one knows
@@ -122,17 +122,17 @@ def train(kind, settings, folder, output):
 
     class Keep(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
-            told = {"told": on_any_machine(output.endswith("-1")), "nothing": on_any_machine(False)}
-            np.savez(f"{output}.npz", **values(variables(self.model)), **told)
+            flags = {"on_any": on_any_machine(output.endswith("-1")), "on_none": on_any_machine(False)}
+            np.savez(f"{output}.npz", **values(variables(self.model)), **flags)
 
     run = training.fit(config.settings(yaml.safe_load(settings)), Path(folder), [Keep()])
     assert run.writes == (not output.endswith("-1"))
 
 
 @pytest.mark.parametrize("kind", ["two", "machine 0", "machine 1"])
-def test_all_variables_are_those_of_one_device(found, kind):
+def test_all_variables_are_those_of_one_device(results, kind):
     """Weights, averages, moving statistics, velocities and counts, after six steps."""
-    arrays, _ = found
+    arrays, _ = results
     assert arrays[kind].keys() == arrays["one"].keys()
     assert any("ema_weights" in name or "average" in name for name in arrays["one"])
     for name, expected in arrays["one"].items():
@@ -140,17 +140,17 @@ def test_all_variables_are_those_of_one_device(found, kind):
             np.testing.assert_allclose(arrays[kind][name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def test_both_machines_hold_the_same_bits(found):
-    arrays, _ = found
+def test_both_machines_hold_the_same_bits(results):
+    arrays, _ = results
     for name, values in arrays["machine 0"].items():
         if not COUNTED.search(name):
             assert values.tobytes() == arrays["machine 1"][name].tobytes(), name
 
 
 @pytest.mark.parametrize("kind", ["two", "machines"])
-def test_the_figures_are_those_of_one_device(found, kind):
+def test_the_figures_are_those_of_one_device(results, kind):
     """Losses are means over the pixels of all devices, and classes are counted once, wherever their images are."""
-    _, histories = found
+    _, histories = results
     assert len(histories["one"]) == 2
     for row, expected in zip(histories[kind], histories["one"], strict=True):
         for name, value in expected.items():

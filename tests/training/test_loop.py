@@ -1,8 +1,9 @@
-"""Training that was stopped anywhere ends as if it had not been, to the bit; and it is Keras's `fit` otherwise."""
+"""The loop trains as Keras's `fit`; stopped anywhere and resumed, it ends with the same bits."""
 
 import csv
 import math
 import signal
+from functools import partial
 from types import SimpleNamespace
 
 import keras
@@ -10,17 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import assert_equal
-from keras import layers
+from micro import micro_pair
 
-from keras_crosscoop import DeepLabV3Plus, precision
+from keras_crosscoop import DeepLabV3Plus
 from keras_crosscoop.errors import Interrupted
-from keras_crosscoop.models import Segmenter
-from keras_crosscoop.training import SGD
+from keras_crosscoop.training import SGD, loop
 from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
-from keras_crosscoop.training.checkpoints import Checkpoints
-from keras_crosscoop.training.ema import ema_weights
+from keras_crosscoop.training.checkpoint_files import CheckpointFiles
+from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.loop import train
-from keras_crosscoop.training.saving import CheckpointManager
 from keras_crosscoop.training.schedule import Polynomial
 from keras_crosscoop.training.state import values, variables
 
@@ -28,17 +27,7 @@ EPOCHS, STEPS, VALIDATION_STEPS = 3, 3, 2
 SIZE = 8
 
 
-def network(seed=0):
-    """Two outputs of a convolution each, with all that a step may change: statistics and random states too."""
-    keras.utils.set_random_seed(seed)
-    image = keras.Input((SIZE, SIZE, 3), name="image")
-    logits = {}
-    for side in ("top", "bottom"):
-        x = layers.Conv2D(4, 3, padding="same", name=f"{side}_backbone")(image)
-        x = layers.BatchNormalization(momentum=0.5, name=f"{side}_bn")(x)
-        x = layers.Dropout(0.5, name=f"{side}_dropout")(x)
-        logits[side] = layers.Conv2D(3, 1, dtype="float32", name=f"{side}_classifier")(x)
-    return Segmenter(image, logits, {}, name="tiny")
+network = partial(micro_pair, size=SIZE)
 
 
 def compiled(model, ema_decay=0.9, **options):
@@ -66,16 +55,16 @@ def validation(size=SIZE):
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
 
 
-def whole(batches):
-    """Measured by Keras alone."""
+def evaluated(model, batches):
+    """Returns a validation by Keras alone."""
 
-    def measure(model, callbacks, _):
+    def validate(callbacks, _):
         return model.evaluate(batches, steps=VALIDATION_STEPS, callbacks=callbacks, verbose=0, return_dict=True)
 
-    return measure
+    return validate
 
 
-class Run:
+class FakeRun:
     """A folder for the best weights and the history."""
 
     def __init__(self, folder):
@@ -118,47 +107,52 @@ class At(keras.callbacks.Callback):
         self._count("epoch")
 
 
-def trained(folder, model, at=None, patience=None, validated=(2, 3), size=SIZE, **intervals):
+def trained(folder, model, at=None, patience=None, validate_every=2, size=SIZE, **intervals):
     """Trains to the end, or to where `at` stops it, from the last checkpoint if there is one; gives the callbacks."""
-    run, at = Run(folder), at or At()
+    run, at = FakeRun(folder), at or At()
     best, history = KeepBest(run, patience), WriteHistory(run)
     callbacks = [best, history, at]
-    saver = CheckpointManager(
-        model, Checkpoints(folder / "checkpoints"), callbacks, writes=True, files=lambda step: [str(step)], **intervals
+    manager = CheckpointManager(
+        model,
+        CheckpointFiles(folder / "checkpoints"),
+        callbacks,
+        writes=True,
+        files=lambda step: [str(step)],
+        **intervals,
     )
-    saver.resume()
-    with saver:
+    manager.resume()
+    with manager:
         train(
             model,
-            batches(saver.step, size),
-            whole(validation(size)),
-            keras.callbacks.CallbackList([*callbacks, saver], model=model, epochs=EPOCHS, steps=STEPS),
-            saver,
+            batches(manager.step, size),
+            evaluated(model, validation(size)),
+            keras.callbacks.CallbackList([*callbacks, manager], model=model, epochs=EPOCHS, steps=STEPS),
+            manager,
             epochs=EPOCHS,
             steps=STEPS,
-            validated=validated,
+            validate_every=validate_every,
         )
-    return SimpleNamespace(best=best, history=history, at=at, saver=saver)
+    return SimpleNamespace(best=best, history=history, at=at, manager=manager)
 
 
 def results(folder, model, done):
     """All that a training leaves."""
-    run = Run(folder)
+    run = FakeRun(folder)
     with run.history.open(newline="") as file:
         rows = list(csv.DictReader(file))
     with np.load(run.weights) as best:
         kept = dict(best)
-    return variables_of(model), kept, rows, (done.best.best, done.best.worse), done.saver.position
+    return variables_of(model), kept, rows, (done.best.best, done.best.worse), done.manager.position
 
 
 def variables_of(model):
     return values(variables(model))
 
 
-def assert_same(found, expected):
-    for one, other in zip(found[:2], expected[:2], strict=True):
+def assert_same(actual, expected):
+    for one, other in zip(actual[:2], expected[:2], strict=True):
         assert_equal(one, other)
-    assert found[2:] == expected[2:]
+    assert actual[2:] == expected[2:]
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +192,12 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("stop", STOPS)
+QUICK = ("amid an epoch", "amid validation", "after an epoch with validation")
+
+
+@pytest.mark.parametrize(
+    "stop", [stop if stop in QUICK else pytest.param(stop, marks=pytest.mark.slow) for stop in STOPS]
+)
 def test_goes_on_to_the_same_end(tmp_path, straight, stop):
     """In a model that began otherwise."""
     moment, steps, position = STOPS[stop]
@@ -206,7 +205,7 @@ def test_goes_on_to_the_same_end(tmp_path, straight, stop):
         trained(tmp_path, compiled(network()), At(*moment, terminate))
     assert error.value.signal == signal.SIGTERM
     model = compiled(network(seed=1))
-    stored = CheckpointManager(model, Checkpoints(tmp_path / "checkpoints"), [], writes=False, files=list)
+    stored = CheckpointManager(model, CheckpointFiles(tmp_path / "checkpoints"), [], writes=False, files=list)
     assert (stored.resume(), stored.step) == (position, steps)
     assert_same(results(tmp_path, model, trained(tmp_path, model)), straight)
 
@@ -219,11 +218,12 @@ def test_goes_on_from_before_a_crash(tmp_path, straight):
     """After the best weights and the history had gone further than the last checkpoint."""
     with pytest.raises(ZeroDivisionError):
         trained(tmp_path, compiled(network()), At("train_batch", 8, crash), every_steps=4)
-    assert [path.stem for path in Checkpoints(tmp_path / "checkpoints").files] == ["000000004"]
+    assert [path.stem for path in CheckpointFiles(tmp_path / "checkpoints").files] == ["000000004"]
     model = compiled(network(seed=1))
     assert_same(results(tmp_path, model, trained(tmp_path, model)), straight)
 
 
+@pytest.mark.slow
 def test_is_stopped_again_and_again(tmp_path, straight):
     """After every second step: rows and counts are handed on through all processes."""
     for process in range(4):
@@ -235,20 +235,38 @@ def test_is_stopped_again_and_again(tmp_path, straight):
     assert_same(results(tmp_path, model, done), straight)
 
 
-def test_a_real_network_goes_on(tmp_path):
-    """Its dropout included; its variables keep their names in a process that built others before."""
+@pytest.mark.slow
+def test_a_real_network_is_resumed(tmp_path):
+    """Its variables keep their names in a process that has built other networks."""
 
     def model(seed):
         keras.utils.set_random_seed(seed)
         return compiled(DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None))
 
     first = model(0)
-    trained(tmp_path, first, size=32, every_steps=8, validated=())
+    trained(tmp_path, first, size=32, every_steps=8, validate_every=3)
     (tmp_path / "checkpoints" / "000000009.npz").unlink()
     second = model(1)
-    done = trained(tmp_path, second, size=32, validated=())
+    done = trained(tmp_path, second, size=32, validate_every=3)
     assert done.at.counts["train_batch"] == 1
     assert_equal(variables_of(second), variables_of(first))
+
+
+@pytest.mark.parametrize(("every", "last", "expected"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (9, 2, [2])])
+def test_the_last_epoch_and_every_so_many_are_validated(tmp_path, monkeypatch, every, last, expected):
+    model, epochs = compiled(network(), ema_decay=None), []
+    monkeypatch.setattr(loop, "train_function", lambda model: lambda batches: {"loss": 0.0})
+    monkeypatch.setattr(model, "mean_losses", dict)
+    manager = CheckpointManager(model, CheckpointFiles(tmp_path), [], writes=False, files=list)
+    callbacks = keras.callbacks.CallbackList([manager], model=model)
+
+    def validate(callbacks, between):
+        assert between == manager.heed_signals
+        epochs.append(manager.position[0] + 1)
+        return {}
+
+    train(model, iter(()), validate, callbacks, manager, epochs=last, steps=1, validate_every=every)
+    assert epochs == expected
 
 
 def test_patience_ends_it_for_good(tmp_path, monkeypatch):
@@ -256,18 +274,18 @@ def test_patience_ends_it_for_good(tmp_path, monkeypatch):
     model = compiled(network())
     scores = iter([0.5, 0.4])
     monkeypatch.setattr(model, "evaluate", lambda *_, **__: {"ensemble_mean_iou": next(scores)})
-    done = trained(tmp_path, model, patience=1, validated=(1, 2, 3))
-    assert (done.at.counts, done.saver.position) == ({"train_batch": 6, "epoch": 2}, (EPOCHS, 0))
+    done = trained(tmp_path, model, patience=1, validate_every=1)
+    assert (done.at.counts, done.manager.position) == ({"train_batch": 6, "epoch": 2}, (EPOCHS, 0))
     assert (done.best.best, done.best.worse, len(done.history.rows)) == (0.5, 1, 2)
 
     after = compiled(network(seed=1))
-    done = trained(tmp_path, after, patience=1, validated=(1, 2, 3))
+    done = trained(tmp_path, after, patience=1, validate_every=1)
     assert done.at.counts == {}
     assert_equal(variables_of(after), variables_of(model))
 
 
-class Told(keras.callbacks.Callback):
-    """What callbacks are told, and when; may stop training."""
+class Recorder(keras.callbacks.Callback):
+    """Records all calls of its methods; may stop the training."""
 
     def __init__(self, stop_after=None):
         super().__init__()
@@ -277,49 +295,49 @@ class Told(keras.callbacks.Callback):
         if not name.startswith("on_"):
             return super().__getattribute__(name)
 
-        def told(*arguments, **named):
+        def record(*arguments, **named):
             logs = arguments[-1] if isinstance(arguments[-1], dict) else named.get("logs")
-            number = next((each for each in arguments if isinstance(each, int)), None)
-            figures = {figure: float(value) for figure, value in (logs or {}).items()}
-            self.calls.append((name, number, {} if name == "on_train_end" else figures))
+            number = next((argument for argument in arguments if isinstance(argument, int)), None)
+            values = {} if name == "on_train_end" else {key: float(value) for key, value in (logs or {}).items()}
+            self.calls.append((name, number, values))
             if name == "on_train_batch_end":
                 self.steps += 1
                 self.model.stop_training |= self.steps == self.stop_after
 
-        return told
+        return record
 
 
 @pytest.mark.parametrize("stop_after", [None, 2, 3])
-def test_callbacks_are_told_what_keras_tells_them(tmp_path, stop_after):
-    """The same calls in the same order with the same figures; and the weights end the same."""
+def test_callbacks_are_called_as_by_keras(tmp_path, stop_after):
+    """The same calls in the same order with the same logs, and the same weights at the end."""
     ours, keras_own = compiled(network(), ema_decay=None), compiled(network(), ema_decay=None)
-    told = Told(stop_after)
-    saver = CheckpointManager(ours, Checkpoints(tmp_path), [told], writes=False, files=list)
+    recorder = Recorder(stop_after)
+    manager = CheckpointManager(ours, CheckpointFiles(tmp_path), [recorder], writes=False, files=list)
     train(
         ours,
         batches(),
-        whole(validation()),
-        keras.callbacks.CallbackList([told, saver], model=ours),
-        saver,
+        evaluated(ours, validation()),
+        keras.callbacks.CallbackList([recorder, manager], model=ours),
+        manager,
         epochs=EPOCHS,
         steps=STEPS,
-        validated={2},
+        validate_every=2,
     )
-    expected = Told(stop_after)
+    expected = Recorder(stop_after)
     signature = tuple(tf.TensorSpec(part.shape, part.dtype) for part in next(batches()))
     keras_own.fit(
         tf.data.Dataset.from_generator(batches, output_signature=signature),
         validation_data=validation(),
         validation_steps=VALIDATION_STEPS,
-        validation_freq=[2],
+        validation_freq=[2, 3],
         epochs=EPOCHS,
         steps_per_epoch=STEPS,
         callbacks=[expected],
         shuffle=False,
         verbose=0,
     )
-    assert told.calls == expected.calls
-    assert saver.position == (EPOCHS, 0)
+    assert recorder.calls == expected.calls
+    assert manager.position == (EPOCHS, 0)
     assert_equal(variables_of(ours), variables_of(keras_own))
 
 
@@ -330,95 +348,31 @@ def test_several_steps_of_one_execution(tmp_path):
         trained(tmp_path, model, At("train_batch", 2, terminate))
     assert int(model.optimizer.iterations) == 6
     done = trained(tmp_path, compiled(network(seed=1), steps_per_execution=3))
-    assert done.saver.step == 9
+    assert done.manager.step == 9
     assert [row["epoch"] for row in done.history.rows] == [1, 2, 3]
 
 
-def test_averages_are_measured_and_kept(tmp_path):
-    """On the validation split, and as the best weights; training goes on with its own."""
+def test_averages_are_validated_and_kept(tmp_path):
+    """Training continues with its own weights, whether they are validated or not."""
     seen = []
     model = compiled(network())
     at = At("test_start", 1, lambda: seen.append(values(dict(enumerate(model.trainable_variables)))))
-    trained(tmp_path, model, at, validated=(3,))
+    trained(tmp_path, model, at, validate_every=3)
     assert_equal(seen[0], values(dict(enumerate(model.optimizer.ema_weights))))
     with np.load(tmp_path / "best.npz") as kept:
         assert_equal(dict(enumerate(kept.values())), seen[0])
 
     other = compiled(network())
-    trained(tmp_path / "other", other, validated=())
-    own, others = (values({w.path: w for w in each.trainable_variables}) for each in (model, other))
+    trained(tmp_path / "other", other, validate_every=1)
+    own, others = (values({w.path: w for w in trained.trainable_variables}) for trained in (model, other))
     assert_equal(own, others)
     assert any(not np.array_equal(one, two) for one, two in zip(own.values(), seen[0].values(), strict=True))
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_statistics_are_averaged_as_weights_are(frozen):
-    """By hand, from those of batch normalisation after each of three steps. Frozen ones stay."""
-    model = network()
-    norms = [model.get_layer(f"{side}_bn") for side in ("top", "bottom")]
-    for norm in norms:
-        norm.trainable = not frozen
-    model = compiled(model, ema_decay=0.15)
-    statistics = [each for norm in norms for each in (norm.moving_mean, norm.moving_variance)]
-    expected = start = [each.numpy() for each in statistics]
-    for number, decay in enumerate((1 / 10, 0.15, 0.15)):  # the least of 0.15 and (1 + t) / (10 + t)
-        model.train_on_batch(*sample(number))
-        after = zip(expected, statistics, strict=True)
-        expected = [decay * average + (1 - decay) * statistic.numpy() for average, statistic in after]
-    before = variables_of(model)
-    with ema_weights(model):
-        for statistic, average, first in zip(statistics, expected, start, strict=True):
-            np.testing.assert_allclose(statistic.numpy(), average, rtol=1e-5)
-            assert np.array_equal(average, first) == frozen
-        assert any(not np.array_equal(before[name], value) for name, value in variables_of(model).items())
-    assert_equal(variables_of(model), before)
-    assert len(model.optimizer.statistics) == (0 if frozen else 4)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("error", [None, ZeroDivisionError])
-def test_averaged_gives_the_own_weights_back(policy, error):
-    """Also those of an optimizer that scales losses, and after an error."""
-    with precision.policy(policy):
-        model = compiled(network())
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    assert (optimizer is not model.optimizer) == (policy == "mixed_float16")
-    rng = np.random.default_rng(0)
-    averages = [*optimizer.ema_weights, *optimizer.ema_statistics]
-    variables = [*model.trainable_variables, *optimizer.statistics]
-    assert len(variables) == len(model.trainable_variables) + 4
-    for variable in (*variables, *averages):
-        variable.assign(rng.normal(size=variable.shape))
-    before = variables_of(model)
-
-    def inside():
-        with ema_weights(model):
-            for variable, average in zip(variables, averages, strict=True):
-                np.testing.assert_array_equal(variable.numpy(), average.numpy())
-            if error:
-                raise error
-
-    if error:
-        with pytest.raises(error):
-            inside()
-    else:
-        inside()
-    assert_equal(variables_of(model), before)
-
-
-def test_without_averages_weights_stay():
-    model = compiled(network(), ema_decay=None)
-    before = variables_of(model)
-    with ema_weights(model):
-        assert_equal(variables_of(model), before)
-    assert_equal(variables_of(model), before)
-
-
-def test_a_ruined_training_ends_where_it_was(tmp_path):
-    """Before anything of it is measured, or kept."""
+def test_a_diverged_training_ends_before_it_is_validated(tmp_path):
     model = compiled(network())
     at = At("train_batch", 4, lambda: model.trainable_variables[0].assign(math.nan * model.trainable_variables[0]))
-    with pytest.raises(ValueError, match=r"ruined at step 5: its loss is nan\..* batch: 4\. The last .*000000003\.npz"):
-        trained(tmp_path, model, at, every_steps=3, validated=(1, 2, 3))
-    assert [path.stem for path in Checkpoints(tmp_path / "checkpoints").files] == ["000000003"]
+    with pytest.raises(ValueError, match=r"at step 5: the loss is nan\..* batch: 4\. The last .*000000003\.npz"):
+        trained(tmp_path, model, at, every_steps=3, validate_every=1)
+    assert [path.stem for path in CheckpointFiles(tmp_path / "checkpoints").files] == ["000000003"]
     assert at.counts == {"train_batch": 5, "epoch": 1, "test_start": 1, "test_batch": 2}

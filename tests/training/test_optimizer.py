@@ -44,8 +44,8 @@ def numpy(some):
     return [keras.ops.convert_to_numpy(variable) for variable in some]
 
 
-def assert_close(found, expected):
-    for one, other in zip(numpy(found), expected, strict=True):
+def assert_close(actual, expected):
+    for one, other in zip(numpy(actual), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
@@ -125,7 +125,7 @@ def test_two_steps_by_hand(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("average", [0.0, 0.3, 0.999])
 def test_averages_follow_the_weights(average, dtype):
-    """From what these were; faster than `ema_decay` says in the first steps, three of them for 0.3 and all for 0.999."""
+    """The first steps have a smaller decay than `ema_decay`: three steps for 0.3, and all for 0.999."""
     optimizer, weights = SGD(0.1, ema_decay=average), variables(dtype=dtype)
     optimizer.build(weights)
     expected = numpy(weights)
@@ -213,7 +213,7 @@ def test_refuses_averages_that_it_cannot_keep(options):
 def test_backbones_variables_are_told_by_their_path(pair, topology):
     """Exactly those of the backbones, among all of a model's; also of a model that was made from a configuration."""
     if topology:
-        model, scopes = pair(top={"name": "mobilenet", "alpha": 0.25}), ("top_backbone", "bottom_backbone")
+        model, scopes = pair(top="tiny_resnet"), ("top_backbone", "bottom_backbone")
     else:
         model, scopes = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8), ("single_backbone",)
     for network in (model, type(model).from_config(model.get_config())):
@@ -256,8 +256,8 @@ def test_two_devices_keep_what_one_does(tmp_path):
     for case in CASES:
         expected = numpy(trained(case, 1))
         for device in range(2):
-            with np.load(tmp_path / f"{case}_{device}.npz") as found:
-                assert_close(found.values(), expected)
+            with np.load(tmp_path / f"{case}_{device}.npz") as arrays:
+                assert_close(arrays.values(), expected)
 
 
 if __name__ == "__main__":

@@ -58,5 +58,5 @@ def test_comes_back_from_its_configuration():
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 10, "warmup_steps": -1}])
 def test_refuses_counts_that_make_no_schedule(options):
-    with pytest.raises(InputError, match=r"one step or more.* Received: steps="):
+    with pytest.raises(InputError, match=r"`steps` of 1 or more.* Received: steps="):
         Polynomial(0.1, **options)

@@ -7,8 +7,9 @@ import tensorflow as tf
 from helpers import refused
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.training import strategy as module
-from keras_crosscoop.training.strategy import is_chief, lost_machines, on_any_machine, strategy
+from keras_crosscoop.training import failures
+from keras_crosscoop.training.failures import lost_machines
+from keras_crosscoop.training.strategy import is_chief, on_any_machine, strategy
 
 # What TensorFlow 2.21 said when a worker was killed: to one that waited for it, and by its heartbeats.
 BROKEN_OFF = """{{function_node __wrapped__CollectiveReduceV2_Nordering_token_1_device_/job:worker/replica:0/task:0}} \
@@ -57,7 +58,7 @@ def test_what_names_machines_must_be_whole(monkeypatch, value):
         ({"chief": ["a:1"], "worker": ["b:1"]}, ("worker", 0), False),  # as Kubeflow counts
     ],
 )
-def test_onespans_machines_writes(monkeypatch, cluster, task, expected):
+def test_one_of_several_machines_writes(monkeypatch, cluster, task, expected):
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec(cluster), "", *task)
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(cluster_resolver=resolver))
     assert is_chief() == expected
@@ -85,7 +86,7 @@ def test_one_process_writes_and_asks_itself():
 
 @pytest.mark.parametrize("text", [BROKEN_OFF, SILENT])
 def test_a_lost_machine_is_named_in_one_line(monkeypatch, tmp_path, text):
-    monkeypatch.setattr(module, "spans_machines", lambda _: True)
+    monkeypatch.setattr(failures, "several_machines", lambda: True)
 
     def wait():
         with lost_machines(tmp_path):
@@ -100,6 +101,6 @@ def test_a_lost_machine_is_named_in_one_line(monkeypatch, tmp_path, text):
 def test_other_errors_pass(monkeypatch, tmp_path):
     with pytest.raises(tf.errors.UnavailableError), lost_machines(tmp_path):
         raise tf.errors.UnavailableError(None, None, BROKEN_OFF)  # on one machine it means something else
-    monkeypatch.setattr(module, "spans_machines", lambda _: True)
+    monkeypatch.setattr(failures, "several_machines", lambda: True)
     with pytest.raises(InputError, match="mine"), lost_machines(tmp_path):
         raise InputError("mine")

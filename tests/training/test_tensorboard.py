@@ -1,4 +1,4 @@
-"""What TensorBoard is told is read back by TensorBoard's own reader: each figure once a step, at its step.
+"""TensorBoard's own reader finds each value at its step, once.
 
 This file is also what runs on two devices: TensorFlow splits a CPU in two only before it starts.
 """
@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from keras_crosscoop.training import throughput
+from keras_crosscoop.training.callback_states import CallbackStates
 from keras_crosscoop.training.tensorboard import PANEL, WriteTensorBoard
 from keras_crosscoop.training.throughput import SMOOTHING, Throughput
 
@@ -75,14 +76,14 @@ def events(folder):
     from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(folder / "tensorboard"), {"tensors": 0}).Reload()
-    found = {}
+    values = {}
     for tag in accumulator.Tags()["tensors"]:
         of_tag = [(event.step, tf.make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(tag)]
         if tag.startswith("examples/"):
-            found[tag] = [(step, tf.io.decode_png(value[2]).numpy()) for step, value in of_tag]
+            values[tag] = [(step, tf.io.decode_png(value[2]).numpy()) for step, value in of_tag]
         else:
-            found[tag] = [(step, float(value)) for step, value in of_tag]
-    return found
+            values[tag] = [(step, float(value)) for step, value in of_tag]
+    return values
 
 
 @pytest.mark.parametrize(
@@ -91,10 +92,10 @@ def events(folder):
 def test_figures_come_every_three_steps_and_at_the_ends_of_epochs(tmp_path, steps, execution, at):
     """Once a step, also where both fall together; in executions of two steps, at the first that is not too early."""
     written(tmp_path, steps=steps, epochs=2, execution=execution)
-    found = events(tmp_path)
-    assert found["train/loss"] == [(step, float(step)) for step in at]
-    assert found["validation/loss"] == [(2 * steps, float(steps))]
-    assert found.keys() == {"train/loss", "train/learning_rate", "train/images_per_second", "validation/loss"}
+    values = events(tmp_path)
+    assert values["train/loss"] == [(step, float(step)) for step in at]
+    assert values["validation/loss"] == [(2 * steps, float(steps))]
+    assert values.keys() == {"train/loss", "train/learning_rate", "train/images_per_second", "validation/loss"}
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -137,16 +138,16 @@ def test_throughput_is_of_steps_but_the_first(tmp_path, clock, execution):
 
     with Slow(run_in(tmp_path, execution=execution), (), every=3 * execution) as callback:
         drive(callback, steps=4 * execution, epochs=2, execution=execution, step=lambda: clock.move(next(seconds)))
-    found = [(step / execution, rate / execution) for step, rate in events(tmp_path)["train/images_per_second"]]
-    assert found == [(3, 8.0), (4, 8.0), (6, 2.0), (8, 2.0)]
+    rates = [(step / execution, rate / execution) for step, rate in events(tmp_path)["train/images_per_second"]]
+    assert rates == [(3, 8.0), (4, 8.0), (6, 2.0), (8, 2.0)]
 
 
 def test_a_recent_rate_forgets(clock):
     throughput, seconds = Throughput(6), [50.0, 1.0, 3.0, 20.0, 0.25]
-    for each in seconds:
+    for duration in seconds:
         assert (throughput.recent is None) == (clock.now <= seconds[0])
         throughput.begin()
-        clock.move(each)
+        clock.move(duration)
         throughput.end()
     counted = np.array(seconds[1:])  # the first is traced
     weights = np.exp(-np.append(np.cumsum(counted[:0:-1])[::-1], 0) / SMOOTHING)
@@ -164,9 +165,9 @@ def test_examples_are_shown_beside_truth_and_predictions(tmp_path):
 
     table = np.array([*PALETTE, (0, 0, 0)], np.uint8)
     panels = [image, table[np.where(truth == 255, 3, truth)], table[image[..., 0]], table[image[..., 1]]]
-    found = events(tmp_path)
+    values = events(tmp_path)
     for tag, expected in {"examples/0": np.hstack(panels), "examples/1": np.hstack(panels)[:1]}.items():
-        ((step, picture),) = found[tag]  # of the one validation
+        ((step, picture),) = values[tag]  # of the one validation
         assert step == 4
         np.testing.assert_array_equal(picture, expected)
 
@@ -198,12 +199,12 @@ def test_a_resumed_run_takes_the_place_of_what_it_does_again(tmp_path, stop, fir
     written(tmp_path, [example], steps=10, epochs=2, first=first, loss=lambda step: step + 0.5)
 
     anew = first[0] * 10 + first[1]
-    found = events(tmp_path)
+    values = events(tmp_path)
     at = [3, 6, 9, 10, 12, 15, 18, 20]
-    assert [step for step, _ in found["train/loss"]] == at
-    for step, loss in found["train/loss"]:
+    assert [step for step, _ in values["train/loss"]] == at
+    for step, loss in values["train/loss"]:
         assert loss == step + (0.5 if step > anew or (step == 10 and first == (0, 10)) else 0), step
-    assert [step for step, _ in found["examples/0"]] == [20]
+    assert [step for step, _ in values["examples/0"]] == [20]
 
 
 def profiled(monkeypatch, folder, steps, execution=1, epochs=4):
@@ -263,22 +264,21 @@ def marked_steps(folder):
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     (file,) = (folder / "tensorboard").glob("plugins/profile/*/*.xplane.pb")
-    found = []
+    steps = []
     for plane in xplane_pb2.XSpace.FromString(file.read_bytes()).planes:
         for event in (event for line in plane.lines for event in line.events):
             if plane.event_metadata[event.metadata_id].name == "train":
                 stats = {plane.stat_metadata[stat.metadata_id].name: stat.int64_value for stat in event.stats}
-                found.append(stats["step_num"])
-    return sorted(found)
+                steps.append(stats["step_num"])
+    return sorted(steps)
 
 
-def test_it_remembers_nothing_of_its_own(tmp_path):
-    """A state from another process would move its counts; see `CallbackStates`."""
+def test_it_has_no_state(tmp_path):
+    """The counts of another process would be wrong here; see `CallbackStates`."""
     callback = WriteTensorBoard(run_in(tmp_path), ())
-    before = dict(vars(callback))
-    callback.set_state({"_done": 9, **callback.get_state()})
-    assert callback.get_state() == {}
-    assert vars(callback) == before
+    states = CallbackStates([callback])
+    callback._done = 9
+    assert states.get() == {"WriteTensorBoard 0": {}}
 
 
 def pictured(folder, pair):

@@ -1,4 +1,4 @@
-"""The parts of a training that settings describe: network, loss, optimizer and data."""
+"""Builds the network, loss, optimizer and batches of a training from settings."""
 
 import logging
 import math
@@ -21,29 +21,29 @@ Batches = tf.data.Dataset | tf.distribute.DistributedDataset
 
 
 def data(settings: Settings) -> Dataset:
-    """The data set, with labels on both splits.
+    """Returns the data set.
 
     Raises:
-        InputError: there is none.
+        InputError: it does not exist, or a split has no labels.
     """
-    found = dataset(settings.data.name, settings.data.dir)
+    described = dataset(settings.data.name, settings.data.dir)
     for split in (settings.data.train_split, settings.data.val_split):
-        found.check_labelled(split)
-    return found
+        described.check_labelled(split)
+    return described
 
 
 def steps_per_epoch(settings: Settings, images: int) -> int:
-    """How many steps show about all images once, in whole executions; batches run across the end of an epoch."""
-    once = settings.train.steps_per_execution
-    return once * max(1, round(images / settings.train.batch_size / once))
+    """Returns the number of steps that show about all images once, in whole executions."""
+    execution = settings.train.steps_per_execution
+    return execution * max(1, round(images / settings.train.batch_size / execution))
 
 
-def network(run: Run, *, begun: bool) -> Segmenter:
-    """The network, with the weights that it begins with, unless it has begun and a checkpoint has them."""
+def network(run: Run, *, from_checkpoint: bool) -> Segmenter:
+    """Returns the network with its initial weights, or with random ones if a checkpoint will replace them."""
     settings, options = run.settings, run.settings.train
     with precision.policy(options.precision):
-        if begun or options.init_from is None:
-            model = build(settings.model, len(run.classes), pretrained=not begun)
+        if from_checkpoint or options.init_from is None:
+            model = build(settings.model, len(run.classes), pretrained=not from_checkpoint)
         else:
             model, report = build_warm(
                 settings.model, len(run.classes), options.init_from, needs_backbone=options.init_from_needs_backbone
@@ -58,17 +58,16 @@ def network(run: Run, *, begun: bool) -> Segmenter:
 
 
 def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
-    """The loss of one output.
+    """Returns the loss of one output.
 
     Raises:
-        InputError: a weight is given for a class that the data set does not have.
+        InputError: a class weight names a class that the data set does not have.
     """
     options = settings.loss
     weights = options.class_weights
     if weights is not None:
-        for name in weights:
-            if name not in data.classes:
-                raise unknown_name("class for setting loss.class_weights", name, data.classes)
+        if unknown := weights.keys() - set(data.classes):
+            raise unknown_name("class for setting loss.class_weights", min(unknown), data.classes)
         weights = [weights.get(name, 1.0) for name in data.classes]
     pixels = CrossEntropy(
         weights,
@@ -80,7 +79,7 @@ def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
 
 
 def optimizer(settings: Settings, steps: int) -> SGD:
-    """The optimizer, its schedule laid out for epochs of so many steps."""
+    """Returns the optimizer, with a schedule for epochs of so many steps."""
     options = settings.train
     return SGD(
         Polynomial(options.learning_rate, steps * options.epochs, options.poly_power, options.warmup_steps),
@@ -94,7 +93,7 @@ def optimizer(settings: Settings, steps: int) -> SGD:
 
 
 def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, start: int) -> Batches:
-    """Batches without end, from the one of step `start`."""
+    """Returns infinite training batches, from that of step `start` on."""
     options = settings.train
 
     def load(replicas: ReplicaRange) -> tf.data.Dataset:
@@ -115,12 +114,11 @@ def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, st
 
 
 def validation_batches(settings: Settings, data: Dataset, on_error: OnError) -> tuple[Batches, int]:
-    """Images one at a time for each replica, and how many steps it takes to see all."""
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    """Returns batches of one validation image per replica, and the number of steps for all images."""
+    images = tf.distribute.get_strategy().num_replicas_in_sync
+    split, crop = settings.data.val_split, settings.evaluation.crop
 
     def load(replicas: ReplicaRange) -> tf.data.Dataset:
-        crop = settings.evaluation.crop
-        split = settings.data.val_split
-        return load_dataset(data, split, center_crop=crop, batch_size=replicas, replicas=replicas, on_error=on_error)
+        return load_dataset(data, split, center_crop=crop, batch_size=images, replicas=replicas, on_error=on_error)
 
-    return distributed(load), math.ceil(len(data.find(settings.data.val_split)) / replicas)
+    return distributed(load), math.ceil(len(data.find(split)) / images)

@@ -1,0 +1,243 @@
+"""Training from settings into a run folder."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_crosscoop import config
+from keras_crosscoop.config import Settings
+from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import restored_random_state, synchronizes_in_loops
+from keras_crosscoop.losses import SegmentationLoss
+from keras_crosscoop.runs import Run
+from keras_crosscoop.system.devices import fastest_precision
+from keras_crosscoop.system.locks import locked
+from keras_crosscoop.system.resources import free_memory
+from keras_crosscoop.training import builders
+from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
+from keras_crosscoop.training.checkpoint_files import CheckpointFiles
+from keras_crosscoop.training.checkpoint_manager import CheckpointManager
+from keras_crosscoop.training.failures import disk_errors, lost_machines
+from keras_crosscoop.training.loop import train
+from keras_crosscoop.training.strategy import is_chief, strategy
+from keras_crosscoop.training.tensorboard import WriteTensorBoard
+from keras_crosscoop.training.validation import Validation
+
+EXAMPLES = 3  # validation images in TensorBoard
+
+Callbacks = Sequence[keras.callbacks.Callback]
+
+
+def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
+    """Trains a network into a new run folder, and keeps the best weights there.
+
+    Random seeds and other settings of the process are restored at the end; no other thread should train meanwhile.
+
+    Args:
+        settings: the settings, from `keras_crosscoop.config.settings`.
+        folder: a folder that is empty or does not exist yet.
+        callbacks: Keras callbacks.
+
+    Returns:
+        The run. `Run.load` returns its model with the best weights.
+
+    Raises:
+        InputError: the data set, the weights or the folder cannot be used, or the training failed. The folder is
+            removed unless it holds a checkpoint or the results of an epoch.
+        Interrupted: a signal arrived, and a checkpoint was written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from keras_crosscoop import config, training
+        >>> tiny = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
+        >>> settings = config.settings({"model": tiny, "data": {"crop_size": 65}, "train": {"epochs": 1}})
+        >>> run = training.fit(settings, Path("run"))
+        >>> run.load().output_choices
+        ('top', 'bottom', 'ensemble')
+    """
+    _check_backend()
+    if settings.train.precision == "auto":
+        settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
+    with strategy(settings.train.strategy).scope(), lost_machines(folder):
+        data = _open_data(settings)
+        loss = builders.loss(settings, data)
+        if is_chief():
+            run = Run.create(folder, settings, data)
+        else:
+            run = Run(folder, settings, data.classes, data.palette, writes=False)
+        with _exclusive(run), _discard_if_useless(run), disk_errors(run), _reproducible(run):
+            _train(run, data, loss, callbacks)
+    return run
+
+
+def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
+    """Continues an interrupted run from its last checkpoint, or from the start if there is none.
+
+    On CPUs the result has the same bits as without the interruption.
+
+    Args:
+        folder: the folder of the run.
+        callbacks: Keras callbacks like those of `fit`.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: as of `fit`; or the folder is no run, the data set has other classes, or another process trains it.
+        Interrupted: a signal arrived, and a checkpoint was written.
+
+    Example:
+        >>> run = training.resume(Path("run"))
+    """
+    _check_backend()
+    run = Run.open(folder)
+    with strategy(run.settings.train.strategy).scope(), lost_machines(folder):
+        data = _open_data(run.settings)
+        run.check_classes(data)
+        run = replace(run, writes=is_chief())
+        loss = builders.loss(run.settings, data)
+        with _exclusive(run), disk_errors(run), _reproducible(run):
+            if not CheckpointFiles(run.checkpoints).files:
+                logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
+            _train(run, data, loss, callbacks)
+    return run
+
+
+def _check_backend() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "Runs are trained on TensorFlow; other backends train by `model.fit`. Unset KERAS_BACKEND. "
+            f"Received: {keras.backend.backend()!r}"
+        )
+
+
+def _open_data(settings: Settings) -> Dataset:
+    """Opens the data set, after checks of the batch size."""
+    options, crop = settings.train, settings.data.crop_size
+    distribution = tf.distribute.get_strategy()
+    replicas, accumulation = distribution.num_replicas_in_sync, options.accumulation_steps
+    independent = replicas == 1 or synchronizes_in_loops(distribution)
+    if accumulation > 1 and options.batch_norm == "sync" and not independent:
+        raise InputError(
+            "Only GPUs with NCCL can synchronise batch normalisation while gradients accumulate. "
+            f"Set train.batch_norm to frozen or train. Received: {accumulation}"
+        )
+    if options.batch_size % (replicas * accumulation):
+        raise InputError(
+            f"The batch size must be a multiple of the number of devices ({replicas}) times train.accumulation_steps "
+            f"({accumulation}). Received: {options.batch_size}"
+        )
+    data = builders.data(settings)
+    share = options.batch_size // replicas
+    received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulation_steps={accumulation}"
+    if share // accumulation * crop**2 * len(data.classes) >= 2**31:
+        raise InputError(
+            "A device computes 2^31 logits or more at a time, which TensorFlow cannot count. Use smaller crops or "
+            f"batches, or more accumulation steps. Received: {received}, {len(data.classes)} classes"
+        )
+    if (need := share * crop**2 * 4) > (free := free_memory()):  # three channels and a label, uint8
+        raise InputError(
+            f"The crops of one batch alone take {need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. "
+            f"Use smaller crops or batches. Received: {received}"
+        )
+    return data
+
+
+def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:
+    """Trains within the strategy's scope."""
+    settings, options = run.settings, run.settings.train
+    skipped = Skipped(), Skipped()  # files of the training and the validation split
+    on_error = skipped if settings.data.on_error == "skip" else ("fail", "fail")
+    pairs = data.find(settings.data.train_split)
+    steps = builders.steps_per_epoch(settings, len(pairs))
+
+    checkpoints = CheckpointFiles(run.checkpoints)
+    model = builders.network(run, from_checkpoint=bool(checkpoints.files))
+    model.compile(
+        builders.optimizer(settings, steps),
+        loss,
+        {side: settings.loss.weights.get(side, 1.0) for side in model.sides},
+        accumulation_steps=options.accumulation_steps,
+        steps_per_execution=options.steps_per_execution,
+        jit_compile=options.jit_compile,
+        remat=options.remat,
+    )
+    validation = Validation(model, settings, data, on_error[1])
+    callbacks = [KeepBest(run if run.writes else None, options.patience), *callbacks]
+    board = nullcontext()
+    if run.writes:
+        crop, split = settings.evaluation.crop, settings.data.val_split
+        with readable_errors():
+            samples = load_dataset(data, split, center_crop=crop, on_error=on_error[1])
+            examples = list(samples.take(EXAMPLES).as_numpy_iterator())
+        board = WriteTensorBoard(
+            run,
+            examples,
+            profile=options.profile,
+            inference=lambda _: validation.inference,
+            is_stopping=lambda: manager.stopping,
+        )
+        callbacks = [*callbacks[:1], ReportSkipped(run, *skipped), WriteHistory(run), board, *callbacks[1:]]
+
+    def files(step: int) -> list[str]:
+        samples = range(step * options.batch_size, (step + 1) * options.batch_size)
+        return [str(pairs[index][0]) for index in indices(samples, len(pairs), options.seed)]
+
+    manager = CheckpointManager(model, checkpoints, callbacks, writes=run.writes, files=files, **options.save_interval)
+    manager.resume()
+    batches = builders.training_batches(settings, data, on_error[0], start=manager.step)
+    callbacks = keras.callbacks.CallbackList(
+        [*callbacks, manager], model=model, add_history=False, epochs=options.epochs, steps=steps
+    )
+    with manager, board, readable_errors():
+        train(
+            model,
+            iter(batches),
+            validation,
+            callbacks,
+            manager,
+            epochs=options.epochs,
+            steps=steps,
+            validate_every=options.validate_every,
+        )
+
+
+@contextmanager
+def _reproducible(run: Run) -> Iterator[None]:
+    """Seeds the process; computes the same bits each time if the settings ask for it, or by default on CPUs."""
+    options = run.settings.train
+    if options.deterministic and options.jit_compile:
+        raise InputError(
+            "XLA's kernels are not deterministic. Set train.deterministic or train.jit_compile to false. Received: both"
+        )
+    deterministic = options.deterministic
+    if deterministic is None:
+        deterministic = not (options.jit_compile or tf.config.list_physical_devices("GPU"))
+    with restored_random_state():
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(options.seed)
+        yield
+
+
+def _exclusive(run: Run) -> AbstractContextManager:
+    """Keeps other processes from training the run; of several machines, the one that writes asks for all."""
+    busy = "Another process trains the run already. Wait for its end, or stop it."
+    return locked(run.folder, busy) if run.writes else nullcontext()
+
+
+@contextmanager
+def _discard_if_useless(run: Run) -> Iterator[None]:
+    """Removes a failed run that has neither weights nor history nor a checkpoint."""
+    try:
+        yield
+    except BaseException:  # bad input, and also Ctrl-C while weights are downloaded
+        if run.writes and not (run.weights.exists() or run.history.exists() or run.checkpoints.exists()):
+            run.discard()
+        raise
