@@ -17,7 +17,7 @@ import numpy as np
 from keras_crosscoop.data.pairs import UnpairedError, pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError, describe
-from keras_crosscoop.images.io import encode_pnm
+from keras_crosscoop.images.decoding import RawFile
 from keras_crosscoop.images.palettes import voc_palette
 from keras_crosscoop.system.files import ReadableFile
 
@@ -49,7 +49,7 @@ def open(data_dir: Path) -> Dataset:
             f"The folder holds no VOC 2012: expected {candidates[0]}/ImageSets/Segmentation. Extract {_TRAINVAL} "
             f"there. Received: {data_dir}"
         )
-    return _Voc2012(
+    return Dataset(
         name="voc2012",
         classes=CLASSES,
         palette=voc_palette(len(CLASSES)),
@@ -59,16 +59,9 @@ def open(data_dir: Path) -> Dataset:
     )
 
 
-class _Voc2012(Dataset):
-    def _check(self, pair: Pair) -> None:
-        # The header of a .mat file does not give the size. Unpacking 9,118 of them would take 10 s at every start.
-        image, label = pair
-        super()._check((image, None) if isinstance(label, MatLabel) else pair)
-
-
 @dataclass(frozen=True)
-class MatLabel:
-    """A label of SBD, a MATLAB file, as a `ReadableFile` that holds a PGM image."""
+class MatLabel(RawFile):
+    """A label of SBD, a MATLAB file."""
 
     path: Path
 
@@ -77,12 +70,8 @@ class MatLabel:
         """The file name."""
         return self.path.name
 
-    def open(self, mode: str = "rb") -> BytesIO:
-        """Opens the ids as a PGM image."""
-        return BytesIO(self.read_bytes())
-
-    def read_bytes(self) -> bytes:
-        """Reads the ids as a PGM image.
+    def pixels(self) -> np.ndarray:
+        """Reads the ids.
 
         Raises:
             InputError: The file cannot be read or does not hold such a label.
@@ -102,7 +91,7 @@ class MatLabel:
                 f"A label of SBD must hold ids, uint8 (H, W). Extract {_SBD} again. Received: {ids.dtype} "
                 f"{ids.shape} in {self}"
             )
-        return encode_pnm(ids)
+        return ids
 
     def __str__(self) -> str:
         return str(self.path)

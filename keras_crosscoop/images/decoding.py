@@ -4,11 +4,9 @@ TensorFlow decodes common JPEG and PNG files faster than Pillow, and only the JP
 decodes everything else: turned, transparent, 16-bit and unusual files.
 """
 
-import math
-import re
 from collections.abc import Callable
 from io import BytesIO
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,10 +14,8 @@ from PIL import ExifTags
 
 from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.images import headers
-from keras_crosscoop.images.io import check_size, open_image, read_image, read_label
+from keras_crosscoop.images.io import check_size, encode_pnm, open_image, read_image, read_label
 from keras_crosscoop.system.files import ReadableFile
-
-_PNM = re.compile(rb"(P[56])\n(\d{1,9}) (\d{1,9})\n255\n")  # the header that `encode_pnm` writes
 
 _ReadWindow = Callable[[slice, slice], np.ndarray]
 
@@ -36,6 +32,26 @@ class WindowReader(NamedTuple):
     read: _ReadWindow
 
 
+class RawFile:
+    """A `ReadableFile` of pixels that need no decoder. Its bytes are a PPM or PGM file."""
+
+    def pixels(self) -> np.ndarray:
+        """Returns RGB, uint8 `(H, W, 3)`, or ids, uint8 `(H, W)`.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        raise NotImplementedError
+
+    def read_bytes(self) -> bytes:
+        """Encodes the pixels as a PPM or PGM file."""
+        return encode_pnm(self.pixels())
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """Opens the PPM or PGM file."""
+        return BytesIO(self.read_bytes())
+
+
 def image_reader(file: ReadableFile) -> WindowReader:
     """Opens an image; its windows are RGB, uint8 `(h, w, 3)`, with the pixels of `read_image`.
 
@@ -43,13 +59,13 @@ def image_reader(file: ReadableFile) -> WindowReader:
         InputError: The file cannot be read or is too large (`check_size`). Damage below the header shows when a window
             is decoded.
     """
+    if isinstance(file, RawFile):
+        return _of_array(file.pixels())
     data = _content(file)
 
     def by_pillow() -> np.ndarray:
         return read_image(file, BytesIO(data))
 
-    if raw := _pnm(data, b"P6", channels=(3,)):
-        return raw
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.COLOURED):
         return _by_tensorflow(file, png.size, _png_decoder(data, channels=3), by_pillow)
     if (jpeg := headers.jpeg(data)) and jpeg.channels in (1, 3) and not (jpeg.has_exif and _is_turned(file, data)):
@@ -64,13 +80,13 @@ def label_reader(file: ReadableFile) -> WindowReader:
         InputError: The file cannot be read, is too large (`check_size`), or holds colours instead of ids. Damage below
             the header shows when a window is decoded.
     """
+    if isinstance(file, RawFile):
+        return _of_array(file.pixels())
     data = _content(file)
 
     def by_pillow() -> np.ndarray:
         return read_label(file, BytesIO(data))
 
-    if raw := _pnm(data, b"P5", channels=()):
-        return raw
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.INDEXED):
         return _by_tensorflow(file, png.size, _png_decoder(headers.as_grey(data, png), channels=1), by_pillow)
     return _of_array(by_pillow())
@@ -89,17 +105,6 @@ def _content(file: ReadableFile) -> bytes:
 
 def _of_array(pixels: np.ndarray) -> WindowReader:
     return WindowReader(pixels.shape[:2], lambda rows, columns: pixels[rows, columns])
-
-
-def _pnm(data: bytes, kind: bytes, channels: tuple[int, ...]) -> WindowReader | None:
-    """Reads a file of `encode_pnm` without a copy; None for other and for damaged files, which Pillow reports."""
-    header = _PNM.match(data)
-    if header is None or header[1] != kind:
-        return None
-    shape = int(header[3]), int(header[2]), *channels
-    if not math.prod(shape) or len(data) != header.end() + math.prod(shape):
-        return None
-    return _of_array(np.frombuffer(data, np.uint8, offset=header.end()).reshape(shape))
 
 
 def _is_turned(file: ReadableFile, data: bytes) -> bool:

@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from keras_crosscoop.data import Dataset, load_dataset
 from keras_crosscoop.data.transforms import LUMA, apply_crop, sample_crop
-from keras_crosscoop.images.io import encode_pnm
-from keras_crosscoop.system.files import ReadableFile
+from keras_crosscoop.images.decoding import RawFile
 
 PLAIN = {"flip": False, "photometric": False}
 RNG = np.random.default_rng(0)
@@ -19,7 +18,7 @@ def ramps(height, width):
     return np.stack([2 * rows, 2 * columns, np.full_like(rows, 7)], -1), rows
 
 
-class InMemory(ReadableFile):
+class InMemory(RawFile):
     """A file in memory."""
 
     name = "image.ppm"
@@ -27,8 +26,8 @@ class InMemory(ReadableFile):
     def __init__(self, array):
         self.array = array
 
-    def read_bytes(self):
-        return encode_pnm(self.array)
+    def pixels(self):
+        return self.array
 
 
 def crops(image, label, count, mapped=True, *, crop_size, scale=(0.5, 2.0), flip=True, photometric=True):

@@ -11,8 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images import decoding, headers
-from keras_crosscoop.images.decoding import image_reader, label_reader
-from keras_crosscoop.images.io import encode_pnm, read_image, read_label
+from keras_crosscoop.images.decoding import RawFile, image_reader, label_reader
+from keras_crosscoop.images.io import image_size, read_image, read_label
 
 PICTURE = photograph(61, 83)[0].astype(np.uint8)
 IDS = np.random.default_rng(0).integers(0, 12, (61, 83), np.uint8)
@@ -163,14 +163,17 @@ def test_damaged_png_below_its_header(rows, tmp_path):
         opened.read(rows, slice(2, 60))
 
 
-def test_raw_pixels(tmp_path):
-    for array, open_file in ((PICTURE, image_reader), (IDS, label_reader)):
-        (tmp_path / "a.pnm").write_bytes(encode_pnm(array))
-        opened = open_file(tmp_path / "a.pnm")
-        assert opened.size == (61, 83)
-        for rows, columns in WINDOWS:
-            np.testing.assert_array_equal(opened.read(rows, columns), array[rows, columns])
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.pnm")), array)
+@pytest.mark.parametrize(("array", "open_file"), [(PICTURE, image_reader), (IDS, label_reader)])
+def test_raw_pixels(array, open_file):
+    class Raw(RawFile):
+        def pixels(self):
+            return array
+
+    reader = open_file(Raw())
+    assert reader.size == image_size(Raw()) == (61, 83)
+    for rows, columns in WINDOWS:
+        np.testing.assert_array_equal(reader.read(rows, columns), array[rows, columns])
+    np.testing.assert_array_equal(np.asarray(Image.open(Raw().open())), array)
 
 
 @pytest.mark.parametrize(

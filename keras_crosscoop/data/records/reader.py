@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple, TypeVar
@@ -15,7 +14,7 @@ from pydantic import BaseModel, Field
 from keras_crosscoop.data.records.tfrecord import Record, Shard
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import encode_pnm
+from keras_crosscoop.images.decoding import RawFile
 from keras_crosscoop.labels import INVALID_LABEL
 from keras_crosscoop.system.json_files import read_json
 
@@ -100,22 +99,18 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Pixels(_File):
-    """A tensor in a feature of a record, as a PPM or PGM file."""
+class _Pixels(RawFile, _File):
+    """A tensor in a feature of a record."""
 
     channels: tuple[int, ...]  # the shape behind height and width
 
-    def read_bytes(self) -> bytes:
+    def pixels(self) -> np.ndarray:
         shape = self.record.integers(f"{self.feature}/shape")
         known = len(shape) == 2 + len(self.channels) and shape[2:] == self.channels and 0 not in shape
-        if not (known and self.record.size(f"{self.feature}/value") == math.prod(shape)):
+        value = self.record.read(f"{self.feature}/value")
+        if not known or len(value) != math.prod(shape):
             raise self.record.damaged(f"{self.feature} does not match its shape")
-        return self.record.read(f"{self.feature}/value", header=_pnm_header(shape))
-
-
-@lru_cache(maxsize=1024)
-def _pnm_header(shape: tuple[int, ...]) -> bytes:
-    return encode_pnm(np.zeros(shape, np.uint8))[: -math.prod(shape)]
+        return np.frombuffer(value, np.uint8).reshape(shape)
 
 
 def find_records(name: str, data_dir: Path) -> Path | None:

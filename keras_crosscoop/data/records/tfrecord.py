@@ -54,10 +54,6 @@ class Shard:
         """Reads `length` bytes, or fewer at the end of the file."""
         return os.pread(self._descriptor, length, start)
 
-    def read_into(self, buffer: memoryview, start: int) -> int:
-        """Fills a buffer and returns the number of bytes read."""
-        return os.preadv(self._descriptor, [buffer], start)
-
     def records(self, count: int) -> list["Record"]:
         """Finds all records.
 
@@ -105,25 +101,17 @@ class Record:
     def __str__(self) -> str:
         return f"{self.shard.path}, record {self.number}"
 
-    def size(self, feature: str) -> int:
-        """The length of a feature's value in bytes."""
-        return self._value(feature)[1]
-
-    def read(self, feature: str, header: bytes = b"") -> bytes:
-        """Reads the value of a feature that holds one string, and puts a header in front of it.
+    def read(self, feature: str) -> bytes:
+        """Reads the value of a feature that holds one string.
 
         Raises:
             InputError: There is no such feature, or the file was truncated meanwhile.
         """
-        start, length = self._value(feature)
-        if not header:
-            data = self.shard.read(start, length)
-            count = len(data)
-        else:  # one copy less than `header + data`, which takes 30 times as long for 6 MB
-            data = bytearray(len(header) + length)
-            data[: len(header)] = header
-            count = self.shard.read_into(memoryview(data)[len(header) :], start)
-        if count < length:
+        if feature not in self._values:
+            raise self.damaged(f"{feature} is missing")
+        start, length = self._values[feature]
+        data = self.shard.read(start, length)
+        if len(data) < length:
             raise self.damaged(f"{feature} breaks off")
         return data
 
@@ -147,11 +135,6 @@ class Record:
         return InputError(
             f"A record is damaged ({reason}). Copy its shard again, or prepare the data set again. Received: {self}"
         )
-
-    def _value(self, feature: str) -> tuple[int, int]:
-        if feature not in self._values:
-            raise self.damaged(f"{feature} is missing")
-        return self._values[feature]
 
     @cached_property
     def _values(self) -> dict[str, tuple[int, int]]:
