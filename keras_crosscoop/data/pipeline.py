@@ -162,7 +162,18 @@ def load_dataset(
 
 
 def indices(numbers: Iterable[int], count: int, seed: int) -> list[int]:
-    """Returns the index of the pair that each training sample shows, for a split of `count` pairs and a seed."""
+    """Returns the indices of the pairs that training samples show.
+
+    Args:
+        numbers: The numbers of the samples, counted over all epochs.
+        count: The number of pairs in the split.
+        seed: The seed of `load_dataset`.
+
+    Example:
+        >>> from keras_crosscoop.data import indices
+        >>> sorted(indices(range(4), count=4, seed=0))  # one epoch
+        [0, 1, 2, 3]
+    """
     return [int(_shuffled(tf.constant(number, tf.int64), count, seed)) for number in numbers]
 
 

@@ -101,7 +101,7 @@ def test_a_folder_with_the_name_of_an_archive(tmp_path):
     ],
 )
 def test_damaged_member(tmp_path, packing, position, reason):
-    """Whether its content or its header is damaged. Others can be read."""
+    """Damage in the content or in the header. Other members can be read."""
     path = write(tmp_path / "a.zip", labels(2), packing)
     content = bytearray(path.read_bytes())
     content[30 + len("d/0") + position] ^= 0xFF  # counted from the first member's content

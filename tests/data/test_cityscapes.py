@@ -23,7 +23,7 @@ def classes_of(ids):
 
 
 def assert_official(data, counts):
-    """Every split of what `write_cityscapes` wrote, value by value."""
+    """Compares every split with the values that `write_cityscapes` wrote."""
     for split, count in counts.items():
         images = "train" if split == "train_coarse" else split
         kind = "gtCoarse" if split in ("train_coarse", "train_extra") else "gtFine"
@@ -53,7 +53,7 @@ def image_of(root, split="train", index=1):
 
 
 def test_table_of_labels():
-    """Spot checks against the published one; the values of all ids are checked through files below."""
+    """Spot checks against the published table; tests below check all ids through files."""
     table = {label.name: label for label in cityscapes.LABELS}
     assert [label.id for label in cityscapes.LABELS] == list(range(34))
     assert table["road"] == (7, "road", 0, (128, 64, 128))
@@ -127,7 +127,7 @@ def test_dummy_labels_of_the_test_split_are_not_needed(root):
 
 
 def _as_training_ids(root):
-    """As `cityscapesscripts` makes them, with the official ids gone."""
+    """Replaces the official ids by training ids, as `cityscapesscripts` makes them."""
     for path in root.rglob("*_gtFine_labelIds.png"):
         with Image.open(path) as label:
             ids = classes_of(np.asarray(label)).astype(np.uint8)
@@ -151,7 +151,7 @@ def test_ids_come_before_training_ids(root):
 
 @pytest.mark.slow
 def test_true_size(tmp_path):
-    """As many pairs as the catalogue says, from as many files as the archives hold, without content."""
+    """The number of pairs in the catalogue, from archives with as many empty files as the official ones."""
     splits = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
     for archive, (kind, of_archive) in FILES.items():
         ends = ["leftImg8bit.png"] if kind == "leftImg8bit" else [f"{kind}_labelIds.png", f"{kind}_instanceIds.png"]
@@ -203,7 +203,7 @@ def test_missing_part(root, split, kind, part, package):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_city_without_labels(root, zipped):
-    """As a copy that was cut off leaves it."""
+    """As after an interrupted copy."""
     shutil.rmtree(root / "gtFine/train/zurich")
     place = root / "gtFine/train"
     image = image_of(root)
@@ -242,7 +242,7 @@ def test_training_ids_are_in_no_archive(root):
 
 
 def test_no_labels_among_the_other_files(root):
-    """Where only `*_color.png` and such were copied."""
+    """As if only `*_color.png` and similar files were copied."""
     for path in root.rglob("*_labelIds.png"):
         path.unlink()
     message = refused(dataset("cityscapes", root).pairs, "train")

@@ -12,7 +12,7 @@ from keras_crosscoop.images.palettes import voc_palette
 
 
 def test_voc_palette_is_the_published_one():
-    """The 21 colours of VOC as its web page draws them, and its void."""
+    """The 21 colours on the web page of VOC, and its void."""
     published = """0 0 0, 128 0 0, 0 128 0, 128 128 0, 0 0 128, 128 0 128, 0 128 128, 128 128 128, 64 0 0, 192 0 0,
         64 128 0, 192 128 0, 64 0 128, 192 0 128, 64 128 128, 192 128 128, 0 64 0, 128 64 0, 0 192 0, 128 192 0,
         0 64 128"""
@@ -37,7 +37,7 @@ def test_only_splits_that_exist(make_folder):
 
 
 def test_images_pair_by_relative_path_and_stem(make_folder):
-    """Whatever their suffix, however deep, in the order of their paths; other files do not matter."""
+    """With any suffix, at any depth, in the order of their paths; other files are ignored."""
     root = make_folder({"train": 2})
     for kind in ("images", "masks"):
         (root / kind / "train/0/c.d").mkdir(parents=True)

@@ -104,7 +104,7 @@ def test_a_sample_depends_on_seed_and_number_alone(root):
 
 
 def test_the_seed_also_changes_the_crops(make_folder):
-    """Of a single file, where the order cannot tell."""
+    """Shown with a single file, whose order cannot differ."""
     data = dataset("folder", make_folder({"train": 1}))
     samples = [first(load_dataset(data, "train", training=True, crop_size=20, seed=seed), 2) for seed in range(3)]
     assert {len(epoch) for epoch in samples} == {1}
@@ -197,7 +197,7 @@ def test_an_id_outside_the_classes_is_named_in_full(root):
 
 @pytest.mark.parametrize("size", [(24, 32), (5, 7)])
 def test_center_crop_shows_the_middle(make_folder, size):
-    """Of 24x32 pixels the middle 20x20; 5x7 pixels lie in the middle, amid mid-grey and void."""
+    """An image of 24x32 is cut to its middle 20x20; an image of 5x7 is padded with mid-grey and void."""
     data = dataset("folder", make_folder(size=size))
     image, label = data.read(*data.pairs("val")[0])
     rows, columns = ((length - 20) / 2 for length in size)  # negative where there is padding

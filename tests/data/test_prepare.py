@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_written(root, tmp_path):
 
 @pytest.fixture
 def camvid(root, tmp_path):
-    """The same files, laid out as CamVid."""
+    """The same files in the layout of CamVid."""
     folder = tmp_path / "camvid"
     folder.mkdir()
     for split in ("train", "val"):
@@ -216,7 +216,7 @@ except InputError as error:
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="no Apache Beam here")
 def test_beam_writes_the_same(make_folder, records):
-    """With more than ten shards, whose lengths TFDS mixes up; in a process of its own, since Beam warns of itself."""
+    """With more than ten shards, whose lengths TFDS mixes up; in a separate process, as Beam emits warnings."""
     root = make_folder({"train": 23, "val": 2})
 
     def write(options):

@@ -17,7 +17,7 @@ def root(make_folder):
 
 
 def test_label_ids_map_values_to_classes(tmp_path):
-    """As Cityscapes needs it: values scattered over the classes, all others and 255 void."""
+    """As for Cityscapes: some values mean classes, all others and 255 are void."""
     raw = np.array([[0, 1, 2], [3, 4, 255]], np.uint8)
     Image.fromarray(raw).save(tmp_path / "label.png")
     picture = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
@@ -107,7 +107,7 @@ def test_two_images_for_one_label(root):
 
 
 def test_sizes_differ(root):
-    """Found from the headers by `pairs`, and again by `read`, as files may change in between."""
+    """`pairs` compares headers, and `read` compares again, as files may change in between."""
     data = dataset("folder", root)
     pair = data.pairs("train")[1]
     Image.new("L", (32, 25)).save(pair[1])
@@ -128,7 +128,7 @@ def test_sizes_are_compared_upright(root):
 
 
 def test_an_orientation_behind_the_pixels_counts(root, monkeypatch):
-    """PNG allows metadata after the image data, which the header cannot tell."""
+    """PNG allows metadata behind the image data."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = root / "images/train/000.png"

@@ -1,4 +1,4 @@
-"""Windows decoded by the fastest way are the same pixels as of the whole file, whatever it is."""
+"""Windows that the fast decoders read hold the same pixels as the whole file, for every format."""
 
 import io
 import zlib
@@ -79,7 +79,7 @@ def test_windows_of_images(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "tEXt"])
 def test_png_turned_by_a_text(chunk, tmp_path):
-    """As ImageMagick, and programs that write XMP, store the orientation."""
+    """ImageMagick, and programs that write XMP, store the orientation as text."""
     raw = exif(TURNED).tobytes()
     hexadecimal = "".join(f"{raw.hex()[at : at + 72]}\n" for at in range(0, 2 * len(raw), 72))
     profile = f"\nexif\n{len(raw):8}\n{hexadecimal}"
@@ -107,7 +107,7 @@ def test_jpeg_turned_behind_its_frame(tmp_path):
 
 
 def test_truncated_jpeg_is_reported_once(tmp_path, capfd):
-    """Not by libjpeg too, which would write to stderr."""
+    """Without a second message of libjpeg on stderr."""
     path = NATIVE["jpg"](tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(InputError, match="image file is truncated"):
@@ -116,7 +116,7 @@ def test_truncated_jpeg_is_reported_once(tmp_path, capfd):
 
 
 def test_interlaced_png(tmp_path):
-    """Its rows come in seven passes. Pillow cannot write one, so this is made by hand: a single pass of one pixel."""
+    """Pillow cannot write interlaced files, so this one is made by hand: a single pass of one pixel."""
     buffer = io.BytesIO()
     Image.fromarray(PICTURE[:1, :1]).save(buffer, "PNG")
     data = bytearray(buffer.getvalue())
@@ -199,7 +199,7 @@ def test_missing_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "palette.png"])
 def test_too_large_images_are_refused_before_decoding(kind, tmp_path, monkeypatch):
-    """TensorFlow's decoders have no guard of their own."""
+    """TensorFlow's decoders have no limit."""
     path = {**NATIVE, **PILLOW}[kind](tmp_path / f"picture.{kind}")
     open_file = label_reader if kind == "palette.png" else image_reader
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 + 1)

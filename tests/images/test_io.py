@@ -1,4 +1,4 @@
-"""Files as a person sees them, and errors as a person can mend them."""
+"""Reading and writing of image and label files, and errors about bad ones."""
 
 import struct
 from contextlib import suppress
@@ -18,7 +18,7 @@ PICTURE = RNG.integers(0, 256, (5, 7, 3), np.uint8)
 GREY = RNG.integers(0, 256, (5, 7), np.uint8)
 ORIENTATION = 0x0112
 
-# What undoes each EXIF orientation: the stored rows and columns that the picture's top and left became.
+# The stored array of an upright image for each EXIF orientation.
 STORED = {
     1: lambda x: x,
     2: lambda x: x[:, ::-1],
@@ -50,7 +50,7 @@ def test_grey_has_three_equal_channels(tmp_path):
 
 
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
-    """In steps of 257 the 16-bit values are the 8-bit ones; between them the nearest one counts."""
+    """16-bit values are divided by 257 and rounded."""
     deep = GREY.astype(np.uint16) * 257
     deep[0, :4] = [128, 129, 65535 - 128, 65535 - 129]
     expected = GREY.copy()
@@ -157,7 +157,7 @@ def test_missing_and_foreign_files(tmp_path, function):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of broken metadata and goes on
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
 def test_truncated_at_any_byte_is_one_line(tmp_path, suffix):
-    """Wherever a file breaks off, reading gives one line that names it, never another exception."""
+    """A file truncated anywhere gives one line that names it, and no other exception."""
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
     whole = path.read_bytes()
@@ -171,7 +171,7 @@ def test_truncated_at_any_byte_is_one_line(tmp_path, suffix):
 
 @pytest.mark.parametrize("function", [read_image, read_label, image_size, label_size])
 def test_formats_go_by_content(tmp_path, function):
-    """Pillow has 40 more, whose plugins raise anything: of this DDS file, named .png, `NotImplementedError`."""
+    """Pillow has 40 more formats, whose plugins raise any error, such as `NotImplementedError` for this DDS file."""
     bad = b"DDS " + struct.pack("<7I44x8I5I", 124, 0x1007, 8, 8, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     (tmp_path / "a.png").write_bytes(bad)
     with pytest.raises(NotImplementedError):

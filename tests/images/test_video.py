@@ -139,7 +139,7 @@ def test_a_video_that_breaks_off_leaves_no_film_and_the_next_goes_on(clip, monke
 
 
 def test_frames_of_a_truncated_video_are_kept(tmp_path):
-    """Of a cut Matroska file, ffmpeg reads what is there, and calls that a success."""
+    """A truncated Matroska file is read by ffmpeg as far as it goes, and reported as success."""
     whole = tmp_path / "whole.mkv"
     with imageio.v2.get_writer(whole, format="FFMPEG", fps=5, macro_block_size=1) as writer:
         for picture in np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8):

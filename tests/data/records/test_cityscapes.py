@@ -19,7 +19,7 @@ from keras_crosscoop.data.records.reader import find_records
 
 @pytest.fixture
 def cityscapes(tmp_path):
-    """Of each split an image or two: all 34 ids and void, and a test split with dummy labels."""
+    """One or two images in each split, with all 34 ids and void; the labels of the test split are dummies."""
     folder = tmp_path / "cityscapes"
     rng = np.random.default_rng(2)
     ids = np.concatenate([np.arange(34), [255, 255]]).astype(np.uint8).reshape(4, 9)
@@ -56,7 +56,7 @@ def test_cityscapes_keeps_its_classes_and_what_has_no_labels(cityscapes, records
 
 @pytest.fixture
 def tfds_cityscapes(cityscapes, tmp_path, monkeypatch):
-    """What TFDS's own builder writes, but for the size of the images."""
+    """Records of TFDS's own builder, with smaller images."""
     if importlib.util.find_spec("importlib_resources") is None:  # TFDS needs it, and does not install it
         monkeypatch.setitem(sys.modules, "importlib_resources", importlib.import_module("importlib.resources"))
         importlib.import_module("importlib.resources.abc" if sys.version_info >= (3, 11) else "importlib.abc")
