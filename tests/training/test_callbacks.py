@@ -1,4 +1,4 @@
-"""The best weights are kept, not the last, and every figure of every epoch is written down."""
+"""The best weights are kept, and the metrics of every epoch are written."""
 
 import csv
 import math
@@ -28,8 +28,8 @@ class Model:
         return self.default
 
 
-class Run:
-    """Remembers what it was told to save."""
+class FakeRun:
+    """Remembers the weights that it saved."""
 
     def __init__(self, folder=None):
         self.saved = []
@@ -41,7 +41,7 @@ class Run:
 
 def kept(scores, outputs=("top", "bottom", "ensemble")):
     """What `KeepBest` saves, as numbers of epochs from 1, where each epoch measures `scores`, or nothing."""
-    run = Run()
+    run = FakeRun()
     callback = KeepBest(run)
     callback.set_model(Model(default=outputs[-1]))
     for epoch, measured in enumerate(scores):
@@ -132,7 +132,7 @@ def test_stopped_by_another_it_stays_stopped():
 
 
 def history(folder, epochs, rate=0.1, callback=None, first=0):
-    callback = callback or WriteHistory(Run(folder))
+    callback = callback or WriteHistory(FakeRun(folder))
     callback.set_model(Model(rate))
     for epoch, logs in enumerate(epochs, start=first):
         callback.on_epoch_end(epoch, logs)
@@ -163,7 +163,7 @@ def test_history_tells_the_scheduled_rate(tmp_path):
     optimizer = keras.optimizers.SGD(schedule)
     optimizer.build([])
     optimizer.iterations.assign(3)
-    callback = WriteHistory(Run(tmp_path))
+    callback = WriteHistory(FakeRun(tmp_path))
     callback.set_model(SimpleNamespace(optimizer=optimizer))
     callback.on_epoch_end(0, {"loss": np.float32(2)})
     assert (tmp_path / "history.csv").read_text().splitlines() == ["epoch,learning_rate,loss", "1,0.125,2.0"]
@@ -173,14 +173,14 @@ def test_history_goes_on_after_the_rows_it_had(tmp_path):
     """In the folder that the run has moved to, and without those that were written after the checkpoint."""
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
-    before = WriteHistory(Run(old))
+    before = WriteHistory(FakeRun(old))
     states = CallbackStates([before])
     history(old, [{"loss": 3.0}, {"loss": 2.0, "val_loss": NAN}], callback=before)
     remembered = states.get()
     history(old, [{"loss": 1.0}], callback=before, first=2)
     old.rename(new)
 
-    after = WriteHistory(Run(new))
+    after = WriteHistory(FakeRun(new))
     CallbackStates([after]).set(remembered)
     assert history(new, [{"loss": 1.5}], callback=after, first=2) == [
         ["epoch", "learning_rate", "loss", "val_loss"],
@@ -194,9 +194,9 @@ def test_history_goes_on_after_the_rows_it_had(tmp_path):
 def test_skipped_files_stay_listed(tmp_path):
     """Of both splits; a resumed training reads those before the checkpoint no more."""
     before, after = (Skipped(), Skipped()), (Skipped(), Skipped())
-    for of_split, name in zip(before, ("a.png", "b.png"), strict=True):
-        of_split.images = 1000
-        of_split.add(name, ValueError(f"{name} is bad"))
+    for skipped, name in zip(before, ("a.png", "b.png"), strict=True):
+        skipped.images = 1000
+        skipped.add(name, ValueError(f"{name} is bad"))
     states = CallbackStates([ReportSkipped(SimpleNamespace(folder=tmp_path), *before)]).get()
     callback = ReportSkipped(SimpleNamespace(folder=tmp_path), *after)
     CallbackStates([callback]).set(states)
