@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from helpers import refused
 
-from keras_crosscoop.system.files import atomic_folder, atomic_write, is_case_insensitive, max_name_length, walk_files
+from keras_crosscoop.system.files import (
+    atomic_folder,
+    atomic_write,
+    check_new_file,
+    is_case_insensitive,
+    max_name_length,
+    walk_files,
+)
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -124,3 +131,12 @@ def test_whether_case_is_ignored_is_asked_of_the_file_system(tmp_path):
     assert not is_case_insensitive(folder / "new")
     (tmp_path / "fOLDER").symlink_to("Folder")  # as it would seem where it is
     assert is_case_insensitive(folder / "new")
+
+
+def test_paths_that_are_no_place_for_a_new_file_are_refused(tmp_path):
+    assert "End its name in .html" in refused(check_new_file, tmp_path / "a.pdf", ".html", ".htm")
+    assert "folder of the file does not exist" in refused(check_new_file, tmp_path / "no/a.html", ".html")
+    (tmp_path / "a.html").write_text("mine")
+    assert "--force" in refused(check_new_file, tmp_path / "a.html", ".html")
+    check_new_file(tmp_path / "a.html", ".html", force=True)
+    check_new_file(tmp_path / "b.HTM", ".html", ".htm")
