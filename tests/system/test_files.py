@@ -18,13 +18,13 @@ from keras_crosscoop.system.files import (
 
 @pytest.mark.parametrize("before", [None, "old"])
 def test_appears_when_it_is_whole(tmp_path, before):
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     if before:
         file.write_text(before)
     with atomic_write(file) as partial:
         partial.write_text("new")
         assert partial.parent == tmp_path
-        assert partial.name.endswith("figures.json")  # some writers go by the ending
+        assert partial.name.endswith("metrics.json")  # some writers go by the ending
         assert (file.read_text() if file.exists() else None) == before
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
@@ -33,7 +33,7 @@ def test_appears_when_it_is_whole(tmp_path, before):
 @pytest.mark.parametrize("before", [None, "old"])
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(tmp_path, before, failure):
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     if before:
         file.write_text(before)
 
