@@ -35,14 +35,15 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
     from crosscoop_tf.progress import EvaluateProgress
 
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.evaluation.report import check_new, write_comparison, write_report
+    from keras_crosscoop.evaluation.report import write_comparison, write_report
     from keras_crosscoop.evaluation.run_metrics import METRICS_FILE, read_metrics
     from keras_crosscoop.runs import Run
+    from keras_crosscoop.system.files import check_new_file
 
     trained = [Run.open(run) for run in runs]
     own_report = trained[0].folder / "report.html"
     output = output or (Path("comparison.html") if compare else own_report)
-    check_new(output, force=force or output == own_report)
+    check_new_file(output, ".html", ".htm", force=force or output == own_report)
     evaluated = []
     for run in trained:
         data = dataset(run.settings.data.name, data_dir or run.settings.data.dir)

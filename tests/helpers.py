@@ -34,11 +34,11 @@ def assert_equal(actual, expected):
         np.testing.assert_array_equal(actual[name], array, err_msg=name)
 
 
-def untimed(figures):
-    """The figures in a JSON text or file of an evaluation, less how long it took."""
-    metrics = json.loads(figures.read_text() if isinstance(figures, Path) else figures)
-    assert metrics.pop("seconds_per_image") > 0
-    return metrics
+def untimed(metrics):
+    """The metrics in a JSON text or file of an evaluation, without the time that it took."""
+    content = json.loads(metrics.read_text() if isinstance(metrics, Path) else metrics)
+    assert content.pop("seconds_per_image") > 0
+    return content
 
 
 def write_folder(root, counts, size=(24, 32)):

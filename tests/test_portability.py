@@ -23,7 +23,7 @@ NETWORKS = {  # the last one is trained, too
     "applications": {"top": {"name": "mobilenet_v2", "alpha": 0.35}, "bottom": "resnet50", "decoder_channels": 8},
     "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8},
 }
-FIGURES = ("loss", "top_loss", "bottom_loss", "top_mean_iou", "bottom_pixel_accuracy", "ensemble_mean_iou")
+METRICS = ("loss", "top_loss", "bottom_loss", "top_mean_iou", "bottom_pixel_accuracy", "ensemble_mean_iou")
 
 
 class WithoutTensorFlow(PathFinder):
@@ -200,7 +200,7 @@ def test_a_subclass_adds_to_the_loss_everywhere(here, there):
 def test_evaluation_reports_the_same_figures(here, there):
     """But for pixels on the border between two classes."""
     expected, found = numbers(here, "evaluate"), numbers(there, "evaluate")
-    assert set(found) >= {f"evaluate/{figure}" for figure in FIGURES}
+    assert set(found) >= {f"evaluate/{metric}" for metric in METRICS}
     assert found == pytest.approx(expected, abs=1e-3)
     for name, matrix in part(here, "confusion").items():
         assert there[name].dtype == "int64"

@@ -48,14 +48,14 @@ def check(
     from keras_crosscoop.data.checks import check_dataset
     from keras_crosscoop.data.previews import draw_frequencies
     from keras_crosscoop.data.records.reader import find_records
-    from keras_crosscoop.images.overlays import check_new
+    from keras_crosscoop.system.files import check_new_file
 
     if weights and (as_json or len(splits) > 1):
         raise click.UsageError("--weights prints the weights of one --split. --json prints those of all splits.")
     if weights and not splits:
         splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:
-        check_new(chart, force=force)
+        check_new_file(chart, ".png", force=force)
     with transient_bar() as bar:
         task = bar.add_task("Opening the data set", total=None)  # street_scenes is drawn on first use
         data = dataset(name, data_dir)

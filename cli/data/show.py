@@ -38,12 +38,12 @@ def show(
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.previews import draw_samples
-    from keras_crosscoop.images.overlays import check_new
+    from keras_crosscoop.system.files import check_new_file
 
     settings = resolve(recipe, assignments, dataset=name, data_dir=data_dir, seed=seed)
     split = split or settings.data.train_split
     target = output or Path(f"{name}_{split}.png")
-    check_new(target, force=force)
+    check_new_file(target, ".png", force=force)
     with Console(stderr=True).status("Drawing samples"):
         data = dataset(name, settings.data.dir)
         options = {**settings.data.augmentation, "on_error": settings.data.on_error}

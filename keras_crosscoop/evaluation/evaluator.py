@@ -82,11 +82,11 @@ def evaluate(
             or `label_errors` is combined with `center_crop`; or a file cannot be used.
 
     Example:
-        >>> import keras_crosscoop
-        >>> model = keras_crosscoop.load("saved_models/camvid-1")  # doctest: +SKIP
-        >>> data = keras_crosscoop.dataset("camvid", "CamVid")  # doctest: +SKIP
-        >>> evaluate(model, data, "test", flip=True)["outputs"]["ensemble"]["mean_iou"]  # doctest: +SKIP
-        0.61
+        >>> from keras_crosscoop import DeepLabV3Plus, dataset
+        >>> model = DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None)
+        >>> metrics = evaluate(model, dataset("folder", data_dir="MY_DATA"), "val")
+        >>> metrics["images"], list(metrics["outputs"])
+        (2, ['single'])
     """
     labelled = split not in dataset.unlabelled
     if submission is None and not labelled:

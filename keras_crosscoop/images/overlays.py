@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import write_png
 from keras_crosscoop.images.palettes import RGB, palette_table
 from keras_crosscoop.labels import IGNORE_LABEL
@@ -66,20 +65,6 @@ def add_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], 
         draw.rectangle((x, y, x + size, y + size), fill=tuple(table[index].tolist()), outline="black")
         draw.text((x + size + gap, y + size / 2), names[index], fill="black", font=font, anchor="lm")
     return canvas
-
-
-def check_new(path: Path, *, force: bool = False) -> None:
-    """Checks the path of a picture before the picture is drawn.
-
-    Raises:
-        InputError: The path does not end in .png, its folder is missing, or a file exists there (without `force`).
-    """
-    if path.suffix.lower() != ".png":
-        raise InputError(f"A picture is written as PNG. End its name in .png. Received: {path}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"The folder of the picture does not exist. Make it, or name another. Received: {path}")
-    if path.exists() and not force:
-        raise InputError(f"The picture exists already. Overwrite it with --force. Received: {path}")
 
 
 def save(picture: Image.Image, path: Path) -> None:

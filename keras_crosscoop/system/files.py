@@ -152,6 +152,20 @@ def _not_made(folder: Path, error: OSError) -> InputError:
     return InputError(f"The folder cannot be made ({error.strerror}). Name another. Received: {folder}")
 
 
+def check_new_file(path: Path, *suffixes: str, force: bool = False) -> None:
+    """Checks the path of a new file before its content is computed.
+
+    Raises:
+        InputError: The path has none of the suffixes, its folder is missing, or it exists (without `force`).
+    """
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"The file has another format. End its name in {suffixes[0]}. Received: {path}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"The folder of the file does not exist. Make it, or name another. Received: {path}")
+    if path.exists() and not force:
+        raise InputError(f"The file exists already. Overwrite it with --force. Received: {path}")
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder and its parents, unless they exist.
 

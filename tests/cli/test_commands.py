@@ -1,4 +1,4 @@
-"""From files to a run, its figures and its pictures, through the command line."""
+"""From files to a run, its metrics and its pictures, through the command line."""
 
 import csv
 import errno
@@ -45,11 +45,11 @@ def test_the_config_holds_what_was_asked_for(run_folder, halves):
 def test_evaluate_prints_the_figures_of_fit(crosscoop, run_folder):
     code, out, _ = crosscoop("evaluate", run_folder, "--json")
     assert code == 0
-    figures = json.loads(out)
+    metrics = json.loads(out)
     saved = json.loads((run_folder / "metrics.json").read_text())
-    assert (figures["dataset"], figures["split"], figures["images"]) == ("folder", "val", 3)
+    assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("folder", "val", 3)
     for name, output in saved["outputs"].items():
-        assert figures["outputs"][name] == output
+        assert metrics["outputs"][name] == output
         assert set(output["per_class"]) == {"dark", "bright"}
     table = crosscoop("evaluate", run_folder, "--split", "train").out
     assert "bright" in table

@@ -23,7 +23,7 @@ TREES = {
 
 @pytest.mark.parametrize("tree", TREES)
 def test_from_files_to_figures(tree, crosscoop, tmp_path):
-    """The recipe of the data set is taken, with a tiny network; records give the same figures to the last digit."""
+    """The recipe of the data set is taken, with a tiny network; records give the same metrics to the last digit."""
     name = tree.partition("-")[0]
     TREES[tree](tmp_path / "data")
     more = ["--set=data.train_split=train_extra"] if tree.endswith("coarse") else []
@@ -31,11 +31,11 @@ def test_from_files_to_figures(tree, crosscoop, tmp_path):
 
     assert crosscoop("data", "check", name, "--data-dir=data", "--split=val").code == 0
     assert crosscoop(*trained, "--data-dir=data", "--output=files").code == 0
-    figures = untimed(tmp_path / "files/metrics.json")
-    assert (figures["split"], figures["images"]) == ("val", 2)
+    metrics = untimed(tmp_path / "files/metrics.json")
+    assert (metrics["split"], metrics["images"]) == ("val", 2)
 
     done = crosscoop("evaluate", "files", "--json")
-    assert untimed(done.out) == figures
+    assert untimed(done.out) == metrics
     done = crosscoop("evaluate", "files", "--split=test")
     assert done.code == 2
     assert f'The labels of split "test" of data set "{name}" are kept by its makers' in done.err
@@ -43,7 +43,7 @@ def test_from_files_to_figures(tree, crosscoop, tmp_path):
     assert crosscoop("data", "prepare", name, "--data-dir=data", "--records=records").code == 0
     assert crosscoop(*trained, "--data-dir=records", "--output=again").code == 0
     assert (tmp_path / "again/history.csv").read_text() == (tmp_path / "files/history.csv").read_text()
-    assert untimed(tmp_path / "again/metrics.json") == figures
+    assert untimed(tmp_path / "again/metrics.json") == metrics
 
 
 def test_voc_is_measured_on_the_centre_crop(crosscoop, tmp_path):

@@ -47,7 +47,7 @@ def undisturbed(start):
 
 
 def state(folder):
-    """The last checkpoint, and the figures of all epochs."""
+    """The last checkpoint, and the metrics of all epochs."""
     with np.load(max((folder / "checkpoints").glob("*.npz"))) as arrays:
         values = {name: arrays[name].tobytes() for name in arrays.files}
     return values, list(csv.reader((folder / "history.csv").read_text().splitlines()))

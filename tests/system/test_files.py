@@ -6,18 +6,25 @@ from pathlib import Path
 import pytest
 from helpers import refused
 
-from keras_crosscoop.system.files import atomic_folder, atomic_write, is_case_insensitive, max_name_length, walk_files
+from keras_crosscoop.system.files import (
+    atomic_folder,
+    atomic_write,
+    check_new_file,
+    is_case_insensitive,
+    max_name_length,
+    walk_files,
+)
 
 
 @pytest.mark.parametrize("before", [None, "old"])
 def test_appears_when_it_is_whole(tmp_path, before):
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     if before:
         file.write_text(before)
     with atomic_write(file) as partial:
         partial.write_text("new")
         assert partial.parent == tmp_path
-        assert partial.name.endswith("figures.json")  # some writers go by the ending
+        assert partial.name.endswith("metrics.json")  # some writers go by the ending
         assert (file.read_text() if file.exists() else None) == before
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
@@ -26,7 +33,7 @@ def test_appears_when_it_is_whole(tmp_path, before):
 @pytest.mark.parametrize("before", [None, "old"])
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(tmp_path, before, failure):
-    file = tmp_path / "figures.json"
+    file = tmp_path / "metrics.json"
     if before:
         file.write_text(before)
 
@@ -124,3 +131,12 @@ def test_whether_case_is_ignored_is_asked_of_the_file_system(tmp_path):
     assert not is_case_insensitive(folder / "new")
     (tmp_path / "fOLDER").symlink_to("Folder")  # as it would seem where it is
     assert is_case_insensitive(folder / "new")
+
+
+def test_paths_that_are_no_place_for_a_new_file_are_refused(tmp_path):
+    assert "End its name in .html" in refused(check_new_file, tmp_path / "a.pdf", ".html", ".htm")
+    assert "folder of the file does not exist" in refused(check_new_file, tmp_path / "no/a.html", ".html")
+    (tmp_path / "a.html").write_text("mine")
+    assert "--force" in refused(check_new_file, tmp_path / "a.html", ".html")
+    check_new_file(tmp_path / "a.html", ".html", force=True)
+    check_new_file(tmp_path / "b.HTM", ".html", ".htm")

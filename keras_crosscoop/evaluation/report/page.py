@@ -38,20 +38,6 @@ _TEMPLATES.filters |= {
 _TEMPLATES.globals |= {"version": version("keras-crosscoop"), "void_colour": VOID_COLOUR}
 
 
-def check_new(target: Path, *, force: bool = False) -> None:
-    """Checks the path of a page before anything is evaluated or drawn.
-
-    Raises:
-        InputError: The name does not end in .html, the folder does not exist, or the file exists (without `force`).
-    """
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"A report is an HTML file. Give it a name that ends in .html. Received: {target}")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"The report's folder does not exist. Make it, or name another one. Received: {target}")
-    if target.exists() and not force:
-        raise InputError(f"The file exists already. Overwrite it with --force. Received: {target}")
-
-
 def write_page(template: str, target: Path, **content: Any) -> None:
     """Renders a template and writes the page, which is complete or not there at all.
 

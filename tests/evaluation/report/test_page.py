@@ -5,7 +5,7 @@ import re
 from helpers import refused
 from networks import LinearNetwork
 
-from keras_crosscoop.evaluation.report import check_new, write_report
+from keras_crosscoop.evaluation.report import write_report
 
 EVIL = ("<script>alert(1)</script>", "a \"quoted\" & 'single'", "{{ 7 * 7 }}")
 
@@ -44,15 +44,6 @@ def test_names_are_shown_as_they_are(make_run, make_metrics, page_of):
     assert [row.all("th")[0].text for row in page.section("IoU of each class, %").all("tr")] == list(EVIL)
     assert len(page.all("script")) == 1
     assert all(image.attributes["src"].startswith("data:") for image in page.all("img") if "src" in image.attributes)
-
-
-def test_paths_that_are_no_place_for_a_page_are_refused(tmp_path):
-    assert "ends in .html" in refused(check_new, tmp_path / "a.pdf")
-    assert "folder does not exist" in refused(check_new, tmp_path / "no" / "a.html")
-    (tmp_path / "a.html").write_text("mine")
-    assert "--force" in refused(check_new, tmp_path / "a.html")
-    check_new(tmp_path / "a.html", force=True)
-    check_new(tmp_path / "b.html")
 
 
 def test_a_page_that_cannot_be_written_is_an_error(make_run, make_metrics, tmp_path):
