@@ -53,7 +53,7 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 def _street_scenes(data_dir: Path | None) -> Dataset:
     # The number is the version of the drawings: new drawings never mix with those of an older release.
-    directory = data_dir or keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-1"
+    directory = data_dir or keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-2"
     street_scenes.write(directory)
     return replace(folder.open(directory), name="street_scenes")
 

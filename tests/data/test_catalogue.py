@@ -69,7 +69,7 @@ def test_street_scenes_are_drawn_once_where_keras_keeps_its_data(make_folder, mo
     assert data.name == "street_scenes"
     assert len(data.pairs("train")) == 4
     dataset("street_scenes", tmp_path / "here")
-    assert drawn == [tmp_path / "home/datasets/keras_crosscoop/street_scenes-1", tmp_path / "here"]
+    assert drawn == [tmp_path / "home/datasets/keras_crosscoop/street_scenes-2", tmp_path / "here"]
 
 
 def test_every_data_set_has_an_opener():
