@@ -98,8 +98,8 @@ def _basis(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _difference(basis: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     different = [name for name in basis if basis[name] != first[name]]
-    values = [f"{name} {basis[name]} instead of {first[name]}" for name in different if type(basis[name]) is not list]
-    return " and ".join(values) or different[0]
+    named = [name for name in different if not isinstance(basis[name], list)]
+    return " and ".join(f"{name} {basis[name]} instead of {first[name]}" for name in named) or different[0]
 
 
 def _different_settings(runs: Sequence[Settings]) -> dict[str, list[Any]]:

@@ -138,5 +138,5 @@ def test_the_header_describes_the_evaluation(report):
     _, _, page = report(crop=16, window=12, scales=[0.5, 1.0], flip=True, skipped=["<b>gone</b>", "too"])
     header = page.all("header")[0].text
     assert "Evaluated on 2 images of folder val, cropped to the central 16 pixels, in windows of 12 pixels" in header
-    assert "at scales 0.5, 1.0, averaged with the mirrored image." in header
+    assert "at scales 0.5, 1.0, with predictions averaged over the mirrored image." in header
     assert "Skipped images: 2. Reason for the first: <b>gone</b>" in header
