@@ -11,7 +11,7 @@ from crosscoop_tf.main import main
 from helpers import TINY_FIT
 
 from keras_crosscoop import dataset, load
-from keras_crosscoop.export import exporting, opened
+from keras_crosscoop.export import exporting, load_exported
 from keras_crosscoop.runs import Run
 
 
@@ -33,7 +33,7 @@ def test_a_saved_model_sees_what_the_run_sees(crosscoop, run, halves):
     assert out.splitlines()[-1] == f"Exported: {run / 'serving' / '1'}"
     assert "Beside the live model" in out
     assert "100.00 %" in out
-    model, exported = load(run), opened(run / "serving" / "1")
+    model, exported = load(run), load_exported(run / "serving" / "1")
     for image in pictures(halves):
         classes = exported(image)["classes"]
         assert (classes == model.segment(image)).mean() > 0.999
@@ -182,7 +182,7 @@ def test_averaged_weights_are_exported(crosscoop, halves, tmp_path):
     own = trained(tmp_path / "own", halves)
     averaged = trained(tmp_path / "averaged", halves, "--set=train.ema_decay=0.9")
     assert crosscoop("export", tmp_path / "averaged", "--format=tflite", "--min-agreement=0").code == 0
-    exported = opened(tmp_path / "averaged/tflite/ensemble-32x48-float32/model.tflite")
+    exported = load_exported(tmp_path / "averaged/tflite/ensemble-32x48-float32/model.tflite")
     for image in pictures(halves):
         confidence = exported(image)["confidence"]
         likeliest = [model.segment(image, probabilities=True)[1].max(-1) for model in (own, averaged)]
