@@ -154,11 +154,11 @@ FIGURES = {"bytes": 7, "agreement": 0.97, "mean_iou": {"live": 0.5, "exported": 
 def test_a_benchmark_of_two_formats(trained, data_dir, litert_files, monkeypatch, network):
     """One with a real process, one whose export fails."""
 
-    def export(run, data, name, *, quantize, watch, folder, **options):
+    def export(run, data, name, *, quantize, progress, folder, **options):
         assert (options["output"], options["size"], options["images"]) == ("top", (40, 56), 2)
         if quantize == "int8":
             raise RuntimeError("The converter has had enough.\nAnd says why at length.")
-        watch("Comparing", 1, 2)
+        progress("Comparing", 1, 2)
         return litert_files["none"], FIGURES
 
     monkeypatch.setattr(contenders, "export", export)

@@ -67,5 +67,5 @@ def test_the_block_with_this_package(make_run, data_dir, litert_files, tmp_path,
     names = {}
     exec(script.replace("photo.jpg", "photo.png"), names)
     assert names["path"] == RUN / "tflite/ensemble-40x56-float16/model.tflite"
-    assert names["figures"]["agreement"] == 1
+    assert names["parity"]["agreement"] == 1
     assert names["classes"].shape == (60, 80)

@@ -163,10 +163,11 @@ def session(saved_model):
         for name, definition in signatures.items()
         if "image" in definition.inputs
     }
-    yield lambda signature, image: dict(
-        zip(sorted(signatures[signature].outputs), calls[signature](image), strict=True)
-    )
-    del calls
+
+    def run(signature, image):
+        return dict(zip(sorted(signatures[signature].outputs), calls[signature](image), strict=True))
+
+    yield run
     graph.close()
 
 
