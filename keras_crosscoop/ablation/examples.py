@@ -12,7 +12,6 @@ from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.overlays import add_legend, colorize, save
-from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models.inference import Inference
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_crosscoop.errors import Interrupted, describe
+from keras_crosscoop.system.files import make_folder
 from keras_crosscoop.system.processes import Worker, WorkerError
 from keras_crosscoop.system.resources import cores
 from keras_crosscoop.system.signals import Signals, handle_signals, restore
@@ -56,7 +57,7 @@ def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[s
         reasons = {name: future.result() for name, future in futures.items()}
     if pool.signals.first is not None:
         exceptions = f", but for {', '.join(pool.lost)}" if pool.lost else ""
-        raise Interrupted(f"stopped, and saved{exceptions}. Go on by the same command", pool.signals.first)
+        raise Interrupted(f"stopped, and saved{exceptions}. Continue with the same command", pool.signals.first)
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -109,7 +110,7 @@ class _Pool:
 
     def _work(self, job: Job, environment: Mapping[str, str]) -> str | None:
         folder = Path(job.task["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         log = folder.parent / f"{folder.name}.log"
         with Worker(_PROGRAM, log, environment) as worker:
             worker.send(job.task)
@@ -138,7 +139,7 @@ class _Pool:
         """Within it, the first signal asks the processes to save and end, a later one kills them."""
 
         def end(number: int, _: object) -> None:
-            at_once = self.signals.came(number)
+            at_once = self.signals.received(number)
             for worker in [*self._workers]:
                 worker.process.kill() if at_once else worker.end_input()
 

@@ -19,7 +19,7 @@ from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.evaluation.report.page import write_page, write_text
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
-from keras_crosscoop.training import parts
+from keras_crosscoop.training import builders
 
 
 def write_results(
@@ -40,7 +40,7 @@ def write_results(
     Raises:
         InputError: rows cannot be compared, or a file cannot be written.
     """
-    dataset, ablation = parts.data(ablation.settings), ablation.whole()
+    dataset, ablation = builders.data(ablation.settings), ablation.whole()
     progress("timing")
     costs, without_costs = _costs(ablation, dataset)
     failed = {**failed, **without_costs}

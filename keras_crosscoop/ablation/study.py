@@ -17,7 +17,7 @@ from keras_crosscoop.runs import build
 from keras_crosscoop.system.devices import share_gpus
 from keras_crosscoop.system.files import atomic_write, make_folder
 from keras_crosscoop.system.locks import locked
-from keras_crosscoop.training import parts
+from keras_crosscoop.training import builders
 
 
 class Ablation(NamedTuple):
@@ -96,7 +96,7 @@ def ablate(
     """
     rows = select_rows(settings.ablation.rows)
     _check_settings(settings)
-    data = parts.data(settings)
+    data = builders.data(settings)
     first = settings.train.seed
     ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
     if ablation.jobs():

@@ -101,7 +101,8 @@ def _with_published(results: Sequence[Result], table: Table) -> Table:
     place = table.columns.index("mIoU") + 1
     texts = ["" if result.published is None else f"{result.published:g}" for result in results]
     rows = [[*row[:place], text, *row[place:]] for row, text in zip(table.rows, texts, strict=True)]
-    return table._replace(columns=[*table.columns[:place], PAPER, *table.columns[place:]], rows=rows)
+    columns = [*table.columns[:place], PAPER, *table.columns[place:]]
+    return Table(table.title, columns, rows, table.best, table.note)
 
 
 def cost_texts(result: Result) -> list[str]:

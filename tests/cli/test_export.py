@@ -132,8 +132,8 @@ def test_what_cannot_be_exported_takes_one_line(crosscoop, run, halves, tmp_path
     shutil.copytree(halves, tmp_path / "other")
     (tmp_path / "other" / "classes.txt").write_text("dark\nlight\n")
     options, message = {
-        "no weights": ([], "The run has no weights yet: no epoch was validated. Go on by `crosscoop-tf fit --resume "),
-        "other classes": (["--data-dir", tmp_path / "other"], "The run knows 2 classes (dark, bright), but data set"),
+        "no weights": ([], "The run has no weights yet: no epoch was validated."),
+        "other classes": (["--data-dir", tmp_path / "other"], "The run has 2 classes (dark, bright), but data set"),
         "no data": (["--data-dir", tmp_path / "gone"], f"{tmp_path / 'gone'}"),
         "calibration": (["--calibration=4"], "--calibration is for int8"),
     }[how]
@@ -178,7 +178,7 @@ def test_converters_print_nothing(crosscoop, run_folder, tmp_path):
     content = (run / "tflite/ensemble-32x48-int8/model.tflite").read_bytes()
     code, out, err = crosscoop("export", run, *options)
     assert (code, out) == (2, "")
-    assert "The folder is there already. Remove it, or name another." in err
+    assert "The folder exists already. Remove it, or name another." in err
     assert (run / "tflite/ensemble-32x48-int8/model.tflite").read_bytes() == content
     assert path.endswith("model.tflite")
 

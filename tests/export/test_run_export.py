@@ -158,7 +158,7 @@ def test_files_lie_where_their_names_say(run, data, network, written, name, opti
 
     before = everything(run.folder)
     message = refused(export, run, data, name, model=network, **options)
-    assert message == f"The folder is there already. Remove it, or name another. Received: {path.parent}"
+    assert message == f"The folder exists already. Remove it, or name another. Received: {path.parent}"
     assert len(written) == 1, "nothing is converted first"
     assert everything(run.folder) == before
 
@@ -250,7 +250,7 @@ def test_a_version_that_appears_meanwhile_stays(run, data, network, written):
     def progress(stage, done, total):
         (run.folder / "serving" / "1").mkdir(exist_ok=True)
 
-    assert "is there already" in refused(export, run, data, "savedmodel", progress=progress, model=network)
+    assert "exists already" in refused(export, run, data, "savedmodel", progress=progress, model=network)
     assert [path.name for path in (run.folder / "serving").iterdir()] == ["1"]
     assert list((run.folder / "serving" / "1").iterdir()) == []
 
@@ -322,7 +322,7 @@ def test_options_and_classes_are_checked_first(run, data, idle, tmp_path):
     (tmp_path / "other" / "classes.txt").write_text("road\nsea\ncar\n")
     (tmp_path / "other" / "images" / "val").mkdir(parents=True)
     message = refused(export, run, dataset("folder", tmp_path / "other"), "onnx")
-    assert message.startswith("The run knows 3 classes (road, sky, car)")
+    assert message.startswith("The run has 3 classes (road, sky, car)")
     assert not {"onnx", "serving"} & {path.name for path in run.folder.iterdir()}
 
 
