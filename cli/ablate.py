@@ -3,13 +3,17 @@
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.settings import data_options, recipe_options, resolve, training_options
 from crosscoop_tf.tensorflow_command import TensorFlowCommand
+
+if TYPE_CHECKING:
+    from keras_crosscoop.ablation.results import Result
 
 
 @click.command(cls=TensorFlowCommand)
@@ -17,21 +21,23 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.option(
     "--rows",
     metavar="table1|table5|all|ROW,...",
-    help="What to compare, all by default: single_top, single_bottom, one_way_equal, one_way, none, ensemble_singles, "
-    "cross_without_c1_c2, cross_without_c1, cross_without_c2, cross_reduced, cross.",
+    help="Rows to compare: single_top, single_bottom, one_way_equal, one_way, none, ensemble_singles, "
+    "cross_without_c1_c2, cross_without_c1, cross_without_c2, cross_reduced, cross. Default: all.",
 )
-@click.option("--seeds", type=click.IntRange(1, 1000), help="Trainings of each row; 3 by default.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Number of trainings of each row. Default: 3.")
 @recipe_options
-@click.option("--top", help="The first network's backbone.")
-@click.option("--bottom", help="The second network's backbone.")
+@click.option("--top", help="Backbone of the first network.")
+@click.option("--bottom", help="Backbone of the second network.")
 @training_options
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1000),
-    help="Trainings at a time, each on a GPU of its own; by default as many as there are GPUs, or else one.",
+    help="Number of simultaneous trainings, each on a GPU of its own. Default: the number of GPUs, or one.",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="The ablation's folder; saved_models/DATASET-ablation by default."
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the ablation. Default: saved_models/DATASET-ablation.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def ablate(
@@ -45,19 +51,18 @@ def ablate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train and measure two networks without, with and with parts of cooperation, all alike, and compare them.
+    """Train networks with and without cooperation, or parts of it, under the same conditions, and compare them.
 
-    Every row of the paper's tables 1 and 5: the single networks, the conventional network of one way, two networks
-    without paths, ensembles, the cross cooperative network, and that without Connections 1 and 2. With one seed all see
-    the same crops in the same order. What was done is kept: the same command goes on where it stopped. A row that fails
-    is named, the others go on, and the tables are written of all that are done; it exits with 1 then.
+    The rows are those of the paper's tables 1 and 5: the single networks, the conventional one-way network, two
+    networks without paths, ensembles, the cross cooperative network, and the same without Connections 1 and 2. With
+    the same seed all rows see the same crops in the same order. The same command continues where it stopped. If a row
+    fails, the others go on, and the tables are written without it; the exit code is 1.
 
     \b
     crosscoop-tf ablate --dataset street_scenes --seeds 2
     crosscoop-tf ablate --dataset folder --data-dir MY_DATA --rows single_top,single_bottom,cross
     crosscoop-tf ablate --config voc2012-table1 --data-dir DIR --jobs 8
     """
-    from crosscoop_tf.ablation_table import print_ablation
     from crosscoop_tf.progress import RowsProgress
 
     from keras_crosscoop import ablation
@@ -67,16 +72,36 @@ def ablate(
         options["rows"] = rows.split(",")
     settings = resolve(recipe, assignments, "ablation", **options).with_weights(top=top_weights, bottom=bottom_weights)
     output = output or Path("saved_models", f"{settings.data.name}-ablation")
-    # Where weights are fetched, Keras tells of it on stdout, which may be read as JSON.
+    # Keras reports downloads of weights on stdout, which must hold JSON alone.
     with contextlib.redirect_stdout(sys.stderr), RowsProgress() as progress:
-        done, failed = ablation.ablate(settings, output, at_once=jobs, watch=progress)
-        results, files, failed = ablation.write_results(done, failed, progress.show)
+        study, failed = ablation.ablate(settings, output, at_once=jobs, progress=progress)
+        results, files, failed = ablation.write_results(study, failed, progress.show)
     if as_json:
-        click.echo(json.dumps(ablation.as_json(done, results, failed)))
+        click.echo(json.dumps(ablation.as_json(study, results, failed)))
     else:
-        print_ablation(results)
+        _print(results)
         click.echo(f"Report: {files['html']}   Tables: {files['md']}, {files['csv']}")
     for names, reason in group_by_cause(failed.items()):
         click.echo(f"crosscoop-tf: {join_names(names, '; ')} failed. {reason}", err=True)
     if failed:
         sys.exit(FOUND_FAILURES)
+
+
+def _print(results: Sequence["Result"]) -> None:
+    """Prints one line for each output of each row: mean IoU, costs, and the gain of cross."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from keras_crosscoop.ablation.tables import cost_texts, gain_texts, mean_and_spread
+
+    table = Table(title="mean IoU in %, ± standard deviation over seeds")
+    for column in ("row", "output"):
+        table.add_column(column, no_wrap=True)
+    for column in ("mIoU", "M params", "GFLOPs", "ms", "gain of cross", "95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("cross is")
+    for result in results:
+        gain = gain_texts(result.gain) if result.gain else ("", "", "")
+        texts = mean_and_spread(result.mean_iou), *cost_texts(result), *gain
+        table.add_row(result.row.name, result.output, *texts)
+    Console(width=max(130, Console().width)).print(table)

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
@@ -22,14 +24,14 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.option(
     "--formats",
     metavar="F,F,...",
-    help="Of keras, savedmodel, tflite, tflite-float16, tflite-dynamic, tflite-int8, onnx; by default all that are "
-    "possible with what is installed.",
+    help="Formats from keras, savedmodel, tflite, tflite-float16, tflite-dynamic, tflite-int8, onnx. Default: all that "
+    "the installed packages allow.",
 )
 @click.option(
     "--size",
     type=SIZE,
     metavar="HxW",
-    help="Input size of every format; that of the data set's first image by default.",
+    help="Input size of every format. Default: the size of the data set's first image.",
 )
 @output_head_option
 @click.option(
@@ -37,13 +39,14 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     type=IMAGES,
     default=20,
     show_default=True,
-    help="Validation images, evenly spread.",
+    help="Number of validation images, evenly spread.",
 )
 @calibration_option
 @click.option(
     "--rounds",
     type=click.IntRange(1, 10**7),
-    help="Images that each format is timed on, the same again if need be; by default a minute's worth, 10 to 200.",
+    help="Number of images to time each format on; images repeat if need be. Default: as many as take a minute, 10 to "
+    "200.",
 )
 @data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -52,17 +55,15 @@ def benchmark(
     formats: str | None,
     size: tuple[int, int] | str | None,
     output_head: str | None,
-    images: int,
-    calibration: int,
-    rounds: int | None,
     data_dir: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Compare the formats that export writes, on this machine: time, memory, size, and what they still see.
+    """Compare the export formats of a run on this machine: time, memory, file size and agreement.
 
-    Each has a process of its own and all of the machine's threads, and they take turns, one image each. Times are from
-    an image in memory to its class ids in memory, one image at a time. Nothing stays on disk. A format that fails is
-    named, the others go on; it exits with 1 then.
+    Each format has a process of its own and all of the machine's threads; the formats take turns, one image each. Times
+    are from an image in memory to its class ids in memory, one image at a time. Nothing stays on disk. If a format
+    fails, the others are measured, and the exit code is 1.
 
     \b
     crosscoop-tf benchmark saved_models/street_scenes-1
@@ -72,10 +73,9 @@ def benchmark(
     """
     context = click.get_current_context()
     if size == "dynamic":
-        raise click.UsageError("All formats see images of one size. Name it, as --size 360x480.", context)
+        raise click.UsageError("All formats need the same size. Give it, as in --size 360x480.", context)
     if formats is not None and "tflite-int8" not in formats.split(","):
         check_calibration_unused(context, f"--formats {formats}")
-    from crosscoop_tf.benchmark_table import print_benchmark
     from crosscoop_tf.progress import StageProgress
 
     from keras_crosscoop.data import dataset
@@ -83,28 +83,57 @@ def benchmark(
     from keras_crosscoop.export.benchmark import benchmark as benchmark_run
     from keras_crosscoop.runs import Run
 
-    opened = Run.open(run)
-    data = dataset(opened.settings.data.name, data_dir or opened.settings.data.dir)
+    trained = Run.open(run)
+    data = dataset(trained.settings.data.name, data_dir or trained.settings.data.dir)
+    names = None if formats is None else formats.split(",")
     with StageProgress("Loading") as progress:
-        found = benchmark_run(
-            opened,
-            data,
-            formats.split(",") if formats is not None else None,
-            output=output_head,
-            size=size,
-            images=images,
-            calibration=calibration,
-            rounds=rounds,
-            watch=progress,
-        )
+        figures = benchmark_run(trained, data, names, output=output_head, size=size, progress=progress, **options)
     if as_json:
-        click.echo(json.dumps(found))
-    elif found["formats"]:
-        print_benchmark(found)
-    for names, reason in group_by_cause(found["left_out"].items()):
+        click.echo(json.dumps(figures))
+    elif figures["formats"]:
+        _print(figures)
+    for names, reason in group_by_cause(figures["left_out"].items()):
         verb = "is" if len(names) == 1 else "are"
         click.echo(f"crosscoop-tf: {join_names(names)} {verb} left out. {reason}", err=True)
-    for names, reason in group_by_cause(found["failed"].items()):
+    for names, reason in group_by_cause(figures["failed"].items()):
         click.echo(f"crosscoop-tf: {join_names(names)} failed. {reason}", err=True)
-    if found["failed"]:
+    if figures["failed"]:
         sys.exit(FOUND_FAILURES)
+
+
+def _print(figures: Mapping[str, Any]) -> None:
+    """Prints one line for each format, see `keras_crosscoop.export.benchmark.benchmark`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    size = "x".join(map(str, figures["size"]))
+    where = f"{figures['threads']} threads" + (", keras and savedmodel on a GPU" if figures["gpu"] else "")
+    table = Table(title=f"{figures['output']}, {size}, one image at a time, {where}")
+    table.add_column("format", no_wrap=True)
+    for column in ("ms", "x Keras", "p90", "images/s", "memory", "size", "agreement", "mIoU"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
+    for name, measured in figures["formats"].items():
+        latency, speedup, iou = measured["latency"], measured["speedup"], measured["mean_iou"]
+        marks = [mark for mark in ("fastest", "smallest") if figures[mark] == name and len(figures["formats"]) > 1]
+        table.add_row(
+            name,
+            f"{1000 * latency['median']:.1f}",
+            f"{speedup:.2f}" if speedup else "",
+            f"{1000 * latency['p90']:.1f}",
+            f"{measured['throughput']:.1f}",
+            f"{measured['memory'] / 1e6:.0f} MB",
+            f"{measured['bytes'] / 1e6:.1f} MB",
+            f"{100 * measured['agreement']:.2f} %",
+            f"{100 * iou:.1f}" if iou is not None else "",
+            ", ".join(marks if measured["agrees"] else [*marks, "disagrees"]),
+            style="bold" if name == figures["fastest"] else None,
+        )
+    table.caption = (
+        "x Keras: speedup over Keras, by medians. memory: peak of the process, without imported modules. "
+        f"agreement: pixels with the live model's class, on {figures['images']} images"
+    )
+    if len(figures["together"]) > 1:
+        groups = "; ".join(", ".join(group) for group in figures["together"])
+        table.caption += f". The memory did not hold all formats at once, so these groups took turns: {groups}"
+    Console(width=max(110, Console().width)).print(table)

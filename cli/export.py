@@ -1,8 +1,9 @@
-"""`crosscoop-tf export`: a run's network for other programs, proven equal to it."""
+"""`crosscoop-tf export`: a run's network for programs without this package."""
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
@@ -32,14 +33,14 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     "--size",
     type=SIZE,
     metavar="HxW|dynamic",
-    help="Input size of the network; any size (dynamic) by default, for tflite that of the data set's first image.",
+    help="Input size of the network. Default: dynamic, any size; for tflite the size of the data set's first image.",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["none", "float16", "dynamic", "int8"]),
     default="none",
     show_default=True,
-    help="Of tflite: small weights (float16, dynamic), or computing with 8 bits (int8).",
+    help="For tflite: small weights (float16, dynamic), or arithmetic with 8 bits (int8).",
 )
 @calibration_option
 @click.option(
@@ -47,18 +48,18 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     type=IMAGES,
     default=20,
     show_default=True,
-    help="Validation images that are compared with the live model.",
+    help="Number of validation images to compare with the live model.",
 )
 @click.option(
     "--min-agreement",
     type=Fraction(),
-    help="The least share of equal pixels; 0.999 by default, float16 0.99, dynamic and int8 0.95.",
+    help="Least fraction of pixels with the live model's class. Default: 0.999; float16 0.99; dynamic and int8 0.95.",
 )
 @data_dir_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Where exports go; RUN/serving, RUN/tflite or RUN/onnx by default.",
+    help="Folder of the exports. Default: RUN/serving, RUN/tflite or RUN/onnx.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def export(
@@ -67,17 +68,15 @@ def export(
     output_head: str | None,
     size: tuple[int, int] | str | None,
     quantize: str,
-    calibration: int,
-    images: int,
-    min_agreement: float | None,
     data_dir: Path | None,
     output: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Write a run's network for programs without this package: uint8 pixels in, class ids and confidence out.
 
-    Everything that evaluate does is inside. The file is run on images of the run's data set and compared with the live
-    model, see its parity.json; where they disagree nothing is left, and it exits with 1.
+    The export contains everything that evaluate computes. It is compared with the live model on images of the run's
+    data set; parity.json holds the result. If they disagree, nothing is written and the exit code is 1.
 
     \b
     crosscoop-tf export saved_models/street_scenes-1 --format savedmodel        # pip install "keras-crosscoop[serving]"
@@ -93,35 +92,27 @@ def export(
     from crosscoop_tf.progress import transient_bar
     from crosscoop_tf.tables import print_parity
 
+    from keras_crosscoop import export as library
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.export import DisagreementError
-    from keras_crosscoop.export import export as export_run
     from keras_crosscoop.runs import Run
 
-    opened = Run.open(run)
-    data = dataset(opened.settings.data.name, data_dir or opened.settings.data.dir)
+    trained = Run.open(run)
+    data = dataset(trained.settings.data.name, data_dir or trained.settings.data.dir)
+    options |= {"output": output_head, "size": size, "quantize": quantize, "folder": output}
     with transient_bar() as bar:
         task = bar.add_task("Converting", total=None)
+
+        def progress(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
         try:
-            path, found = export_run(
-                opened,
-                data,
-                name,
-                output=output_head,
-                size=size,
-                quantize=quantize,
-                folder=output,
-                calibration=calibration,
-                images=images,
-                min_agreement=min_agreement,
-                watch=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-            )
-        except DisagreementError as error:
+            path, figures = library.export(trained, data, name, progress=progress, **options)
+        except library.DisagreementError as error:
             bar.stop()
             click.echo(f"crosscoop-tf: {error}", err=True)
             sys.exit(FOUND_FAILURES)
     if as_json:
-        click.echo(json.dumps({"path": str(path), **found}))
+        click.echo(json.dumps({"path": str(path), **figures}))
     else:
-        print_parity(found)
+        print_parity(figures)
         click.echo(f"Exported: {path}")

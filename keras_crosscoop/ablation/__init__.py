@@ -1,6 +1,6 @@
-"""Does cooperation help, and which part of it? The paper's tables, trained and measured under identical conditions."""
+"""Ablation: does cooperation help, and which part of it? The paper's tables, trained under identical conditions."""
 
-from keras_crosscoop.ablation.ablating import ablate
-from keras_crosscoop.ablation.telling import as_json, write_results
+from keras_crosscoop.ablation.report import as_json, write_results
+from keras_crosscoop.ablation.study import ablate
 
 __all__ = ["ablate", "as_json", "write_results"]

@@ -1,6 +1,6 @@
-"""What is compared: the rows of the paper's tables 1 (figures 4 and 5) and 5, and a cheaper cooperation.
+"""The rows that an ablation compares: those of the paper's tables 1 (figures 4 and 5) and 5, and a cheaper cooperation.
 
-Each is the full method but for what `changes` says; all else, data, steps and schedule, is the same for all.
+Each row is the full method with its `changes`; data, steps and schedule are the same for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,57 +10,52 @@ from typing import Any
 from keras_crosscoop.config import Model, Settings
 from keras_crosscoop.errors import unknown_name
 from keras_crosscoop.models.connections import SITES
-from keras_crosscoop.models.naming import output_choices
 
 REDUCTION = 8  # of the cheaper cooperation
 
 FULL = {"topology": "cross", "sites": SITES, "fusion": "concat", "channel_reduction": 1}  # the paper's method
-OUTPUTS = output_choices(("top", "bottom"))
 FULL_METHOD = "cross"  # the row that all others are compared with
+_OUTPUTS = {"top": "top", "bottom": "bottom", "ensemble": "ensemble"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method that is measured.
+    """A method that an ablation measures.
 
     Attributes:
         name: on the command line, and of its folder.
-        title: in tables, with the names of backbones to be filled in.
-        changes: what its network has instead of the full method's, told from the full method's settings.
-        shown: its outputs, and which output of the full method each is compared with: the one with its backbone.
-        joins: rows of single networks that this one's ensemble is made of; it is not trained then.
+        title: in tables, a format string of the backbones' names `top` and `bottom`.
+        changes: returns the model settings that differ from the given ones of the full method.
+        outputs: its outputs, each with the output of the full method that has the same backbone, for comparison.
+        ensemble: rows of single networks whose ensemble this is; it is not trained then.
     """
 
     name: str
     title: str
     changes: Callable[[Model], dict[str, Any]] = lambda model: {}
-    shown: Mapping[str, str] = field(default_factory=lambda: dict(zip(OUTPUTS, OUTPUTS, strict=True)))
-    joins: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=lambda: _OUTPUTS)
+    ensemble: tuple[str, ...] = ()
 
     def settings(self, base: Settings, seed: int) -> Settings:
-        """Those of its training: as long as any other's, and measured at its end, not where validation was best."""
+        """Returns the settings of its training, which ends after all epochs; the last weights are measured."""
         full = base.model.model_copy(update=FULL)
         model = full.model_copy(update=self.changes(full))
         loss = base.loss.model_copy(update={} if model.bottom else {"weights": {}})  # a single network has one loss
-        same = {"seed": seed, "validate_every": base.train.epochs, "patience": None}
-        train = base.train.model_copy(update=same)
+        train = base.train.model_copy(update={"seed": seed, "validate_every": base.train.epochs, "patience": None})
         return base.model_copy(update={"model": model, "train": train, "loss": loss})
 
-    def titled(self, base: Settings) -> str:
-        """Its title with the names of backbones."""
+    def full_title(self, base: Settings) -> str:
+        """Returns its title with the names of the backbones."""
         return self.title.format(top=backbone_name(base.model.top), bottom=backbone_name(base.model.bottom))
 
 
 def backbone_name(backbone: str | Mapping[str, Any]) -> str:
-    """Of a setting, which may have options, too."""
+    """Returns the name in a backbone's setting, which may be a mapping of name and options."""
     return backbone if isinstance(backbone, str) else backbone["name"]
 
 
 def _single(side: str) -> Callable[[Model], dict[str, Any]]:
-    def changes(model: Model) -> dict[str, Any]:
-        return {"top": getattr(model, side), "bottom": None, "weights": model.weights_of_sides[side]}
-
-    return changes
+    return lambda model: {"top": getattr(model, side), "bottom": None, "weights": model.weights_of_sides[side]}
 
 
 def _bottom_twice(model: Model) -> dict[str, Any]:
@@ -76,19 +71,14 @@ ROWS = {
     for row in (
         Row("single_top", "single network: {top}", _single("top"), {"single": "top"}),
         Row("single_bottom", "single network: {bottom}", _single("bottom"), {"single": "bottom"}),
-        Row(
-            "one_way_equal",
-            "conventional (one way), {bottom} twice",
-            _bottom_twice,
-            {"top": "bottom", "bottom": "bottom", "ensemble": "ensemble"},
-        ),
+        Row("one_way_equal", "conventional (one way), {bottom} twice", _bottom_twice, _OUTPUTS | {"top": "bottom"}),
         Row("one_way", "conventional (one way), {top} and {bottom}", lambda model: {"topology": "one_way"}),
         Row("none", "two networks without any path", lambda model: {"topology": "none"}),
         Row(
             "ensemble_singles",
             "ensemble of the single networks",
-            shown={"ensemble": "ensemble"},
-            joins=("single_top", "single_bottom"),
+            outputs={"ensemble": "ensemble"},
+            ensemble=("single_top", "single_bottom"),
         ),
         Row("cross_without_c1_c2", "cross without Connections 1 and 2", _without("backbone", "aspp_output")),
         Row("cross_without_c1", "cross without Connection 1", _without("backbone")),
@@ -104,16 +94,16 @@ TABLES = {
 }
 
 
-def selected(names: Sequence[str]) -> list[Row]:
-    """The rows of names, of tables or of themselves, with those that they are made of, in the tables' order.
+def select_rows(names: Sequence[str]) -> list[Row]:
+    """Returns the rows of that name or in the tables of that name, with the rows of their ensembles, in order.
 
     Raises:
-        InputError: there is none of such a name.
+        InputError: there is no row or table of that name.
     """
-    found: set[str] = set()
+    selected: set[str] = set()
     for name in names:
         if name not in (*TABLES, *ROWS):
             raise unknown_name("row", name, (*TABLES, *ROWS))
         for row in TABLES.get(name, (name,)):
-            found |= {row, *ROWS[row].joins}
-    return [row for row in ROWS.values() if row.name in found]
+            selected |= {row, *ROWS[row].ensemble}
+    return [row for row in ROWS.values() if row.name in selected]

@@ -1,9 +1,7 @@
-"""What a row's own process does: it trains and measures one network, or joins two and measures them."""
+"""The process of an ablation's job: it trains and measures a network, or measures the ensemble of two trained ones."""
 
-import json
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -16,108 +14,106 @@ from typing import Any
 import keras
 
 from keras_crosscoop import config
-from keras_crosscoop.ablation.joining import late_ensemble
+from keras_crosscoop.ablation.late_ensemble import late_ensemble
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.evaluation.run_metrics import evaluate_run
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import lock
-from keras_crosscoop.system.processes import replier
+from keras_crosscoop.system.processes import connect
 from keras_crosscoop.training import fit, resume
 
-CONFUSIONS = "confusions.npz"  # of a row's folder: each image's confusion matrices
-
-Watch = Callable[[str, int, int], object]  # (what is done, how much of it, of how much)
+CONFUSIONS = "confusions.npz"  # in a row's folder: the confusion matrices of each image
 
 
 def main() -> None:
-    """Reads a job, a line of JSON, from stdin, and replies by lines of JSON on stdout.
+    """Does the job that arrives as a message: its `folder`, its `settings` and the run folders of its `ensemble`.
 
-    A job names its `folder` and `settings`, and, if two networks are joined, the folders of their runs (`joins`). A
-    reply tells what is `done` of how much (`total`) of what (`doing`); the last one of a job that ended before it was
-    done, the `error`, and whether its training is `saved`. When stdin ends, because its parent wants that or is dead,
-    the process saves and ends.
+    The replies hold the progress, `stage`, `done` and `total`, and at last either `error` or `end`: "" if the job
+    is done, otherwise which signal stopped it after it was saved. When its input ends, because the parent process wants
+    that or is dead, the process saves and ends.
     """
-    reply = replier()
-    job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    lock(2, wait=True)  # for one of a killed ablation to save and end: it has the same log
+    messages, send = connect()
+    job = next(messages)
+    threading.Thread(target=_end_with, args=(messages,), daemon=True).start()
+    lock(2, wait=True)  # a process of an earlier, killed ablation that still saves has the same log
     try:
-        work(job, lambda doing, done, total: reply(doing=doing, done=done, total=total))
+        work(job, lambda stage, done, total: send(stage=stage, done=done, total=total))
+        send(end="")
+    except Interrupted as error:
+        send(end=str(error))
     except Exception as error:  # whatever it is, the other rows go on
         traceback.print_exc()  # into the log
-        text = [line for line in str(error).splitlines() if line.strip()] or [""]
-        known = isinstance(error, InputError | Interrupted)
-        told = text[0] if known else f"{type(error).__name__}: {text[-1]}"
-        reply(error=told, saved=isinstance(error, Interrupted))
+        *_, last = ["", *filter(str.strip, str(error).splitlines())]  # TensorFlow names the cause in the last line
+        send(error=last if isinstance(error, InputError) else f"{type(error).__name__}: {last}")
 
 
-def work(job: dict[str, Any], watch: Watch) -> None:
-    """Does what is still to do of a job.
+def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> None:
+    """Does whatever of a job is not done yet.
 
     Raises:
-        InputError: as of `fit` and `evaluate`.
-        Interrupted: by a signal, saved.
+        InputError: see `fit` and `evaluate`.
+        Interrupted: a signal ended the training, which is saved.
     """
     folder, settings = Path(job["folder"]), config.settings(job["settings"])
-    if job["joins"]:
+    if job["ensemble"]:
         folder.mkdir(parents=True, exist_ok=True)
-        model = late_ensemble(*(Run.open(Path(each)).load() for each in job["joins"]))
+        model = late_ensemble(*(Run.open(Path(run)).load() for run in job["ensemble"]))
     else:
-        with _only_saving_ends():
-            run = _trained(settings, folder, watch)
-        keras.backend.clear_session(free_memory=True)  # the network that was trained
+        with _ended_by_saving_alone():
+            run = _train(settings, folder, _StepProgress(progress, settings.train.epochs))
+        keras.backend.clear_session(free_memory=True)  # of the trained network
         model = run.load()
     data = dataset(settings.data.name, settings.data.dir)
-    told = partial(watch, "measuring")
-    evaluate_run(folder, settings, model, data, confusions_path=folder / CONFUSIONS, progress=told)
+    evaluate_run(
+        folder, settings, model, data, confusions_path=folder / CONFUSIONS, progress=partial(progress, "measuring")
+    )
 
 
-def _trained(settings: Settings, folder: Path, watch: Watch) -> Run:
-    callbacks = [_Told(watch, settings.train.epochs)]
-    if (folder / "classes.json").exists():  # the last that a run's beginning writes
-        return resume(folder, callbacks)
-    (folder / "config.yaml").unlink(missing_ok=True)  # which the beginning of one may have left
-    return fit(settings, folder, callbacks)
+def _train(settings: Settings, folder: Path, callback: keras.callbacks.Callback) -> Run:
+    if (folder / "classes.json").exists():  # the last file that a new run writes
+        return resume(folder, [callback])
+    (folder / "config.yaml").unlink(missing_ok=True)  # of a run whose beginning was interrupted
+    return fit(settings, folder, [callback])
 
 
 @contextmanager
-def _only_saving_ends() -> Iterator[None]:
-    """Within it, SIGTERM ends a training that can save, and nothing else: who stops all processes may send several."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _ended_by_saving_alone() -> Iterator[None]:
+    """Ignores SIGTERM except while `fit` answers it by saving: whoever stops all processes may send several."""
+    former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, former)
 
 
-class _Told(keras.callbacks.Callback):
-    """Tells of every step."""
-
-    def __init__(self, watch: Watch, epochs: int) -> None:
+class _StepProgress(keras.callbacks.Callback):
+    def __init__(self, progress: Callable[[str, int, int], object], epochs: int) -> None:
         super().__init__()
-        self.watch, self.epochs, self.epoch = watch, epochs, 0
+        self.progress, self.epochs, self.epoch = progress, epochs, 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes which it is."""
+        """Remembers the epoch."""
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Tells how many steps are done."""
+        """Reports the steps done."""
         steps = self.params["steps"]
-        self.watch("training", self.epoch * steps + batch + 1, self.epochs * steps)
+        self.progress("training", self.epoch * steps + batch + 1, self.epochs * steps)
 
     def get_state(self) -> dict[str, Any]:
-        """Nothing: what is told is of this process."""
+        """Nothing needs saving."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes what `get_state` gave."""
+        """Nothing needs restoring."""
 
 
-def _end_with_stdin() -> None:
-    sys.stdin.read()
-    while True:  # it may be ignored: see `_only_saving_ends`
+def _end_with(messages: Iterator[Any]) -> None:
+    """Ends this process when no message can come any more."""
+    for _ in messages:
+        pass
+    while True:  # again and again, as it may be ignored: see `_ended_by_saving_alone`
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)

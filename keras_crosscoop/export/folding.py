@@ -1,7 +1,7 @@
-"""A trained graph as it infers: batch normalisation folded into convolutions, dropout gone.
+"""Batch normalisation folding: a trained graph as it infers, with normalisation inside convolutions and no dropout.
 
-In inference batch normalisation is a factor and an offset a channel. A convolution in front of it takes both into its
-kernel and bias: the same function, in fewer passes over memory.
+In inference batch normalisation multiplies and shifts each channel. A convolution before it takes both into its kernel
+and bias: the same function, with fewer passes over memory.
 
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 CVPR 2018, section 3.2 and figure C.8.
@@ -15,59 +15,58 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers
 
-from keras_crosscoop.export.rewriting import copied, rewritten
+from keras_crosscoop.export.rewriting import copy_of, rewrite
 from keras_crosscoop.keras_internals import producer
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
-def folded(model: keras.Model, input_shape: Sequence[int | None] = (None, None, 3)) -> keras.Model:
-    """The function that a model is in inference: `(B, H, W, C)` to outputs in the model's structure, in float32.
+def fold_batch_normalization(model: keras.Model, input_shape: Sequence[int | None] = (None, None, 3)) -> keras.Model:
+    """Returns a float32 copy of a model that computes what the model computes in inference.
 
     Args:
-        model: a functional one of one input, whose layers are called once each; it stays as it is.
-        input_shape: of the copy, `(H, W, C)`.
+        model: see `rewrite`.
+        input_shape: input shape of the copy, `(H, W, C)`.
     """
-    normalisations = _foldable(model)
-    passed = {id(normalisation) for normalisation in normalisations.values()}
+    normalizations = _foldable(model)
+    folded = {id(normalization) for normalization in normalizations.values()}
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
-        if isinstance(operation, layers.Dropout) or id(operation) in passed:
+        if isinstance(operation, layers.Dropout) or id(operation) in folded:
             return arguments[0]
-        if normalisation := normalisations.get(id(operation)):
-            return copied(operation, use_bias=True, weights=_weights(operation, normalisation))(*arguments)
+        if normalization := normalizations.get(id(operation)):
+            return copy_of(operation, use_bias=True, weights=_folded_weights(operation, normalization))(*arguments)
         return None
 
-    return rewritten(model, replace, input_shape)
+    return rewrite(model, replace, input_shape)
 
 
 def _foldable(model: keras.Model) -> dict[int, layers.BatchNormalization]:
-    """The normalisation behind each convolution that nothing else reads, by the convolution's `id`."""
-    read = [tensor for operation in model.operations for tensor in keras.tree.flatten(operation.input)]
-    readers = Counter(map(id, [*read, *model.outputs]))
-    found = {}
+    """The normalisation after each convolution whose output nothing else reads, by the convolution's `id`."""
+    inputs = [tensor for operation in model.operations for tensor in keras.tree.flatten(operation.input)]
+    readers = Counter(map(id, [*inputs, *model.outputs]))
+    normalizations = {}
     for operation in model.operations:
         if isinstance(operation, keras.Model):
-            found |= _foldable(operation)
+            normalizations |= _foldable(operation)
         if not isinstance(operation, layers.BatchNormalization) or operation.axis not in (-1, 3):
             continue
         convolution = producer(operation.input)
         linear = getattr(convolution, "activation", None) is keras.activations.linear
         if isinstance(convolution, CONVOLUTIONS) and linear and readers[id(operation.input)] == 1:
-            found[id(convolution)] = operation
-    return found
+            normalizations[id(convolution)] = operation
+    return normalizations
 
 
-def _weights(convolution: keras.Layer, normalisation: layers.BatchNormalization) -> list[np.ndarray]:
-    """A convolution's weights, bias last, with the normalisation behind it taken in."""
+def _folded_weights(convolution: keras.Layer, normalization: layers.BatchNormalization) -> list[np.ndarray]:
+    """The weights of a convolution that also does the normalisation after it; the bias is the last."""
     weights = convolution.get_weights()
-    mean, variance = (np.float64(each) for each in (normalisation.moving_mean, normalisation.moving_variance))
-    factor, offset = 1 / np.sqrt(variance + normalisation.epsilon), 0.0
-    if normalisation.scale:
-        factor = factor * np.float64(normalisation.gamma)
-    if normalisation.center:
-        offset = np.float64(normalisation.beta)
+    mean, variance = np.float64(normalization.moving_mean), np.float64(normalization.moving_variance)
+    factor = 1 / np.sqrt(variance + normalization.epsilon)
+    if normalization.scale:
+        factor = factor * np.float64(normalization.gamma)
+    offset = np.float64(normalization.beta) if normalization.center else 0.0
     bias = weights.pop() if convolution.use_bias else 0.0
-    *before, kernel = weights  # of a separable convolution the pointwise one is the last
+    *before, kernel = weights  # the last kernel of a separable convolution is the pointwise one
     shape = kernel.shape[2:] if isinstance(convolution, layers.DepthwiseConv2D) else kernel.shape[3:]
     return [*before, kernel * factor.reshape(shape), offset + factor * (bias - mean)]

@@ -1,29 +1,29 @@
-"""The formats that a network leaves in, and what each can be told."""
+"""The export formats, and which options each takes."""
 
 import importlib
 from dataclasses import dataclass
 from typing import get_args
 
 from keras_crosscoop.errors import InputError, unknown_name
-from keras_crosscoop.export.deployed import Size
+from keras_crosscoop.export.deployment import Size
 from keras_crosscoop.export.litert import Quantize
 
-DYNAMIC = "dynamic"  # of sizes: any
+DYNAMIC = "dynamic"  # any input size
 
 MIN_AGREEMENT: dict[Quantize, float] = {"none": 0.999, "float16": 0.99, "dynamic": 0.95, "int8": 0.95}
 
 
 @dataclass(frozen=True)
 class Format:
-    """What there is to know of a format.
+    """An export format.
 
     Attributes:
-        folder: below a run's, where its exports lie.
-        file: what an export is called in its folder; none where it is the folder.
-        quantizations: that it can be had in.
+        folder: the folder of its exports within a run.
+        file: the name of the exported file; "" if the export is the folder itself.
+        quantizations: those it supports.
         any_size: whether one export can take images of any size.
-        extra: of this package that brings what it needs, and the modules it needs.
-        modules: see there.
+        extra: the extra of this package that installs `modules`.
+        modules: those it needs.
     """
 
     folder: str
@@ -42,31 +42,31 @@ FORMATS = {
 
 
 def check_options(name: str, quantize: Quantize = "none", size: Size | str | None = None) -> Format:
-    """The format of that name, if it can be had so.
+    """Returns the format of that name, if it supports the other options.
 
     Raises:
-        InputError: there is no such format, it does not go with the other options, or what it needs is not installed.
+        InputError: there is no such format, it does not support an option, or a module is not installed.
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
-    form = FORMATS[name]
+    export_format = FORMATS[name]
     if quantize not in get_args(Quantize):
         raise unknown_name("quantisation", quantize, get_args(Quantize))
-    if quantize not in form.quantizations:
+    if quantize not in export_format.quantizations:
         raise InputError(
-            f"Format {name} stores float32 alone. Leave --quantize out, or take --format tflite. Received: {quantize}"
+            f"Format {name} is float32 only. Leave out --quantize, or use --format tflite. Received: {quantize}"
         )
-    if size == DYNAMIC and not form.any_size:
+    if size == DYNAMIC and not export_format.any_size:
         raise InputError(
-            f"Format {name} is for images of one size. Name it, as --size 360x480, or leave --size out to take that of "
-            f"the run's data set. Received: --size {size}"
+            f"Format {name} has a fixed input size. Give it, as in --size 360x480, or leave out --size for the size of "
+            f"the data set's first image. Received: --size {size}"
         )
-    for module in form.modules:
+    for module in export_format.modules:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise InputError(
-                f'Format {name} needs more than is installed: pip install "keras-crosscoop[{form.extra}]". '
+                f'Format {name} needs more packages: pip install "keras-crosscoop[{export_format.extra}]". '
                 f"Received: no module {error.name}"
             ) from error
-    return form
+    return export_format

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) files: one fixed size, one signature, float or quantised, with labels attached."""
+"""LiteRT (TensorFlow Lite) files: one fixed input size, one signature, float or quantised, with labels attached."""
 
 import json
 import tempfile
@@ -14,9 +14,9 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.export.deployed import Size, told
-from keras_crosscoop.export.unconvertible import gave_up, unconvertible
-from keras_crosscoop.export.upsampling import enlarged_last
+from keras_crosscoop.export.deployment import Size, predictions
+from keras_crosscoop.export.unsupported_operations import conversion_failure, unsupported_operations
+from keras_crosscoop.export.upsampling import conv_before_upsample
 from keras_crosscoop.keras_internals import saved_model_outputs
 
 Quantize = Literal["none", "float16", "dynamic", "int8"]
@@ -28,48 +28,48 @@ def write_litert(
     size: Size,
     quantize: Quantize,
     samples: Callable[[], Iterable[np.ndarray]],
-    described: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> None:
-    """Writes a file whose signature `serving_default` is `image`, uint8 `(1, H, W, 3)` -> `classes`, `confidence`.
+    """Writes a file with the signature `serving_default`: `image`, uint8 `(1, H, W, 3)` -> `classes`, `confidence`.
 
-    Class ids are uint8 `(1, H, W)`, confidences float32 alike. Outputs go by these names: their order is the
-    converter's. What describes the file is appended as `labels.txt`, a class a line, and `metadata.json`, in the way of
-    TensorFlow Lite's metadata: the file is a zip file, too.
+    Class ids are uint8 `(1, H, W)`, confidences float32 `(1, H, W)`. Address outputs by name: the converter reorders
+    them. Like other TensorFlow Lite files with metadata, the file is a zip archive, too: of `labels.txt`, one class a
+    line, and `metadata.json`.
 
     Args:
-        network: of `deployed`, of that size.
-        path: of the file.
+        network: a `deployment_graph` of that size.
+        path: the file.
         size: `(H, W)`.
-        quantize: "float16" and "dynamic" (8 bits) store weights small; "int8" also computes with 8 bits, up to logits.
-        samples: gives images of that size, uint8 `(H, W, 3)`, that tell the range of every feature, for "int8".
-        described: of JSON; its `classes` are the labels.
+        quantize: "float16" and "dynamic" (8 bits) store small weights; "int8" also computes with 8 bits, up to logits.
+        samples: returns images of that size, uint8 `(H, W, 3)`, which calibrate the ranges of features for "int8".
+        metadata: JSON values; its `classes` are the labels.
 
     Raises:
         InputError: an operation cannot be converted; it is named, with its layer.
     """
-    if quantize == "none":  # the products that this saves would be rounded to 8 bits one by one
-        network = enlarged_last(network)
+    if quantize == "none":  # quantisation would round each of the products to 8 bits
+        network = conv_before_upsample(network)
     with tempfile.TemporaryDirectory() as folder:
-        exact = _save(network, size, folder)
+        float_operations = _save(network, size, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         try:
-            content = _in_8_bits(converter, samples, exact) if quantize == "int8" else converter.convert()
+            content = _int8(converter, samples, float_operations) if quantize == "int8" else converter.convert()
         except InputError:  # of a sample
             raise
-        except Exception as error:  # of many kinds, and what it says is all that there is to tell
-            raise _complaint(error, network) from error
+        except Exception as error:  # of many types
+            raise _conversion_error(error, network) from error
         path.write_bytes(content)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labels.txt", "".join(f"{name}\n" for name in described["classes"]))
-        archive.writestr("metadata.json", json.dumps(described, indent=2) + "\n")
+        archive.writestr("labels.txt", "".join(f"{name}\n" for name in metadata["classes"]))
+        archive.writestr("metadata.json", json.dumps(metadata, indent=2) + "\n")
 
 
 def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
-    """Writes the SavedModel that is converted, and gives the names of all operations that tell classes of logits."""
+    """Writes the SavedModel to convert; returns the names of all operations after the logits."""
     image = tf.TensorSpec([1, *size, 3], tf.uint8, name="image")
     core = tf.function(
         lambda image: network(tf.cast(image, tf.float32), training=False), input_signature=[image], autograph=False
@@ -78,8 +78,8 @@ def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
     @tf.function(input_signature=[image], autograph=False)
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = core(image)
-        with tf.name_scope("told"):
-            return told(logits, size)
+        with tf.name_scope("predictions"):
+            return predictions(logits, size)
 
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]
@@ -88,24 +88,26 @@ def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
     return [operation.name for operation in operations] + saved_model_outputs(2)
 
 
-def _in_8_bits(
-    converter: tf.lite.TFLiteConverter, samples: Callable[[], Iterable[np.ndarray]], exact: list[str]
+def _int8(
+    converter: tf.lite.TFLiteConverter, samples: Callable[[], Iterable[np.ndarray]], float_operations: list[str]
 ) -> bytes:
-    """The network with 8 bits a number, but for operations whose names are `exact`.
+    """The network with 8 bits a number, except for the named operations.
 
-    These enlarge logits and tell classes of them: in 8 bits they would take twice as long, as few of them have kernels,
-    and probabilities would have steps of 1/256. The two steps are those of `tf.lite.experimental.QuantizationDebugger`,
+    Those upsample logits and choose classes: 8 bits would take twice as long, since few of them have such kernels, and
+    probabilities would have steps of 1/256. The two calls are those of `tf.lite.experimental.QuantizationDebugger`,
     which makes another network in between, three times as large.
     """
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples())
     converter._experimental_calibrate_only = True
-    return mlir_quantize(converter.convert(), denylisted_nodes=exact)
+    return mlir_quantize(converter.convert(), denylisted_nodes=float_operations)
 
 
-def _complaint(error: Exception, network: keras.Model) -> InputError:
-    found = [
-        (each.operator.name.removeprefix("tf."), each.location.call[0].name if each.location.call else "")
-        for each in (error.errors if isinstance(error, ConverterError) else ())
-        if each.operator.name
+def _conversion_error(error: Exception, network: keras.Model) -> InputError:
+    operations = [
+        (cause.operator.name.removeprefix("tf."), cause.location.call[0].name if cause.location.call else "")
+        for cause in (error.errors if isinstance(error, ConverterError) else ())
+        if cause.operator.name
     ]
-    return unconvertible("TensorFlow Lite", found, network) if found else gave_up("TensorFlow Lite", error, network)
+    if operations:
+        return unsupported_operations("TensorFlow Lite", operations, network)
+    return conversion_failure("TensorFlow Lite", error, network)

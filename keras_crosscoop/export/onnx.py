@@ -3,28 +3,27 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import KerasTensor, layers, ops
 
-from keras_crosscoop.export.deployed import Size, fitted, restored, told
+from keras_crosscoop.export.deployment import Size, predictions, resize_back, resize_in
 from keras_crosscoop.export.folding import CONVOLUTIONS
-from keras_crosscoop.export.rewriting import copied, rewritten
-from keras_crosscoop.export.unconvertible import gave_up, unconvertible
+from keras_crosscoop.export.rewriting import copy_of, rewrite
+from keras_crosscoop.export.unsupported_operations import conversion_failure, unsupported_operations
 
 
-def write_onnx(network: keras.Model, path: Path, size: Size | None, described: Mapping[str, Any]) -> None:
+def write_onnx(network: keras.Model, path: Path, size: Size | None, metadata: Mapping[str, Any]) -> None:
     """Writes a file: `image`, uint8 `(B, H, W, 3)` of any size -> `classes`, uint8 `(B, H, W)`, `confidence`, float32.
 
     Args:
-        network: of `deployed`.
-        path: of the file.
-        size: `(H, W)` that images are brought to for the network, and class maps back from; None for as they are.
-        described: of JSON; becomes the file's metadata, one property a key.
+        network: a `deployment_graph`.
+        path: the file.
+        size: `(H, W)` that images are resized to for the network, and class maps back from; None for no resizing.
+        metadata: JSON values, which become properties of the file.
 
     Raises:
         InputError: an operation cannot be converted.
@@ -32,62 +31,45 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, described: M
     import onnx  # of the extra
 
     image = keras.Input((None, None, 3), dtype="uint8", name="image")
-    seen = image if size is None else _Fitted(size, name="fitted")(image)
-    logits = _padded(network)(ops.cast(seen, "float32"))
-    model = keras.Model(image, _Told(size, name="told")(logits, image))
-    model(ops.zeros((1, 64, 64, 3), "uint8"))  # Keras exports nothing that was never called
-    with warnings.catch_warnings(), _silent("tf2onnx"):
+    model = keras.Model(image, _Segmentation(_with_explicit_padding(network), size, name="segmentation")(image))
+    model(ops.zeros((1, 64, 64, 3), "uint8"))  # Keras exports no model that was never called
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of Keras's, about NumPy
+        logger.setLevel(logging.CRITICAL + 1)  # the errors below say all that it logs
         try:
             model.export(path, format="onnx", verbose=False)
-        except Exception as error:  # of many kinds, and what it says is all that there is to tell
-            raise gave_up("ONNX", error, network) from error
+        except Exception as error:  # of many types
+            raise conversion_failure("ONNX", error, network) from error
+        finally:
+            logger.setLevel(level)
     file = onnx.load(path)
-    lacking = [(node.op_type, node.name) for node in file.graph.node if not onnx.defs.has(node.op_type, node.domain)]
-    if lacking:  # of which the exporter only says something, and keeps them
+    unknown = [(node.op_type, node.name) for node in file.graph.node if not onnx.defs.has(node.op_type, node.domain)]
+    if unknown:  # the exporter writes them all the same
         path.unlink()
-        raise unconvertible("ONNX", lacking, network)
-    onnx.helper.set_model_props(file, {key: _text(value) for key, value in described.items()})
+        raise unsupported_operations("ONNX", unknown, network)
+    properties = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+    onnx.helper.set_model_props(file, properties)
     onnx.save(file, path)
 
 
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Keeps a library from logging: what it says is told by an error here."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+class _Segmentation(layers.Layer):
+    """Pixels to classes and confidence: a layer, because Keras's own operations lack some of its steps."""
 
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-class _Fitted(layers.Layer):
-    def __init__(self, size: Size, **kwargs: Any) -> None:
+    def __init__(self, network: keras.Model, size: Size | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.size = size
+        self.network, self.size = network, size
 
-    def call(self, image: KerasTensor) -> KerasTensor:
-        return fitted(image, self.size)
-
-
-class _Told(layers.Layer):
-    def __init__(self, size: Size | None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.size = size
-
-    def call(self, logits: dict[str, KerasTensor], image: KerasTensor) -> dict[str, KerasTensor]:
+    def call(self, image: KerasTensor) -> dict[str, KerasTensor]:
         size = ops.shape(image)[1:3]
-        return told(logits, size) if self.size is None else restored(told(logits, self.size), size)
+        resized = image if self.size is None else resize_in(image, self.size)
+        logits = self.network(ops.cast(resized, "float32"))
+        return predictions(logits, size) if self.size is None else resize_back(predictions(logits, self.size), size)
 
 
-def _padded(network: keras.Model) -> keras.Model:
-    """A copy whose dilated convolutions are padded by a layer before them: onnxruntime does not pad those itself."""
+def _with_explicit_padding(network: keras.Model) -> keras.Model:
+    """A copy whose dilated convolutions have a padding layer before them: onnxruntime pads them wrongly."""
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
         if not isinstance(operation, CONVOLUTIONS) or max(operation.dilation_rate) == 1 or operation.padding != "same":
@@ -95,6 +77,6 @@ def _padded(network: keras.Model) -> keras.Model:
         reach = zip(operation.dilation_rate, operation.kernel_size, strict=True)
         edges = tuple(rate * (size // 2) for rate, size in reach)
         padded = layers.ZeroPadding2D(edges, name=f"{operation.name}_pad")(*arguments)
-        return copied(operation, padding="valid")(padded)
+        return copy_of(operation, padding="valid")(padded)
 
-    return rewritten(network, replace, network.input_shape[1:])
+    return rewrite(network, replace)

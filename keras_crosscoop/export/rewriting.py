@@ -1,44 +1,45 @@
-"""A functional graph, built again with some of its operations replaced."""
+"""Rewriting of functional graphs: a model is built again with some of its operations replaced."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-# (operation, its inputs in the new graph) -> its outputs there, or None where it is to be copied as it is
+# (operation, its inputs in the new graph) -> its outputs there, or None to copy the operation as it is
 Replace = Callable[..., Any]
 
 
-def rewritten(model: keras.Model, replace: Replace, input_shape: Sequence[int | None] = (None, None, 3)) -> keras.Model:
-    """A copy of a model in which some operations are replaced; layers and weights are its own, and float32.
+def rewrite(model: keras.Model, replace: Replace, input_shape: Sequence[int | None] | None = None) -> keras.Model:
+    """Returns a copy of a model in which some operations are replaced; its layers and weights are new, and float32.
 
     Args:
-        model: a functional one of one input, whose layers are called once each. Models that are nested in it are
-            rewritten alike.
-        replace: is asked about each operation.
-        input_shape: of the copy, `(H, W, C)`.
+        model: a functional model with one input that calls each layer once. Models within it are rewritten alike.
+        replace: is called for each operation.
+        input_shape: input shape of the copy, `(H, W, C)`; the model's by default.
     """
     graph = keras.Model(model.input, model.output)  # of Keras's own class, and only what the outputs need
 
     def call(operation: keras.Operation, *arguments: Any, **options: Any) -> Any:
         if isinstance(operation, keras.Model):
-            return rewritten(operation, replace, arguments[0].shape[1:])(*arguments)
-        replaced = replace(operation, *arguments)
-        return copied(operation)(*arguments, **options) if replaced is None else replaced
+            return rewrite(operation, replace, arguments[0].shape[1:])(*arguments)
+        replacement = replace(operation, *arguments)
+        return copy_of(operation)(*arguments, **options) if replacement is None else replacement
 
-    image = keras.Input(input_shape, name="image")
+    image = keras.Input(input_shape or model.input_shape[1:], name="image")
     copy = keras.models.clone_model(
         graph, input_tensors=image, clone_function=lambda operation: operation, call_function=call
     )
     return keras.Model(image, copy.output, name=model.name)
 
 
-def copied(operation: keras.Operation, **changes: Any) -> Callable[..., Any]:
-    """What calls a copy of the operation, whose configuration is changed so, and gives it weights.
+def copy_of(operation: keras.Operation, *, weights: Any = None, **changes: Any) -> Callable[..., Any]:
+    """Returns a function that calls a copy of an operation and sets its weights.
 
-    They are the operation's own, or those called `weights` among the changes.
+    Args:
+        operation: a layer or another operation of a graph.
+        weights: of the copy; the operation's by default.
+        **changes: to the configuration.
     """
-    weights = changes.pop("weights", None)
     config = operation.get_config() | changes
     if not isinstance(operation, keras.Layer):
         return type(operation).from_config(config)

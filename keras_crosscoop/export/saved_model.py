@@ -1,14 +1,15 @@
-"""SavedModels for TensorFlow Serving: three signatures over one network, and errors that name the problem."""
+"""SavedModels for TensorFlow Serving: three signatures of one network, and errors that name the problem."""
 
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import KerasTensor, layers
 
-from keras_crosscoop.export.deployed import Size, fitted, probable, restored, told
-from keras_crosscoop.export.fusing import fusable
-from keras_crosscoop.export.upsampling import enlarged_last
+from keras_crosscoop.export.deployment import Size, predictions, probabilities, resize_back, resize_in
+from keras_crosscoop.export.rewriting import copy_of, rewrite
+from keras_crosscoop.export.upsampling import conv_before_upsample
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")
 _FILES = tf.TensorSpec([None], tf.string, name="image_bytes")
@@ -17,18 +18,18 @@ _FILES = tf.TensorSpec([None], tf.string, name="image_bytes")
 def write_saved_model(network: keras.Model, folder: Path, size: Size | None = None) -> None:
     """Writes a SavedModel that needs TensorFlow alone, with the signatures
 
-    - `serving_default`: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8 `(B, H, W)`, and `confidence`, float32 alike;
+    - `serving_default`: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8 `(B, H, W)`, `confidence`, float32 alike;
     - `serve_bytes`: `image_bytes`, B encoded JPEGs or PNGs of one size -> the same;
     - `probabilities`: `image` -> `probabilities`, float32 `(B, H, W, C)`.
 
-    Images may have any size. Other shapes, no images, and bytes that are none are answered by an `InvalidArgument`.
+    Images may have any size. An `InvalidArgument` error answers other shapes, empty batches and other files.
 
     Args:
-        network: of `deployed`.
-        folder: to be made.
-        size: `(H, W)` that images are brought to for the network, and class maps back from; None for as they are.
+        network: a `deployment_graph`.
+        folder: a new folder.
+        size: `(H, W)` that images are resized to for the network, and class maps back from; None for no resizing.
     """
-    network = fusable(enlarged_last(network))
+    network = with_fused_bias(conv_before_upsample(network))
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def core(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -37,8 +38,8 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
     def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
         shape = tf.shape(image)[1:3]
         if size is None:
-            return told(core(image), shape)
-        return restored(told(core(fitted(image, size)), size), shape)
+            return predictions(core(image), shape)
+        return resize_back(predictions(core(resize_in(image, size)), size), shape)
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -46,77 +47,86 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
 
     @tf.function(input_signature=[_FILES], autograph=False)
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return segment(_decoded(image_bytes))
+        return segment(_decode_all(image_bytes))
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
-    def probabilities(image: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serve_probabilities(image: tf.Tensor) -> dict[str, tf.Tensor]:
         image = _checked(image)
         shape = tf.shape(image)[1:3]
         if size is None:
-            return {"probabilities": probable(core(image), shape)}
-        found = probable(core(fitted(image, size)), size)
-        return {"probabilities": tf.image.resize(found, shape, "nearest")}
+            return {"probabilities": probabilities(core(image), shape)}
+        of_size = probabilities(core(resize_in(image, size)), size)
+        return {"probabilities": tf.image.resize(of_size, shape, "nearest")}
 
-    signatures: dict[str, Any] = {
+    module = tf.Module()
+    # As variables: TensorFlow keeps a dozen copies of constants for each signature, and gains 15 % of speed by them.
+    module.weights = [weight.value for weight in network.weights]
+    signatures = {
         "serving_default": serving_default,
         "serve_bytes": serve_bytes,
-        "probabilities": probabilities,
+        "probabilities": serve_probabilities,
     }
-    module = tf.Module()
-    # No constants: of these TensorFlow keeps a dozen copies a signature, and gains 15 % of speed by them.
-    module.weights = [weight.value for weight in network.weights]
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
+def with_fused_bias(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model in which TensorFlow fuses convolutions with their biases and activations.
+
+    TensorFlow's remapper tries to fuse a sum into the convolution before it, too. Where two such sums follow each other
+    it fails ("fanout exist for missing node", 2.21), and fuses nothing in the whole graph. So each term of a sum passes
+    through an operation that does nothing and that the remapper keeps.
+    """
+
+    def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
+        if isinstance(operation, layers.Add):
+            return copy_of(operation)([_Barrier()(term) for term in arguments[0]])
+        return None
+
+    return rewrite(model, replace)
+
+
+class _Barrier(layers.Layer):
+    def call(self, features: KerasTensor) -> KerasTensor:
+        return tf.ensure_shape(features, features.shape)
+
+
 def _checked(image: tf.Tensor) -> tf.Tensor:
-    """The images, if they are some: servers do not compare what they are sent with a signature's shape."""
-    image = tf.compat.v1.placeholder_with_default(image, shape=None)  # of which no shape is taken for granted
+    """Checks the images' shape at run time, since servers do not compare it with the signature."""
+    image = tf.compat.v1.placeholder_with_default(image, shape=None)  # forgets the static shape
     shape = tf.shape(image)
-    is_image = _require(
-        tf.logical_and(tf.equal(tf.size(shape), 4), tf.reduce_all(tf.equal(shape[-1:], 3))),  # a number has no last
-        ["`image` must be RGB, uint8 (B, H, W, 3). Received shape:", shape],
-    )
-    with tf.control_dependencies([is_image]):
-        is_full = _require(
-            tf.greater(tf.size(image), 0), ["`image` must hold one image or more. Received shape:", shape]
-        )
-    with tf.control_dependencies([is_full]):
+    is_rgb = tf.logical_and(tf.equal(tf.size(shape), 4), tf.reduce_all(tf.equal(shape[-1:], 3)))  # a scalar has no last
+    with _require(is_rgb, "`image` must be RGB, uint8 (B, H, W, 3). Received shape:", shape):
+        some = tf.greater(tf.size(image), 0)
+    with _require(some, "`image` must hold at least one image. Received shape:", shape):
         return tf.ensure_shape(tf.identity(image), _IMAGES.shape)
 
 
-def _require(condition: tf.Tensor, told: list[Any]) -> tf.Operation:
-    return tf.Assert(condition, told, summarize=8)  # numbers of a shape
+def _require(condition: tf.Tensor, *message: Any) -> Any:
+    """A context whose operations run only if the condition holds."""
+    return tf.control_dependencies([tf.Assert(condition, message, summarize=8)])  # numbers of a shape
 
 
-def _decoded(image_bytes: tf.Tensor) -> tf.Tensor:
-    """The images in files, `(B,) -> uint8 (B, H, W, 3)`."""
-    some = _require(
-        tf.greater(tf.size(image_bytes), 0),
-        ["`image_bytes` must hold one file or more. Received shape:", tf.shape(image_bytes)],
-    )
-    with tf.control_dependencies([some]):
+def _decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes files of one image size: `(B,) -> uint8 (B, H, W, 3)`."""
+    some, count = tf.greater(tf.size(image_bytes), 0), tf.shape(image_bytes)
+    with _require(some, "`image_bytes` must hold at least one file. Received shape:", count):
         first = tf.shape(_decode(image_bytes[0]))
 
     def decode(file: tf.Tensor) -> tf.Tensor:
         image = _decode(file)
         shape = tf.shape(image)
-        alike = _require(
-            tf.reduce_all(tf.equal(shape, first)),
-            ["The images of a request must have one size. Send others apart. Received (H, W, 3):", first, shape],
-        )
-        with tf.control_dependencies([alike]):
+        message = "The images of a request must have one size. Send others separately. Received (H, W, 3):"
+        with _require(tf.reduce_all(tf.equal(shape, first)), message, first, shape):
             return tf.identity(image)
 
     return tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
 
 
 def _decode(file: tf.Tensor) -> tf.Tensor:
-    """RGB, uint8 `(H, W, 3)`, the pixels that Pillow makes of a JPEG or PNG."""
+    """Decodes a JPEG or PNG to the pixels that Pillow gives: RGB, uint8 `(H, W, 3)`."""
     known = tf.logical_or(tf.io.is_jpeg(file), tf.equal(tf.strings.substr(file, 0, 4), b"\x89PNG"))
-    is_image = _require(
-        known, ["`image_bytes` must be JPEG or PNG files. Received bytes that begin:", tf.strings.substr(file, 0, 8)]
-    )
-    with tf.control_dependencies([is_image]):
+    message = "`image_bytes` must be JPEG or PNG files. Received bytes that begin:"
+    with _require(known, message, tf.strings.substr(file, 0, 8)):
         return tf.cond(
             tf.io.is_jpeg(file),
             lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),

@@ -1,9 +1,9 @@
-"""The decoder's first 3x3 convolution, most of which reads enlarged features: computed before they are enlarged.
+"""The decoder's first 3x3 convolution, computed before its input is upsampled.
 
-Such a convolution is nine matrix products over channels, one a tap, whose results are shifted and added. Products over
-channels and bilinear enlarging, along rows and along columns, commute. So the nine products are taken of the small
-features, which have a sixteenth of the pixels; shifting, adding and enlarging are one matrix along each axis. The
-results are the same but for rounding.
+A 3x3 convolution is nine matrix products over channels, one a tap, whose results are shifted and added. Products over
+channels commute with bilinear upsampling along rows and along columns. So the products are taken of the small features,
+which have a sixteenth of the pixels; shifting, adding and upsampling are one matrix along each axis. The results are
+the same up to rounding.
 """
 
 from typing import Any
@@ -12,39 +12,41 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor, layers
 
-from keras_crosscoop.export.rewriting import copied, rewritten
+from keras_crosscoop.export.rewriting import copy_of, rewrite
 from keras_crosscoop.keras_internals import producer
 from keras_crosscoop.layers import ResizeLike
 
 _TAPS = 3  # of the kernel, along each axis
 
 
-def enlarged_last(model: keras.Model) -> keras.Model:
-    """A copy of a model whose 3x3 convolutions of [enlarged features, others] are `UpsampledConv2D` of the former.
+def conv_before_upsample(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model in which each 3x3 convolution of [upsampled features, other features] is split.
+
+    The part that reads upsampled features becomes an `UpsampledConv2D` of the small ones.
 
     Args:
-        model: as of `rewriting.rewritten`.
+        model: see `rewrite`.
     """
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
         if not (isinstance(operation, layers.Conv2D) and _is_plain(operation)):
             return None
-        joined = producer(arguments[0])
-        if not isinstance(joined, layers.Concatenate) or len(joined.input) != 2:
+        concatenation = producer(arguments[0])
+        if not isinstance(concatenation, layers.Concatenate) or len(concatenation.input) != 2:
             return None
-        enlarged, others = joined.input
-        if not isinstance(producer(enlarged), ResizeLike):
+        upsampled, others = concatenation.input
+        if not isinstance(producer(upsampled), ResizeLike):
             return None
-        features, like = producer(enlarged).input
+        features, like = producer(upsampled).input
         kernel, *bias = operation.get_weights()
         channels = features.shape[-1]
-        upsampled = UpsampledConv2D(operation.filters, name=f"{operation.name}_upsampled")
-        part = upsampled(features, like)
-        upsampled.set_weights([kernel[:, :, :channels]])
-        other_part = copied(operation, weights=[kernel[:, :, channels:], *bias])(others)
-        return layers.Add(name=f"{operation.name}_sum")([part, other_part])
+        convolution = UpsampledConv2D(operation.filters, name=f"{operation.name}_upsampled")
+        of_upsampled = convolution(features, like)
+        convolution.set_weights([kernel[:, :, :channels]])
+        of_others = copy_of(operation, weights=[kernel[:, :, channels:], *bias])(others)
+        return layers.Add(name=f"{operation.name}_sum")([of_upsampled, of_others])
 
-    return rewritten(model, replace, model.input_shape[1:])
+    return rewrite(model, replace)
 
 
 def _is_plain(convolution: layers.Conv2D) -> bool:
@@ -54,7 +56,7 @@ def _is_plain(convolution: layers.Conv2D) -> bool:
 
 
 class UpsampledConv2D(keras.layers.Layer):
-    """A 3x3 convolution of what `ResizeLike` makes of features: `(B, h, w, C), (B, H, W, *) -> (B, H, W, filters)`.
+    """A 3x3 convolution of features that `ResizeLike` upsamples: `(B, h, w, C), (B, H, W, *) -> (B, H, W, filters)`.
 
     Args:
         filters: channels of the outputs.
@@ -65,30 +67,30 @@ class UpsampledConv2D(keras.layers.Layer):
         self.filters = filters
 
     def build(self, features_shape: tuple[int | None, ...], like_shape: tuple[int | None, ...]) -> None:
-        """Makes the kernel, shaped as `Conv2D`'s."""
+        """Makes the kernel, in the shape of `Conv2D`'s."""
         self.kernel = self.add_weight(shape=(_TAPS, _TAPS, features_shape[-1], self.filters), name="kernel")
 
     def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
         """See the class."""
         batch, height, width, channels = keras.ops.shape(features)
         _, new_height, new_width, _ = keras.ops.shape(like)
-        # Of each pixel its part in nine others: (B, h, w, rows of taps, columns of taps, filters)
+        # The contribution of each pixel to its nine neighbours: (B, h, w, rows of taps, columns of taps, filters)
         kernel = tf.reshape(tf.transpose(self.kernel, [2, 0, 1, 3]), [1, 1, channels, -1])
-        parts = tf.nn.conv2d(features, kernel, 1, "VALID")
-        parts = tf.reshape(parts, [batch, height, width, _TAPS, _TAPS, self.filters])
-        parts = tf.transpose(parts, [0, 3, 1, 4, 2, 5])
-        parts = tf.reshape(parts, [batch, _TAPS * height, _TAPS * width, self.filters])
-        wide = tf.matmul(_enlarging(width, new_width), parts)
-        large = tf.matmul(_enlarging(height, new_height), tf.reshape(wide, [batch, _TAPS * height, -1]))
+        products = tf.nn.conv2d(features, kernel, 1, "VALID")
+        products = tf.reshape(products, [batch, height, width, _TAPS, _TAPS, self.filters])
+        products = tf.transpose(products, [0, 3, 1, 4, 2, 5])
+        products = tf.reshape(products, [batch, _TAPS * height, _TAPS * width, self.filters])
+        wide = tf.matmul(_upsampling_matrix(width, new_width), products)
+        large = tf.matmul(_upsampling_matrix(height, new_height), tf.reshape(wide, [batch, _TAPS * height, -1]))
         return tf.reshape(large, [batch, new_height, new_width, self.filters])
 
     def compute_output_shape(self, features_shape: tuple, like_shape: tuple) -> tuple[int | None, ...]:
-        """The shape that `call` gives for the two shapes."""
+        """Returns the output shape for the two input shapes."""
         return (*like_shape[:3], self.filters)
 
 
-def _enlarging(length: Any, new_length: Any) -> tf.Tensor:
-    """What enlarges an axis, shifts it and adds three taps: a matrix `(new_length, 3 length)`."""
-    enlarging = tf.image.resize(tf.eye(length)[..., None], [new_length, length])[..., 0]
-    beyond = tf.pad(enlarging, [[1, 1], [0, 0]])  # where a convolution reads zeros
-    return tf.concat([beyond[tap : tap + new_length] for tap in range(_TAPS)], axis=1)
+def _upsampling_matrix(length: Any, new_length: Any) -> tf.Tensor:
+    """Upsamples an axis, shifts it and adds three taps: `(new_length, 3 length)`."""
+    upsampling = tf.image.resize(tf.eye(length)[..., None], [new_length, length])[..., 0]
+    padded = tf.pad(upsampling, [[1, 1], [0, 0]])  # the zeros around the image that a convolution reads
+    return tf.concat([padded[tap : tap + new_length] for tap in range(_TAPS)], axis=1)

@@ -1,124 +1,147 @@
-"""Processes of this package's own: how one is started, and how it replies, by lines of JSON."""
+"""Worker processes: Python children that import what this process imports and exchange lines of JSON with it."""
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Any
 
-import pydantic
-
-# What native code prints to stderr that is no error: the log of TensorFlow, of levels I and W, and the line before it,
-# that of LiteRT, and that of the int8 converter.
+# Lines of native code on stderr that are no errors: TensorFlow's log of levels I and W with the line before it,
+# LiteRT's log, and the int8 converter's.
 CHATTER = r"[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|INFO: |fully_quantize: "
-LONGEST = 2**20  # characters of a reply
-_GRACE = 1.0  # seconds after a process's death in which what it wrote before still arrives
+_LONGEST = 2**20  # characters of a message
+_POLL = 0.5  # seconds between two looks at whether the process lives
 
 
-def started(program: str, errors: Path, environment: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
-    """A process that runs a program, as text, and imports what this one does; it is spoken with by stdin and stdout.
-
-    Nothing that is typed, as Ctrl-C, reaches it.
-
-    Args:
-        program: what runs after `sys.path` is this process's.
-        errors: a file for what it prints to stderr.
-        environment: what it has besides this process's.
-    """
-    with errors.open("wb") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path[:] = sys.argv[1:]; {program}", *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+class WorkerError(Exception):
+    """A worker process failed, died, hung or wrote something else than messages; the text is one line."""
 
 
-def last_words(errors: Path) -> str:
-    """The last line that such a process printed to its file, but for chatter; empty if there is none."""
-    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in lines[::-1] if line.strip() and not re.match(CHATTER, line)), "")
+class Worker:
+    """A child process that exchanges messages with this one; leaving its `with` block kills it.
 
-
-def replier() -> Callable[..., None]:
-    """Within such a process, what replies; all else that is printed from now on goes to stderr, native code's, too."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def reply(**content: object) -> None:
-        replies.write(json.dumps(content) + "\n")
-        replies.flush()
-
-    return reply
-
-
-class ReplyError(Exception):
-    """What a process wrote is no reply, or it gave none in time; the message is one line."""
-
-
-class Replies:
-    """What a process replies, line by line, each checked against what it may hold.
+    It has a session of its own, so Ctrl-C reaches this process alone. Its program should end when its input ends: that
+    is how it is asked to stop, and how it notices the death of its parent.
 
     Args:
-        process: one of `started`, whose stdout is read from now on.
-        *structures: a reply holds what one of these declares.
+        program: Python code, which calls `connect`.
+        log: file for its stderr.
+        environment: variables that are added to those of this process.
     """
 
-    def __init__(self, process: subprocess.Popen[str], *structures: type[pydantic.BaseModel]) -> None:
-        self._process, self._structures = process, structures
+    def __init__(self, program: str, log: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", f"import sys; sys.path[:] = sys.argv[1:]; {program}", *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
+                errors="replace",
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
         self._lines: SimpleQueue[str] = SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def get(self, patience: float | None = None) -> dict[str, Any] | None:
-        """The next reply; None where there is none any more, as the process is dead or about to be.
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def send(self, message: object) -> None:
+        """Sends a JSON message; if the process is dead, the next `receive` says so."""
+        with suppress(OSError):
+            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.flush()
+
+    def receive(self, timeout: float = math.inf) -> dict[str, Any]:
+        """Returns the next message.
 
         Args:
-            patience: seconds to wait; None for as long as the process lives.
+            timeout: seconds to wait for it.
 
         Raises:
-            ReplyError: what it wrote is no reply, or it wrote nothing in that time.
+            WorkerError: the message is an `error`, or none came: the process died, wrote no JSON object, or was silent.
         """
-        begin = time.monotonic()
-        dead_since = None
-        while True:
-            with suppress(Empty):
-                return self._checked(self._lines.get(timeout=_GRACE / 2))
-            now = time.monotonic()
-            if dead_since is None and self._process.poll() is not None:
-                dead_since = now
-            if dead_since is not None and now - dead_since > _GRACE:  # processes that it began keep its pipe open
-                return None
-            if patience is not None and now - begin > patience:
-                raise ReplyError(f"It gave no answer for {patience:.0f} seconds.")
+        line = self._next_line(timeout)
+        if not line.endswith("\n") and len(line) < _LONGEST:  # the process died, if in the middle of a message
+            raise WorkerError(self._last_words())
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise WorkerError(f"Its process wrote something else than a message: {line[:80].strip()!r}.")
+        if "error" in message:
+            raise WorkerError(message["error"])
+        return message
 
-    def close(self) -> None:
-        """To be called when the process has ended."""
-        self._listener.join(_GRACE)  # a process that it began, and that keeps its pipe open, may outlive it
+    def end_input(self) -> None:
+        """Asks the process to end."""
+        with suppress(OSError):  # it is dead and has not read everything
+            self.process.stdin.close()
+
+    def close(self, timeout: float = 0) -> None:
+        """Ends the process: ends its input, waits for `timeout` seconds, then kills it."""
+        self.end_input()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout)
+        self.process.kill()
+        self.process.wait()
+        self._listener.join(_POLL)  # not for ever: a grandchild may hold the pipe open
 
     def _listen(self) -> None:
         line = "\n"
-        with self._process.stdout as lines:
+        with self.process.stdout as lines:
             while line.endswith("\n"):
-                line = lines.readline(LONGEST)
-                self._lines.put(line)  # the last one without an end, as it is cut off, too long, or empty
+                line = lines.readline(_LONGEST)
+                self._lines.put(line)  # the last one has no "\n": it is empty, cut off or too long
 
-    def _checked(self, line: str) -> dict[str, Any] | None:
-        if not line.endswith("\n") and len(line) < LONGEST:  # it died, if in the middle of one
-            return None
-        for structure in self._structures:
-            with suppress(pydantic.ValidationError):
-                return structure.model_validate_json(line).model_dump(exclude_unset=True)
-        raise ReplyError(f"Its process wrote what is no reply: {line[:80].strip()!r}.")
+    def _next_line(self, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        while True:
+            dead = self.process.poll() is not None  # asked before waiting: messages of a dead process still arrive
+            try:
+                return self._lines.get(timeout=_POLL)
+            except Empty:
+                if dead:
+                    return ""
+                if time.monotonic() > deadline:
+                    raise WorkerError(f"It gave no answer for {timeout:.0f} seconds.") from None
+
+    def _last_words(self) -> str:
+        """Describes the end of the process, with the last line of its log that is no chatter."""
+        code = self.process.wait()
+        end = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        hint = ", as one that takes too much memory" if code == -9 else ""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
+        said = next((line.strip() for line in lines[::-1] if line.strip() and not re.match(CHATTER, line)), "")
+        return f"Its process ended {end}{hint}." + (f" It said: {said}" if said else "")
+
+
+def connect() -> tuple[Iterator[Any], Callable[..., None]]:
+    """Within a worker's program, gives the messages to it and a function that sends one.
+
+    From then on every other write to stdout, also of native code, goes to stderr.
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def send(**message: object) -> None:
+        replies.write(json.dumps(message) + "\n")
+        replies.flush()
+
+    return map(json.loads, sys.stdin), send

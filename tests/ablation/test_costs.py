@@ -1,29 +1,41 @@
-"""What rows cost, of each that can be measured."""
+"""The costs of rows that can be measured, and the reasons of the others."""
 
-from keras_crosscoop import DeepLabV3Plus
+import keras
+
 from keras_crosscoop.ablation import costs
 
 
-def test_rows_whose_costs_fail_are_told_and_the_others_measured(monkeypatch):
-    """One cannot be built, one is not of that size, one runs out of memory when it has been traced."""
+class Network(keras.Model):
+    """A network with a cost that is counted elsewhere."""
 
-    def tiny(size=32):
-        return [DeepLabV3Plus(2, backbone="tiny_resnet", decoder_channels=8, weights=None, input_shape=(size, size, 3))]
+    def call(self, image, training=False):
+        return {"single": image}
 
-    def unbuilt():
+
+def test_rows_whose_costs_fail_are_named_and_the_others_measured(monkeypatch):
+    """One cannot be built, one cannot be traced, one runs out of memory later."""
+
+    def build_error():
         raise ValueError("no such layer\nand more")
 
-    def short_of_memory():
+    def short_of_memory(_):
         raise MemoryError
 
-    runner = costs._runner
+    timer = costs._timer
     monkeypatch.setattr(
-        costs, "_runner", lambda networks, image: runner(networks, image) if networks else short_of_memory
+        costs, "_timer", lambda networks, image: timer(networks, image) if networks else short_of_memory
     )
-    builders = {"first": tiny, "unbuilt": unbuilt, "size": lambda: tiny(64), "memory": lambda: [], "last": tiny}
-    measured, failed = costs.row_costs(builders, (32, 32))
-    assert list(measured) == ["first", "last"]
-    assert measured["first"][:2] == measured["last"][:2]
+    part = costs.Cost(parameters=3, flops=7)
+    monkeypatch.setattr(costs.costs, "parts", lambda network: [type("Part", (), {"cost": part})] * 2)
+    builders = {
+        "first": lambda: [Network()],
+        "unbuilt": build_error,
+        "untraced": lambda: ["no network"],
+        "memory": lambda: [],
+        "pair": lambda: [Network(), Network()],
+    }
+    measured, failed = costs.row_costs(builders, (4, 4))
+    assert {name: cost[:2] for name, cost in measured.items()} == {"first": (6, 14), "pair": (12, 28)}
     assert measured["first"].seconds > 0
-    assert failed.pop("size")
+    assert failed.pop("untraced")
     assert failed == {"unbuilt": "ValueError: no such layer", "memory": "MemoryError"}

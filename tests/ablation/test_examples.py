@@ -9,7 +9,7 @@ from PIL import Image
 
 from keras_crosscoop import dataset
 from keras_crosscoop.ablation import examples
-from keras_crosscoop.ablation.examples import draw_examples, frames
+from keras_crosscoop.ablation.examples import differing, draw_examples, frames
 
 
 def test_frames_lie_around_the_largest_regions():
@@ -79,4 +79,4 @@ def test_networks_differ_where_some_are_right():
     """All right, one right, all wrong, void."""
     truth = np.array([[0, 0, 0, 255]])
     found = {"one": np.array([[0, 0, 1, 0]]), "other": np.array([[0, 1, 1, 1]])}
-    np.testing.assert_array_equal(examples._differing(truth, found), [[False, True, False, False]])
+    np.testing.assert_array_equal(differing(truth, found), [[False, True, False, False]])

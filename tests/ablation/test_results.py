@@ -1,4 +1,4 @@
-"""Lines of what lies in an ablation's folder: figures by hand, two seeds, rows of other calls."""
+"""The results in an ablation's folder: scores by hand, two seeds, rows of other calls."""
 
 import json
 import re
@@ -8,10 +8,10 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop import config
-from keras_crosscoop.ablation.ablating import Ablation
 from keras_crosscoop.ablation.costs import RowCost
-from keras_crosscoop.ablation.results import lines
+from keras_crosscoop.ablation.results import read_results
 from keras_crosscoop.ablation.rows import ROWS
+from keras_crosscoop.ablation.study import Ablation
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.metrics import iou_per_class
 
@@ -60,8 +60,8 @@ def mean_iou(confusions, index):
 
 def test_each_seed_is_compared_with_the_same_of_the_full_method(write, tmp_path):
     single, cross = ([write(row, seed) for seed in (0, 1)] for row in ("single_top", "cross"))
-    found = lines(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
-    assert [(line.row.name, line.output, line.against) for line in found] == [
+    found = read_results(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
+    assert [(result.row.name, result.output, result.compared_with) for result in found] == [
         ("single_top", "single", "top"),
         *(("cross", output, output) for output in ("top", "bottom", "ensemble")),
     ]
@@ -72,15 +72,15 @@ def test_each_seed_is_compared_with_the_same_of_the_full_method(write, tmp_path)
     gains = [mean_iou(a, 0) - mean_iou(b, 0) for a, b in zip(cross, single, strict=True)]
     assert found[0].gain.of_seeds == pytest.approx(gains)
     assert (found[0].cost, found[1].cost) == (None, COST)
-    assert all(line.gain is None for line in found[1:])
+    assert all(result.gain is None for result in found[1:])
 
 
 def test_seeds_that_only_one_has_are_not_compared(write, tmp_path):
     for row, seeds in {"single_top": (0, 1, 2), "cross": (1,), "none": ()}.items():
         for seed in seeds:
             write(row, seed)
-    found = lines(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
-    assert [(line.row.name, line.seeds) for line in found[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
+    found = read_results(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
+    assert [(result.row.name, result.seeds) for result in found[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
     assert len(found[0].gain.of_seeds) == 1
 
 
@@ -92,7 +92,7 @@ def test_half_of_what_a_row_leaves_is_nothing(write, tmp_path):
         assert done.jobs() == []
         (tmp_path / "cross/seed-0" / name).unlink()
         assert [job.name for job in done.jobs()] == ["cross, seed 0"]
-        assert lines(done, {}) == []
+        assert read_results(done, {}) == []
         for path in (tmp_path / "cross/seed-0").iterdir():
             path.unlink()
         (tmp_path / "cross/seed-0").rmdir()
@@ -103,7 +103,7 @@ def test_all_that_was_ever_measured_is_told(write, tmp_path):
     write("cross", 0)
     whole = ablation(tmp_path, ["cross"], (0,)).whole()
     assert whole.seeds == [0, 4]
-    assert [line.row.name for line in lines(whole, {})] == ["none"] * 3 + ["cross"] * 3
+    assert [result.row.name for result in read_results(whole, {})] == ["none"] * 3 + ["cross"] * 3
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_all_that_was_ever_measured_is_told(write, tmp_path):
 )
 def test_published_figures_stand_beside_the_papers_networks_alone(write, tmp_path, model, expected):
     write("cross", 0)
-    assert lines(ablation(tmp_path, ["cross"], (0,), **model), {})[0].published == expected
+    assert read_results(ablation(tmp_path, ["cross"], (0,), **model), {})[0].published == expected
 
 
 def test_jobs_name_their_networks(tmp_path):
@@ -122,15 +122,15 @@ def test_jobs_name_their_networks(tmp_path):
     assert len(jobs) == 6
     joined = jobs["ensemble_singles, seed 1"]
     assert joined.after == ("single_top, seed 1", "single_bottom, seed 1")
-    assert joined.told["joins"] == [str(tmp_path / row / "seed-1") for row in ("single_top", "single_bottom")]
-    assert jobs["single_top, seed 1"].told["settings"]["train"]["seed"] == 1
+    assert joined.task["ensemble"] == [str(tmp_path / row / "seed-1") for row in ("single_top", "single_bottom")]
+    assert jobs["single_top, seed 1"].task["settings"]["train"]["seed"] == 1
 
 
 def test_other_images_are_no_comparison(write, tmp_path):
     write("cross", 0)
     write("none", 0, images=[0, 1, 2, 3, 7])
     with pytest.raises(InputError, match=r"on the same images.*Received: .*none/seed-0, .*cross/seed-0"):
-        lines(ablation(tmp_path, ["none", "cross"], (0,)), {})
+        read_results(ablation(tmp_path, ["none", "cross"], (0,)), {})
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ def test_damaged_results_are_told(write, tmp_path, file, content, why):
     write("single_top", 0)
     path = tmp_path / "single_top/seed-0" / file
     path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, confusions=content)
-    message = refused(lines, ablation(tmp_path, ["single_top"], [0]), {})
+    message = refused(read_results, ablation(tmp_path, ["single_top"], [0]), {})
     assert re.search(why, message)
-    assert message.endswith(f"the same command measures the row anew. Received: {path}")
+    assert message.endswith(f"the same command measures the row again. Received: {path}")
 
 
 def test_figures_of_other_outputs_are_told(write, tmp_path):
     write("cross", 0)
     path = tmp_path / "cross/seed-0/metrics.json"
     path.write_text(path.read_text().replace("ensemble", "single"))
-    assert "of another network" in refused(lines, ablation(tmp_path, ["cross"], [0]), {})
+    assert "of another network" in refused(read_results, ablation(tmp_path, ["cross"], [0]), {})

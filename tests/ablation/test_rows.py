@@ -4,7 +4,7 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop import config
-from keras_crosscoop.ablation.rows import ROWS, TABLES, selected
+from keras_crosscoop.ablation.rows import ROWS, TABLES, select_rows
 from keras_crosscoop.models.connections import SITES
 
 BASE = config.settings(
@@ -71,19 +71,19 @@ def test_outputs_are_compared_with_those_of_the_same_backbone(name):
     model = row.settings(BASE, 0).model
     backbones = {"top": model.top, "bottom": model.bottom, "single": model.top, "ensemble": None}
     full = {"top": TOP, "bottom": BOTTOM, "ensemble": None}
-    assert {output: backbones[output] for output in row.shown} == {
-        output: full[against] for output, against in row.shown.items()
+    assert {output: backbones[output] for output in row.outputs} == {
+        output: full[against] for output, against in row.outputs.items()
     }
 
 
-def test_every_row_is_trained_or_joins_those_that_are():
+def test_every_row_is_trained_or_an_ensemble_of_trained_ones():
     assert set(MODELS) | {"ensemble_singles"} == set(ROWS)
-    assert ROWS["ensemble_singles"].joins == ("single_top", "single_bottom")
+    assert ROWS["ensemble_singles"].ensemble == ("single_top", "single_bottom")
 
 
 def test_titles_name_backbones():
-    assert ROWS["single_top"].titled(BASE) == "single network: mobilenet_v2"
-    assert ROWS["one_way_equal"].titled(BASE) == "conventional (one way), resnet50 twice"
+    assert ROWS["single_top"].full_title(BASE) == "single network: mobilenet_v2"
+    assert ROWS["one_way_equal"].full_title(BASE) == "conventional (one way), resnet50 twice"
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_titles_name_backbones():
     ],
 )
 def test_rows_are_named_by_tables_or_themselves(names, expected):
-    assert [row.name for row in selected(names)] == expected
+    assert [row.name for row in select_rows(names)] == expected
 
 
 def test_unknown_rows_are_refused():
-    assert 'Did you mean "cross_without_c1"?' in refused(selected, ["cross_wihout_c1"])
+    assert 'Did you mean "cross_without_c1"?' in refused(select_rows, ["cross_wihout_c1"])

@@ -6,11 +6,11 @@ import io
 import pytest
 
 from keras_crosscoop import config
-from keras_crosscoop.ablation.comparing import Gain
 from keras_crosscoop.ablation.costs import RowCost
-from keras_crosscoop.ablation.results import Line
+from keras_crosscoop.ablation.gains import Gain
+from keras_crosscoop.ablation.results import Result
 from keras_crosscoop.ablation.rows import ROWS
-from keras_crosscoop.ablation.tables import Cell, Table, as_csv, markdown, tables
+from keras_crosscoop.ablation.tables import Table, as_csv, markdown, tables
 
 COSTS = ("parameters, M", "GFLOPs", "ms")
 COST = RowCost(2_500_000, 7_000_000_000, 0.25)
@@ -21,7 +21,7 @@ def line(row, output, mean_iou, road, sky, gain=None, published=None, cost=COST)
     each = ROWS[row]
     classes = {"road": road, "sky": sky}
     title = each.title.format(top="a", bottom="b")
-    return Line(each, title, output, (0, 1), mean_iou, classes, cost, published, gain, each.shown[output])
+    return Result(each, title, output, (0, 1), mean_iou, classes, cost, published, gain, each.outputs[output])
 
 
 LINES = [
@@ -37,7 +37,7 @@ def settings(name):
 
 
 def texts(table):
-    return [[cell.text for cell in row] for row in table.rows]
+    return [list(row) for row in table.rows]
 
 
 def test_methods_by_classes():
@@ -49,13 +49,12 @@ def test_methods_by_classes():
         ["cross cooperative network", "top", "50.0", "55.0", "54.0 ± 1.4", "81.5", "0.00", "0.00", "500.0"],
         ["cross cooperative network", "bottom", "30.0", "–", "40.0 ± 0.0", "", "0.00", "0.00", "500.0"],
     ]
-    best = [(r, c) for r, row in enumerate(table.rows) for c, cell in enumerate(row) if cell.best]
-    assert best == [(0, 3), (1, 2), (1, 4)]
+    assert table.best == {(0, 3), (1, 2), (1, 4)}
 
 
 def test_connections():
     table = tables(LINES, settings("camvid"))[1]
-    assert table.title == "In the shape of Table 5: what the connections add on camvid"
+    assert table.title == "In the shape of Table 5: effect of the connections on camvid"
     assert [row[1:5] for row in texts(table)] == [
         ["", "✓", "top", "51.0 ± 0.0"],
         ["✓", "✓", "top", "54.0 ± 1.4"],
@@ -88,26 +87,26 @@ def test_gains():
             *("-2.00", "+0.50 to +3.10", "1.41", "behind"),
         ],
     ]
-    unsure = line("none", "top", (0.5,), (0.5,), (0.5,), GAIN._replace(exceeds=False, spread=None))
+    unsure = line("none", "top", (0.5,), (0.5,), (0.5,), GAIN._replace(is_clear=False, spread=None))
     *_, gains = tables([unsure], settings("camvid"))
-    assert texts(gains)[0][-2:] == ["–", "open"]
+    assert texts(gains)[0][-2:] == ["–", "unclear"]
 
 
 @pytest.mark.parametrize(
     ("name", "title", "first"),
     [
-        ("voc2012", "Table 2: other methods, as the paper lists them", ["DeepLabV3", "76.5"]),
-        ("cityscapes", "Table 4: other methods, as the paper lists them", ["WASPNet", "74.0"]),
+        ("voc2012", "Table 2: other methods, as listed in the paper", ["DeepLabV3", "76.5"]),
+        ("cityscapes", "Table 4: other methods, as listed in the paper", ["WASPNet", "74.0"]),
     ],
 )
 def test_other_methods_are_published_not_measured(name, title, first):
     *_, table = tables(LINES, settings(name))
-    assert (table.title, texts(table)[0], table.note) == (title, first, "Published, not measured.")
+    assert (table.title, texts(table)[0], table.note) == (title, first, "Published values.")
     assert all("other methods" not in table.title for table in tables(LINES, settings("camvid")))
 
 
 def test_markdown():
-    table = Table("Title", ["a", "b"], [[Cell("x|y"), Cell("1", best=True)]], "A note.")
+    table = Table("Title", ["a", "b"], [["x|y", "1"]], frozenset([(0, 1)]), "A note.")
     assert markdown(table) == "## Title\n\n| a | b |\n| --- | --- |\n| x\\|y | **1** |\n\nA note.\n"
 
 

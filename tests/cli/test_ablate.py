@@ -1,39 +1,65 @@
 """`crosscoop-tf ablate`, in miniature."""
 
 import csv
+import functools
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from crosscoop_tf.ablate import ablate
 from crosscoop_tf.fit import fit
 from crosscoop_tf.settings import resolve
+from export.networks import decided, micro
 from helpers import untimed
 from PIL import Image
 
-from keras_crosscoop import load
-from keras_crosscoop.ablation import telling
+from keras_crosscoop import dataset, load
+from keras_crosscoop.ablation import report, study, worker
 from keras_crosscoop.ablation.rows import ROWS, TABLES
 from keras_crosscoop.metrics import iou_per_class
-from keras_crosscoop.models import costs
+from keras_crosscoop.models import backbones
+from keras_crosscoop.runs import Run, build
 from keras_crosscoop.system.locks import locked
 
 TINY = (
-    *("--dataset=folder", "--top=tiny_xception", "--bottom=tiny_resnet", "--weights=none"),
-    *("--crop-size=32", "--set=model.decoder_channels=8", "--batch-size=4", "--precision=float32", "--epochs=2"),
+    *("--dataset=folder", "--top=tiny_resnet", "--bottom=tiny_resnet", "--weights=none", "--crop-size=32"),
+    *("--set=model.decoder_channels=8", "--batch-size=4", "--precision=float32", "--epochs=2"),
 )
-SHOWN = "--rows=ensemble_singles,cross"
+SHOWN = ("--rows=ensemble_singles,cross", "--seeds=1")
 
 
-def options(halves, output):
-    return (*TINY, f"--data-dir={halves}", f"--output={output}")
+def options(halves, output, backbone="micro"):
+    tiny = [option.replace("tiny_resnet", backbone) for option in TINY]
+    return (*tiny, f"--data-dir={halves}", f"--output={output}")
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Rows are random networks, and measured in this process."""
+
+    def run_jobs(jobs, at_once, progress):
+        for job in jobs:
+            worker.work(job.task, lambda stage, done, total: None)
+            progress(job.name, "done", 1, 1)
+        return {}
+
+    def random_run(settings, folder, callbacks):
+        run = Run.create(folder, settings, dataset(settings.data.name, settings.data.dir))
+        keras.utils.set_random_seed(len(folder.parent.name))
+        run.save_weights(decided(build(settings.model, len(run.classes)), (32, 48)))
+        return run
+
+    monkeypatch.setitem(backbones._OWN, "micro", backbones._Own(micro))
+    monkeypatch.setattr(backbones, "NAMES", (*backbones.NAMES, "micro"))
+    monkeypatch.setattr(study, "run_jobs", run_jobs)
+    monkeypatch.setattr(worker, "fit", random_run)
 
 
 @pytest.fixture(scope="module")
@@ -42,42 +68,46 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def ablation(crosscoop, halves, folder):
+def ablation(crosscoop, halves, folder, in_process):
     """Its folder, and what it printed; done once for the module."""
     if not folder.exists():
-        code, out, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1", "--json")
+        code, out, err = crosscoop("ablate", *options(halves, folder), *SHOWN, "--json")
         assert code == 0, err
         (folder / "printed.json").write_text(out)
     return folder, json.loads((folder / "printed.json").read_text())
 
 
-def test_every_row_is_trained_and_told(ablation):
-    folder, found = ablation
-    lines = [(line["row"], line["output"], line["seeds"]) for line in found["lines"]]
-    assert lines == [
+def test_every_row_is_in_every_file(ablation):
+    folder, printed = ablation
+    results = [(result["row"], result["output"], result["seeds"]) for result in printed["results"]]
+    assert results == [
         ("single_top", "single", [0]),
         ("single_bottom", "single", [0]),
         ("ensemble_singles", "ensemble", [0]),
         *(("cross", output, [0]) for output in ("top", "bottom", "ensemble")),
     ]
-    assert found["failed"] == {}
-    assert json.loads((folder / "ablation.json").read_text()) == found
+    assert printed["failed"] == {}
+    assert all(result["cost"]["seconds"] > 0 for result in printed["results"])
+    assert json.loads((folder / "ablation.json").read_text()) == printed
     with (folder / "ablation.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["row"], row["output"]) for row in rows] == [line[:2] for line in lines]
+        assert [(row["row"], row["output"]) for row in csv.DictReader(file)] == [result[:2] for result in results]
     for kind in ("md", "html"):
-        assert "single network: tiny_xception" in (folder / f"ablation.{kind}").read_text()
+        assert "single network: micro" in (folder / f"ablation.{kind}").read_text()
     with Image.open(folder / "examples.png") as sheet:
         assert sheet.width > 1000
 
 
-def test_figures_are_those_of_the_runs(ablation, halves):
+def test_scores_are_those_of_the_runs(ablation, halves):
     """Of each run evaluated by hand: segmented and counted."""
-    folder, found = ablation
+    folder, printed = ablation
     images, labels = (
         [np.asarray(Image.open(halves / kind / "val" / f"{number}.png")) for number in range(3)]
         for kind in ("images", "masks")
     )
+
+    @functools.cache
+    def network(row):
+        return load(folder / row / "seed-0")
 
     def mean_iou(networks, output):
         matrix = np.zeros((2, 2), int)
@@ -90,17 +120,16 @@ def test_figures_are_those_of_the_runs(ablation, halves):
             np.add.at(matrix, (truth, classes), 1)
         return np.nanmean(iou_per_class(matrix))
 
-    for line in found["lines"]:
-        names = ["single_top", "single_bottom"] if line["row"] == "ensemble_singles" else [line["row"]]
-        networks = [load(folder / name / "seed-0") for name in names]
-        assert line["mean_iou"] == pytest.approx([mean_iou(networks, line["output"])])
-        if line["row"] != "cross":
-            cross = next(
-                each
-                for each in found["lines"]
-                if (each["row"], each["output"]) == ("cross", line["gain_of_cross"]["output"])
+    for result in printed["results"]:
+        names = ["single_top", "single_bottom"] if result["row"] == "ensemble_singles" else [result["row"]]
+        networks = [network(name) for name in names]
+        assert result["mean_iou"] == pytest.approx([mean_iou(networks, result["output"])])
+        if result["row"] != "cross":
+            output = result["gain_of_cross"]["output"]
+            cross = next(other for other in printed["results"] if (other["row"], other["output"]) == ("cross", output))
+            assert result["gain_of_cross"]["of_seeds"] == pytest.approx(
+                np.subtract(cross["mean_iou"], result["mean_iou"])
             )
-            assert line["gain_of_cross"]["of_seeds"] == pytest.approx(np.subtract(cross["mean_iou"], line["mean_iou"]))
 
 
 def test_conditions_are_the_same_for_all(ablation):
@@ -113,46 +142,31 @@ def test_conditions_are_the_same_for_all(ablation):
     assert "seed: 0" in parts["cross"]
 
 
-def test_done_rows_are_not_trained_again(ablation, crosscoop, halves):
-    folder, found = ablation
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")}
-    code, out, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1", "--json")
-    assert code == 0, err
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.h5")} == before
-    again = json.loads(out)
-    for line in (*again["lines"], *found["lines"]):
-        line["cost"].pop("seconds")
-    assert again == found
+@pytest.fixture
+def quick_report(monkeypatch):
+    """Costs cannot be measured for one row, and pictures not be drawn."""
+    monkeypatch.setattr(report, "row_costs", lambda builders, size: ({}, {"cross": "ValueError: not enough values"}))
+    monkeypatch.setattr(report, "draw_examples", lambda *arguments: [][sys.stdout.write("Downloading data\n")])
 
 
-def test_tables_are_written_whatever_the_costs_of_a_row_or_the_pictures_do(ablation, crosscoop, halves, monkeypatch):
-    folder, found = ablation
-    parts = costs.parts
-
-    def of_singles(model):
-        if len(model.sides) > 1:
-            raise ValueError("not enough values to unpack\nin line 115")
-        return parts(model)
-
-    monkeypatch.setattr(costs, "parts", of_singles)
-    monkeypatch.setattr(telling, "draw_examples", lambda *arguments: [][sys.stdout.write("Downloading data\n")])
+def test_done_rows_are_not_trained_again_and_tables_need_neither_costs_nor_pictures(
+    ablation, crosscoop, halves, quick_report, monkeypatch
+):
+    folder, printed = ablation
+    monkeypatch.setattr(study, "run_jobs", lambda jobs, at_once, progress: {} if not jobs else None)
+    monkeypatch.setattr(study, "build", None)
     for kind in ("csv", "json", "md", "html"):
         (folder / f"ablation.{kind}").unlink()
-    code, out, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1", "--json")
+    code, out, err = crosscoop("ablate", *options(halves, folder), *SHOWN, "--json")
     assert code == 1
     assert err.splitlines() == [
         "Downloading data",
-        "crosscoop-tf: costs of cross failed. ValueError: not enough values to unpack",
+        "crosscoop-tf: costs of cross failed. ValueError: not enough values",
         "crosscoop-tf: examples failed. IndexError: list index out of range",
     ]
     again = json.loads(out)
     assert json.loads((folder / "ablation.json").read_text()) == again
-    assert {line["row"] for line in again["lines"] if line["cost"]} == {
-        "single_top",
-        "single_bottom",
-        "ensemble_singles",
-    }
-    assert [line["mean_iou"] for line in again["lines"]] == [line["mean_iou"] for line in found["lines"]]
+    assert [{**result, "cost": None} for result in printed["results"]] == again["results"]
     for kind in ("md", "html"):
         text = (folder / f"ablation.{kind}").read_text()
         assert "costs of cross" in text
@@ -161,24 +175,23 @@ def test_tables_are_written_whatever_the_costs_of_a_row_or_the_pictures_do(ablat
     assert "cross,ensemble" in (folder / "ablation.csv").read_text()
 
 
-@pytest.mark.slow
-def test_one_row_fails_and_the_others_are_told(ablation, crosscoop, halves, monkeypatch):
-    """There is a file in its folder that is nobody's."""
+def test_the_table_and_the_rows_that_failed(ablation, crosscoop, halves, quick_report, monkeypatch):
     folder, _ = ablation
-    (folder / "none" / "seed-0").mkdir(parents=True)
-    (folder / "none" / "seed-0" / "best.weights.h5").write_text("of another time")
+    monkeypatch.setattr(study, "run_jobs", lambda jobs, at_once, progress: {job.name: "Bad luck." for job in jobs})
     code, out, err = crosscoop("ablate", *options(halves, folder), "--rows=none,cross", "--seeds=1")
     assert code == 1
-    assert "none, seed 0 failed. A run needs a new or empty folder." in err.splitlines()[-1]
-    assert "cross" in out
-    shutil.rmtree(folder / "none")
+    assert "crosscoop-tf: none, seed 0 failed. Bad luck." in err.splitlines()
+    assert [line.split("│")[1].split()[0] for line in out.splitlines() if "│" in line and "ensemble" in line] == [
+        *("ensemble_singles", "cross"),
+    ]
+    assert "ablation.html" in out.splitlines()[-1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no locks")
 def test_two_at_a_time_are_refused(ablation, crosscoop, halves):
     folder, _ = ablation
     with locked(folder, ""):
-        code, _, err = crosscoop("ablate", *options(halves, folder), SHOWN, "--seeds=1")
+        code, _, err = crosscoop("ablate", *options(halves, folder), *SHOWN)
     assert code == 2
     assert "Another ablation is at work in the folder." in err
     assert err.count("\n") == 1
@@ -208,11 +221,11 @@ def test_help_names_every_row(crosscoop):
     [
         (["--rows=table2"], 'There is no row of that name. Did you mean "table5"?'),
         (["--rows="], "There is no row of that name."),
-        (["--bottom=none"], "An ablation compares two networks"),
+        (["--bottom=none"], "An ablation compares pairs with single networks"),
         (["--dataset=folder", "--data-dir=nowhere"], "nowhere, which is not a folder."),
         (["--set=train.lr=1"], "There is no setting of that name."),
-        (["--set=model.channel_reduction=4"], "which model.channel_reduction they have. Leave it out. Received: 4"),
-        (["--set=model.sites=[aspp]"], "which model.sites they have."),
+        (["--set=model.channel_reduction=4"], "sets model.channel_reduction itself. Leave it out. Received: 4"),
+        (["--set=model.sites=[aspp]"], "sets model.sites itself."),
         (["--set=train.init_from=a run"], "Leave out train.init_from. Received: "),
         (["--bottom-weights=nowhere.weights.h5"], "nowhere.weights.h5"),
         (["--top-weights=imagenet"], "tiny_xception"),
@@ -239,34 +252,49 @@ def test_another_ablation_or_anything_else_is_not_touched(ablation, crosscoop, h
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
+@pytest.fixture(scope="module")
+def real_ablation(halves, tmp_path_factory):
+    """Trained by processes, as users do; its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("real") / "a"
+    done = subprocess.run(command(halves, folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def command(halves, folder):
+    program = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
+    return [sys.executable, "-c", program, "ablate", *options(halves, folder, "tiny_resnet"), *SHOWN, "--json"]
+
+
 @pytest.mark.slow
 def test_all_rows_with_two_seeds(crosscoop, halves, tmp_path):
-    """Each row's networks: who reads whom shows in parameters, and every line has its gain and its spread."""
-    code, out, err = crosscoop("ablate", *options(halves, tmp_path / "all"), "--seeds=2", "--jobs=2", "--json")
+    """Each row's networks: who reads whom shows in parameters, and every result has its gain and its spread."""
+    code, out, err = crosscoop(
+        "ablate", *options(halves, tmp_path / "all", "tiny_resnet"), "--seeds=2", "--jobs=2", "--json"
+    )
     assert code == 0, err
-    found = json.loads(out)["lines"]
-    assert {line["row"] for line in found} == {*ROWS}
-    parameters = {line["row"]: line["cost"]["parameters"] for line in found}
+    results = json.loads(out)["results"]
+    assert {result["row"] for result in results} == {*ROWS}
+    parameters = {result["row"]: result["cost"]["parameters"] for result in results}
     singles = parameters["single_top"] + parameters["single_bottom"]
     assert parameters["none"] == parameters["ensemble_singles"] == singles
     order = ("none", "cross_without_c1_c2", "cross_without_c1", "cross_without_c2", "cross")
     assert sorted(order, key=parameters.get) == list(order)
     assert singles < parameters["cross_reduced"] < parameters["cross"]
     assert singles < parameters["one_way"] < parameters["cross"]
-    for line in found:
-        assert line["seeds"] == [0, 1]
-        assert len(set(line["mean_iou"])) == 2  # seeds differ
-        assert (line["gain_of_cross"] is None) == (line["row"] == "cross")
+    for result in results:
+        assert result["seeds"] == [0, 1]
+        assert len(set(result["mean_iou"])) == 2  # seeds differ
+        assert (result["gain_of_cross"] is None) == (result["row"] == "cross")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_killed_in_the_middle_it_ends_with_the_same_table(ablation, halves, tmp_path, number):
+def test_killed_in_the_middle_it_ends_with_the_same_table(real_ablation, halves, tmp_path, number):
     """Also by a signal that nobody can answer: its rows end by themselves then, having saved."""
-    _, found = ablation
-    program = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
-    command = [sys.executable, "-c", program, "ablate", *options(halves, tmp_path / "a"), SHOWN, "--seeds=1", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, printed = real_ablation
+    arguments = command(halves, tmp_path / "a")
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (tmp_path / "a/single_bottom/seed-0/classes.json").exists():
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.1)
@@ -274,11 +302,11 @@ def test_killed_in_the_middle_it_ends_with_the_same_table(ablation, halves, tmp_
     os.kill(process.pid, number)
     process.communicate()
     assert process.returncode == (143 if number == signal.SIGTERM else -9)
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(arguments, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)
-    for line in (*again["lines"], *found["lines"]):
-        line["cost"].pop("seconds")
-    assert again["lines"] == found["lines"]
-    first, second = (untimed(root / "cross/seed-0/metrics.json") for root in (ablation[0], tmp_path / "a"))
+    for result in (*again["results"], *printed["results"]):
+        result["cost"].pop("seconds")
+    assert again["results"] == printed["results"]
+    first, second = (untimed(root / "cross/seed-0/metrics.json") for root in (real_ablation[0], tmp_path / "a"))
     assert first == second

@@ -1,4 +1,4 @@
-"""`crosscoop-tf benchmark`: every format of a run, measured and told; none that fails keeps the others from it."""
+"""`crosscoop-tf benchmark`: its options, its table, and its failures."""
 
 import json
 import os
@@ -11,32 +11,128 @@ import time
 import psutil
 import pytest
 
-from keras_crosscoop.export.benchmark import contenders
+from keras_crosscoop import config, dataset
+from keras_crosscoop.export import benchmark as package
+from keras_crosscoop.export.benchmark.contenders import CONTENDERS
+from keras_crosscoop.runs import Run
 from keras_crosscoop.system.resources import cores
 
 QUICK = ("--images=2", "--rounds=3")
 
 
+def measured(milliseconds, **changes):
+    latency = {"median": milliseconds / 1000, "p90": 2 * milliseconds / 1000}
+    figures = {"latency": latency, "throughput": 1000 / milliseconds, "speedup": 20 / milliseconds, "memory": 3e8}
+    return {**figures, "rounds": 3, "bytes": 1.25e6, "agreement": 1.0, "agrees": True, "mean_iou": 0.123, **changes}
+
+
+FIGURES = {
+    **{"output": "top", "size": [40, 48], "images": 2, "threads": 7, "gpu": False, "fastest": "tflite"},
+    "formats": {"keras": measured(20), "tflite": measured(10, agreement=0.91, agrees=False, bytes=1e6, mean_iou=None)},
+    **{"smallest": "keras", "together": [["keras", "tflite"]], "failed": {}, "left_out": {}},
+}
+
+
 @pytest.fixture
-def run(run_folder, tmp_path):
-    """A copy of the run, as nothing must be left in it."""
+def run(halves, tmp_path):
+    """A run without weights, of a data set on the disk."""
+    settings = config.settings({"data": {"name": "folder", "dir": str(halves)}})
+    return Run.create(tmp_path / "run", settings, dataset("folder", halves)).folder
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Records the arguments of the library's `benchmark`, which returns its attribute `figures`."""
+
+    def record(*arguments, progress, **options):
+        record.calls.append((arguments, options))
+        for stage in ("keras: loading", "Measuring", "Measuring"):
+            progress(stage, 0, 1)
+        return record.figures
+
+    record.calls, record.figures = [], FIGURES
+    monkeypatch.setattr(package, "benchmark", record)
+    return record
+
+
+def test_options_reach_the_library_and_json_is_alone_on_stdout(crosscoop, run, library):
+    options = ("--size=40x48", "--output-head=top", "--formats=tflite-int8,keras", "--calibration=2", "--json")
+    code, out, err = crosscoop("benchmark", run, *QUICK, *options)
+    assert code == 0
+    assert json.loads(out) == FIGURES
+    assert err.splitlines() == ["Loading", "keras: loading", "Measuring"]  # at once, without a terminal
+    (opened, data, formats), given = library.calls[0]
+    assert (opened.folder, data.name, formats) == (run, "folder", ["tflite-int8", "keras"])
+    assert given == {"output": "top", "size": (40, 48), "images": 2, "rounds": 3, "calibration": 2}
+
+
+def test_the_table(crosscoop, run, library):
+    library.figures = FIGURES | {"together": [["keras"], ["tflite"]]}
+    code, out, _ = crosscoop("benchmark", run)
+    assert code == 0
+    assert library.calls[0][0][2] is None
+    lines = out.splitlines()
+    assert "top, 40x48, one image at a time, 7 threads" in lines[0]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line and "MB" in line]
+    assert rows == [
+        ["keras", "20.0", "1.00", "40.0", "50.0", "300 MB", "1.2 MB", "100.00 %", "12.3", "smallest"],
+        ["tflite", "10.0", "2.00", "20.0", "100.0", "300 MB", "1.0 MB", "91.00 %", "", "fastest, disagrees"],
+    ]
+    assert "these groups took turns: keras; tflite" in " ".join(out.split())
+
+
+def test_failures_and_missing_packages_are_named(crosscoop, run, library):
+    library.figures = FIGURES | {
+        "failed": {"tflite-int8": "RuntimeError: The converter has had enough."},
+        "left_out": {"onnx": 'pip install "keras-crosscoop[onnx]"'},
+    }
+    code, out, err = crosscoop("benchmark", run)
+    assert code == 1
+    assert "tflite" in out
+    assert err.splitlines()[-2:] == [
+        'crosscoop-tf: onnx is left out. pip install "keras-crosscoop[onnx]"',
+        "crosscoop-tf: tflite-int8 failed. RuntimeError: The converter has had enough.",
+    ]
+    library.figures = FIGURES | {"formats": {}, "failed": {"keras": "It cannot be loaded."}}
+    assert crosscoop("benchmark", run)[:2] == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--formats=tflight"], 'Did you mean "tflite"?'),
+        (["--formats="], "There is no format of that name."),
+        (["--formats=keras,tflite", "--calibration=4"], "--calibration is for int8. Received: --formats keras,tflite"),
+        (["--size=dynamic"], "Give it, as in --size 360x480."),
+        (["--rounds=0"], "--rounds"),
+    ],
+)
+def test_bad_options_take_one_line(crosscoop, run, options, message):
+    code, out, err = crosscoop("benchmark", run, *options)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+
+
+@pytest.fixture
+def trained(run_folder, tmp_path):
+    """A copy of a trained run, in which nothing must be left."""
     return shutil.copytree(run_folder, tmp_path / "a run")
 
 
 @pytest.mark.slow
-def test_every_format_is_measured_and_nothing_is_left(crosscoop, run, tmp_path, monkeypatch):
+def test_every_format_is_measured_and_nothing_is_left(crosscoop, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = sorted(run.rglob("*"))
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--calibration=2", "--json")
+    before = sorted(trained.rglob("*"))
+    code, out, err = crosscoop("benchmark", trained, *QUICK, "--calibration=2", "--json")
     assert code == 0, err
-    assert sorted(run.rglob("*")) == before
+    assert sorted(trained.rglob("*")) == before
     assert not list(tmp_path.glob("crosscoop-*"))
-    found = json.loads(out)
-    assert (found["output"], found["size"], found["images"]) == ("ensemble", [32, 48], 2)
-    assert (found["threads"], found["failed"], found["left_out"]) == (cores(), {}, {})
-    formats = found["formats"]
-    assert list(formats) == list(contenders.FORMATS)
-    assert found["together"] == [list(formats)]
+    result = json.loads(out)
+    assert (result["output"], result["size"], result["images"]) == ("ensemble", [32, 48], 2)
+    assert (result["threads"], result["failed"], result["left_out"]) == (cores(), {}, {})
+    formats = result["formats"]
+    assert list(formats) == list(CONTENDERS)
+    assert result["together"] == [list(formats)]
     for figures in formats.values():
         assert 0 < figures["latency"]["median"] <= figures["latency"]["p90"]
         assert figures["rounds"] == 3
@@ -47,96 +143,24 @@ def test_every_format_is_measured_and_nothing_is_left(crosscoop, run, tmp_path, 
         base = formats["keras"]["latency"]["median"]
         assert figures["speedup"] == pytest.approx(base / figures["latency"]["median"])
     assert formats["keras"]["agreement"] == 1
-    assert found["fastest"] == min(formats, key=lambda name: formats[name]["latency"]["median"])
-    assert formats[found["smallest"]]["bytes"] == min(figures["bytes"] for figures in formats.values())
-
-
-def test_a_table_tells_which_to_take(crosscoop, run):
-    options = ("--size=40x40", "--output-head=top", "--formats=tflite,keras")
-    code, out, err = crosscoop("benchmark", run, *QUICK, *options)
-    assert code == 0, err
-    lines = out.splitlines()
-    assert "top, 40x40, one image at a time" in lines[0]
-    rows = [line for line in lines if "│" in line and "MB" in line]
-    assert [row.split("│")[1].strip() for row in rows] == ["tflite", "keras"]
-    assert sum("fastest" in row for row in rows) == sum("smallest" in row for row in rows) == 1
-    assert "1.00 │" in rows[1]
-
-
-def test_keras_alone_has_its_figures(crosscoop, run):
-    """And says what it does at once, also where no terminal shows a bar; stdout is JSON alone."""
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--formats=keras", "--json")
-    assert code == 0
-    assert err.splitlines() == ["Loading", "keras: comparing", "keras: loading", "Measuring"]
-    figures = json.loads(out)["formats"]["keras"]
-    assert 0.5 < figures["mean_iou"] <= 1
-    assert figures["bytes"] == (run / "best.weights.h5").stat().st_size
-
-
-def test_what_is_not_installed_is_left_out_or_refused(crosscoop, run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    monkeypatch.setattr(contenders, "FORMATS", {name: contenders.FORMATS[name] for name in ("tflite", "onnx")})
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--calibration=2")
-    assert code == 0
-    assert "tflite" in out
-    told = [line for line in err.splitlines() if line.startswith("crosscoop-tf:")]
-    assert len(told) == 1
-    assert "onnx is left out" in told[0]
-    assert 'pip install "keras-crosscoop[onnx]"' in told[0]
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--formats=onnx")
-    assert (code, out) == (2, "")
-    assert 'pip install "keras-crosscoop[onnx]"' in err.splitlines()[-1]
-
-
-@pytest.mark.slow
-def test_a_format_that_fails_is_named_and_the_others_go_on(crosscoop, run, monkeypatch):
-    export = contenders.export
-
-    def export_some(run, dataset, name, **options):
-        if options["quantize"] == "int8":
-            raise RuntimeError("The converter has had enough.\nAnd says why at length.")
-        return export(run, dataset, name, **options)
-
-    monkeypatch.setattr(contenders, "export", export_some)
-    code, out, err = crosscoop("benchmark", run, *QUICK, "--calibration=2", "--formats=tflite-int8,tflite", "--json")
-    assert code == 1
-    assert list(json.loads(out)["formats"]) == ["tflite"]
-    assert err.splitlines()[-1] == "crosscoop-tf: tflite-int8 failed. RuntimeError: The converter has had enough."
-    code, out, _ = crosscoop("benchmark", run, *QUICK, "--calibration=2", "--formats=tflite-int8")
-    assert (code, out) == (1, "")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--formats=tflight"], 'Did you mean "tflite"?'),
-        (["--formats="], "There is no format of that name."),
-        (["--formats=keras,tflite", "--calibration=4"], "--calibration is for int8. Received: --formats keras,tflite"),
-        (["--size=dynamic"], "Name it, as --size 360x480."),
-        (["--output-head=single"], "There is no output of that name."),
-        (["--rounds=0"], "--rounds"),
-    ],
-)
-def test_bad_options_take_one_line(crosscoop, run, options, message):
-    code, out, err = crosscoop("benchmark", run, *options)
-    assert (code, out) == (2, "")
-    assert message in err.splitlines()[-1]
+    assert result["fastest"] == min(formats, key=lambda name: formats[name]["latency"]["median"])
+    assert formats[result["smallest"]]["bytes"] == min(figures["bytes"] for figures in formats.values())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("formats", ["keras", "tflite"], ids=["measuring", "exporting"])
-def test_ctrl_c_leaves_neither_processes_nor_files(run, tmp_path, formats):
+def test_ctrl_c_leaves_neither_processes_nor_files(trained, tmp_path, formats):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     program = "from crosscoop_tf.main import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "benchmark", run, f"--formats={formats}", "--images=2", "--rounds=1000000"],
+        [sys.executable, "-c", program, "benchmark", trained, f"--formats={formats}", "--images=2", "--rounds=1000000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(temporary)},
     )
-    while not (list(temporary.glob("*/keras.stderr")) or list(temporary.glob("*/.*-*"))):
+    while not (list(temporary.glob("*/keras.log")) or list(temporary.glob("*/.*-*"))):
         assert process.poll() is None
         time.sleep(0.01)
         if formats == "tflite" and list(temporary.glob("*/tflite")):

@@ -1,19 +1,40 @@
-"""A run whose network sees several classes, its data set, and what is exported of it."""
+"""A run whose network predicts several classes, its data set, and one export of it in each format."""
 
 import keras
 import numpy as np
 import pytest
-from export.networks import decided, photographs
+from export.networks import METADATA, SIZE, decided, micro, photographs
 from PIL import Image
 
-from keras_crosscoop import config, dataset
-from keras_crosscoop.export.deployed import deployed
+from keras_crosscoop import CrossCoop, config, dataset
+from keras_crosscoop.export.deployment import deployment_graph
+from keras_crosscoop.export.litert import write_litert
+from keras_crosscoop.export.onnx import write_onnx
 from keras_crosscoop.export.saved_model import write_saved_model
+from keras_crosscoop.models import backbones
 from keras_crosscoop.runs import Run, build
 
 CLASSES = ("road", "sky", "car")
-SIZE = (40, 56)  # of the images: no multiple of 16, so that padding and cropping count
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
+MICRO = {"top": "micro", "bottom": "micro", "decoder_channels": 8, "weights": None}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _micro_backbone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(backbones._OWN, "micro", backbones._Own(micro))
+        patch.setattr(backbones, "NAMES", (*backbones.NAMES, "micro"))
+        yield
+
+
+@pytest.fixture
+def pair():
+    """Builds a pair with the same random weights each time."""
+
+    def build(**arguments):
+        keras.utils.set_random_seed(0)
+        return CrossCoop(**{"num_classes": 3, **MICRO, **arguments})
+
+    return build
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +56,10 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_run(data_dir):
-    """Makes a run in a folder, of the tiny pair or of any other `model`; all its classes occur in predictions."""
+    """Makes a run in a folder, of the micro pair or of any other `model`; all its classes occur in predictions."""
 
     def make(folder, **model):
-        settings = config.settings({"model": {**TINY, **model}, "data": {"name": "folder", "dir": str(data_dir)}})
+        settings = config.settings({"model": {**MICRO, **model}, "data": {"name": "folder", "dir": str(data_dir)}})
         run = Run.create(folder, settings, dataset("folder", data_dir))
         keras.utils.set_random_seed(0)
         run.save_weights(decided(build(settings.model, len(CLASSES))))
@@ -67,7 +88,25 @@ def images():
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory, network):
-    """The folder of its SavedModel, of the ensemble, for images as they are."""
+    """The SavedModel of the ensemble, for any size."""
     folder = tmp_path_factory.mktemp("saved_model") / "1"
-    write_saved_model(deployed(network, "ensemble"), folder)
+    write_saved_model(deployment_graph(network, "ensemble"), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def litert_files(tmp_path_factory, network):
+    """A LiteRT file of the ensemble in each quantisation."""
+    folder, graph = tmp_path_factory.mktemp("litert"), deployment_graph(network, "ensemble", SIZE)
+    files = {quantize: folder / f"{quantize}.tflite" for quantize in ("none", "float16", "dynamic", "int8")}
+    for quantize, path in files.items():
+        write_litert(graph, path, SIZE, quantize, lambda: photographs(8, *SIZE, seed=60), METADATA)
+    return files
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory, network):
+    """The ONNX file of the ensemble, for any size."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(deployment_graph(network, "ensemble"), path, None, METADATA)
+    return path

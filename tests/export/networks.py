@@ -4,11 +4,25 @@ import keras
 import numpy as np
 from helpers import photograph
 
+from keras_crosscoop.models.blocks import conv_bn_relu
+
+SIZE = (40, 56)  # of the images: no multiple of 16, so that padding and cropping count
+METADATA = {"classes": ["sky", "road", "traffic light"], "palette": ["#000000"], "format": "a", "size": None}
+
+
+def micro(image, output_stride):
+    """A backbone of three convolutions."""
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
+    x = conv_bn_relu(x, 6, 3, stride=2, name="conv1")
+    x = low = conv_bn_relu(x, 8, 3, stride=2, name="conv2")
+    x = conv_bn_relu(x, 10, 3, stride=2, name="conv3")
+    return {"low": low, "high": keras.layers.MaxPooling2D(output_stride // 8, padding="same", name="pool")(x)}
+
 
 def photographs(count, height, width, seed=0):
     """As clients send them: uint8 `(count, height, width, 3)`."""
-    found = [photograph(height, width, seed=seed + number)[0] for number in range(count)]
-    return np.stack(found).astype(np.uint8)
+    images = [photograph(height, width, seed=seed + number)[0] for number in range(count)]
+    return np.stack(images).astype(np.uint8)
 
 
 def lively(model, size=(64, 64)):
@@ -24,7 +38,7 @@ def lively(model, size=(64, 64)):
 
 
 def decided(model, size=(64, 64)):
-    """A lively segmenter whose outputs find each class about as often, some pixels surely and some hardly."""
+    """A lively segmenter that predicts each class about as often, some pixels surely and some hardly."""
     images = photographs(4, *size)
     lively(model, size)
     for seed, side in enumerate(model.sides):
@@ -47,9 +61,27 @@ def values(model, image):
     return keras.tree.map_structure(np.asarray, model(image, training=False))
 
 
-def assert_near(found, expected, tolerance=1e-5):
+def assert_near(ours, theirs, tolerance=1e-5):
     """The same structure of arrays, to `tolerance` of the largest number of each: what float32 keeps."""
-    keras.tree.assert_same_structure(found, expected)
-    for ours, theirs in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
-        assert np.std(theirs) > 0
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+    keras.tree.assert_same_structure(ours, theirs)
+    for array, expected in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True):
+        assert np.std(expected) > 0
+        np.testing.assert_allclose(array, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def assert_predicts(predicted, probabilities, tolerance=1e-4):
+    """Classes and confidence are those of the probabilities, but where two classes are as good as equal."""
+    first, second = np.moveaxis(np.sort(probabilities, axis=-1)[..., :-3:-1], -1, 0)
+    assert {name: (array.dtype, array.shape) for name, array in predicted.items()} == {
+        "classes": (np.uint8, first.shape),
+        "confidence": (np.float32, first.shape),
+    }
+    sure = first - second > 1e-4
+    assert sure.mean() > 0.9
+    np.testing.assert_array_equal(predicted["classes"][sure], probabilities.argmax(-1)[sure])
+    np.testing.assert_allclose(predicted["confidence"], first, atol=tolerance)
+
+
+def probabilities_of(network, images, output="ensemble"):
+    """What the live model computes, an image at a time."""
+    return np.stack([network.segment(image, output, probabilities=True)[1] for image in images])

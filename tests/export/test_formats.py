@@ -1,4 +1,4 @@
-"""What does not go together, or is not installed, is said before anything is done."""
+"""Formats, the options that they support, and the packages that they need."""
 
 import sys
 
@@ -6,7 +6,6 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop.export.formats import FORMATS, MIN_AGREEMENT, check_options
-from keras_crosscoop.export.running import opened
 
 
 @pytest.mark.parametrize(
@@ -16,17 +15,17 @@ from keras_crosscoop.export.running import opened
         (("tflite", "int4"), "There is no quantisation of that name. Did you mean \"int8\"? Received: 'int4'."),
         (
             ("savedmodel", "int8"),
-            "Format savedmodel stores float32 alone. Leave --quantize out, or take --format tflite. Received: int8",
+            "Format savedmodel is float32 only. Leave out --quantize, or use --format tflite. Received: int8",
         ),
-        (("onnx", "float16"), "Format onnx stores float32 alone."),
+        (("onnx", "float16"), "Format onnx is float32 only."),
         (
             ("tflite", "none", "dynamic"),
-            "Format tflite is for images of one size. Name it, as --size 360x480, or leave --size out to take that of "
-            "the run's data set. Received: --size dynamic",
+            "Format tflite has a fixed input size. Give it, as in --size 360x480, or leave out --size for the size of "
+            "the data set's first image. Received: --size dynamic",
         ),
     ],
 )
-def test_what_does_not_go_together(options, message):
+def test_unsupported_options_are_refused(options, message):
     assert refused(check_options, *options).startswith(message)
 
 
@@ -41,7 +40,7 @@ def test_what_does_not_go_together(options, message):
         ("tflite", {}),
     ],
 )
-def test_what_does(name, options):
+def test_supported_options_give_the_format(name, options):
     assert check_options(name, **options) is FORMATS[name]
 
 
@@ -54,19 +53,9 @@ def test_what_does(name, options):
         ("onnx", "tf2onnx", "onnx"),
     ],
 )
-def test_what_is_not_installed(monkeypatch, name, module, extra):
+def test_missing_packages_are_named(monkeypatch, name, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     assert refused(check_options, name) == (
-        f'Format {name} needs more than is installed: pip install "keras-crosscoop[{extra}]". '
-        f"Received: no module {module}"
+        f'Format {name} needs more packages: pip install "keras-crosscoop[{extra}]". Received: no module {module}'
     )
     assert check_options("tflite") is FORMATS["tflite"]
-
-
-@pytest.mark.parametrize("name", ["folder", "file.txt", "none.tflite", "none"])
-def test_what_is_no_exported_network(tmp_path, name):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file.txt").touch()
-    assert refused(opened, tmp_path / name) == (
-        f"An exported network is a SavedModel's folder, a .tflite or an .onnx file. Received: {tmp_path / name}"
-    )

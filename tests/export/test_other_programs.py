@@ -1,4 +1,4 @@
-"""What is exported is used without this package, and without Keras."""
+"""Exports work without this package, and without Keras."""
 
 import json
 import subprocess
@@ -6,9 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-
-from keras_crosscoop.export.deployed import deployed
-from keras_crosscoop.export.litert import write_litert
 
 BLOCKED = """\
 import json, sys
@@ -25,18 +22,20 @@ def alone(script, *arguments, blocked):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_block_holds():
     for module in ("keras", "keras_crosscoop.layers"):
         script = f"try:\n    import {module}\nexcept ModuleNotFoundError as error:\n    print(json.dumps(error.name))\n"
         assert alone(script, blocked=["keras", "keras_crosscoop"]) in (module, module.split(".")[0])
 
 
-def assert_same(found, network, images):
+def assert_same(predicted, network, images):
     expected = network.segment(images[0], probabilities=True)
-    np.testing.assert_allclose(found["confidence"], expected[1].max(-1), atol=1e-5)
-    assert (np.array(found["classes"]) == expected[0]).mean() > 0.999
+    np.testing.assert_allclose(predicted["confidence"], expected[1].max(-1), atol=1e-5)
+    assert (np.array(predicted["classes"]) == expected[0]).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_a_saved_model_needs_tensorflow_alone(saved_model, network, images, tmp_path):
     np.save(tmp_path / "image.npy", images[:1])
     script = (
@@ -50,9 +49,7 @@ def test_a_saved_model_needs_tensorflow_alone(saved_model, network, images, tmp_
 
 
 @pytest.mark.slow
-def test_a_litert_file_needs_its_interpreter_alone(network, images, tmp_path):
-    path = tmp_path / "model.tflite"
-    write_litert(deployed(network, "ensemble", (40, 56)), path, (40, 56), "none", [], {"classes": ["a", "b", "c"]})
+def test_a_litert_file_needs_its_interpreter_alone(litert_files, network, images, tmp_path):
     np.save(tmp_path / "image.npy", images[:1])
     script = (
         "from ai_edge_litert.interpreter import Interpreter\n"
@@ -61,7 +58,7 @@ def test_a_litert_file_needs_its_interpreter_alone(network, images, tmp_path):
         "print(json.dumps({key: value[0].tolist() for key, value in found.items()}))\n"
     )
     blocked = ["tensorflow", "keras", "keras_crosscoop", "crosscoop_tf", "jax", "torch"]
-    assert_same(alone(script, path, tmp_path / "image.npy", blocked=blocked), network, images)
+    assert_same(alone(script, litert_files["none"], tmp_path / "image.npy", blocked=blocked), network, images)
 
 
 def saved_model_cli(*arguments):
@@ -82,8 +79,8 @@ def test_saved_model_cli_shows_and_runs_it(saved_model, network, images, tmp_pat
         *("run", "--dir", saved_model, "--tag_set", "serve", "--signature_def", "serving_default"),
         *("--inputs", f"image={tmp_path / 'image.npy'}", "--outdir", tmp_path / "out"),
     )
-    found = {name: np.load(tmp_path / "out" / f"{name}.npy")[0] for name in ("classes", "confidence")}
-    assert_same(found, network, images)
+    predicted = {name: np.load(tmp_path / "out" / f"{name}.npy")[0] for name in ("classes", "confidence")}
+    assert_same(predicted, network, images)
 
 
 @pytest.mark.parametrize("unknown", ["keras_crosscoop", "RegisteredKeras"])

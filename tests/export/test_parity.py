@@ -1,4 +1,4 @@
-"""The figures of parity.json, by hand."""
+"""The content of parity.json, by hand."""
 
 import json
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from export.networks import photographs
 
 from keras_crosscoop.export import parity as module
 from keras_crosscoop.export.parity import live, parity
-from keras_crosscoop.export.running import Exported
+from keras_crosscoop.export.runtimes import Exported
 
 IMAGES = [np.full((2, 2, 3), number, np.uint8) for number in (0, 1)]
 # What each of two images' pixels are in truth, to the exported network and, with what probability, to the live one.
@@ -19,12 +19,12 @@ CONFIDENCE = [[[0.75, 0.5], [0.5, 0.5]], [[0.75, 0.75], [0.75, 1.0]]]
 OF_FIRST = [[[0.75, 0.25], [0.25, 0.25]], [[0.75, 0.75], [0.75, 0.25]]]
 
 
-def told(image):
+def predict(image):
     number = int(image[0, 0, 0])
     return {"classes": np.array(CLASSES[number], np.uint8), "confidence": np.array(CONFIDENCE[number], np.float32)}
 
 
-def probable(image):
+def live_probabilities(image):
     first = np.array(OF_FIRST[int(image[0, 0, 0])], np.float32)
     return np.stack([first, 1 - first], axis=-1)
 
@@ -43,14 +43,14 @@ class Called:
 def test_figures_by_hand(monkeypatch):
     """Live classes are 0 1 / 1 1 and 0 0 / 0 1: six of eight are the same.
 
-    Where 0 is told with 0.5 the live network has 0.25 for it; where 1 is told with 0.75 it has 0.25, which is furthest.
-    Of seven pixels with a label the live network has all. The exported one takes a 1 for 0 and a 0 for 1: of class 0 it
-    has 3 of 5, of class 1 2 of 4.
+    Where 0 is predicted with 0.5, the live probability is 0.25; where 1 is predicted with 0.75, it is 0.25.
+    The live network is right on all seven labelled pixels. The exported one confuses two: its IoU of class 0 is 3/5, of
+    class 1 it is 2/4.
     """
     times = iter([10, 11, 20, 23])
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     seen = []
-    found = parity(Called(told), probable, samples(), 2, seen.append)
+    found = parity(Called(predict), live_probabilities, samples(), 2, seen.append)
     assert found == {
         "images": 2,
         "agreement": 6 / 8,
@@ -65,36 +65,38 @@ def test_figures_by_hand(monkeypatch):
 def test_setting_up_is_not_timed(monkeypatch):
     """The first image is seen once more, before."""
     calls = []
-    parity(Called(lambda image: calls.append(image[0, 0, 0].item()) or told(image)), probable, samples(), 2)
+    parity(
+        Called(lambda image: calls.append(image[0, 0, 0].item()) or predict(image)), live_probabilities, samples(), 2
+    )
     assert calls == [0, 0, 1]
 
 
 def test_without_labels_there_is_no_mean_iou():
-    found = parity(Called(told), probable, samples(np.full((2, 2, 2), 255)), 2)
+    found = parity(Called(predict), live_probabilities, samples(np.full((2, 2, 2), 255)), 2)
     assert found["mean_iou"] == {"live": None, "exported": None}
     assert found["agreement"] == 6 / 8
 
 
 def test_classes_that_do_not_occur_do_not_count():
     def more(image):
-        return np.concatenate([probable(image), np.zeros((2, 2, 1), np.float32)], axis=-1)
+        return np.concatenate([live_probabilities(image), np.zeros((2, 2, 1), np.float32)], axis=-1)
 
-    assert parity(Called(told), more, samples(), 3)["mean_iou"]["live"] == 1
+    assert parity(Called(predict), more, samples(), 3)["mean_iou"]["live"] == 1
 
 
-def test_numbers_that_are_none_agree_with_nothing():
+def test_nan_agrees_with_nothing():
     """Of them the first class is the likeliest, which the live network may well tell everywhere."""
 
-    def nothing(image):
+    def nan(image):
         return {"classes": np.zeros((2, 2), np.uint8), "confidence": np.full((2, 2), np.nan, np.float32)}
 
-    found = parity(Called(nothing), lambda image: np.ones((2, 2, 2), np.float32), samples(), 2)
+    found = parity(Called(nan), lambda image: np.ones((2, 2, 2), np.float32), samples(), 2)
     assert found["agreement"] == 0
     assert found["largest_probability_difference"] == 1
     assert json.loads(json.dumps(found)) == found
 
 
-@pytest.mark.parametrize("output", ["top", "bottom", "ensemble"])
+@pytest.mark.parametrize("output", ["bottom", "ensemble"])
 def test_the_live_network_is_the_one_that_predicts(network, output):
     for size in ((40, 56), (33, 47)):
         image = photographs(1, *size, seed=20)[0]

@@ -17,7 +17,7 @@ from serving.model_server import ServedModel, serve_grpc, serve_rest
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation import server
-from keras_crosscoop.export.deployed import deployed
+from keras_crosscoop.export.deployment import deployment_graph
 from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.runs import Run, build
 
@@ -46,7 +46,7 @@ def network(run):
 @pytest.fixture(scope="session")
 def exported(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving") / "1"
-    write_saved_model(deployed(network, "single"), folder)
+    write_saved_model(deployment_graph(network, "single"), folder)
     return folder
 
 

@@ -1,8 +1,6 @@
-"""What a format's own process does in a benchmark: it loads, then segments the image of each number that it is told."""
+"""The process of a contender in a benchmark: it loads a network, then segments one image for each message."""
 
 import importlib
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,52 +12,51 @@ import psutil
 import tensorflow as tf
 
 from keras_crosscoop.errors import describe
-from keras_crosscoop.export.running import opened
+from keras_crosscoop.export.runtimes import load_exported
 from keras_crosscoop.runs import load
 from keras_crosscoop.system.devices import share_gpus
-from keras_crosscoop.system.processes import replier
+from keras_crosscoop.system.processes import connect
 from keras_crosscoop.system.resources import cores
 
-KERAS = "keras"
+KERAS = "keras"  # the format of the live model
 _RUNTIMES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
 
 
 def main() -> None:
-    """Reads a job, a line of JSON, from stdin, loads, and replies; then replies to each line, an image's number.
+    """Loads the network of the first message, then segments the image of each number that arrives; replies to each.
 
-    A job says where its `images` are (a folder of `0.npy` and so on, uint8 `(H, W, 3)`), which network to load (`path`:
-    an exported one, or, with the `output` of it that is wanted, a run's folder or a `.keras` file) and how: `format`.
-    Without such an output Keras predicts all logits, and nothing is made of them.
+    The first message holds `images`, a folder of `0.npy` and so on, uint8 `(H, W, 3)`, the `format`, and the network's
+    `path`: an exported network, or, for Keras, a run folder or `.keras` file with the `output` to compute. If that is
+    None, Keras computes all logits and no classes.
 
-    A reply, a line of JSON on stdout, tells the `seconds` from an image in memory to class ids in memory; `resident`,
-    the most bytes of memory that the process has had; and `memory`, those beyond what it had when all that it imports
-    was there. Or it tells of an `error`, in one line; that is the last one.
+    A reply holds `seconds`, from an image in memory to class ids in memory (None after loading), `resident`, the peak
+    memory of the process in bytes, and `memory`, the part of it that came after all modules were imported.
     """
-    reply = replier()
+    messages, send = connect()
     try:
-        job = json.loads(sys.stdin.readline())
+        job = next(messages)
         tf.config.threading.set_intra_op_parallelism_threads(cores())  # as many as other runtimes get
         share_gpus()
         runtime = _RUNTIMES.get(Path(job["path"]).suffix)
         if runtime and importlib.util.find_spec(runtime.split(".")[0]):
             importlib.import_module(runtime)
         imports = peak_memory()
-        segment = _segmenting(job)
-        reply(seconds=None, resident=peak_memory(), memory=peak_memory() - imports)
-        for number in sys.stdin:
-            image = np.load(Path(job["images"]) / f"{int(number)}.npy")
+        segment = _segmenter(job)
+        send(seconds=None, resident=peak_memory(), memory=peak_memory() - imports)
+        for number in messages:
+            image = np.load(Path(job["images"], f"{number}.npy"))
             start = time.perf_counter()
             segment(image)
             seconds = time.perf_counter() - start
-            reply(seconds=seconds, resident=peak_memory(), memory=peak_memory() - imports)
-    except Exception as error:  # whatever it is, others go on
-        reply(error=describe(error))
+            send(seconds=seconds, resident=peak_memory(), memory=peak_memory() - imports)
+    except Exception as error:  # whatever it is, the other contenders go on
+        send(error=describe(error))
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has had so far."""
+    """Returns the most bytes of memory that this process has held so far."""
     status = Path("/proc/self/status")
-    if status.is_file():  # Linux, whose `getrusage` counts what the process had that started this one
+    if status.is_file():  # Linux, whose `getrusage` counts the memory of the parent process, too
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
     memory = psutil.Process().memory_info()
@@ -70,10 +67,10 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
-def _segmenting(job: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes class ids `(H, W)` of an image, uint8 `(H, W, 3)`."""
+def _segmenter(job: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of an image, uint8 `(H, W, 3)`, that returns class ids `(H, W)`."""
     if job["format"] != KERAS:
-        exported = opened(Path(job["path"]))
+        exported = load_exported(job["path"])
         return lambda image: exported(image)["classes"]
     model = load(job["path"])
     if job["output"] is None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_crosscoop.ablation.comparing import gain
+from keras_crosscoop.ablation.gains import gain
 from keras_crosscoop.evaluation.metrics import RESAMPLES, bootstrap, percentile_interval
 from keras_crosscoop.metrics import iou_per_class
 
@@ -61,14 +61,14 @@ def test_images_that_are_hard_for_both_take_no_part():
     assert found.verdict == "ahead"
 
 
-def test_what_does_not_exceed_both():
+def test_what_is_unclear():
     same = confusions(20, 0.8, 1)
-    assert gain([same, same], [same, same]).verdict == "open"
+    assert gain([same, same], [same, same]).verdict == "unclear"
     good, bad = confusions(20, 0.9, 1), confusions(20, 0.7, 2)
-    assert gain([good], [bad]).verdict == "open"  # a single seed tells nothing of seeds
+    assert gain([good], [bad]).verdict == "unclear"  # a single seed tells nothing of seeds
     assert gain([good], [bad]).spread is None
     wide = gain([good, confusions(20, 0.71, 3)], [bad, confusions(20, 0.7, 4)])  # images agree, seeds do not
     assert wide.interval[0] > 0
     assert wide.spread > wide.mean
-    assert wide.verdict == "open"
+    assert wide.verdict == "unclear"
     assert gain([bad, bad], [good, good]).verdict == "behind"

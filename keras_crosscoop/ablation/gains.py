@@ -1,0 +1,61 @@
+"""Gains in mean IoU, with the uncertainty that comes from the images and from the seeds."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_crosscoop.evaluation.metrics import bootstrap, percentile_interval
+from keras_crosscoop.metrics import mean_iou
+
+
+class Gain(NamedTuple):
+    """The mean IoU of a network less that of another one on the same images, fractions of 1.
+
+    Attributes:
+        mean: over the seeds.
+        of_seeds: the gain of each seed.
+        interval: 95 % confidence interval of the mean over other images (percentile bootstrap).
+        spread: standard deviation over seeds; None of a single seed.
+        is_clear: whether the interval excludes 0 and the mean is larger than the spread, up or down. Without any true
+            difference the mean of two seeds exceeds their spread in 39 % of the cases, of three in 23 % (Student's t).
+    """
+
+    mean: float
+    of_seeds: tuple[float, ...]
+    interval: tuple[float, float]
+    spread: float | None
+    is_clear: bool
+
+    @property
+    def verdict(self) -> str:
+        """Whether the first network is "ahead", "behind" or neither: "unclear"."""
+        return ("ahead" if self.mean > 0 else "behind") if self.is_clear else "unclear"
+
+
+def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
+    """Computes the gain of a network over another, image by image and seed by seed.
+
+    Each bootstrap resample holds the same images for both networks, so images that are hard for both cancel out.
+
+    Args:
+        first: for each seed, the confusion matrices of all images, integers `(N, C, C)`.
+        second: the same of the other network, for the same seeds and images.
+
+    Example:
+        >>> import numpy as np
+        >>> good, bad = np.array([[[9, 1], [1, 9]]] * 8), np.array([[[6, 4], [4, 6]]] * 8)
+        >>> gain([good, good], [bad, bad]).verdict
+        'ahead'
+
+    Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+    """
+    pairs = list(zip(first, second, strict=True))
+    of_seeds = [float(mean_iou(a.sum(axis=0)) - mean_iou(b.sum(axis=0))) for a, b in pairs]
+    low, high = percentile_interval(
+        np.mean([mean_iou(bootstrap(a)) - mean_iou(bootstrap(b)) for a, b in pairs], axis=0)
+    )
+    mean = float(np.mean(of_seeds))
+    spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None
+    is_clear = spread is not None and (low > 0 or high < 0) and abs(mean) > spread
+    return Gain(mean, tuple(of_seeds), (low, high), spread, is_clear)

@@ -1,0 +1,150 @@
+"""The jobs of an ablation: each is done by a process of its own, on its share of the machine's GPUs and CPU cores."""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_crosscoop.errors import Interrupted, describe
+from keras_crosscoop.system.files import make_folder
+from keras_crosscoop.system.processes import Worker, WorkerError
+from keras_crosscoop.system.resources import cores
+from keras_crosscoop.system.signals import Signals, handle_signals, restore
+
+_PROGRAM = "from keras_crosscoop.ablation.worker import main; main()"
+_PATIENCE = 60.0  # seconds for a process to save and end
+
+JobProgress = Callable[[str, str, int, int], object]  # (job, stage, done, total)
+
+
+class Job(NamedTuple):
+    """A row with a seed.
+
+    Attributes:
+        name: of both, for progress and failures.
+        task: the message to `worker.main`.
+        after: names of the jobs that must be done before.
+    """
+
+    name: str
+    task: Mapping[str, Any]
+    after: tuple[str, ...] = ()
+
+
+def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[str, str]:
+    """Does jobs, `at_once` at a time.
+
+    At the first SIGTERM, SIGHUP or Ctrl-C the jobs save their state and end; at a later one they are killed.
+
+    Returns:
+        The reason of each job that failed, by its name. All others are done.
+
+    Raises:
+        Interrupted: a signal ended the jobs.
+    """
+    pool = _Pool(at_once, progress)
+    futures: dict[str, Future] = {}
+    with ThreadPoolExecutor(at_once) as threads, pool.ended_by_signals():
+        for job in sorted(jobs, key=lambda job: len(job.after)):  # at the end: they wait, and keep a slot meanwhile
+            before = {name: futures[name] for name in job.after if name in futures}
+            futures[job.name] = threads.submit(pool.run, job, before)
+        reasons = {name: future.result() for name, future in futures.items()}
+    if pool.signals.first is not None:
+        exceptions = f", but for {', '.join(pool.lost)}" if pool.lost else ""
+        raise Interrupted(f"stopped, and saved{exceptions}. Continue with the same command", pool.signals.first)
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _environments(at_once: int) -> Iterator[dict[str, str]]:
+    """The environment variables that give each of the simultaneous processes its part of the machine."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = tf.config.list_physical_devices("GPU")
+    names = visible.split(",") if visible else [str(number) for number in range(len(gpus))]
+    threads = str(max(1, cores() // at_once))
+    for number in range(at_once):
+        environment = {} if at_once == 1 else {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
+        yield environment
+
+
+class _Pool:
+    """The processes at work.
+
+    Attributes:
+        signals: those received.
+        lost: names of the jobs that could not save after a signal.
+    """
+
+    def __init__(self, at_once: int, progress: JobProgress) -> None:
+        self.signals, self.lost = Signals(), []
+        self._progress = progress
+        self._workers: set[Worker] = set()
+        self._slots: SimpleQueue[dict[str, str]] = SimpleQueue()
+        for environment in _environments(at_once):
+            self._slots.put(environment)
+
+    def run(self, job: Job, before: Mapping[str, Future]) -> str | None:
+        """Does a job once the jobs before it have ended; returns the reason if it failed."""
+        lacking = [name for name, future in before.items() if future.result()]
+        if self.signals.first is not None:
+            return None
+        environment = self._slots.get()
+        try:
+            reason = f"It is made of {', '.join(lacking)}, which failed." if lacking else self._work(job, environment)
+        except Exception as error:  # a full disk, say: the other jobs go on
+            reason = str(error) if isinstance(error, WorkerError) else describe(error)
+        finally:
+            self._slots.put(environment)
+        if self.signals.first is None:
+            self._progress(job.name, "failed" if reason else "done", 1, 1)
+        elif reason:
+            self.lost.append(job.name)
+        return reason
+
+    def _work(self, job: Job, environment: Mapping[str, str]) -> str | None:
+        folder = Path(job.task["folder"])
+        make_folder(folder)
+        log = folder.parent / f"{folder.name}.log"
+        with Worker(_PROGRAM, log, environment) as worker:
+            worker.send(job.task)
+            self._workers.add(worker)
+            try:
+                if self.signals.first is not None:  # it came meanwhile
+                    worker.end_input()
+                while "end" not in (message := worker.receive()):
+                    self._progress(job.name, message["stage"], message["done"], message["total"])
+            except WorkerError:
+                worker.close(_PATIENCE)
+                # Outside of training SIGTERM ends the process at once, and nothing is lost.
+                if self.signals.first is None or worker.process.returncode != -signal.SIGTERM:
+                    raise
+                return None
+            finally:
+                self._workers.discard(worker)
+            worker.close(_PATIENCE)
+        if self.signals.first is None and message["end"]:
+            return message["end"]
+        log.unlink(missing_ok=True)
+        return None
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Within it, the first signal asks the processes to save and end, a later one kills them."""
+
+        def end(number: int, _: object) -> None:
+            at_once = self.signals.received(number)
+            for worker in [*self._workers]:
+                worker.process.kill() if at_once else worker.end_input()
+
+        former = handle_signals(end)
+        try:
+            yield
+        finally:
+            restore(former)

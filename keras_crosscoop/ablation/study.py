@@ -1,0 +1,144 @@
+"""An ablation study: all rows, trained and measured under identical conditions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_crosscoop import config
+from keras_crosscoop.ablation.jobs import Job, JobProgress, run_jobs
+from keras_crosscoop.ablation.rows import FULL, ROWS, Row, select_rows
+from keras_crosscoop.ablation.worker import CONFUSIONS
+from keras_crosscoop.config import Settings
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
+from keras_crosscoop.runs import build
+from keras_crosscoop.system.devices import share_gpus
+from keras_crosscoop.system.files import atomic_write, make_folder
+from keras_crosscoop.system.locks import locked
+from keras_crosscoop.training import builders
+
+
+class Ablation(NamedTuple):
+    """An ablation study and its folder.
+
+    Attributes:
+        folder: holds `config.yaml`, the settings that the rows share, and `{row}/seed-{n}`, each a run folder with
+            `metrics.json` and `confusions.npz`; rows that are ensembles of other rows have these two files alone.
+        settings: of the full method; rows change the model and the seed.
+        rows: the rows to compare.
+        seeds: the seeds of each row.
+    """
+
+    folder: Path
+    settings: Settings
+    rows: Sequence[Row]
+    seeds: Sequence[int]
+
+    def run(self, row: str, seed: int) -> Path:
+        """Returns the folder of a row with a seed."""
+        return self.folder / row / f"seed-{seed}"
+
+    def whole(self) -> "Ablation":
+        """Returns the study of all rows and seeds in the folder, including those of earlier calls."""
+        names = (path.name.removeprefix("seed-") for path in self.folder.glob("*/seed-*") if path.is_dir())
+        return self._replace(rows=tuple(ROWS.values()), seeds=sorted({int(name) for name in names if name.isdecimal()}))
+
+    def is_done(self, row: str, seed: int) -> bool:
+        """Returns whether a row is trained and measured with a seed."""
+        return all((self.run(row, seed) / name).exists() for name in (METRICS_FILE, CONFUSIONS))
+
+    def jobs(self) -> list[Job]:
+        """Returns the jobs that are not done yet."""
+        return [
+            Job(
+                f"{row.name}, seed {seed}",
+                {
+                    "folder": str(self.run(row.name, seed)),
+                    "settings": row.settings(self.settings, seed).model_dump(mode="json"),
+                    "ensemble": [str(self.run(member, seed)) for member in row.ensemble],
+                },
+                tuple(f"{member}, seed {seed}" for member in row.ensemble),
+            )
+            for seed in self.seeds
+            for row in self.rows
+            if not self.is_done(row.name, seed)
+        ]
+
+
+def ablate(
+    settings: Settings, folder: Path, *, at_once: int | None = None, progress: JobProgress
+) -> tuple[Ablation, dict[str, str]]:
+    """Trains and measures every row with every seed, except for those that are done already.
+
+    Args:
+        settings: of the full method. `settings.ablation` names the rows and the number of seeds, counted from
+            `train.seed`. With the same seed all rows see the same crops in the same order.
+        folder: a new folder, or that of an ablation with the same settings, which then continues.
+        at_once: number of simultaneous trainings; by default as many as there are GPUs, or one. Where there are GPUs,
+            each training has one of its own.
+        progress: is called with progress: job, stage, done, total.
+
+    Returns:
+        The study, and the reasons of the jobs that failed.
+
+    Raises:
+        InputError: there is no such row, backbone or weight file; the settings describe a single network or set what
+            the rows decide; the data set cannot be used; or the folder holds something else, or is in use.
+        Interrupted: a signal ended it; what was done is kept.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from keras_crosscoop import config
+        >>> settings = config.settings({"ablation": {"rows": ["single_top", "cross"], "seeds": 2}})
+        >>> study, failed = ablate(settings, Path("saved_models/study"), progress=print)  # doctest: +SKIP
+    """
+    rows = select_rows(settings.ablation.rows)
+    _check_settings(settings)
+    data = builders.data(settings)
+    first = settings.train.seed
+    ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
+    if ablation.jobs():
+        share_gpus()
+        for row in (ROWS["single_top"], ROWS["single_bottom"]):  # fails now rather than in a process later
+            build(row.settings(settings, 0).model, len(data.classes))
+    _create_folder(ablation)
+    with locked(folder, "Another ablation is at work in the folder. Wait for it, or name another with --output."):
+        jobs = ablation.jobs()
+        for job in jobs:
+            progress(job.name, "waiting", 0, 1)
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        return ablation, run_jobs(jobs, min(at_once or gpus, gpus) if gpus else at_once or 1, progress)
+
+
+def _check_settings(settings: Settings) -> None:
+    if settings.model.bottom is None:
+        raise InputError("An ablation compares pairs with single networks. Name --bottom, too. Received: none")
+    for name, value in FULL.items():
+        if (received := getattr(settings.model, name)) != value:
+            raise InputError(f"Each row of an ablation sets model.{name} itself. Leave it out. Received: {received}")
+    if settings.train.init_from:
+        raise InputError(
+            "The rows of an ablation have different networks, and all must start from backbone weights. Leave out "
+            f"train.init_from. Received: {settings.train.init_from}"
+        )
+
+
+def _create_folder(ablation: Ablation) -> None:
+    path = ablation.folder / "config.yaml"
+    text = config.dump(ablation.settings)
+    if path.exists():
+        if config.dump(config.settings(config.read(path))) != text:
+            raise InputError(
+                f"The folder holds an ablation with other settings, see {path}. Name another with --output. "
+                f"Received: {ablation.folder}"
+            )
+        return
+    if ablation.folder.exists() and any(ablation.folder.iterdir()):
+        raise InputError(
+            f"An ablation needs a new or empty folder. Name another with --output. Received: {ablation.folder}"
+        )
+    make_folder(ablation.folder)
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")

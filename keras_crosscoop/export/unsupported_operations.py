@@ -1,0 +1,53 @@
+"""Errors of converters, in terms of the network's layers."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import keras
+
+from keras_crosscoop.errors import InputError
+
+_LENGTH = 300  # characters of a converter's message, which may be pages
+
+
+def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], network: keras.Model) -> InputError:
+    """Returns the error that names unsupported operations and their layers.
+
+    Args:
+        runtime: the runtime that does not support them.
+        operations: the kind of each, and its name in the traced graph.
+        network: the network that contains them.
+    """
+    layers = set(_layer_names(network))
+    names = dict.fromkeys(f"{kind} of layer {_layer(name, layers)}" for kind, name in operations)
+    return InputError(
+        f"{runtime} does not support {', '.join(names)}. Use other layers, or another --format. "
+        f"Received: output {network.name}"
+    )
+
+
+def conversion_failure(runtime: str, error: Exception, network: keras.Model) -> InputError:
+    """Returns the error for any other failure of a converter: its message, and the layers named in it."""
+    text = " ".join(str(error).split())
+    layers = sorted({name for name in _layer_names(network) if re.search(rf"\b{re.escape(name)}\b", text)})
+    where = f" (layer {', '.join(layers)})" if layers else ""
+    return InputError(
+        f"{runtime}'s converter failed{where}: {type(error).__name__}: {text[:_LENGTH]}. "
+        f"Received: output {network.name}"
+    )
+
+
+def _layer_names(network: keras.Model) -> Iterator[str]:
+    for layer in network.layers:
+        yield layer.name
+        if isinstance(layer, keras.Model):
+            yield from _layer_names(layer)
+
+
+def _layer(name: str, layers: set[str]) -> str:
+    """The innermost layer in `scope/.../layer_1/Operation@function`; tracing numbers scopes that occur again."""
+    for scope in reversed(name.partition("@")[0].split("/")):
+        for layer in (scope, re.sub(r"_\d+$", "", scope)):
+            if layer in layers:
+                return layer
+    return name or "unknown"
