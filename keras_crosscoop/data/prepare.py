@@ -137,12 +137,13 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
     config = tfds.download.DownloadConfig(try_download_gcs=False, **beam)
     try:
         with atomic_folder(plan.folder) as partial, _worker_errors():
-            builder = make_builder(plan.data, plan.data_dir, plan.shards, partial, None if beam else on_sample)
+            scratch = partial / "scratch"  # for TFDS, which also makes an empty folder for downloads
+            builder = make_builder(plan.data, plan.data_dir, plan.shards, scratch, None if beam else on_sample)
             builder.download_and_prepare(download_config=config)
             for path in Path(builder.data_dir).iterdir():
                 if not path.name.endswith(".shard_infos.json"):  # a temporary file of TFDS
                     path.rename(partial / path.name)
-            shutil.rmtree(partial / plan.data.name)
+            shutil.rmtree(scratch)
             write_sums(partial)
     except OSError as error:
         raise InputError(

@@ -61,6 +61,7 @@ def test_table_of_labels():
     assert table["polegroup"].train_id == table["caravan"].train_id == table["unlabeled"].train_id == 255
     assert table["bicycle"] == (33, "bicycle", 18, (119, 11, 32))
     assert [label.id for label in cityscapes.LABELS if label.train_id != 255] == MEASURED
+    assert list(CATALOGUE["cityscapes"].submission.ids) == MEASURED
 
 
 def test_classes_and_colours(root):

@@ -29,6 +29,7 @@ def test_samples_are_spread_over_shards(make_folder, records, monkeypatch):
     folder = prepare.write(planned := plan("folder", root, records))
     assert planned.shards == {"train": [5, 6], "val": [1]}
     assert len(list(folder.glob("*train*"))) == 2
+    assert all(path.is_file() for path in folder.iterdir())
     recorded = assert_same_samples("folder", root, records, ("train", "val"))
 
     import tensorflow_datasets as tfds
