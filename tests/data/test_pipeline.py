@@ -311,3 +311,25 @@ def test_devices_with_an_image_each_may_see_different_sizes(make_folder):
     assert [tuple(image.shape) for image, _ in batches] == [(1, 24, 32, 3), (1, 16, 20, 3)]
     with pytest.raises(InputError, match="different sizes cannot share a batch"):
         load_dataset("folder", "train", data_dir=folder, batch_size=4, replicas=ReplicaRange(0, 1, 2))
+
+
+def test_replicas_share_every_batch(root):
+    settings = {"data_dir": root, "training": True, "crop_size": 8, "repeat": True, "batch_size": 4}
+    whole = [image for image, _ in load_dataset("folder", "train", **settings).take(2).as_numpy_iterator()]
+    shares = [
+        list(load_dataset("folder", "train", **settings, replicas=ReplicaRange(number, number + 1, 2)).take(2))
+        for number in range(2)
+    ]
+    for batch, first_share, second_share in zip(whole, *shares, strict=True):
+        np.testing.assert_array_equal(batch, np.concatenate([first_share[0], second_share[0]]))
+
+
+def test_void_labels_fill_the_last_batch_of_replicas(root):
+    """Seven samples in batches of four: the last share of the second replica has one sample and one to ignore."""
+    stream = load_dataset("folder", "train", data_dir=root, batch_size=4, replicas=ReplicaRange(1, 2, 2))
+    labels = [label for _, label in stream.as_numpy_iterator()]
+    data = dataset("folder", root)
+    expected = [data.read(*data.pairs("train")[index])[1] for index in (2, 3, 6)]
+    np.testing.assert_array_equal(np.concatenate(labels)[:3], expected)
+    assert [len(label) for label in labels] == [2, 2]
+    assert (labels[1][1] == 255).all()
