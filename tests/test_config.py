@@ -127,6 +127,14 @@ def test_numbers_out_of_bounds_are_refused(name, value):
     assert len(message) < 500
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(500, {"every_steps": 500}), ("10min", {"every_seconds": 600}), ("0.5 min", {"every_seconds": 30})],
+)
+def test_checkpoints_are_saved_every_so_many_steps_or_minutes(value, expected):
+    assert config.settings({"train": {"save_every": value}}).train.save_interval == expected
+
+
 def test_bounds_admit_realistic_settings():
     """Epochs without end, the largest published crops and batches, and the smallest rates."""
     train = {"epochs": 10**9, "patience": 3, "batch_size": 32_768, "learning_rate": 1e-30, "save_every": "0.01min"}

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,6 +81,14 @@ def test_a_run_is_opened_as_it_was_created(tmp_path):
         "a car": "#070809",
     }
     assert {file.name for file in created.folder.iterdir()} == {"config.yaml", "classes.json"}
+
+
+def test_a_data_set_must_have_the_classes_of_the_run(tmp_path):
+    run = create(tmp_path / "run")
+    run.check_classes(DATASET)
+    other = replace(DATASET, classes=("road", "sky", "a bus"))
+    message = refused(run.check_classes, other)
+    assert '(road, sky, a car), but data set "drawn" has 3 (road, sky, a bus).' in message
 
 
 def test_a_run_takes_an_empty_folder(tmp_path):
@@ -238,7 +247,7 @@ def test_weights_of_another_network_are_refused(damaged):
     file = damaged / "config.yaml"
     file.write_text(file.read_text().replace("decoder_channels: 8", "decoder_channels: 16"))
     message = refused(keras_crosscoop.load, damaged)
-    assert re.search(r'weights do not fit "deeplab_v3_plus": .* in the file, .* in the model.*/best\.weights\.h5', message)
+    assert re.search(r'do not fit "deeplab_v3_plus": .* in the file, .* in the model.*/best\.weights\.h5', message)
 
 
 @pytest.mark.parametrize(
@@ -305,10 +314,10 @@ def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
     assert type(loaded) is Doubled
 
 
-CHANGES = {  # of a `.keras` file's description, each of which would take terabytes
+CHANGES = {  # to a `.keras` file's description; each describes more memory than the file's weights take
     "decoder_channels": (
-        {"decoder_channels": 10**9},
-        "a network that it has no weights of (decoder_channels=1000000000)",
+        {"decoder_channels": 2048},
+        "a network that it has no weights of (decoder_channels=2048)",
     ),
     "classes": (
         {"num_classes": 10**9},

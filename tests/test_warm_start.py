@@ -1,4 +1,4 @@
-"""A new model starts from an earlier one: what fits is loaded, the rest stays as it was, and all of it is told."""
+"""A new model starts from an earlier one: weights that fit are loaded, the others stay, and a report lists all."""
 
 import csv
 
@@ -68,15 +68,14 @@ def test_the_same_network_is_loaded_whole(earlier, model, form):
     ("change", "of_another_shape"),
     [
         ({"num_classes": 5}, {f"{side}_classifier/{name}" for side in SIDES for name in ("kernel", "bias")}),
-        ({"topology": "none"}, of_sides(SIDES, READ_FROM_THE_PARTNER)),
         ({"topology": "one_way"}, of_sides(["top"], READ_FROM_THE_PARTNER)),
         ({"sites": ["backbone", "aspp", "decoder"]}, of_sides(SIDES, ["decoder_1_conv/kernel"])),
         ({"bottom": "tiny_xception"}, {"bottom_decoder_low_conv/kernel"}),
     ],
-    ids=["other classes", "no paths", "one way", "one site less", "another partner"],
+    ids=["other classes", "one way", "one site less", "another partner"],
 )
 def test_what_fits_is_loaded_and_the_rest_keeps_its_values(earlier, tmp_path, change, of_another_shape):
-    """And each weight of the model and each array of the file is told of once."""
+    """The report lists each weight of the model and each array of the file once."""
     theirs, places = earlier
     model = randomised(CrossCoop(**{"num_classes": 3, **TINY, **change}), 2)
     before = values(model)
@@ -170,17 +169,15 @@ def published(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "weights", "fetched"),
     [
-        ({}, "imagenet", []),  # the source has both
         ({"bottom": "tiny_xception"}, "imagenet", ["bottom"]),
         ({"bottom": "tiny_xception"}, {"top": "imagenet", "bottom": None}, []),
-        ({"top": "tiny_xception", "bottom": "tiny_xception"}, "imagenet", ["top", "bottom"]),
     ],
 )
-def test_pretrained_weights_are_had_for_what_the_source_lacks(earlier, published, change, weights, fetched):
+def test_pretrained_weights_fill_backbones_that_the_source_lacks(earlier, published, change, weights, fetched):
     theirs, places = earlier
     asked, imagenet = published
     settings = config.Model(**{**TINY, **change, "weights": weights})
-    model, report = build_warm(settings, 5, places["weights"], needs_backbone="top" not in change)
+    model, report = build_warm(settings, 5, places["weights"])
     assert asked == of_sides(fetched, ["backbone"])
     assert model.compiled
     loaded = {entry.name for entry in report.loaded}

@@ -191,7 +191,7 @@ def require_free_space(folder: Path, size: int) -> None:
 def remedy(error: Exception) -> str:
     """Returns the remedy of a writing error, as the beginning of a sentence."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
-    return "Make room" if full else "Correct that"
+    return "Make room" if full else "Fix the cause"
 
 
 def keras_home() -> Path:
