@@ -238,7 +238,9 @@ def test_weights_of_another_network_are_refused(damaged):
     file = damaged / "config.yaml"
     file.write_text(file.read_text().replace("decoder_channels: 8", "decoder_channels: 16"))
     message = refused(keras_crosscoop.load, damaged)
-    assert re.search(r'weights do not fit "deeplab_v3_plus": .* in the file, .* in the model.*/best\.weights\.h5', message)
+    assert re.search(
+        r'weights do not fit "deeplab_v3_plus": .* in the file, .* in the model.*/best\.weights\.h5', message
+    )
 
 
 @pytest.mark.parametrize(
@@ -312,11 +314,11 @@ CHANGES = {  # of a `.keras` file's description, each of which would take teraby
     ),
     "classes": (
         {"num_classes": 10**9},
-        "a network that cannot be: num_classes: Input should be less than or equal to 255",
+        "an impossible network: num_classes: Input should be less than or equal to 255",
     ),
     "backbone": (
         {"backbone": {"name": "mobilenet", "alpha": 1e6}},
-        "a network that cannot be: backbone.alpha: Input should be less than or equal to 16. Received: 1000000.0",
+        "an impossible network: backbone.alpha: Input should be less than or equal to 16. Received: 1000000.0",
     ),
 }
 
