@@ -137,7 +137,7 @@ def main() -> None:
 
     del keras_infer, keras_train, infer, half_infer, half_train, train
     _, train = network(size, PAPER_BATCH)
-    parts = costs.parts(CrossCoop(21, weights=None, input_shape=(size, size, 3)))
+    parts = costs.components(CrossCoop(21, weights=None, input_shape=(size, size, 3)))
     step_flops = 3 * PAPER_BATCH * sum(part.cost.flops for part in parts)  # forward, and twice as many backward
     multiply, product_flops = product()
     times = medians({"step": train, "product": multiply}, rounds)

@@ -67,7 +67,7 @@ def summary(
     height, width = int(match[1]), int(match[2] or match[1])
     with Console(stderr=True).status("Building the network"):
         model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))
-        parts = costs.parts(model)
+        parts = costs.components(model)
         cooperate = settings.model.bottom is not None and settings.model.topology != "none"
         sites = costs.site_costs(model) if cooperate else {}
     if as_json:

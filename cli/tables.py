@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keras_crosscoop.models.costs import Cost, Part
+from keras_crosscoop.models.costs import Component, Cost
 
 
-def print_summary(title: str, parts: Sequence[Part], sites: Mapping[str, Cost]) -> None:
+def print_summary(title: str, parts: Sequence[Component], sites: Mapping[str, Cost]) -> None:
     """Prints output shape and costs of each part, the total, and the share of the connections at each site."""
     table = Table(title=title)
     for column in ("network", "part", "output"):

@@ -1,4 +1,4 @@
-"""What label maps hold: class ids from 0 up, and void. Whatever takes labels from outside checks them here."""
+"""Label maps: class ids from 0 up, and void pixels."""
 
 from collections.abc import Mapping
 
@@ -7,29 +7,41 @@ from keras import KerasTensor, ops
 
 from keras_crosscoop.errors import InputError
 
-IGNORE_LABEL = 255  # pixels that count nowhere: not in the loss, not in a metric
-INVALID_LABEL = 254  # what no class has for its id, so that there are at most this many
+IGNORE_LABEL = 255  # void pixels, which no loss and no metric counts
+INVALID_LABEL = 254  # never the id of a class, so that there are at most this many classes
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
 def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None = None) -> KerasTensor:
-    """Labels as int32 `(B, H, W)`, of which each is a class id or `IGNORE_LABEL`.
+    """Checks labels and converts them to int32.
 
-    Values are checked wherever they are known: at once outside of compiled functions, by an assertion within
-    TensorFlow's. JAX's and XLA's compiled functions cannot raise; see `are_labels` for those.
+    Values are checked at once outside of compiled functions, and by an assertion inside TensorFlow's. Functions that
+    JAX or XLA compiles cannot raise; see `are_labels` for those.
 
     Args:
-        labels: any integers `(B, H, W)`.
-        num_classes: class ids are below it.
-        like: what labels must be as large as, `(B, H, W, ...)`; None to leave that out.
+        labels: Class ids below `num_classes`, or 255 for void; integers `(B, H, W)`.
+        num_classes: The number of classes.
+        like: A tensor `(B, H, W, ...)` whose size the labels must have; None for any size.
+
+    Returns:
+        The labels, int32 `(B, H, W)`.
 
     Raises:
-        InputError: labels have another rank, size or type, or a value that is neither a class id nor `IGNORE_LABEL`.
-        tf.errors.InvalidArgumentError: the same of values, within a compiled function.
+        InputError: The labels have another rank, size or type, or a value is neither a class id nor 255.
+        tf.errors.InvalidArgumentError: A value is neither, inside a compiled function.
+
+    Example:
+        >>> int(check_labels(np.array([[[0, 2, 255]]], "uint8"), 3)[0, 0, 1])
+        2
+        >>> check_labels(np.array([[[0, 3]]]), 3)
+        Traceback (most recent call last):
+            ...
+        keras_crosscoop.errors.InputError: Labels must be class ids from 0 to 2, or 255 for void pixels. Received: 3
     """
-    if labels is None or isinstance(labels, Mapping):  # Keras's own models take labels by output
-        raise InputError(f"Labels must be one array (B, H, W), the same for all outputs. Received: {_kind(labels)}")
+    if labels is None or isinstance(labels, Mapping):  # Keras's models take labels by output
+        received = "none" if labels is None else f"a mapping of {', '.join(map(str, labels))}"
+        raise InputError(f"Labels must be one array (B, H, W), the same for all outputs. Received: {received}")
     labels = ops.convert_to_tensor(labels)
     dtype, shape = keras.backend.standardize_dtype(labels.dtype), tuple(labels.shape)
     if len(shape) != 3:
@@ -38,40 +50,36 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
     if "int" not in dtype and dtype != "bool":
         raise InputError(f"Labels must be integers, one class id a pixel. Received: {dtype}")
     size = tuple(like.shape[:3]) if like is not None else shape
-    if any(None not in pair and pair[0] != pair[1] for pair in zip(shape, size, strict=True)):
+    if any(None not in lengths and len(set(lengths)) > 1 for lengths in zip(shape, size, strict=True)):
         raise InputError(f"Labels must be as large as the predictions, {size}. Received: shape {shape}")
-    if dtype.endswith(("int32", "int64")):  # larger values would become others in int32
-        labels = (
-            ops.minimum(labels, IGNORE_LABEL + 1) if dtype.startswith("u") else ops.clip(labels, -1, IGNORE_LABEL + 1)
-        )
+    if dtype.endswith(("int32", "int64")):  # the cast to int32 would wrap larger values
+        labels = ops.minimum(labels, 256) if dtype.startswith("u") else ops.clip(labels, -1, 256)
     labels = ops.cast(labels, "int32")
-    _require(are_labels(labels, num_classes), labels, num_classes)
+    _check_values(labels, num_classes)
     return labels
 
 
-def _kind(given: Mapping | None) -> str:
-    return "none" if given is None else f"a mapping of {', '.join(map(str, given))}"
-
-
 def are_labels(labels: KerasTensor, num_classes: int) -> KerasTensor:
-    """Whether each of int32 labels is a class id or `IGNORE_LABEL`: `(B, H, W) -> ()` bool."""
-    return ops.all((labels >= 0) & (labels < num_classes) | ops.equal(labels, IGNORE_LABEL))
+    """Whether all of int32 labels are class ids or 255: `(B, H, W) -> ()` bool."""
+    return ops.all(_is_label(labels, num_classes))
 
 
-def _require(valid: KerasTensor, labels: KerasTensor, num_classes: int) -> None:
-    text = f"Labels must be class ids from 0 to {num_classes - 1}, or {IGNORE_LABEL} where nothing counts. Received: "
+def _is_label(labels: KerasTensor, num_classes: int) -> KerasTensor:
+    return (labels >= 0) & (labels < num_classes) | ops.equal(labels, IGNORE_LABEL)
+
+
+def _check_values(labels: KerasTensor, num_classes: int) -> None:
+    text = f"Labels must be class ids from 0 to {num_classes - 1}, or {IGNORE_LABEL} for void pixels. Received: "
+    valid = _is_label(labels, num_classes)
     if _ON_TENSORFLOW:
         import tensorflow as tf
 
         if not tf.executing_eagerly():
-            wrong = ~((labels >= 0) & (labels < num_classes) | tf.equal(labels, IGNORE_LABEL))
-            tf.debugging.Assert(valid, [text, tf.reduce_max(tf.where(wrong, labels, -1))])
+            tf.debugging.Assert(tf.reduce_all(valid), [text, tf.reduce_max(tf.where(valid, -1, labels))])
             return
     try:
-        known = bool(valid)
-    except Exception:  # within a compiled function: JAX and PyTorch have an error of their own for it each
+        if bool(ops.all(valid)):
+            return
+    except Exception:  # inside a compiled function, where JAX and PyTorch each raise an error of their own
         return
-    if not known:
-        values = ops.convert_to_numpy(labels)
-        wrong = values[((values < 0) | (values >= num_classes)) & (values != IGNORE_LABEL)]
-        raise InputError(f"{text}{wrong[0]}")
+    raise InputError(f"{text}{ops.convert_to_numpy(labels)[~ops.convert_to_numpy(valid)][0]}")

@@ -1,4 +1,4 @@
-"""The losses of one output: sums over images divided by sums over images, the same however a batch is split."""
+"""Losses of one output, as quotients of sums over images: the same however a batch is split."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,89 +14,98 @@ from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 
 
 class SegmentationLoss(keras.losses.Loss):
-    """A loss in T terms, each a quotient, in float32: `(B, H, W), (B, H, W, C) -> ()`.
+    """A weighted sum of T quotients, in float32: `labels (B, H, W), logits (B, H, W, C) -> ()`.
 
-    Void pixels count nowhere. `numerators` and `denominators` of a batch are those of its parts added up, be they on several devices
-    or one after the other, so that `total` of what was added up is the loss of the whole batch.
+    Void pixels (255) are not counted. `numerators` and `denominators` of a batch are the sums of those of its parts, on
+    several devices or one after another, so `total` of the sums is the loss of the whole batch.
+
+    Attributes:
+        coefficients: The factor of each quotient, `(T,)`.
     """
 
-    coefficients: tuple[float, ...] = (1.0,)  # of the terms, (T,)
+    coefficients: tuple[float, ...] = (1.0,)
 
     def __init__(self, *, name: str | None = None, reduction: str = "sum_over_batch_size", **kwargs: Any) -> None:
         if reduction != "sum_over_batch_size":
-            raise InputError(
-                "This loss is a mean over all that counts, whatever the batch. Leave reduction out. "
-                f"Received: {reduction=}"
-            )
+            raise InputError(f"This loss is always a mean. Leave `reduction` out. Received: {reduction=}")
         super().__init__(name=name, **kwargs)
 
     def denominators(self, labels: KerasTensor) -> KerasTensor:
-        """What each term's sum is divided by, `(B, H, W) -> (T,)`."""
+        """Returns the denominator of each quotient, `(B, H, W) -> (T,)`."""
         raise NotImplementedError
 
     def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
-        """Each term's sum over images, `(B, H, W), (B, H, W, C) -> (T,)`.
+        """Returns the numerator of each quotient, `(B, H, W), (B, H, W, C) -> (T,)`.
 
         Args:
-            labels: see `check_labels`.
-            logits: of every class.
-            weights: what a pixel's loss is multiplied by, float32 `(B, H, W)`, or an image's, `(B, 1, 1)`. As in Keras,
-                `denominators` know nothing of them.
+            labels: Checked labels, see `check_labels`.
+            logits: Logits of every class.
+            weights: Factors of the pixels' losses, float32 `(B, H, W)`, or of the images' losses, `(B, 1, 1)`. As in
+                Keras, the denominators ignore them.
         """
         raise NotImplementedError
 
     def total(self, numerators: KerasTensor, denominators: KerasTensor) -> KerasTensor:
-        """The sum over terms of coefficient * sum / size, `(T,), (T,) -> ()`; 0 for a term of size 0."""
+        """Returns the sum of coefficient * numerator / denominator, `(T,), (T,) -> ()`; 0 / 0 counts as 0."""
         quotients = ops.where(denominators > 0, numerators / ops.where(denominators > 0, denominators, 1.0), 0.0)
         return ops.sum(quotients * ops.convert_to_tensor(self.coefficients, "float32"))
 
     def call(self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
-        """The loss of labels and logits: `(B, H, W), (B, H, W, C) -> ()`.
+        """Returns the loss, `(B, H, W), (B, H, W, C) -> ()`.
 
         Args:
-            labels: class ids, and 255 for void, integers.
-            logits: of every class.
-            sample_weight: what losses of images, `(B,)`, or pixels, `(B, H, W)`, are multiplied by.
+            labels: Class ids, and 255 for void pixels, integers.
+            logits: Logits of every class.
+            sample_weight: Factors of the images' losses, `(B,)`, or of the pixels' losses, `(B, H, W)`.
 
         Raises:
-            InputError: labels or weights are of another shape or type, or a label is no class.
+            InputError: Labels or weights have another shape or type, or a label is no class.
         """
         labels = check_labels(labels, logits.shape[-1], logits)
-        return self.total(
-            self.numerators(labels, logits, pixel_weights(sample_weight, labels)), self.denominators(labels)
-        )
+        weights = pixel_weights(sample_weight, labels)
+        return self.total(self.numerators(labels, logits, weights), self.denominators(labels))
 
     def __call__(
         self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None
     ) -> KerasTensor:
-        """As `call`: Keras's own would turn labels into floats, and multiply the sum of all by weights."""
+        """See `call`. Keras's own method would convert labels to floats, and multiply the mean by the weights."""
         return self.call(labels, logits, sample_weight)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SegmentationLoss":
-        """The loss of that configuration."""
+        """Returns the loss of a configuration."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class CrossEntropy(SegmentationLoss):
-    """Cross-entropy, the mean over valid pixels; class weights w and smoothing s as in `torch.nn.CrossEntropyLoss`.
+    """Cross-entropy, averaged over the valid pixels.
 
-    A pixel of class y costs `(1 - p_y)^focal_gamma * ((1 - s) w_y l_y + s mean_c(w_c l_c))`, where `l_c = -log p_c`. Of an
-    image's n valid pixels the `k = ceil(hard_pixel_fraction * n)` that cost most are summed, and divided by: k times the mean w_y of
-    all n, summed over images. So plain cross-entropy is divided by the number of pixels, or the sum of their weights.
+    A pixel of class y with probabilities p costs `(1 - p_y)^focal_gamma * ((1 - s) w_y l_y + s mean_c(w_c l_c))`, where
+    `l_c = -log p_c`, w are the class weights and s is the label smoothing, as in `torch.nn.CrossEntropyLoss`. Of an
+    image's n valid pixels only the `k = ceil(hard_pixel_fraction * n)` most expensive ones are summed. The sum is
+    divided by k times the mean of w_y over all n pixels, added up over the images: without options, by the number of
+    pixels.
 
     Args:
         class_weights: w, `(C,)`; None for 1 each.
-        label_smoothing: s, how much of the target is spread evenly over all classes, in [0, 1).
-        focal_gamma: how much less a pixel counts the more it is right (gamma of Lin et al., ICCV 2017, eq. 4).
-        hard_pixel_fraction: the share of each image's valid pixels that counts, the nearest fraction of a denominator up to 10,000
-            (bootstrapping: Wu et al., arXiv:1604.04339).
-        name: of the loss.
-        **kwargs: others of `keras.losses.Loss`.
+        label_smoothing: s, the share of the target that is spread evenly over all classes, in [0, 1).
+        focal_gamma: How much less confident, right pixels count (Lin et al., ICCV 2017, eq. 4); 0 for equally.
+        hard_pixel_fraction: The share of each image's valid pixels that count, in [0.0001, 1]; rounded to the nearest
+            fraction with a denominator up to 10,000 (bootstrapping: Wu et al., arXiv:1604.04339).
+        name: Name of the loss.
+        **kwargs: Further arguments of `keras.losses.Loss`.
 
     Raises:
-        InputError: an argument lies outside its range; when called: there is not one weight for each class.
+        InputError: An argument is out of range, or, when called, the number of class weights is not C.
+
+    Example:
+        >>> labels = np.array([[[1, 0, 255]]])  # the last pixel is void
+        >>> logits = np.log([[[[1.0, 3.0], [2.0, 2.0], [1.0, 9.0]]]])  # probabilities 3/4 and 1/2 of the labels
+        >>> round(float(CrossEntropy()(labels, logits)), 4)
+        0.4904
+        >>> round(float(CrossEntropy(class_weights=(1, 3))(labels, logits)), 4)
+        0.389
     """
 
     def __init__(
@@ -110,18 +119,13 @@ class CrossEntropy(SegmentationLoss):
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
-        self.label_smoothing, self.focal_gamma, self.hard_pixel_fraction = (
-            label_smoothing,
-            focal_gamma,
-            hard_pixel_fraction,
-        )
+        self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        self.hard_pixel_fraction = hard_pixel_fraction
         if not all(0 <= weight < math.inf for weight in self.class_weights or ()):
             raise InputError(f"`class_weights` must be finite, 0 or more. Received: {self.class_weights}")
         if self.class_weights is not None and not any(self.class_weights):
-            raise InputError(
-                "Class weights must not all be 0, or nothing is learnt. Leave them out, or give one class a weight. "
-                f"Received: {self.class_weights}"
-            )
+            raise InputError(f"`class_weights` must not all be 0, or nothing is learnt. Received: {self.class_weights}")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"`label_smoothing` must lie in [0, 1), 0 for none. Received: {label_smoothing}")
         if not 0 <= focal_gamma < math.inf:
@@ -132,7 +136,7 @@ class CrossEntropy(SegmentationLoss):
             )
 
     def denominators(self, labels: KerasTensor) -> KerasTensor:
-        """See the class."""
+        """See `SegmentationLoss`."""
         classes, valid = _split(labels)
         denominators = ops.sum(ops.cast(valid, "float32") * self._weights(classes), axis=(1, 2))
         if self.hard_pixel_fraction < 1:
@@ -142,7 +146,7 @@ class CrossEntropy(SegmentationLoss):
         return ops.sum(denominators)[None]
 
     def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
-        """See the class."""
+        """See `SegmentationLoss`."""
         classes, valid = _split(labels)
         logits = ops.cast(logits, "float32")
         num_classes = logits.shape[-1]
@@ -172,41 +176,52 @@ class CrossEntropy(SegmentationLoss):
         return ops.take(ops.convert_to_tensor(self.class_weights, "float32"), classes)
 
     def _share(self, pixels: Any) -> Any:
-        """`ceil(hard_pixel_fraction * pixels)` in integers: 0.1 * 30 may be more than 3 in floats."""
+        """`ceil(hard_pixel_fraction * pixels)` in integers: in floats, 0.1 * 30 may exceed 3."""
         share = Fraction(self.hard_pixel_fraction).limit_denominator(10_000)
         whole, rest = pixels // share.denominator, pixels % share.denominator
         return whole * share.numerator + (rest * share.numerator + share.denominator - 1) // share.denominator
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         names = ("class_weights", "label_smoothing", "focal_gamma", "hard_pixel_fraction")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Dice(SegmentationLoss):
-    """Soft Dice loss, the mean over images that have a valid pixel (Milletari et al., 3DV 2016, without its squares).
+    """Soft Dice loss, averaged over the images that have a valid pixel.
 
-    An image costs the mean, over the classes that its labels contain, of `1 - 2 sum(y p) / (sum(y) + sum(p))`: numerators
-    over its valid pixels, where y is 1 in those of the class, and p the probability of it.
+    An image costs the mean of `1 - 2 sum(y p) / (sum(y) + sum(p))` over the classes in its labels. The sums are over
+    its valid pixels; y is 1 for pixels of the class and 0 for others; p is the probability of the class.
+
+    Reference: Milletari et al., "V-Net", 3DV 2016, without its squares.
+
+    Args:
+        name: Name of the loss.
+        **kwargs: Further arguments of `keras.losses.Loss`.
+
+    Example:
+        >>> labels, logits = np.array([[[1, 0]]]), np.log([[[[1.0, 3.0], [2.0, 2.0]]]])
+        >>> round(float(Dice()(labels, logits)), 4)
+        0.381
     """
 
     def __init__(self, name: str = "dice", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
     def denominators(self, labels: KerasTensor) -> KerasTensor:
-        """See the class."""
+        """See `SegmentationLoss`."""
         return ops.sum(ops.cast(ops.any(ops.not_equal(labels, IGNORE_LABEL), axis=(1, 2)), "float32"))[None]
 
     def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
-        """See the class.
+        """See `SegmentationLoss`.
 
         Raises:
-            InputError: weights are of pixels: this is a loss of whole images.
+            InputError: There are weights of pixels.
         """
         if weights is not None and tuple(weights.shape[1:]) != (1, 1):
             raise InputError(
-                "Dice is a loss of whole images, whose pixels have no weights. Give a weight an image, (B,). "
+                "Dice is a loss of whole images, whose pixels have no weights. Give one weight an image, (B,). "
                 f"Received: sample weights (B, H, W) = {tuple(weights.shape)}"
             )
         labels = ops.cast(labels, "int32")[..., None]
@@ -221,10 +236,21 @@ class Dice(SegmentationLoss):
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class WeightedSum(SegmentationLoss):
-    """Several losses, each times its coefficient: `Sum([CrossEntropy(), Dice()], [1, 0.5])`.
+    """A sum of losses, each times a coefficient.
+
+    Args:
+        losses: Losses of this module.
+        coefficients: A finite factor for each loss; not all 0.
+        name: Name of the loss.
+        **kwargs: Further arguments of `keras.losses.Loss`.
 
     Raises:
-        InputError: there is no loss, one of another kind, or not one finite coefficient for each, or all are 0.
+        InputError: There is no loss, one is of another kind, or the coefficients do not fit.
+
+    Example:
+        >>> labels, logits = np.array([[[1, 0]]]), np.log([[[[1.0, 3.0], [2.0, 2.0]]]])
+        >>> round(float(WeightedSum([CrossEntropy(), Dice()], [1, 0.5])(labels, logits)), 4)
+        0.6809
     """
 
     def __init__(
@@ -236,31 +262,42 @@ class WeightedSum(SegmentationLoss):
         if not all(map(math.isfinite, coefficients)) or not any(coefficients):
             raise InputError(f"Coefficients must be finite, and one of them other than 0. Received: {coefficients=}")
         if others := [loss for loss in losses if not isinstance(loss, SegmentationLoss)]:
-            raise InputError(f"A sum is of losses of this package. Wrap others in `Averaged`. Received: {others[0]}")
+            raise InputError(f"A sum takes losses of this package. Wrap others in `Averaged`. Received: {others[0]}")
         self.losses, self.factors = tuple(losses), tuple(map(float, coefficients))
         pairs = zip(self.factors, losses, strict=True)
         self.coefficients = tuple(factor * coefficient for factor, loss in pairs for coefficient in loss.coefficients)
 
     def denominators(self, labels: KerasTensor) -> KerasTensor:
-        """See the class."""
+        """See `SegmentationLoss`."""
         return ops.concatenate([loss.denominators(labels) for loss in self.losses])
 
     def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
-        """See the class."""
+        """See `SegmentationLoss`."""
         return ops.concatenate([loss.numerators(labels, logits, weights) for loss in self.losses])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         losses = keras.saving.serialize_keras_object(self.losses)
         return super().get_config() | {"losses": losses, "coefficients": self.factors}
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Averaged(SegmentationLoss):
-    """Any other loss, of float32 logits, whose value is a mean over images; void is its own affair.
+    """Any other Keras loss of float32 logits, averaged over images. The loss itself must handle void pixels.
+
+    Args:
+        loss: A `keras.losses.Loss`, not a name or a function: these do not tell whether they take logits.
+        name: Name of this loss.
+        **kwargs: Further arguments of `keras.losses.Loss`.
 
     Raises:
-        InputError: it is no `keras.losses.Loss`. A name or a function would not say whether it takes logits.
+        InputError: `loss` is no `keras.losses.Loss`.
+
+    Example:
+        >>> loss = Averaged(keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255))
+        >>> labels, logits = np.array([[[1, 0]]]), np.log([[[[1.0, 3.0], [2.0, 2.0]]]])
+        >>> round(float(loss(labels, logits)), 4)
+        0.4904
     """
 
     def __init__(self, loss: keras.losses.Loss, name: str = "averaged", **kwargs: Any) -> None:
@@ -273,19 +310,19 @@ class Averaged(SegmentationLoss):
         self.loss = loss
 
     def denominators(self, labels: KerasTensor) -> KerasTensor:
-        """See the class."""
+        """See `SegmentationLoss`."""
         return ops.cast(ops.shape(labels)[0], "float32")[None]
 
     def numerators(self, labels: KerasTensor, logits: KerasTensor, weights: KerasTensor | None = None) -> KerasTensor:
-        """See the class.
+        """See `SegmentationLoss`.
 
         Raises:
-            InputError: there are weights: what shape the loss wants of them is not known.
+            InputError: There are weights, whose shape for the wrapped loss is unknown.
         """
         if weights is not None:
             raise InputError(
-                "Sample weights go with losses of `keras_crosscoop.losses`. Choose one of these, or leave the weights "
-                f"out. Received: {self.loss.name}"
+                "Sample weights need a loss of `keras_crosscoop.losses`. Choose one, or leave the weights out. "
+                f"Received: {self.loss.name}"
             )
         loss = ops.cast(self.loss(labels, logits), "float32")
         if self.loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
@@ -293,19 +330,19 @@ class Averaged(SegmentationLoss):
         return loss * self.denominators(labels)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return super().get_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
 
 
 def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> KerasTensor | None:
-    """Sample weights as `SegmentationLoss.numerators` takes them, float32 `(B, 1, 1)` or `(B, H, W)`; None for none.
+    """Converts sample weights to factors of `SegmentationLoss.numerators`: float32 `(B, 1, 1)` or `(B, H, W)`, or None.
 
     Args:
-        sample_weight: of images, `(B,)`, or pixels, `(B, H, W)`.
-        labels: `(B, H, W)`.
+        sample_weight: Weights of images, `(B,)`, or of pixels, `(B, H, W)`; None for none.
+        labels: The labels `(B, H, W)`.
 
     Raises:
-        InputError: weights are of another shape.
+        InputError: The weights have another shape.
     """
     if sample_weight is None:
         return None
@@ -315,24 +352,22 @@ def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> Ker
             f"`compile(loss_weights=...)`. Received: a mapping of {', '.join(map(str, sample_weight))}"
         )
     weights = ops.cast(sample_weight, "float32")
-    shape = tuple(weights.shape)
-    size = tuple(labels.shape)[: len(shape)]
-    if len(shape) not in (1, 3) or any(
-        None not in pair and pair[0] != pair[1] for pair in zip(shape, size, strict=True)
-    ):
+    shape, size = tuple(weights.shape), tuple(labels.shape)
+    fits = all(None in lengths or len(set(lengths)) == 1 for lengths in zip(shape, size, strict=False))
+    if len(shape) not in (1, 3) or not fits:
         raise InputError(
-            f"Sample weights must be of images, (B,), or of pixels, (B, H, W), for labels of {tuple(labels.shape)}. "
+            f"Sample weights must be of images, (B,), or of pixels, (B, H, W), for labels of {size}. "
             f"Received: shape {shape}"
         )
     return weights if len(shape) == 3 else weights[:, None, None]
 
 
 def _split(labels: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
-    """The class of each pixel, int32 with 0 for void, and whether it is valid: `(B, H, W)` both."""
+    """Returns the class of each pixel, int32 with 0 for void, and whether it is valid: `(B, H, W)` both."""
     valid = ops.not_equal(labels, IGNORE_LABEL)
     return ops.cast(ops.where(valid, labels, 0), "int32"), valid
 
 
 def _count(valid: KerasTensor) -> KerasTensor:
-    """The valid pixels of each image, `(B, H, W) -> (B,)` int32: by way of floats, which GPUs sum as well."""
+    """Returns the number of valid pixels of each image, `(B, H, W) -> (B,)` int32; GPUs sum floats only."""
     return ops.cast(ops.sum(ops.cast(valid, "float32"), axis=(1, 2)), "int32")

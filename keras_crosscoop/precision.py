@@ -1,4 +1,4 @@
-"""In which numbers layers compute: Keras's policies."""
+"""The precision of layers: Keras's dtype policies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import keras
 
 @contextmanager
 def policy(name: str) -> Iterator[None]:
-    """Layers made inside compute as the policy of that name says, "mixed_bfloat16" for example."""
+    """Gives layers that are built inside it the dtype policy of that name, "mixed_bfloat16" for example."""
     outside = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

@@ -19,7 +19,7 @@ from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.naming import output_choices
-from keras_crosscoop.models.weights import Report, load_hdf5, opened_hdf5
+from keras_crosscoop.models.weights import TransferReport, load_hdf5, opened_hdf5
 from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json
 
@@ -158,7 +158,7 @@ class Run:
         with atomic_write(self.weights, durable=True) as partial:
             uncompiled.save_weights(partial)
 
-    def load_weights(self, model: Segmenter, **options: Any) -> Report:
+    def load_weights(self, model: Segmenter, **options: Any) -> TransferReport:
         """Loads the weights that `save_weights` wrote, with the options of `load_hdf5`.
 
         Raises:
@@ -267,7 +267,7 @@ def load(source: str | os.PathLike) -> Segmenter:
     return model
 
 
-def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: bool = True) -> Report:
+def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: bool = True) -> TransferReport:
     """Initialises a model with the weights of an earlier one, wherever names and shapes agree.
 
     The model may have other classes (all layers but the classifiers are loaded), another topology (all layers but those
@@ -306,7 +306,7 @@ def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: b
 
 def build_warm(
     model: config.Model, num_classes: int, source: Path, *, needs_backbone: bool = True
-) -> tuple[Segmenter, Report]:
+) -> tuple[Segmenter, TransferReport]:
     """Does `build` and `warm_start`, and loads pretrained weights only for backbones that the source does not fill."""
     network = build(model, num_classes, pretrained=False)
     report = warm_start(network, source, needs_backbone=needs_backbone)

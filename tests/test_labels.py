@@ -32,7 +32,7 @@ def test_integers_of_any_kind_stay_what_they_are(dtype):
 @pytest.mark.parametrize("value", [5, -1, 254, 256, 2**32, 2**32 + 1, -(2**32)])
 def test_a_value_that_is_no_class_is_refused(value):
     """2**32 is 0 in 32 bits, and 5 would be the row of void in a matrix of five classes."""
-    message = "Labels must be class ids from 0 to 4, or 255 where nothing counts. Received:"
+    message = "Labels must be class ids from 0 to 4, or 255 for void pixels. Received:"
     assert message in refused(check_labels, labels(0, value), 5)
     assert message in refused(Confusion(5, name="x").update_state, labels(0, value), labels())
     for loss in (CrossEntropy(), Dice()):

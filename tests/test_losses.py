@@ -161,8 +161,16 @@ def test_half_precision_is_taken_to_float32_first(loss, by_hand, dtype):
         np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@each_loss
+TRACED = [pytest.param(*loss.values, False, id=loss.id) for loss in LOSSES]
+TRACED += [  # by XLA: one with all options is quick enough
+    pytest.param(
+        *loss.values, True, id=f"{loss.id}-xla", marks=[pytest.mark.slow] * (loss is not LOSSES[len(OPTIONS) - 1])
+    )
+    for loss in LOSSES
+]
+
+
+@pytest.mark.parametrize(("loss", "by_hand", "jit_compile"), TRACED)
 def test_is_the_same_when_traced(loss, by_hand, jit_compile):
     labels, logits = sample()
     specs = [tf.TensorSpec((None, None, None), tf.int64), tf.TensorSpec((None, None, None, 4))]
@@ -273,7 +281,7 @@ def test_any_loss_of_keras_can_be_averaged_over_images():
         (lambda: WeightedSum([Dice()], [1, 2]), r"one coefficient a loss. Received: .*coefficients=\[1, 2\]"),
         (lambda: WeightedSum([], []), "A sum needs losses, .* Received: losses=\\[\\]"),
         (lambda: WeightedSum([keras.losses.Dice()], [1]), "Wrap others in `Averaged`. Received: <LossFunctionWrapper"),
-        (lambda: CrossEntropy([0, 0]), "Class weights must not all be 0, or nothing is learnt"),
+        (lambda: CrossEntropy([0, 0]), "`class_weights` must not all be 0, or nothing is learnt"),
         (lambda: WeightedSum([CrossEntropy(), Dice()], [0, 0]), "one of them other than 0"),
         (lambda: WeightedSum([CrossEntropy()], [math.nan]), "must be finite"),
     ],

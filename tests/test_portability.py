@@ -4,25 +4,32 @@ This file is also what runs there: `KERAS_BACKEND=jax python tests/test_portabil
 each backend, since it takes long to start and to compile. Everything runs on the CPU, whose arithmetic has 24 bits.
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
 import warnings
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ELSEWHERE = [
-    pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"no {name} here"))
-    for name in ("jax", "torch")
-]
 NETWORKS = {  # the last one is trained, too
     "applications": {"top": {"name": "mobilenet_v2", "alpha": 0.35}, "bottom": "resnet50", "decoder_channels": 8},
     "tiny": {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8},
+    "micro": {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8},
 }
+COMPARED = [  # a backend and the networks to compare
+    pytest.param(
+        (backend, names), marks=[*marks, pytest.mark.skipif(not find_spec(backend), reason=f"no {backend} here")]
+    )
+    for backend, names, marks in (
+        ("jax", ("micro",), []),
+        ("jax", ("applications", "tiny"), [pytest.mark.slow]),
+        ("torch", ("applications", "tiny"), [pytest.mark.slow]),
+    )
+]
 METRICS = ("loss", "top_loss", "bottom_loss", "top_mean_iou", "bottom_pixel_accuracy", "ensemble_mean_iou")
 
 
@@ -60,15 +67,17 @@ def settle(model, images):
             model(images.astype("float32"), training=True)
 
 
-def results(folder):
+def results(folder, names):
     """All that is compared, by name. TensorFlow runs first and leaves its weights and its model in the folder."""
     import keras
+    import micro  # noqa: F401
 
     from keras_crosscoop import CrossCoop
 
     backend, found = keras.backend.backend(), {}
     images, labels = photos()
-    for name, arguments in NETWORKS.items():
+    for name in names:
+        arguments = NETWORKS[name]
         keras.utils.set_random_seed(0)
         model = CrossCoop(3, **arguments, weights=None, dropout=(0, 0, 0))
         weights = folder / f"{name}.weights.h5"
@@ -133,8 +142,8 @@ def run(backend, *command, **environment):
     return done.stdout
 
 
-def found_by(backend, folder):
-    run(backend, __file__, str(folder))
+def found_by(backend, folder, names):
+    run(backend, __file__, str(folder), *names)
     with np.load(folder / f"{backend}.npz") as file:
         return dict(file)
 
@@ -147,25 +156,29 @@ def numbers(found, kind):
     return {name: value.item() for name, value in part(found, kind).items()}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("portability")
+@pytest.fixture(scope="module", params=COMPARED)
+def both(request, tmp_path_factory):
+    """The results of TensorFlow, and those of the other backend with its name."""
+    (backend, names), folder = request.param, tmp_path_factory.mktemp("portability")
+    here = found_by("tensorflow", folder, names)
+    return here, {**found_by(backend, folder, names), "backend": backend}
 
 
-@pytest.fixture(scope="module")
-def here(folder):
-    return found_by("tensorflow", folder)
+@pytest.fixture
+def here(both):
+    return both[0]
 
 
-@pytest.fixture(scope="module", params=ELSEWHERE)
-def there(request, folder, here):
-    return {**found_by(request.param, folder), "backend": request.param}
+@pytest.fixture
+def there(both):
+    return both[1]
 
 
 def test_the_same_weights_give_the_same_logits(here, there):
     """To 1e-4 of the largest logit, at every pixel of both outputs."""
     expected, found = part(here, "logits"), part(there, "logits")
-    assert set(found) == set(expected) == {f"logits/{name}/{side}" for name in NETWORKS for side in ("top", "bottom")}
+    assert set(found) == set(expected)
+    assert {name.split("/")[2] for name in found} == {"top", "bottom"}
     for name, logits in expected.items():
         assert logits.std() > 0.1, "or there is nothing to see"
         assert logits.shape == found[name].shape == (2, 65, 83, 3)
@@ -273,4 +286,4 @@ if __name__ == "__main__":
 
     warnings.simplefilter("error")  # after the backend's own import, which is not ours to judge
     warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
-    np.savez(Path(sys.argv[1]) / f"{keras.backend.backend()}.npz", **results(Path(sys.argv[1])))
+    np.savez(Path(sys.argv[1]) / f"{keras.backend.backend()}.npz", **results(Path(sys.argv[1]), sys.argv[2:]))

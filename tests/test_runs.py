@@ -321,11 +321,11 @@ CHANGES = {  # to a `.keras` file's description; each describes more memory than
     ),
     "classes": (
         {"num_classes": 10**9},
-        "a network that cannot be: num_classes: Input should be less than or equal to 255",
+        "an impossible network: num_classes: Input should be less than or equal to 255",
     ),
     "backbone": (
         {"backbone": {"name": "mobilenet", "alpha": 1e6}},
-        "a network that cannot be: backbone.alpha: Input should be less than or equal to 16. Received: 1000000.0",
+        "an impossible network: backbone.alpha: Input should be less than or equal to 16. Received: 1000000.0",
     ),
 }
 

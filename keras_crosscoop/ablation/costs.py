@@ -48,7 +48,7 @@ def row_costs(
     for name, build in builders.items():
         try:
             networks = build()
-            static[name] = sum((part.cost for network in networks for part in costs.parts(network)), Cost())
+            static[name] = sum((part.cost for network in networks for part in costs.components(network)), Cost())
             timers[name] = _timer(networks, image)
         except Exception as error:  # whatever it is, the other rows go on
             failed[name] = describe(error)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.labels import IGNORE_LABEL, check_labels
+from keras_crosscoop.metrics import confusion_matrix
 from keras_crosscoop.models.inference import Inference, with_ensemble
 
 BINS = 15  # of confidence, of equal width (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)
@@ -85,10 +86,8 @@ def _count_strip(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor
     correct = tf.equal(classes, labels)
     output = tf.range(num_outputs)[:, None, None]
 
-    # Void pixels are counted in an additional row and an additional bin, which are then cut off.
-    void = tf.equal(labels, IGNORE_LABEL)
-    rows = output * (num_classes + 1) + tf.where(void, num_classes, labels)
-    confusion = _bincount(rows * num_classes + classes, num_outputs * (num_classes + 1) * num_classes)
+    confusion = [confusion_matrix(labels[0], predictions, num_classes) for predictions in tf.unstack(classes)]
+    void = tf.equal(labels, IGNORE_LABEL)  # counted in an additional bin, which is then cut off
     bins_of_outputs = output * (BINS + 1) + tf.where(void, BINS, bins)
     calibration = [
         _bincount(bins_of_outputs, num_outputs * (BINS + 1), weights)
@@ -102,7 +101,7 @@ def _count_strip(probabilities: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor
     return (
         tf.cast(classes, tf.uint8),
         tf.cast(bins[-1], tf.uint8),
-        tf.reshape(confusion, [num_outputs, num_classes + 1, num_classes])[:, :num_classes],
+        tf.cast(confusion, tf.int64),
         tf.reshape(tf.stack(calibration, axis=-1), [num_outputs, BINS + 1, 3])[:, :BINS],
         disagreement,
     )

@@ -21,7 +21,6 @@ class AtrousConv2D(keras.layers.Conv2D):
     `keras.layers.Conv2D`. In training on CPUs the gradient is computed tap by tap (see `_convolve`).
 
     Example:
-        >>> import numpy as np
         >>> layer = AtrousConv2D(8, 3, padding="same", dilation_rate=6)
         >>> layer(np.ones((1, 33, 33, 4))).shape
         TensorShape([1, 33, 33, 8])
@@ -72,7 +71,6 @@ class AtrousMaxPooling2D(keras.layers.Layer):
         **kwargs: further arguments of `keras.layers.Layer`.
 
     Example:
-        >>> import numpy as np
         >>> image = np.array([[1, 5, 2], [3, 4, 0], [9, 0, 0]], "float32")[None, :, :, None]
         >>> np.asarray(AtrousMaxPooling2D(2)(image))[0, :, :, 0]
         array([[5., 5., 2.],

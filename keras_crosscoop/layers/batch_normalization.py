@@ -28,7 +28,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
     `synchronized` may be set at any time before a step is traced.
 
     Example:
-        >>> import numpy as np
         >>> layer = BatchNormalization(epsilon=1e-6)
         >>> outputs = layer(np.reshape([1.0, 2.0, 3.0, 6.0], (1, 2, 2, 1)), training=True)
         >>> np.asarray(outputs).ravel().round(2)  # mean 3, variance 3.5

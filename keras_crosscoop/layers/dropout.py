@@ -16,7 +16,6 @@ class Dropout(keras.layers.Dropout):
     Keras drops the same units of every device's images. Arguments and configuration are Keras's.
 
     Example:
-        >>> import numpy as np
         >>> np.unique(np.asarray(Dropout(0.5)(np.ones((1, 64)), training=True)))
         array([0., 2.], dtype=float32)
     """

@@ -26,7 +26,6 @@ class PadToMultiple(keras.layers.Layer):
         **kwargs: further arguments of `keras.layers.Layer`.
 
     Example:
-        >>> import numpy as np
         >>> PadToMultiple(16)(np.zeros((1, 30, 33, 3))).shape
         TensorShape([1, 32, 48, 3])
     """
@@ -69,7 +68,6 @@ class ResizeLike(_SizeOfAnother):
     (since Keras 3.14, which compares that size with 0).
 
     Example:
-        >>> import numpy as np
         >>> ResizeLike()(np.zeros((1, 4, 4, 8)), np.zeros((1, 30, 33, 3))).shape
         TensorShape([1, 30, 33, 8])
     """
@@ -90,7 +88,6 @@ class CropLike(_SizeOfAnother):
     """Removes the pixels that `PadToMultiple` added: `(B, H', W', C), (B, H, W, *) -> (B, H, W, C)`.
 
     Example:
-        >>> import numpy as np
         >>> CropLike()(np.zeros((1, 32, 48, 8)), np.zeros((1, 30, 33, 3))).shape
         TensorShape([1, 30, 33, 8])
     """

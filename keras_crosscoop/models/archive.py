@@ -1,8 +1,8 @@
-"""`.keras` files, looked at before Keras builds what they describe: they may come from anywhere.
+"""Checks of `.keras` files before Keras builds what they describe; they may come from untrusted sources.
 
-Keras's safe mode runs no code out of a file, but takes what memory its description asks for, and builds any of Keras's
-own classes. Here a file is one of this package's networks, or of a subclass that the program has registered, of options
-that it takes, and no larger than its weights.
+Keras's safe mode runs no code of a file, but it allocates what the file describes, and builds any of Keras's classes.
+These checks accept only this package's networks and registered subclasses of them, with options that they take, and no
+larger than the weights in the file.
 """
 
 import json
@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from keras_crosscoop.errors import InputError, first_failure
 from keras_crosscoop.labels import IGNORE_LABEL
-from keras_crosscoop.models.backbones import NAMES
+from keras_crosscoop.models.backbones import check_name
 from keras_crosscoop.models.connections import Fusion, Site, Topology
 from keras_crosscoop.models.crosscoop import CrossCoop, DeepLabV3Plus
 from keras_crosscoop.models.segmenter import Segmenter
-from keras_crosscoop.models.weights.zipped import CONFIG, WEIGHTS, opened_keras_file
+from keras_crosscoop.models.weights.hdf5 import CONFIG, WEIGHTS, opened_keras_file
 
 _MEMBERS = {CONFIG, WEIGHTS, "metadata.json"}
-_LONGEST = 2**20  # bytes of a description; of the paper's pair it takes 2,000
-_LARGEST_IMAGE = 2**16  # pixels, height and width
-_GREATEST = 1e12  # number in the description of an optimizer or loss
-_GREATEST_OF_METRICS = 1000  # which keep arrays of so many classes or thresholds squared
+_MAX_DESCRIPTION = 2**20  # bytes; the paper's pair takes 2,000
+_MAX_IMAGE = 2**16  # pixels, height and width
+_MAX_NUMBER = 1e12  # in the description of an optimizer or loss
+_MAX_METRIC_NUMBER = 1000  # metrics have arrays of the square of some numbers
 
-_WIDENING = ("alpha", "depth_multiplier")
+_WIDENING = {"alpha", "depth_multiplier"}
 
-_Size = Annotated[int, Field(ge=1, le=_LARGEST_IMAGE)]
+_Size = Annotated[int, Field(ge=1, le=_MAX_IMAGE)]
 _Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -38,9 +38,9 @@ class _Strict(BaseModel):
 
 
 class _Backbone(_Strict):
-    """The options of all backbones. What a network widens is bounded: it takes memory before weights are looked at."""
+    """The options of all backbones. Options that widen a network are bounded: they take memory before weights do."""
 
-    name: Literal[NAMES]
+    name: Annotated[str, AfterValidator(check_name)]
     alpha: Annotated[float, Field(gt=0, le=16)] = 1.0
     depth_multiplier: Annotated[int, Field(ge=1, le=16)] = 1
     multi_grid: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=3, max_length=3)] | None = None
@@ -50,9 +50,9 @@ class _Backbone(_Strict):
     drop_connect_rate: _Rate | None = None
 
     @property
-    def least(self) -> float:
-        """Bytes that its weights take at least: the MobileNets, which alone have these options, hold 1.4 M numbers."""
-        return 2 * 1e6 * self.alpha**2 * self.depth_multiplier if self.model_fields_set & {*_WIDENING} else 0
+    def least_bytes(self) -> float:
+        """A lower bound of the weights' size; only MobileNets have these options, and they have 1.4 M weights."""
+        return 2 * 1e6 * self.alpha**2 * self.depth_multiplier if self.model_fields_set & _WIDENING else 0
 
 
 _AnyBackbone = Annotated[_Backbone, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
@@ -73,10 +73,6 @@ class _Network(_Strict):
 class _Single(_Network):
     backbone: _AnyBackbone
 
-    @property
-    def backbones(self) -> tuple[_Backbone, ...]:
-        return (self.backbone,)
-
 
 class _Pair(_Network):
     top: _AnyBackbone
@@ -86,17 +82,13 @@ class _Pair(_Network):
     fusion: Fusion
     channel_reduction: Annotated[int, Field(ge=1, le=2**16)] = 1
 
-    @property
-    def backbones(self) -> tuple[_Backbone, ...]:
-        return self.top, self.bottom
-
 
 class _BuildConfig(_Strict):
     input_shape: Annotated[list[_Size | None], Field(max_length=4)] | None = None
 
 
 class _Description(_Strict):
-    """What Keras writes into `config.json`."""
+    """The contents of `config.json`."""
 
     module: str
     class_name: str
@@ -116,7 +108,7 @@ _MODULES = {
     "keras.losses": keras.losses,
     "keras.metrics": keras.metrics,
 }
-_PARTS = (  # what a model is compiled with
+_COMPILED = (  # classes of objects that a model is compiled with
     keras.optimizers.Optimizer,
     keras.optimizers.schedules.LearningRateSchedule,
     keras.losses.Loss,
@@ -126,80 +118,78 @@ _PARTS = (  # what a model is compiled with
 
 
 def check_archive(path: Path) -> None:
-    """Refuses a file that is no network of this package, or would take more memory than it has numbers for.
+    """Refuses a file that is no network of this package, or would take more memory than its weights.
 
     Raises:
-        InputError: it is no `.keras` file, or of another model than this package's, or describes what no network of
-            this package has.
+        InputError: It is no `.keras` file, has a model of another package, or describes an impossible network.
     """
     try:
         with opened_keras_file(path) as archive:
-            if strange := set(archive.namelist()) - _MEMBERS:
-                raise ValueError(f"{min(strange)!r} is in it")
-            if archive.getinfo(CONFIG).file_size > _LONGEST:
+            if unknown := set(archive.namelist()) - _MEMBERS:
+                raise ValueError(f"it has an unknown member {min(unknown)!r}")
+            if archive.getinfo(CONFIG).file_size > _MAX_DESCRIPTION:
                 raise ValueError("its description is too long")
-            described = json.loads(archive.read(CONFIG))
-            held = archive.getinfo(WEIGHTS).file_size
-        name = described["registered_name"] or described["class_name"]
-        kind = keras.saving.get_registered_object(name)
+            content = json.loads(archive.read(CONFIG))
+            weights_size = archive.getinfo(WEIGHTS).file_size
+        name = content["registered_name"] or content["class_name"]
+        model_class = keras.saving.get_registered_object(name)
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(f"The file holds no Keras model that can be loaded ({error}). Received: {path}") from error
-    options = next((_OPTIONS[base] for base in getattr(kind, "__mro__", ()) if base in _OPTIONS), None)
+    options = next((_OPTIONS[base] for base in getattr(model_class, "__mro__", ()) if base in _OPTIONS), None)
     if options is None:
-        raise InputError(f"The file holds another model than this package's. Received: {path} ({name})")
+        raise InputError(f"The file holds a model that is not of this package. Received: {path} ({name})")
     try:
-        description = _Description.model_validate(described)
+        description = _Description.model_validate(content)
         network = options.model_validate(description.config)
-        _check_part(description.compile_config, _GREATEST)
+        _check_compiled(description.compile_config, _MAX_NUMBER)
     except ValidationError as error:
         place, message, value = first_failure(error)
         raise _impossible(f"{place or 'all of it'}: {message}", value, path) from error
-    except _StrangeError as error:
+    except _CompileConfigError as error:
         raise _impossible(error.args[0], error.args[1], path) from error
-    least = {
-        f"decoder_channels={network.decoder_channels}": 9 * network.decoder_channels**2 * 2
-    }  # of a 3x3 convolution, of 2 bytes a number
-    least |= {f"{each.name}, alpha={each.alpha}": each.least for each in network.backbones}
-    for what, size in least.items():
-        if size > held:
-            raise InputError(f"The file describes a network that it has no weights of ({what}). Received: {path}")
+    least_bytes = {f"decoder_channels={network.decoder_channels}": 9 * network.decoder_channels**2 * 2}  # 3x3, float16
+    backbones = [value for value in vars(network).values() if isinstance(value, _Backbone)]
+    least_bytes |= {f"{backbone.name}, alpha={backbone.alpha}": backbone.least_bytes for backbone in backbones}
+    for option, size in least_bytes.items():
+        if size > weights_size:
+            raise InputError(f"The file describes a network that it has no weights of ({option}). Received: {path}")
 
 
-class _StrangeError(Exception):
-    """What is described as a part that a model is compiled with is none: a reason, and what was found."""
+class _CompileConfigError(Exception):
+    """The configuration of `compile` is refused; the arguments are a reason and a value."""
 
 
-def _check_part(value: Any, greatest: float, depth: int = 0) -> None:
-    """Refuses what would make Keras build anything beside optimizers, losses and metrics, or these of any size.
+def _check_compiled(value: Any, max_number: float, depth: int = 0) -> None:
+    """Refuses other classes than optimizers, losses and metrics, and large numbers, lists and texts.
 
     Raises:
-        _StrangeError: the reason, and what it is about.
+        _CompileConfigError: The reason and the value.
     """
     if isinstance(value, dict):
         if "class_name" in value:
-            kind = _kind(value)
-            if not (isinstance(kind, type) and issubclass(kind, _PARTS)):
-                raise _StrangeError("it is compiled with something that is no optimizer, loss or metric", value)
-            greatest = _GREATEST_OF_METRICS if issubclass(kind, keras.metrics.Metric) else greatest
+            kind = _class(value)
+            if not (isinstance(kind, type) and issubclass(kind, _COMPILED)):
+                raise _CompileConfigError("it is compiled with something that is no optimizer, loss or metric", value)
+            max_number = _MAX_METRIC_NUMBER if issubclass(kind, keras.metrics.Metric) else max_number
         value = [*value, *value.values()]
     if isinstance(value, list):
         if len(value) > 1000 or depth > 20:
-            raise _StrangeError("it is compiled with parts too long or deep", len(value))
+            raise _CompileConfigError("its compile configuration is too long or deep", len(value))
         for item in value:
-            _check_part(item, greatest, depth + 1)
+            _check_compiled(item, max_number, depth + 1)
     elif isinstance(value, str) and len(value) > 200:
-        raise _StrangeError("it is compiled with a text too long", value)
-    elif isinstance(value, int | float) and not abs(value) <= greatest:  # nor NaN
-        raise _StrangeError(f"it is compiled with a number beyond {greatest:g}", value)
+        raise _CompileConfigError("its compile configuration has a text that is too long", value)
+    elif isinstance(value, int | float) and not abs(value) <= max_number:  # nor NaN
+        raise _CompileConfigError(f"it is compiled with a number beyond {max_number:g}", value)
 
 
-def _kind(part: dict) -> Any:
-    """The class that Keras would take for a part: of those that are registered, or of Keras's own."""
-    module, name, registered = (part.get(key) for key in ("module", "class_name", "registered_name"))
+def _class(item: dict) -> Any:
+    """Returns the class that Keras would build: a registered one, or one of Keras's."""
+    module, name, registered = (item.get(key) for key in ("module", "class_name", "registered_name"))
     if isinstance(registered, str) and (kind := keras.saving.get_registered_object(registered)):
         return kind
     return getattr(_MODULES[module], name, None) if module in _MODULES and isinstance(name, str) else None
 
 
-def _impossible(reason: str, found: Any, path: Path) -> InputError:
-    return InputError(f"The file describes a network that cannot be: {reason}. Received: {repr(found)[:80]} in {path}")
+def _impossible(reason: str, value: Any, path: Path) -> InputError:
+    return InputError(f"The file describes an impossible network: {reason}. Received: {repr(value)[:80]} in {path}")

@@ -1,16 +1,16 @@
-"""What networks are made of: a convolution with its normalisation and activation."""
+"""A convolution with its normalisation and activation, of which the networks are made."""
 
 from keras import KerasTensor, layers
 
 from keras_crosscoop.layers import AtrousConv2D, BatchNormalization
 
-BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 and MobileNet's 0.999 need more steps than fine-tuning has
+BATCH_NORM_MOMENTUM = 0.9  # fine-tuning has too few steps for Keras's 0.99 and MobileNet's 0.999
 
 
 def conv_bn_relu(
     x: KerasTensor, filters: int, kernel_size: int, *, stride: int = 1, rate: int = 1, name: str
 ) -> KerasTensor:
-    """`(B, H, W, C) -> (B, H/stride, W/stride, filters)`: convolution at a dilation rate, normalisation, ReLU."""
+    """Convolution at a dilation rate, batch normalisation, ReLU: `(B, H, W, C) -> (B, H/stride, W/stride, filters)`."""
     x, padding = fixed_padding(x, kernel_size, stride, name=name)
     x = AtrousConv2D(
         filters,
@@ -27,7 +27,7 @@ def conv_bn_relu(
 
 
 def fixed_padding(x: KerasTensor, kernel_size: int, stride: int, *, name: str) -> tuple[KerasTensor, str]:
-    """Pads both sides alike where a layer is strided ("same" would not, on even sizes), and the padding left to it."""
+    """Pads both sides equally before a strided layer, unlike "same"; returns the padding left to the layer, too."""
     if stride == 1 or kernel_size == 1:
         return x, "same"
     return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"

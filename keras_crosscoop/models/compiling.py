@@ -1,4 +1,4 @@
-"""What `compile` and `fit` are given: the loss of outputs and its weights, and Keras's metrics of outputs."""
+"""The arguments of `Segmenter.compile` and `fit`: the loss of an output, its weights, Keras's metrics of outputs."""
 
 import inspect
 import math
@@ -15,119 +15,107 @@ from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
 
 
 class ExtraMetric(NamedTuple):
-    """A metric of Keras's, of one output, beside the built-in ones."""
+    """One of Keras's metrics, of one output."""
 
     output: str
     metric: keras.metrics.Metric
 
     @property
     def name(self) -> str:
-        """That it is reported by."""
+        """The name in the results of `fit` and `evaluate`."""
         return f"{self.output}_{self.metric.name}"
 
 
-def loss_of_an_output(given: Any) -> keras.losses.Loss:
-    """The loss of every output: what `compile` was given, or cross-entropy.
+def resolve_loss(loss: Any) -> SegmentationLoss:
+    """Returns the loss of an output; cross-entropy for None.
 
     Raises:
-        InputError: it is a name, a function, or one for each output; see `Averaged`.
+        InputError: It is no loss but a name, a function or a mapping; see `Averaged`.
     """
-    if given is None:
+    if loss is None:
         return CrossEntropy()
-    return given if isinstance(given, SegmentationLoss) else Averaged(given)
+    return loss if isinstance(loss, SegmentationLoss) else Averaged(loss)
 
 
-def check_parts(given: Any) -> None:
-    """Refuses what cannot be the number of parts of a batch.
-
-    Raises:
-        InputError: it is no whole number, or less than 1.
-    """
-    if not isinstance(given, int | np.integer) or given < 1:
-        raise InputError(f"`accumulation_steps` is a whole number, 1 or more. Received: {given!r}")
-
-
-def loss_weights(given: Any, sides: Sequence[str]) -> dict[str, float]:
-    """How much the loss of each side counts, 1 where nothing is given.
+def resolve_loss_weights(loss_weights: Any, sides: Sequence[str]) -> dict[str, float]:
+    """Returns the weight of each side's loss, 1 by default.
 
     Raises:
-        InputError: a side does not exist, a weight is negative or infinite, or all are 0.
+        InputError: A side does not exist, a weight is negative or infinite, or all are 0.
     """
-    if not isinstance(given, Mapping | None):
+    if not isinstance(loss_weights, Mapping | None):
         example = f'{{"{sides[0]}": 1.0}}'
-        raise InputError(f"`loss_weights` are given by output, such as {example}. Received: {given!r}")
-    weights = {**dict.fromkeys(sides, 1.0), **(given or {})}
-    if strange := weights.keys() - set(sides):
-        raise unknown_name("output", min(strange), sides)
-    numbers = [weight for weight in weights.values() if isinstance(weight, int | float | np.number)]
-    if len(numbers) < len(weights) or not all(0 <= weight < math.inf for weight in numbers) or not any(numbers):
-        raise InputError(
-            f"`loss_weights` must be finite, 0 or more, and one of them more, or nothing is learnt. Received: {weights}"
-        )
+        raise InputError(f"`loss_weights` must be a mapping by output, such as {example}. Received: {loss_weights!r}")
+    weights = {**dict.fromkeys(sides, 1.0), **(loss_weights or {})}
+    if unknown := weights.keys() - set(sides):
+        raise unknown_name("output", min(unknown), sides)
+    valid = all(isinstance(weight, int | float | np.number) and 0 <= weight < math.inf for weight in weights.values())
+    if not valid or not any(weights.values()):
+        raise InputError(f"`loss_weights` must be finite, 0 or more, and not all 0. Received: {weights}")
     return weights
 
 
-def extra_metrics(given: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, ...]:
-    """The metrics that `compile` was given.
+def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, ...]:
+    """Returns the metrics that `compile` was given.
 
     Args:
-        given: metrics or lists of them, by output; of a model with one output also a list; None for none.
-        outputs: of the model.
+        metrics: A metric or a list of them for each output, by name; for a model with one output also a list.
+        outputs: The model's outputs.
 
     Raises:
-        InputError: an output does not exist, a metric is none of Keras's, or two are reported by one name.
+        InputError: An output does not exist, a metric is none of Keras's, or two have one name.
     """
-    if isinstance(given, list | tuple) and len(outputs) == 1:
-        given = {outputs[0]: given}
-    if not isinstance(given, Mapping | None):
-        raise _no_metric(given, outputs)
-    found = [ExtraMetric(*each) for key, of_key in (given or {}).items() for each in _pairs(key, of_key)]
-    for output, metric in found:
+    if isinstance(metrics, list | tuple) and len(outputs) == 1:
+        metrics = {outputs[0]: metrics}
+    if not isinstance(metrics, Mapping | None):
+        raise _no_metric(metrics, outputs)
+    extra = [
+        ExtraMetric(output, metric)
+        for output, values in (metrics or {}).items()
+        for metric in (values if isinstance(values, list | tuple) else [values])
+    ]
+    for output, metric in extra:
         if output not in outputs:
             raise unknown_name("output", output, outputs)
         if not isinstance(metric, keras.metrics.Metric):
             raise _no_metric(metric, outputs)
-    names = [extra.name for extra in found]
-    built_in = {f"{output}_{figure}" for output in outputs for figure in ("loss", "mean_iou", "pixel_accuracy")}
-    if twice := [name for name in names if name in built_in or names.count(name) > 1]:
-        raise InputError(f"Every metric needs a name of its own: give it a `name`. Received: {twice[0]!r} twice")
-    return tuple(found)
+    names = [metric.name for metric in extra]
+    built_in = {f"{output}_{name}" for output in outputs for name in ("loss", "mean_iou", "pixel_accuracy")}
+    if duplicates := [name for name in names if name in built_in or names.count(name) > 1]:
+        raise InputError(f"Every metric needs a `name` of its own. Received: {duplicates[0]!r} twice")
+    return tuple(extra)
 
 
 def update_metrics(
     metrics: Sequence[ExtraMetric], labels: KerasTensor, predictions: Callable[[str], KerasTensor]
 ) -> None:
-    """Counts a batch.
+    """Adds a batch to the metrics.
 
     Args:
-        metrics: of any outputs.
-        labels: int32 `(B, H, W)`. Void pixels have the class 0 and the weight 0 in what metrics are given.
-        predictions: of an output, `(B, H, W, C)`.
+        metrics: From `resolve_metrics`.
+        labels: Checked labels, int32 `(B, H, W)`. Metrics get class 0 and weight 0 for void pixels.
+        predictions: Returns an output's predictions `(B, H, W, C)`.
     """
     valid = ops.not_equal(labels, IGNORE_LABEL)
     for output, metric in metrics:
-        weights = ops.cast(valid, metric.dtype)  # integers for counts
+        weights = ops.cast(valid, metric.dtype)  # integers, for metrics that count
         metric.update_state(ops.where(valid, labels, 0), predictions(output), weights)
 
 
 def refuse_class_weight(method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Checks the arguments of a method of `keras.Model`, which would take label maps for one-hot classes.
+    """Refuses an argument of a method of `keras.Model` that would take label maps for one-hot classes.
 
     Raises:
-        InputError: there is a `class_weight`.
+        InputError: There is a `class_weight`.
     """
-    given = inspect.signature(method).bind(*args, **kwargs).arguments.get("class_weight")
-    if given is not None:
+    class_weight = inspect.signature(method).bind(*args, **kwargs).arguments.get("class_weight")
+    if class_weight is not None:
         raise InputError(
-            "Classes are weighed by the loss: `compile(loss=losses.CrossEntropy(class_weights=[...]))`. "
-            f"Received: class_weight={given!r}"
+            "Classes are weighted by the loss: `compile(loss=losses.CrossEntropy(class_weights=[...]))`. "
+            f"Received: {class_weight=}"
         )
-
-
-def _pairs(output: str, metrics: Any) -> list[tuple[str, Any]]:
-    return [(output, metric) for metric in (metrics if isinstance(metrics, list | tuple) else [metrics])]
 
 
 def _no_metric(value: Any, outputs: Sequence[str]) -> InputError:
     example = f'{{"{outputs[-1]}": [keras.metrics.SparseCategoricalAccuracy()]}}'
-    return InputError(f"`metrics` are Keras's metrics by output, such as {example}. Received: {value!r}")
+    return InputError(f"`metrics` must be Keras metrics by output, such as {example}. Received: {value!r}")

@@ -1,4 +1,4 @@
-"""What a network costs, of each of its parts, and what every connection site adds to it."""
+"""The costs of a network: parameters, operations and activations of its components, and of every connection site."""
 
 import re
 from collections.abc import Iterable
@@ -8,25 +8,26 @@ from typing import NamedTuple
 
 import keras
 
+from keras_crosscoop import precision
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.connections import Site, cooperation
 from keras_crosscoop.models.crosscoop import CrossCoop
 from keras_crosscoop.models.graph import build_graph
 from keras_crosscoop.models.segmenter import Segmenter
 
-PARTS = ("backbone", "aspp", "decoder")
+COMPONENTS = ("backbone", "aspp", "decoder")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part of a network needs for one image.
+    """The cost of a component for one image.
 
     Attributes:
-        parameters: that are trained.
-        flops: floating-point operations of the forward pass: two for each multiplication and addition of a convolution
-            or dense layer. Normalisations, activations and resizing, together about a hundredth, are not counted.
-            Training takes three times as many.
-        activations: bytes of all layers' outputs: the most that training keeps of an image for the backward pass.
+        parameters: The number of trained parameters.
+        flops: Floating-point operations of the forward pass: two for each multiply-add of a convolution or dense layer.
+            Normalisations, activations and resizing, together about a hundredth, are not counted. Training takes three
+            times as many.
+        activations: Bytes of all layers' outputs, the most that training keeps of an image for the backward pass.
     """
 
     parameters: int = 0
@@ -40,61 +41,62 @@ class Cost:
         return self + Cost(-other.parameters, -other.flops, -other.activations)
 
 
-class Part(NamedTuple):
-    """A part of a network, what it hands on to the next one (with what is read from the partner), and its cost."""
+class Component(NamedTuple):
+    """A component of one network."""
 
     side: str
-    name: str
-    output: tuple[int, ...]  # (H, W, C)
+    name: str  # one of `COMPONENTS`
+    output: tuple[int, ...]  # (H, W, C) that the next component reads, with the partner's features
     cost: Cost
 
 
-def parts(model: Segmenter) -> list[Part]:
-    """Every network's backbone, ASPP and decoder; a connection belongs to the part that it follows.
+def components(model: Segmenter) -> list[Component]:
+    """Returns every network's backbone, ASPP and decoder; a connection belongs to the component before it.
 
     Raises:
-        InputError: the model was not built for a fixed input size.
+        InputError: The model was not built for a fixed input size.
+
+    Example:
+        >>> from keras_crosscoop import DeepLabV3Plus
+        >>> model = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, input_shape=(32, 32, 3), decoder_channels=8)
+        >>> [(component.name, component.cost.parameters) for component in components(model)]
+        [('backbone', 614928), ('aspp', 30112), ('decoder', 6299)]
     """
-    found = {(side, name): Part(side, name, (), Cost()) for side in model.sides for name in PARTS}
+    found = {(side, name): Component(side, name, (), Cost()) for side in model.sides for name in COMPONENTS}
     for operation in _operations(model):
         side, _, name = operation.name.partition("_")
-        if side in model.sides:  # all but the image and its padding
-            key = side, next((part for part in PARTS if name.startswith(part)), PARTS[-1])
+        if side in model.sides:  # not the image and its padding
+            key = side, next((component for component in COMPONENTS if name.startswith(component)), COMPONENTS[-1])
             output = operation.output["high"] if isinstance(operation, keras.Model) else operation.output
-            found[key] = Part(*key, output.shape[1:], found[key].cost + _cost(operation))
+            found[key] = Component(*key, output.shape[1:], found[key].cost + _cost(operation))
     return list(found.values())
 
 
 def site_costs(model: CrossCoop) -> dict[Site, Cost]:
-    """What each of the model's connection sites adds: the cost of the model less that of the same without the site.
+    """Returns the cost of each of the model's connection sites: the model's cost less its cost without the site.
 
     Raises:
-        InputError: the model was not built for a fixed input size.
+        InputError: The model was not built for a fixed input size.
     """
     arguments = model.get_config()
-    sites = arguments["sites"]
-    names = ("num_classes", "output_stride", "decoder_channels", "dropout")
+    shared = {name: arguments[name] for name in ("num_classes", "output_stride", "decoder_channels", "dropout")}
     image = keras.Input(model.input_shape[1:])
     backbones = {side: model.get_layer(f"{side}_backbone") for side in model.sides}
 
-    def without(site: Site) -> keras.Model:
-        others = [other for other in sites if other != site]
-        connect = cooperation(arguments["topology"], others, arguments["fusion"], arguments["channel_reduction"])
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(model.dtype_policy)
-        try:
-            logits = build_graph(image, backbones, connect, **{name: arguments[name] for name in names})
-        finally:
-            keras.config.set_dtype_policy(policy)
-        return keras.Model(image, logits)
+    def cost_without(site: Site) -> Cost:
+        sites = [other for other in arguments["sites"] if other != site]
+        connect = cooperation(arguments["topology"], sites, arguments["fusion"], arguments["channel_reduction"])
+        with precision.policy(arguments["dtype"]):
+            return _sum(_operations(keras.Model(image, build_graph(image, backbones, connect, **shared))))
 
-    return {site: _sum(_operations(model)) - _sum(_operations(without(site))) for site in sites}
+    total = _sum(_operations(model))
+    return {site: total - cost_without(site) for site in arguments["sites"]}
 
 
 def _operations(model: keras.Model) -> list[keras.Operation]:
     if None in model.input_shape[1:]:
         raise InputError(
-            "Operations can be counted at a fixed size only. Build the model with `input_shape=(H, W, 3)`. "
+            "Costs need a fixed image size. Build the model with `input_shape=(H, W, 3)`. "
             f"Received: {model.input_shape[1:]}"
         )
     return model.operations
@@ -111,12 +113,12 @@ def _cost(operation: keras.Operation) -> Cost:
         return Cost()
     outputs = keras.tree.flatten(operation.output)
     layer = isinstance(operation, keras.layers.Layer)
-    # Of convolutions and dense layers; normalisations and others hold vectors, however these are named.
+    # Only convolutions and dense layers have weights of several axes.
     kernels = [prod(weight.shape) for weight in (operation.weights if layer else []) if len(weight.shape) > 1]
-    positions = prod(outputs[0].shape[1:-1]) if kernels else 0  # `(B, H, W, C)` has H x W, `(B, C)` one
+    positions = prod(outputs[0].shape[1:-1]) if kernels else 0  # H x W for `(B, H, W, C)`, 1 for `(B, C)`
     return Cost(
         sum(prod(weight.shape) for weight in (operation.trainable_weights if layer else [])),
-        2 * positions * sum(kernels),  # each number of a kernel meets every position of the output, once
+        2 * positions * sum(kernels),  # every number of a kernel is used once at every position
         sum(prod(output.shape[1:]) * _bytes(output.dtype) for output in outputs),
     )
 

@@ -1,21 +1,31 @@
 """The graph: DeepLabV3+ networks side by side, with a connection at every site where they cooperate.
 
-One network is the same graph with nobody to connect to.
+One network is the same graph without connections. The functions below `build_graph` are the layer groups of the
+DeepLabV3+ head: atrous spatial pyramid pooling (ASPP) and the decoder. A connection can stand between any two of them.
+
+References:
+    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, section 3.3 (ASPP).
+    Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018,
+    section 3.1 (decoder).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import KerasTensor
+from keras import KerasTensor, layers
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import IGNORE_LABEL
-from keras_crosscoop.layers import CropLike, PadToMultiple, ResizeLike
-from keras_crosscoop.models import head
+from keras_crosscoop.layers import CropLike, Dropout, PadToMultiple, ResizeLike
+from keras_crosscoop.models.blocks import conv_bn_relu
 from keras_crosscoop.models.connections import Connect, Features
 
-ASPP_RATES = (6, 12, 18)  # at output stride 16 (Chen et al. 2017, section 4.1); they grow as the stride shrinks
+# Dilated branches are named after their rates at output stride 16 (Chen et al. 2017, section 4.1). Rates grow as the
+# stride shrinks; names stay, so that weights of one stride can be loaded at another.
+ASPP_RATES = {"rate_6": 6, "rate_12": 12, "rate_18": 18}
+BRANCHES = ("1x1", *ASPP_RATES, "pool")
+LOW_LEVEL_CHANNELS = 48  # to which low-level features are reduced (ECCV 2018, table 1)
 
 
 def build_graph(
@@ -28,57 +38,92 @@ def build_graph(
     decoder_channels: int,
     dropout: Sequence[float],
 ) -> Features:
-    """Images `(B, H, W, 3)`, RGB in [0, 255], to logits `(B, H, W, num_classes)` of every network.
+    """Computes the logits `(B, H, W, num_classes)` of every network from images `(B, H, W, 3)`, RGB in [0, 255].
 
     Args:
-        image: the input.
-        backbones: one a network, by its side: "top" and "bottom", or "single".
-        connect: `(site, features, name) -> what each side's next layer reads`.
-        num_classes: channels of the logits.
-        output_stride: of the backbones' high-level features, in pixels.
-        decoder_channels: channels of every ASPP and decoder layer.
-        dropout: rates after ASPP and after each of the decoder's two 3x3 layers.
+        image: The input.
+        backbones: The backbone of each side: "top" and "bottom", or "single".
+        connect: A function from `cooperation`.
+        num_classes: Channels of the logits.
+        output_stride: Stride of the backbones' high-level features, in pixels.
+        decoder_channels: Channels of every ASPP and decoder layer.
+        dropout: Rates after ASPP and after each of the decoder's two 3x3 layers.
 
     Raises:
-        InputError: `num_classes` or `dropout` cannot be.
+        InputError: `num_classes` or `dropout` is out of range.
     """
     if not 1 <= num_classes <= IGNORE_LABEL:
         raise InputError(
-            f"`num_classes` must lie in 1 to {IGNORE_LABEL}, where {IGNORE_LABEL} is void. Received: {num_classes!r}"
+            f"`num_classes` must lie in 1 to {IGNORE_LABEL}; label {IGNORE_LABEL} is void. Received: {num_classes!r}"
         )
     if len(dropout) != 3:
         raise InputError(f"`dropout` must be three rates, after ASPP and two decoder layers. Received: {dropout!r}")
-    rates = [rate * 16 // output_stride for rate in ASPP_RATES]
-    after_aspp, *after_decoder = dropout
 
-    def each(layer: Callable[..., Any], *features: Mapping[str, Any], **arguments: Any) -> dict[str, Any]:
-        """One layer, built once for every side on that side's features."""
+    def on_each_side(layer: Callable[..., Any], *features: Mapping[str, Any], **arguments: Any) -> dict[str, Any]:
         return {side: layer(*(f[side] for f in features), name=side, **arguments) for side in backbones}
 
     padded = PadToMultiple(output_stride, name="pad")(image)
     taps = {side: backbone(padded) for side, backbone in backbones.items()}
-    low = {side: tap["low"] for side, tap in taps.items()}
-    high = {side: tap["high"] for side, tap in taps.items()}
+    high = connect("backbone", {side: tap["high"] for side, tap in taps.items()}, "backbone")
 
-    high = connect("backbone", high, "backbone")
-    branches = each(head.aspp, high, channels=decoder_channels, rates=rates)
+    rates = [rate * 16 // output_stride for rate in ASPP_RATES.values()]
+    branches = on_each_side(_aspp, high, channels=decoder_channels, rates=rates)
     connected = [
         connect("aspp", {side: branches[side][i] for side in backbones}, f"aspp_{branch}")
-        for i, branch in enumerate(head.BRANCHES)
+        for i, branch in enumerate(BRANCHES)
     ]
     branches = {side: [branch[side] for branch in connected] for side in backbones}
-    x = each(head.aspp_output, branches, channels=decoder_channels, dropout=after_aspp)
+    x = on_each_side(_aspp_output, branches, channels=decoder_channels, dropout=dropout[0])
     x = connect("aspp_output", x, "aspp_output")
 
-    low = connect("decoder", each(head.project_low_level, low), "decoder_low")
-    x = each(head.fuse_low_level, x, low)
-    for number, rate in enumerate(after_decoder, 1):
-        x = each(head.decoder_conv, x, number=number, channels=decoder_channels, dropout=rate)
+    low = on_each_side(_project_low_level, {side: tap["low"] for side, tap in taps.items()})
+    x = on_each_side(_fuse_low_level, x, connect("decoder", low, "decoder_low"))
+    for number, rate in enumerate(dropout[1:], 1):
+        x = on_each_side(_decoder_conv, x, number=number, channels=decoder_channels, dropout=rate)
         x = connect("decoder", x, f"decoder_{number}")
-    logits = each(head.classify, x, num_classes=num_classes)
+    logits = on_each_side(_classify, x, num_classes=num_classes)
     return {
         side: CropLike(dtype="float32", name=side)(
             ResizeLike(dtype="float32", name=f"{side}_upsample")(logits[side], padded), image
         )
         for side in backbones
     }
+
+
+def _aspp(x: KerasTensor, channels: int, rates: Sequence[int], *, name: str) -> list[KerasTensor]:
+    """Five parallel branches: 1x1, 3x3 at each rate, and image pooling: `(B, h, w, C) -> 5 x (B, h, w, channels)`."""
+    branches = [conv_bn_relu(x, channels, 1, name=f"{name}_aspp_1x1")]
+    for branch, rate in zip(ASPP_RATES, rates, strict=True):
+        branches.append(conv_bn_relu(x, channels, 3, rate=rate, name=f"{name}_aspp_{branch}"))
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_aspp_pool")(x)
+    pooled = conv_bn_relu(pooled, channels, 1, name=f"{name}_aspp_pool")
+    return [*branches, ResizeLike(name=f"{name}_aspp_pool_resize")(pooled, x)]
+
+
+def _aspp_output(branches: Sequence[KerasTensor], channels: int, dropout: float, *, name: str) -> KerasTensor:
+    """Concatenates the branches and projects them to `(B, h, w, channels)`."""
+    x = layers.Concatenate(name=f"{name}_aspp_concat")(branches)
+    x = conv_bn_relu(x, channels, 1, name=f"{name}_aspp_output")
+    return Dropout(dropout, name=f"{name}_aspp_dropout")(x)
+
+
+def _project_low_level(x: KerasTensor, *, name: str) -> KerasTensor:
+    """The decoder's first layer: `(B, H/4, W/4, C) -> (B, H/4, W/4, 48)`."""
+    return conv_bn_relu(x, LOW_LEVEL_CHANNELS, 1, name=f"{name}_decoder_low")
+
+
+def _fuse_low_level(high: KerasTensor, low: KerasTensor, *, name: str) -> KerasTensor:
+    """Upsamples ASPP's output and concatenates it with low-level features: `-> (B, H/4, W/4, C_high + C_low)`."""
+    high = ResizeLike(name=f"{name}_decoder_upsample")(high, low)
+    return layers.Concatenate(name=f"{name}_decoder_concat")([high, low])
+
+
+def _decoder_conv(x: KerasTensor, number: int, channels: int, dropout: float, *, name: str) -> KerasTensor:
+    """A 3x3 layer of the decoder: `(B, H/4, W/4, C) -> (B, H/4, W/4, channels)`."""
+    x = conv_bn_relu(x, channels, 3, name=f"{name}_decoder_{number}")
+    return Dropout(dropout, name=f"{name}_decoder_{number}_dropout")(x)
+
+
+def _classify(x: KerasTensor, num_classes: int, *, name: str) -> KerasTensor:
+    """The logits, float32 with every dtype policy: `(B, H/4, W/4, C) -> (B, H/4, W/4, num_classes)`."""
+    return layers.Conv2D(num_classes, 1, dtype="float32", name=f"{name}_classifier")(x)

@@ -1,7 +1,7 @@
-"""Inference on whole images of any size: in windows, at several scales, mirrored; averaged as class probabilities.
+"""Inference on whole images of any size: in windows, at several scales, mirrored; the probabilities are averaged.
 
-An image passes in strips: the rows that no window below changes any more. What is kept of it at a time is bounded by
-the height of a window, not of the image.
+Results come in strips of rows, each as soon as no later window overlaps it. So the memory depends on the height of a
+window, not on the height of the image.
 
 Reference: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, section 4.1 (scales and
 mirror images at test time).
@@ -20,32 +20,38 @@ from keras_crosscoop.images.io import ImageLike, as_rgb
 from keras_crosscoop.models.memory import LARGE, fits, needed
 from keras_crosscoop.models.segmenter import Segmenter
 
-WINDOW = 513  # pixels of the sides of windows, where none are asked for and the memory does not hold the whole image
-SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # of the DeepLab papers
+WINDOW = 513  # pixels; the window for images that need more memory than is free
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # those of the DeepLab papers
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T", tf.Tensor, np.ndarray)
 
-Between = Callable[[], object]  # is called before each look through a window, and may raise to end it all
-Strips = Iterator[tf.Tensor]  # of an image from its top to its bottom, each (S, h, W, C), S networks
+Between = Callable[[], object]  # called before each window; may raise to stop
+Strips = Iterator[tf.Tensor]  # of an image from its top to its bottom, each (S, h, W, C) for S networks
 
 
 class Inference:
-    """How a model looks at an image; calling it gives class probabilities.
+    """Segments images of any size; a call returns class probabilities.
 
     Args:
-        model: the networks.
-        window: height and width of what the networks see at once, pixels of the scaled image. A larger window than
-            the image is as large as the image. None for all of the image, or where the memory does not hold what the
-            networks make of it, windows of 513 pixels: that is logged.
-        overlap: of neighbouring windows, the least share of their width, in [0, 1). Probabilities fade from one to the
-            next.
-        scales: factors of the image's size; the probabilities at all of them are averaged.
-        flip: whether to average with the probabilities of the mirrored image.
+        model: The networks.
+        window: Height and width of the windows, in pixels of the scaled image; smaller images are one window. None for
+            the whole image, or if that needs more memory than is free, for 513 pixels, which is logged.
+        overlap: The least overlap of neighbouring windows, as a share of their width, in [0, 1). Probabilities fade
+            from one window to the next.
+        scales: Factors of the image's size; the probabilities at all of them are averaged.
+        flip: Whether to average with the probabilities of the mirrored image.
 
     Raises:
-        InputError: a window, overlap or scale cannot be.
+        InputError: A window, overlap or scale is out of range.
+
+    Example:
+        >>> from keras_crosscoop import DeepLabV3Plus
+        >>> model = DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8)
+        >>> inference = Inference(model, window=32, flip=True)
+        >>> inference(np.zeros((40, 50, 3), "uint8"))["single"].shape
+        (40, 50, 3)
     """
 
     def __init__(
@@ -62,8 +68,8 @@ class Inference:
         self.overlap = overlap
         self.scales = tuple(scales)
         self.flip = flip
-        self._told = False  # of images that the memory does not hold
-        self._known_needs: dict[tuple[int, int], float] = {}  # bytes, of sizes asked for
+        self._logged = False  # that windows are used for want of memory
+        self._needs: dict[tuple[int, int], float] = {}  # bytes, by height and width
         if window is not None and window < 1:
             raise InputError(f"A window is at least 1 pixel, or None for whole images. Received: {window=}")
         if not 0 <= overlap < 1:
@@ -72,70 +78,68 @@ class Inference:
             raise InputError(f"Scales are factors from 0.01 to 10, such as 0.5,1,1.5. Received: scales={self.scales}")
 
     def __call__(self, image: ImageLike) -> dict[str, np.ndarray]:
-        """Class probabilities of every output of the model, float32 `(H, W, C)` at the image's own size.
+        """Returns the class probabilities of every output, float32 `(H, W, C)` at the image's own size.
 
         Args:
-            image: a file's path, a Pillow image, or an array `(H, W, 3)` of RGB in [0, 255].
+            image: A file's path, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255].
 
         Raises:
-            InputError: the image cannot be read, or a window is too large for the memory.
+            InputError: The image cannot be read, or a window is too large for the memory.
         """
-        whole = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image))], axis=1)
-        return dict(zip(self.model.output_choices, with_ensemble(whole), strict=True))
+        networks = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image))], axis=1)
+        return dict(zip(self.model.output_choices, with_ensemble(networks), strict=True))
 
     def classes(self, image: np.ndarray, between: Between = lambda: None) -> dict[str, np.ndarray]:
-        """The likeliest class of every output of the model, uint8 `(H, W)`; probabilities are held by strips alone.
+        """Returns the class ids of every output, uint8 `(H, W)`; probabilities are only kept for a strip.
 
         Args:
             image: RGB in [0, 255], `(H, W, 3)`.
-            between: is called before each look through a window.
+            between: Called before each window.
 
         Raises:
-            InputError: a window is too large for the memory.
+            InputError: A window is too large for the memory.
         """
         strips = (with_ensemble(tf.unstack(strip)) for strip in self.strips(image, between))
-        ids = [
-            [tf.argmax(each, axis=-1, output_type="int32").numpy().astype("uint8") for each in row] for row in strips
-        ]
+        ids = [[tf.argmax(output, axis=-1).numpy().astype("uint8") for output in strip] for strip in strips]
         return dict(zip(self.model.output_choices, map(np.concatenate, zip(*ids, strict=True)), strict=True))
 
     def is_whole(self, height: int, width: int) -> bool:
-        """Whether all of an image of this size is seen at once, at the largest scale."""
+        """Whether an image of this size is one window at the largest scale."""
         height, width = (round(max(self.scales) * side) for side in (height, width))
         if self.window is not None:
             return max(height, width) <= self.window
-        return height * width <= LARGE or fits(self._needed(height, width))
+        return self._fits(height, width)
 
     def strips(self, image: np.ndarray, between: Between = lambda: None) -> Strips:
-        """Class probabilities of each network, strip by strip, float32 `(S, h, W, C)`; the heights add up to H.
+        """Yields the class probabilities of each network, float32 `(S, h, W, C)`; the heights add up to H.
 
         Args:
             image: RGB in [0, 255], `(H, W, 3)`.
-            between: is called before each look through a window.
+            between: Called before each window.
 
         Raises:
-            InputError: a window is too large for the memory, or probabilities are no numbers.
+            InputError: A window is too large for the memory, or probabilities are NaN.
         """
         for strip in self.unchecked_strips(image, between):
             check_numbers(strip)
             yield strip
 
     def unchecked_strips(self, image: np.ndarray, between: Between = lambda: None) -> Strips:
-        """As `strips`, but for the check that probabilities are numbers."""
+        """Yields what `strips` yields, without a check for NaN."""
         window = self.window
         if window is None and not self.is_whole(*image.shape[:2]):
             window = self._fall_back(image)
-        if window is not None and window**2 > LARGE:
+        if window is not None:
             height, width = (min(window, round(max(self.scales) * side)) for side in image.shape[:2])
-            if height * width > LARGE and not fits(self._needed(height, width)):
+            if not self._fits(height, width):
                 raise self._too_large(image)
-        begun = False
+        started = False
         try:
             for strip in self._averaged(image, window, between):
-                begun = True
+                started = True
                 yield strip
         except tf.errors.ResourceExhaustedError as error:  # by a GPU
-            if begun or window is not None or max(image.shape[:2]) * max(self.scales) <= WINDOW:
+            if started or window is not None or max(image.shape[:2]) * max(self.scales) <= WINDOW:
                 raise self._too_large(image) from error
         else:
             return
@@ -146,11 +150,11 @@ class Inference:
 
     def _fall_back(self, image: np.ndarray) -> int:
         height, width, _ = image.shape
-        if not self._told:
-            self._told = True
+        if not self._logged:
+            self._logged = True
             _log.info(
-                "The memory does not hold what the networks make of %dx%d pixels at once: they look at such images "
-                "through windows of %d. Choose others by --window, or evaluation.window.",
+                "Images of %dx%d pixels need more memory than is free, and are segmented in windows of %d pixels. "
+                "Choose others by --window, or evaluation.window.",
                 *(width, height, WINDOW),
             )
         return WINDOW
@@ -163,80 +167,84 @@ class Inference:
         scaled_size = tuple(max(1, round(scale * length)) for length in size)
         if scaled_size == size:
             return self._in_windows(tf.constant(image), window, between)
-        scaled = tf.image.resize(image, scaled_size)  # bilinear, without smoothing: as training images are scaled
-        return _resized(self._in_windows(scaled, window, between), scaled_size, size)
+        scaled = tf.image.resize(image, scaled_size)  # bilinear without smoothing, as training images are
+        return _resize(self._in_windows(scaled, window, between), scaled_size, size)
 
     def _in_windows(self, image: tf.Tensor, window: int | None, between: Between) -> Strips:
         rows, columns = (_windows(length, window or length, self.overlap) for length in image.shape[:2])
 
-        def view(row: _Window, column: _Window) -> tf.Tensor:
+        def predict(row: _Window, column: _Window) -> tf.Tensor:
             between()
-            return self._view(image[row.start : row.stop, column.start : column.stop])
+            return self._predict(image[row.start : row.stop, column.start : column.stop])
 
-        def across(row: _Window) -> tf.Tensor:
-            return tf.concat(list(_blended((view(row, column) for column in columns), columns, axis=2)), axis=2)
+        def predict_row(row: _Window) -> tf.Tensor:
+            windows = (predict(row, column) for column in columns)
+            return tf.concat(list(_blend(windows, columns, axis=2)), axis=2)
 
-        return _blended(map(across, rows), rows, axis=1)
+        return _blend(map(predict_row, rows), rows, axis=1)
 
-    def _view(self, image: tf.Tensor) -> tf.Tensor:
-        """Class probabilities `(S, H, W, C)` of what the networks see at once."""
-        probabilities = self._network(image)
+    def _predict(self, window: tf.Tensor) -> tf.Tensor:
+        """Returns the class probabilities of a window, `(S, H, W, C)`."""
+        probabilities = self._network(window)
         if not self.flip:
             return probabilities
-        return (probabilities + self._network(image[:, ::-1])[:, :, ::-1]) / 2
+        return (probabilities + self._network(window[:, ::-1])[:, :, ::-1]) / 2
 
     @cached_property
-    def _network(self) -> tf.types.experimental.PolymorphicFunction:
+    def _network(self) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.function(self._probabilities, reduce_retracing=True)
 
-    def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
-        logits = self.model(tf.cast(image, "float32")[None], training=False)
+    def _probabilities(self, window: tf.Tensor) -> tf.Tensor:
+        logits = self.model(tf.cast(window, "float32")[None], training=False)
         return tf.stack([tf.nn.softmax(logits[side][0]) for side in self.model.sides])
 
-    def _needed(self, height: int, width: int) -> float:
-        if (height, width) not in self._known_needs:
-            self._known_needs[height, width] = needed(self._probabilities, (height, width, 3))
-        return self._known_needs[height, width]
+    def _fits(self, height: int, width: int) -> bool:
+        """Whether the memory is enough for a window of this size."""
+        if height * width <= LARGE:
+            return True
+        if (height, width) not in self._needs:
+            self._needs[height, width] = needed(self._probabilities, (height, width, 3))
+        return fits(self._needs[height, width])
 
     def _too_large(self, image: np.ndarray) -> InputError:
         height, width, _ = image.shape
         return InputError(
-            "The memory does not hold what the networks make of the image. Look at it through a smaller window: "
-            f"--window 513, say. Received: {width}x{height} pixels, window={self.window}"
+            "The image needs more memory than is free. Segment it in smaller windows: --window 513. "
+            f"Received: {width}x{height} pixels, window={self.window}"
         )
 
 
 def check_numbers(probabilities: tf.Tensor) -> None:
-    """Refuses what would be class 0 everywhere.
+    """Refuses NaN and infinite probabilities, whose argmax would be class 0.
 
     Raises:
-        InputError: probabilities are not finite.
+        InputError: Probabilities are not finite.
     """
     if not tf.reduce_all(tf.math.is_finite(probabilities)):
         raise InputError(
-            "The networks give no numbers: their weights are ruined, or too large for their precision. Train again "
-            "with a lower train.learning_rate, or with train.precision=float32. Received: NaN"
+            "The networks output NaN: training diverged, or the weights overflow in this precision. Train again with a "
+            "lower train.learning_rate, or with train.precision=float32. Received: NaN"
         )
 
 
-def with_ensemble(of_networks: Sequence[T]) -> list[T]:
-    """The networks' probabilities as all outputs': after those of two comes their mean, the ensemble."""
-    if len(of_networks) == 1:
-        return [*of_networks]
-    top, bottom = of_networks
+def with_ensemble(networks: Sequence[T]) -> list[T]:
+    """Returns the probabilities of all outputs: those of the networks, and of two also their mean, the ensemble."""
+    if len(networks) == 1:
+        return [*networks]
+    top, bottom = networks
     return [top, bottom, (top + bottom) / 2]
 
 
 class _Window(NamedTuple):
-    """Where a window lies along one side of an image, and how much it counts at each of its pixels, `(n,)`."""
+    """The position of a window along one side of an image, and its weight at each of its pixels, `(n,)`."""
 
     start: int
     stop: int
-    fade: np.ndarray
+    weights: np.ndarray
 
 
 def _windows(length: int, size: int, overlap: float) -> list[_Window]:
-    """As few as overlap by so much, evenly spread. Each counts most in its middle, and all sum to 1 at every pixel."""
+    """Returns the fewest windows with this overlap, evenly spread; weights peak in the middle, and sum to 1."""
     size = min(size, length)
     stride = max(1, int(size * (1 - overlap)))
     starts = np.linspace(0, length - size, -(-(length - size) // stride) + 1).round().astype(int)
@@ -247,30 +255,30 @@ def _windows(length: int, size: int, overlap: float) -> list[_Window]:
     return [_Window(start, start + size, hat / total[start : start + size]) for start in starts.tolist()]
 
 
-def _blended(parts: Iterable[tf.Tensor], windows: Sequence[_Window], axis: int) -> Iterator[tf.Tensor]:
-    """What windows show along an axis, faded into each other: pieces from the first to the last."""
+def _blend(predictions: Iterable[tf.Tensor], windows: Sequence[_Window], axis: int) -> Iterator[tf.Tensor]:
+    """Yields the weighted sum of the windows' predictions along an axis, in pieces from the first to the last."""
     if len(windows) == 1:
-        yield from parts
+        yield from predictions
         return
-    pending = None  # what windows so far add to this one
-    for part, window, following in zip(parts, windows, [*windows[1:], None], strict=True):
-        blend = part * np.expand_dims(window.fade, tuple(range(1, 4 - axis)))
+    pending = None  # the sum so far where the next window overlaps
+    for prediction, window, following in zip(predictions, windows, [*windows[1:], None], strict=True):
+        total = prediction * np.expand_dims(window.weights, tuple(range(1, 4 - axis)))
         if pending is not None:
             edges = np.zeros((4, 2), int)
-            edges[axis, 1] = blend.shape[axis] - pending.shape[axis]
-            blend += tf.pad(pending, edges)
+            edges[axis, 1] = total.shape[axis] - pending.shape[axis]
+            total += tf.pad(pending, edges)
         done = (window.stop if following is None else following.start) - window.start
-        piece, pending = tf.split(blend, [done, blend.shape[axis] - done], axis)
+        piece, pending = tf.split(total, [done, total.shape[axis] - done], axis)
         yield piece
 
 
-def _resized(strips: Strips, size: tuple[int, int], new_size: tuple[int, int]) -> Strips:
-    """Strips of a picture, as strips of it in another size: bilinear, as `tf.image.resize` of it all would be."""
+def _resize(strips: Strips, size: tuple[int, int], new_size: tuple[int, int]) -> Strips:
+    """Resizes an image in strips, bilinearly, as `tf.image.resize` would the whole image."""
     (height, _), (new_height, new_width) = size, new_size
-    places = (np.arange(new_height) + 0.5) * (height / new_height) - 0.5  # of new rows among the old ones
-    above, below = np.floor(places).clip(0).astype(int), np.ceil(places).clip(0, height - 1).astype(int)
-    share = (places - np.floor(places)).astype("float32")[:, None, None]  # of the row below
-    held, first, done = None, 0, 0  # old rows, the number of the first, and how many new ones are out
+    positions = (np.arange(new_height) + 0.5) * (height / new_height) - 0.5  # of new rows among the old ones
+    above, below = np.floor(positions).clip(0).astype(int), np.ceil(positions).clip(0, height - 1).astype(int)
+    share = (positions - np.floor(positions)).astype("float32")[:, None, None]  # of the row below
+    held, first, done = None, 0, 0  # old rows, the number of the first of them, and the number of finished new rows
     for strip in strips:
         held = strip if held is None else tf.concat([held, strip], axis=1)
         ready = int(np.searchsorted(below, first + held.shape[1]))
@@ -286,7 +294,7 @@ def _resized(strips: Strips, size: tuple[int, int], new_size: tuple[int, int]) -
 
 
 def _average(streams: Sequence[Strips]) -> Strips:
-    """The mean of pictures whose strips end at different rows."""
+    """Averages images whose strips end at different rows."""
     if len(streams) == 1:
         yield from streams[0]
         return

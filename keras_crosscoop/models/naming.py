@@ -8,7 +8,7 @@ import keras
 
 ENSEMBLE = "ensemble"
 
-_KINDS = {name.lower() for name in dir(keras.layers)}
+_LAYER_KINDS = {name.lower() for name in dir(keras.layers)}
 
 
 def output_choices(sides: Sequence[str]) -> tuple[str, ...]:
@@ -16,17 +16,16 @@ def output_choices(sides: Sequence[str]) -> tuple[str, ...]:
     return tuple(sides) if len(sides) == 1 else (*sides, ENSEMBLE)
 
 
-def renumbered(names: Iterable[str]) -> list[str]:
-    """The names of a network's layers, in order, with those that Keras gave counted from the network's first.
+def stable_names(names: Iterable[str]) -> list[str]:
+    """Renumbers the layer names that Keras generated, such as "conv2d_7", within one network.
 
-    Keras names a layer that it is told no name for after its kind, "conv2d_7", and counts through the whole process:
-    the same network built later has others.
+    Keras counts them through the whole process, so that the same network gets other names when it is built again.
     """
     counts: Counter[str] = Counter()
     stable = []
     for name in names:
         kind = re.sub(r"_\d+$", "", name)
-        if kind.replace("_", "") in _KINDS:
+        if kind.replace("_", "") in _LAYER_KINDS:
             name = f"{kind}_{counts[kind]}" if counts[kind] else kind
             counts[kind] += 1
         stable.append(name)

@@ -56,7 +56,7 @@ def in_process(monkeypatch):
         run.save_weights(decided(build(settings.model, len(run.classes)), (32, 48)))
         return run
 
-    monkeypatch.setitem(backbones._OWN, "micro", backbones._Own(micro))
+    monkeypatch.setitem(backbones.OWN, "micro", backbones.OwnBackbone(micro))
     monkeypatch.setattr(backbones, "NAMES", (*backbones.NAMES, "micro"))
     monkeypatch.setattr(study, "run_jobs", run_jobs)
     monkeypatch.setattr(worker, "fit", random_run)

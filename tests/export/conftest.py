@@ -21,7 +21,7 @@ MICRO = {"top": "micro", "bottom": "micro", "decoder_channels": 8, "weights": No
 @pytest.fixture(scope="session", autouse=True)
 def _micro_backbone():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(backbones._OWN, "micro", backbones._Own(micro))
+        patch.setitem(backbones.OWN, "micro", backbones.OwnBackbone(micro))
         patch.setattr(backbones, "NAMES", (*backbones.NAMES, "micro"))
         yield
 

@@ -18,4 +18,4 @@ def logits(model, image):
 
 def single(**arguments):
     keras.utils.set_random_seed(0)
-    return DeepLabV3Plus(3, **{"backbone": "tiny_resnet", **UNTRAINED, **arguments})
+    return DeepLabV3Plus(3, **{"backbone": "micro_3x3", **UNTRAINED, **arguments})

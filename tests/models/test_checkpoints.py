@@ -58,11 +58,11 @@ def test_what_holds_no_checkpoint_is_refused(tmp_path, files, packed):
             f"There is no such checkpoint. Give the archive, the folder, or the path without '.index'. Received: {path}"
         )
     (tmp_path / "empty").mkdir()
-    assert "but this has 0. Give another" in refused(read, tmp_path / "empty")
+    assert "but this one has 0. Give another one" in refused(read, tmp_path / "empty")
     archive = tmp_path / "graph.tar.gz"
     archive.write_bytes(packed({"graph.pb": b"graph", f"model.ckpt{DATA}": files[f"model.ckpt{DATA}"]}))
     assert refused(read, archive).endswith(
-        f"but this has 0. Give another, or a checkpoint's path without '.index'. Received: {archive}"
+        f"but this one has 0. Give another one, or a checkpoint's path without '.index'. Received: {archive}"
     )
 
 
@@ -73,7 +73,7 @@ def test_of_several_checkpoints_one_must_be_named(tmp_path, files, packed):
         (tmp_path / "training" / name).write_bytes(content)
     (tmp_path / "both.tar").write_bytes(packed(both, "w"))
     for path in (tmp_path / "training", tmp_path / "both.tar"):
-        assert "but this has 2 (model.ckpt-9.index, model.ckpt.index). Give" in refused(read, path)
+        assert "but this one has 2 (model.ckpt-9.index, model.ckpt.index). Give" in refused(read, path)
     assert_equal(read(tmp_path / "training" / "model.ckpt-9"), ARRAYS)
 
 
@@ -84,7 +84,7 @@ def test_an_archive_that_reaches_out_of_its_folder_is_refused(tmp_path, files, p
     for evil in (name.format("evil.index", folder=tmp_path), name.format("evil.txt", folder=tmp_path)):
         path.write_bytes(packed(files | {evil: b"evil"}))
         message = refused(read, path)
-        assert message.startswith(f"The archive is unsafe: {evil!r} would be written outside of the folder that")
+        assert message.startswith(f"The archive is unsafe: {evil!r} would be written outside of the folder.")
         assert message.endswith(f"Received: {path}")
     assert not list(tmp_path.parent.rglob("evil*"))
 
@@ -99,7 +99,7 @@ def test_links_in_an_archive_are_never_followed(tmp_path, files, packed):
     assert "is damaged" in refused(read, path)  # for it has no data
     assert {file.name for file in outside.iterdir()} == files.keys()
     path.write_bytes(packed({name: outside / name for name in files}))
-    assert "but this has 0" in refused(read, path)
+    assert "but this one has 0" in refused(read, path)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.3, 0.6, 0.9, 0.99])
@@ -110,7 +110,7 @@ def test_an_archive_that_was_cut_short_is_refused(tmp_path, files, packed, mode,
     whole = whole if mode == "w:gz" else whole.rstrip(b"\0")  # what ends an archive
     path.write_bytes(whole[: int(kept * len(whole))])
     message = refused(read, path)
-    assert "damaged" in message or "this has 0" in message  # where nothing tells that there was more
+    assert "damaged" in message or "this one has 0" in message  # where nothing tells that there was more
     assert message.endswith(f"Received: {path}")
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_sound_archive_is_refused(tmp_path, files, packed, kind):
     }
     path.write_bytes(contents[kind])
     message = refused(read, path)
-    assert message.startswith("The archive is damaged, cut short or none: ")
+    assert message.startswith("The archive is damaged or incomplete. ")
     assert message.endswith(f"). Received: {path}")
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, files, packed, file, damage, 
         for name, content in damaged.items():
             (path / name).write_bytes(content)
     message = refused(read, path)
-    assert message.startswith("The checkpoint model.ckpt is damaged: fetch it again, whole (")
+    assert message.startswith("The checkpoint model.ckpt is damaged: fetch it again (")
     assert message.endswith(f"). Received: {path}")
 
 

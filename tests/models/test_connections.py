@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.models.connections import SITES, connect
+from keras_crosscoop.models.connections import SITES, cooperation
 
 TOP, BOTTOM = np.full((1, 2, 3, 2), 1, "float32"), np.full((1, 2, 3, 2), 5, "float32")
 ONE, FIVE, SIX = [1, 1], [5, 5], [6, 6]
@@ -23,7 +23,7 @@ READS = [
 def connected(topology, fusion, *arrays):
     inputs = [keras.Input(array.shape[1:]) for array in arrays]
     features = dict(zip(("top", "bottom"), inputs, strict=True))
-    reads = connect(features, topology, fusion, name="here")
+    reads = cooperation(topology, fusion=fusion)("decoder", features, "here")
     assert list(features.values()) == inputs  # what was computed is left as it was
     return keras.Model(inputs, reads)
 
@@ -47,7 +47,8 @@ def test_reduced_features_are_made_of_all_of_the_partners():
     rng = np.random.default_rng(0)
     own, partner = rng.normal(size=(1, 2, 3, 2)).astype("float32"), rng.normal(size=(1, 2, 3, 6)).astype("float32")
     inputs = [keras.Input(array.shape[1:]) for array in (own, partner)]
-    reads = connect(dict(zip(("top", "bottom"), inputs, strict=True)), "cross", channel_reduction=4, name="here")
+    features = dict(zip(("top", "bottom"), inputs, strict=True))
+    reads = cooperation("cross", channel_reduction=4)("decoder", features, "here")
     model = keras.Model(inputs, reads)
     found = model([own, partner])
     kernel = model.get_layer("top_here_received_conv").kernel.numpy()

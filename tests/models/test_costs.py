@@ -16,7 +16,7 @@ PROFILED = ("Conv2D", "DepthwiseConv2dNative")
 
 
 def total(model):
-    return sum((part.cost for part in costs.parts(model)), Cost())
+    return sum((part.cost for part in costs.components(model)), Cost())
 
 
 def profiled_flops(model):
@@ -40,11 +40,16 @@ def profiled_flops(model):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"input_shape": (64, 96, 3)},
-        {"input_shape": (70, 33, 3), "topology": "one_way"},
-        {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "decoder_channels": 16},
-        # squeeze-and-excite: vectors `(B, C)`, and images of one pixel
-        {"input_shape": (70, 33, 3), "top": "mobilenet_v3_large", "bottom": "efficientnet_b0", "decoder_channels": 16},
+        {"input_shape": (64, 96, 3), "top": "tiny_xception"},  # with depthwise convolutions
+        {"input_shape": (70, 33, 3), "top": "tiny_xception", "topology": "one_way"},
+        pytest.param(
+            {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "decoder_channels": 16},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(  # squeeze-and-excite: vectors `(B, C)`, and images of one pixel
+            {"input_shape": (70, 33, 3), "top": "mobilenet_v3_large", "bottom": "efficientnet_b0"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_operations_are_those_that_tensorflow_counts(pair, arguments):
@@ -64,7 +69,7 @@ def test_layers_of_other_ranks_are_counted_by_hand():
     features = keras.layers.Multiply(name="single_aspp_gate")([features, gate])
     features = keras.layers.Dense(5, name="single_aspp_map")(features)
     logits = keras.layers.Conv2D(2, 1, name="single_decoder_conv")(features)
-    found = {part.name: part.cost for part in costs.parts(Segmenter(image, {"single": logits}, {}))}
+    found = {part.name: part.cost for part in costs.components(Segmenter(image, {"single": logits}, {}))}
     positions, numbers = 3 * 3, 4  # of a feature map; bytes of each
     assert found == {
         "backbone": Cost(9 * 3 + 3 * 4 + 4, 2 * positions * (9 * 3 + 3 * 4), numbers * (6 * 5 * 3 + positions * 4)),
@@ -101,18 +106,18 @@ def test_activations_are_the_bytes_of_what_every_layer_gives(pair):
 def test_parts_hand_on_what_the_next_part_reads(pair):
     """With `cross` both networks' channels; in pixels of the padded image over the stride, and in the end its own."""
     model = pair(input_shape=(65, 96, 3), output_stride=8)
-    parts = costs.parts(model)
+    parts = costs.components(model)
     assert [(part.side, part.name) for part in parts] == [
         (side, name) for side in ("top", "bottom") for name in ("backbone", "aspp", "decoder")
     ]
-    assert [part.output for part in parts if part.side == "top"] == [(9, 12, 256), (9, 12, 16), (65, 96, 3)]
-    alone = costs.parts(pair(input_shape=(65, 96, 3), topology="none"))
-    assert [part.output for part in alone if part.side == "top"] == [(5, 6, 128), (5, 6, 8), (65, 96, 3)]
+    assert [part.output for part in parts if part.side == "top"] == [(9, 12, 32), (9, 12, 16), (65, 96, 3)]
+    alone = costs.components(pair(input_shape=(65, 96, 3), topology="none"))
+    assert [part.output for part in alone if part.side == "top"] == [(5, 6, 16), (5, 6, 8), (65, 96, 3)]
 
 
 def test_single_networks_have_one_side():
-    model = DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None, input_shape=(64, 64, 3))
-    assert {part.side for part in costs.parts(model)} == {"single"}
+    model = DeepLabV3Plus(3, backbone="micro_3x3", decoder_channels=8, weights=None, input_shape=(64, 64, 3))
+    assert {part.side for part in costs.components(model)} == {"single"}
 
 
 @pytest.mark.parametrize("topology", ["cross", "one_way"])
@@ -122,7 +127,7 @@ def test_sites_cost_what_reading_the_partner_takes(pair, topology):
     model = pair(input_shape=(*size, 3), topology=topology)
     high = size[0] // 16 * (size[1] // 16)
     low = size[0] // 4 * (size[1] // 4)
-    partner = 128  # channels of both backbones
+    partner = 16  # channels of both backbones
     expected = {  # (parameters, multiplications) of one receiver
         "backbone": [(partner * width, high)] + 3 * [(9 * partner * width, high)] + [(partner * width, 1)],
         "aspp": [(5 * width * width, high)],
@@ -174,21 +179,22 @@ def test_half_precision_halves_the_activations():
         keras.config.set_dtype_policy(policy)
         try:
             model = CrossCoop(
-                3, top="tiny_resnet", bottom="tiny_resnet", decoder_channels=8, weights=None, input_shape=(64, 64, 3)
+                3, top="micro_3x3", bottom="micro_3x3", decoder_channels=8, weights=None, input_shape=(64, 64, 3)
             )
         finally:
             keras.config.set_dtype_policy("float32")
-        return {(part.side, part.name): part.cost.activations for part in costs.parts(model)}
+        return {(part.side, part.name): part.cost.activations for part in costs.components(model)}
 
     full, half = activations("float32"), activations("mixed_bfloat16")
     assert half["top", "backbone"] * 2 == full["top", "backbone"]
     assert half["top", "decoder"] * 2 > full["top", "decoder"]  # whose logits stay float32
 
 
+@pytest.mark.slow
 def test_the_papers_pair_costs_what_the_design_says():
     """37.87 M and 42.50 M (and the biases of Keras's ResNet), 147.7 M in all; Connection 1 is by far the dearest."""
     model = CrossCoop(21, weights=None, input_shape=(513, 513, 3))
-    parts = {(part.side, part.name): part for part in costs.parts(model)}
+    parts = {(part.side, part.name): part for part in costs.components(model)}
     assert f"{parts['top', 'backbone'].cost.parameters / 1e6:.2f}" == "37.87"
     assert f"{parts['bottom', 'backbone'].cost.parameters / 1e6:.2f}" == "42.55"
     assert f"{total(model).parameters / 1e6:.1f}" == "147.8"
@@ -196,6 +202,6 @@ def test_the_papers_pair_costs_what_the_design_says():
 
 
 def test_a_size_must_be_known(pair):
-    for count in (costs.parts, costs.site_costs):
-        with pytest.raises(InputError, match=r"at a fixed size only.*input_shape.*Received: \(None, None, 3\)"):
+    for count in (costs.components, costs.site_costs):
+        with pytest.raises(InputError, match=r"fixed image size.*input_shape.*Received: \(None, None, 3\)"):
             count(pair())

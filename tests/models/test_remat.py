@@ -87,7 +87,8 @@ def assert_alike(plain, found, tolerance=1e-4):
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [
-        (CrossCoop, {}),
+        (CrossCoop, {"top": "micro_3x3", "bottom": "micro_5x5"}),
+        pytest.param(CrossCoop, {}, marks=pytest.mark.slow),
         pytest.param(CrossCoop, {"topology": "none", "sites": ()}, marks=pytest.mark.slow),
         pytest.param(DeepLabV3Plus, {"backbone": "tiny_xception"}, marks=pytest.mark.slow),
         pytest.param(DeepLabV3Plus, {"backbone": {"name": "mobilenet_v2", "alpha": 0.35}}, marks=pytest.mark.slow),
@@ -137,7 +138,13 @@ def test_a_step_in_half_precision_is_the_same(policy):
     assert_alike(plain, found, 0.01)  # bfloat16 has 8 bits
 
 
-@pytest.mark.parametrize("name", ["tiny_xception", "tiny_resnet", "resnet50", "mobilenet_v3_large", "xception65"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tiny_xception", "tiny_resnet"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "mobilenet_v3_large", "xception65")),
+    ],
+)
 def test_segments_make_up_the_backbone(name):
     """Each operation stands in one of them, once, and they are as long as they shall be and hardly longer."""
     backbone = backbones.build(name, weights=None)

@@ -38,7 +38,7 @@ def eager(model, optimizer=None):
 
 def single():
     keras.utils.set_random_seed(0)
-    return DeepLabV3Plus(3, backbone="tiny_resnet", weights=None, decoder_channels=8, dropout=(0, 0, 0))
+    return DeepLabV3Plus(3, backbone="micro_3x3", weights=None, decoder_channels=8, dropout=(0, 0, 0))
 
 
 def softmax(logits):
@@ -107,7 +107,7 @@ def test_networks_without_paths_learn_as_each_by_itself(pair):
     both = eager(pair(topology="none", dropout=(0, 0, 0)), SGD(0.01, **recipe))
     alone = {
         side: DeepLabV3Plus(3, backbone=backbone, weights=None, decoder_channels=8, dropout=(0, 0, 0))
-        for side, backbone in (("top", "tiny_xception"), ("bottom", "tiny_resnet"))
+        for side, backbone in (("top", "micro_3x3"), ("bottom", "micro_5x5"))
     }
     own = {side: [w for w in both.weights if w.path.startswith(side)] for side in alone}
     for side, model in alone.items():

@@ -13,7 +13,7 @@ from keras import layers
 from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5, save_weights_to_hdf5_group
 
 from keras_crosscoop.models.weights import load_hdf5
-from keras_crosscoop.models.weights.transfer import Entry, Report
+from keras_crosscoop.models.weights.transfer import TransferredArray, TransferReport
 
 
 def network(*branches, classes=3, nested=True, seed=0):
@@ -215,7 +215,9 @@ def test_a_damaged_file_is_refused_and_changes_nothing(written, tmp_path, damage
     before = values(model)
     for partial in (False, True):
         message = refused(load_hdf5, model, path, partial=partial)
-        assert message.startswith('The file of weights cannot be read. It must be a ".weights.h5" or ".keras" file')
+        assert message.startswith(
+            'The file of weights cannot be read. It must be a complete ".weights.h5" or ".keras" file'
+        )
         assert message.endswith(f"). Received: {path}")
     assert_equal(values(model), before)
 
@@ -230,25 +232,25 @@ def test_a_file_of_an_older_keras_is_refused(tmp_path):
 
 
 ENTRIES = (
-    Entry("a/kernel", (3, 3), (3, 3)),
-    *(Entry(f"layer_{number}/bias", None, (number,)) for number in range(1, 20)),
-    Entry("b/kernel", (1, 2), (2, 1)),
-    Entry("step", (), None),
+    TransferredArray("a/kernel", (3, 3), (3, 3)),
+    *(TransferredArray(f"layer_{number}/bias", None, (number,)) for number in range(1, 20)),
+    TransferredArray("b/kernel", (1, 2), (2, 1)),
+    TransferredArray("step", (), None),
 )
 
 
 def test_a_report_reads_in_lines():
-    lines = str(Report(Path("runs/one.h5"), ENTRIES)).splitlines()
+    lines = str(TransferReport(Path("runs/one.h5"), ENTRIES)).splitlines()
     assert lines[0] == (
         "1 variables loaded from one.h5; skipped: 19 not in the file, 1 of another shape, 1 not in the model"
     )
     assert lines[1] == "  layer_1/bias: not in the file, (1,) in the model"
     assert lines[20:] == ["  b/kernel: (1, 2) in the file, (2, 1) in the model", "  ... and 1 more"]
-    assert str(Report(Path("one.h5"), ENTRIES[:1])) == "1 variables loaded from one.h5"
+    assert str(TransferReport(Path("one.h5"), ENTRIES[:1])) == "1 variables loaded from one.h5"
 
 
 def test_a_report_is_written_as_a_table(tmp_path):
-    Report(Path("one.h5"), ENTRIES).write(tmp_path / "init_from.csv")
+    TransferReport(Path("one.h5"), ENTRIES).write(tmp_path / "init_from.csv")
     rows = list(csv.reader((tmp_path / "init_from.csv").read_text().splitlines()))
     assert rows[:3] == [
         ["variable", "outcome", "in_file", "in_model"],

@@ -9,8 +9,10 @@ import hashlib
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import pytest
 from helpers import photograph
@@ -18,6 +20,7 @@ from helpers import photograph
 from keras_crosscoop import backbones
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.backbones import deeplab
+from keras_crosscoop.models.backbones.xception import XCEPTION_65, xception
 
 EPSILON = 1e-3
 
@@ -43,11 +46,14 @@ BLOCKS = (
     Block("exit_flow/block1", (728, 1024, 1024), "conv", stride=2),
     Block("exit_flow/block2", (1536, 1536, 2048), None),
 )
-LAST = BLOCKS[-1]
+SMALL = tuple(
+    block._replace(depths=tuple(d // 64 for d in block.depths), units=min(block.units, 2)) for block in BLOCKS
+)
+STEM = (32, 64)
 LOW = "xception_65/entry_flow/block2/unit_1/xception_module/separable_conv2_pointwise"  # the decoder's tap
 
 
-def checkpoint_shapes():
+def checkpoint_shapes(blocks=BLOCKS, stem=STEM):
     """The shape of every variable in the checkpoint, by name."""
     shapes = {}
 
@@ -56,10 +62,10 @@ def checkpoint_shapes():
         for variable in ("beta", "gamma", "moving_mean", "moving_variance"):
             shapes[f"{scope}/BatchNorm/{variable}"] = (kernel[2 if depthwise else 3],)
 
-    add("xception_65/entry_flow/conv1_1", 3, 3, 3, 32)
-    add("xception_65/entry_flow/conv1_2", 3, 3, 32, 64)
-    channels = 64
-    for block in BLOCKS:
+    add("xception_65/entry_flow/conv1_1", 3, 3, 3, stem[0])
+    add("xception_65/entry_flow/conv1_2", 3, 3, *stem)
+    channels = stem[1]
+    for block in blocks:
         for module in block.modules():
             if block.beside == "conv":
                 add(f"{module}/shortcut", 1, 1, channels, block.depths[-1])
@@ -73,8 +79,9 @@ def checkpoint_shapes():
 class Reference:
     """The network as it was released, in float64: RGB in [0, 255] `(B, H, W, 3)` to `(low, high)`."""
 
-    def __init__(self, arrays, output_stride):
+    def __init__(self, arrays, output_stride, blocks=BLOCKS):
         self.arrays = arrays
+        self.blocks = blocks
         self.output_stride = output_stride
 
     def __call__(self, image):
@@ -82,7 +89,7 @@ class Reference:
         x = relu(self.convolution(x, "xception_65/entry_flow/conv1_1", stride=2))
         x = relu(self.convolution(x, "xception_65/entry_flow/conv1_2"))
         reached, rate = 2, 1
-        for block in BLOCKS:
+        for block in self.blocks:
             if reached < self.output_stride:
                 x, second = self.block(x, block, block.stride, rate)
                 reached *= block.stride
@@ -98,7 +105,7 @@ class Reference:
             residual, outputs = x, []
             for number in (1, 2, 3):
                 scope, step = f"{module}/separable_conv{number}", stride if number == 3 else 1
-                if block is LAST:
+                if block is self.blocks[-1]:
                     residual = relu(self.depthwise(residual, f"{scope}_depthwise", step, rate))
                     residual = relu(self.convolution(residual, f"{scope}_pointwise"))
                 else:
@@ -135,11 +142,11 @@ class Calibrated(Reference):
         return super().normalised(x, scope)
 
 
-def random_arrays():
+def random_arrays(blocks=BLOCKS, stem=STEM):
     """Weights with which features keep their scale and contrast down to the last layer; no two arrays are alike."""
     rng = np.random.default_rng(0)
     arrays = {}
-    for name, shape in checkpoint_shapes().items():
+    for name, shape in checkpoint_shapes(blocks, stem).items():
         match name.rpartition("/")[2]:
             case "weights" | "depthwise_weights":
                 seen = shape[0] * shape[1] * (1 if "depthwise" in name else shape[2])  # by a neuron
@@ -148,7 +155,7 @@ def random_arrays():
                 arrays[name] = rng.uniform(0.5, 1.5, shape)
             case "beta":
                 arrays[name] = rng.normal(0, 0.3, shape)
-    Calibrated(arrays, output_stride=8)(photograph(64, 64, seed=1))
+    Calibrated(arrays, 8, blocks)(photograph(64, 64, seed=1))
     return {name: array.astype("float32") for name, array in arrays.items()}
 
 
@@ -164,6 +171,27 @@ def taps(x, size, stride, rate=1):
     for i in range(size):
         for j in range(size):
             yield (i, j), padded[:, i * rate : i * rate + height : stride, j * rate : j * rate + width : stride]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_features_of_a_narrow_network_are_those_of_the_released_one(output_stride, save_checkpoint, tmp_path):
+    """With a 64th of the channels, and two units in the middle flow."""
+    arrays, image = random_arrays(SMALL, (4, 8)), keras.Input((None, None, 3))
+    save_checkpoint(tmp_path / "model.ckpt", arrays)
+    blocks = tuple(
+        replace(block, widths=tuple(width // 64 for width in block.widths), units=min(block.units, 2))
+        for block in XCEPTION_65
+    )
+    model = keras.Model(image, xception(image, output_stride, blocks=blocks, stem=(4, 8)), name="narrow")
+    assert len(deeplab.load_checkpoint(model, tmp_path / "model.ckpt").loaded) == len(arrays)
+    low, high = Reference(arrays, output_stride, SMALL)(photograph(33, 65))
+    features = model(photograph(33, 65))
+    for tap, expected in (("low", low), ("high", high)):
+        assert expected.std() > 0.05
+        np.testing.assert_allclose(features[tap], expected, atol=1e-4 * np.abs(expected).max())
+
+
+# The network in full.
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +219,7 @@ def blank():
     return backbones.build("xception65", weights=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 48), (33, 65)])
 def test_features_are_those_of_the_released_network(network, arrays, size):
     output_stride, model = network
@@ -211,6 +240,7 @@ def digests(arrays):
     return [(array.shape, hashlib.sha256(array.tobytes()).digest()) for array in arrays]
 
 
+@pytest.mark.slow
 def test_all_660_variables_are_loaded_one_to_one(network, arrays):
     """Each array is unlike all others, and is the value of exactly one variable."""
     in_model = digests(network[1].get_weights())
@@ -223,6 +253,7 @@ def test_these_are_the_variables_of_the_released_checkpoint(shared):
     assert {name: list(shape) for name, shape in checkpoint_shapes().items()} == listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["folder", "index", "data"])
 def test_the_checkpoint_is_found_in_whatever_form_it_has(blank, arrays, checkpoint, form):
     path = {
@@ -236,6 +267,7 @@ def test_the_checkpoint_is_found_in_whatever_form_it_has(blank, arrays, checkpoi
     assert set(digests(blank.get_weights())) == set(digests(arrays.values()))
 
 
+@pytest.mark.slow
 def test_imagenet_weights_are_those_of_the_released_archive(arrays, checkpoint, tmp_path, monkeypatch):
     """Which Keras's cache holds already, here."""
     (tmp_path / "models").mkdir()
@@ -247,6 +279,7 @@ def test_imagenet_weights_are_those_of_the_released_archive(arrays, checkpoint, 
     assert set(digests(model.get_weights())) == set(digests(arrays.values()))
 
 
+@pytest.mark.slow
 def test_what_else_a_whole_deeplab_checkpoint_holds_is_listed_as_unused(blank, arrays, save_checkpoint, tmp_path):
     rest = {
         "aspp0/weights": np.ones((1, 1, 8, 8), "float32"),
@@ -272,6 +305,7 @@ def test_what_else_a_whole_deeplab_checkpoint_holds_is_listed_as_unused(blank, a
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arrays_of", "message"),
     [

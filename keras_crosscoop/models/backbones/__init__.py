@@ -1,4 +1,4 @@
-"""Backbones: what looks at the image first, and shows the two feature maps that DeepLabV3+ taps."""
+"""Backbones: the networks that read the image, and the two feature maps of each that DeepLabV3+ reads."""
 
 import logging
 from collections.abc import Callable
@@ -14,29 +14,48 @@ from keras_crosscoop.models.backbones import deeplab
 from keras_crosscoop.models.backbones.applications import APPLICATIONS
 from keras_crosscoop.models.backbones.tiny import tiny_resnet, tiny_xception
 from keras_crosscoop.models.backbones.xception import xception
-from keras_crosscoop.models.weights import Report, Weights, load_hdf5
+from keras_crosscoop.models.weights import TransferReport, WeightsSource, load_hdf5
 
 OUTPUT_STRIDES = (8, 16, 32)
-_WIDEST = 16  # times the usual channels or rates that an option, such as `alpha`, may ask for
+_MAX_OPTION = 16  # factor of the usual channels or rates, for an option such as `alpha`
 
 
 @dataclass(frozen=True)
-class _Own:
-    """A backbone that is built here, and how its weights are loaded: from files, and as published if they are."""
+class OwnBackbone:
+    """A backbone that this package builds.
+
+    Attributes:
+        graph: Computes the features "low" and "high" of an image, from the image, the output stride and options.
+        options: Names of the options.
+        load: Loads weights from a file.
+        load_imagenet: Loads published weights; None if there are none.
+        origin: Publisher of the weights.
+    """
 
     graph: Callable[..., dict[str, KerasTensor]]
     options: tuple[str, ...] = ()
-    load: Callable[[keras.Model, Path], Report] = load_hdf5
-    load_imagenet: Callable[[keras.Model], Report] | None = None
+    load: Callable[[keras.Model, Path], TransferReport] = load_hdf5
+    load_imagenet: Callable[[keras.Model], TransferReport] | None = None
     origin: str | None = None
 
 
-_OWN = {
-    "xception65": _Own(xception, ("multi_grid",), deeplab.load, deeplab.load_imagenet, "DeepLab"),
-    "tiny_xception": _Own(tiny_xception),
-    "tiny_resnet": _Own(tiny_resnet),
+OWN = {
+    "xception65": OwnBackbone(xception, ("multi_grid",), deeplab.load, deeplab.load_imagenet, "DeepLab"),
+    "tiny_xception": OwnBackbone(tiny_xception),
+    "tiny_resnet": OwnBackbone(tiny_resnet),
 }
-NAMES = (*_OWN, *APPLICATIONS)  # `facts.json` tells of each, for who may not wait until it is built
+NAMES = (*OWN, *APPLICATIONS)  # `facts.json` describes them, so that listing them needs no TensorFlow
+
+
+def check_name(name: str) -> str:
+    """Returns the name of a backbone.
+
+    Raises:
+        InputError: There is no such backbone.
+    """
+    if name not in OWN and name not in APPLICATIONS:
+        raise unknown_name("backbone", name, NAMES)
+    return name
 
 
 def build(
@@ -44,40 +63,47 @@ def build(
     *,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     output_stride: int = 16,
-    weights: Weights = "imagenet",
+    weights: WeightsSource = "imagenet",
     scope: str | None = None,
     **options: Any,
 ) -> keras.Model:
-    """A backbone, RGB in [0, 255]: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
+    """Builds a backbone: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`, from RGB in [0, 255].
 
     Args:
-        name: one of `NAMES`.
-        input_shape: `(H, W, 3)`.
-        output_stride: s: image pixels between two features of "high": 8, 16 or 32.
+        name: One of `NAMES`.
+        input_shape: `(H, W, 3)`; None for any height or width.
+        output_stride: s, the stride of "high" in pixels: 8, 16 or 32.
         weights: "imagenet", a file, or None for random ones. A file is `.h5`, `.weights.h5` or `.keras`, of the Keras
-            Applications model without its top, or of this very model; for "xception65" also a DeepLab checkpoint.
-        scope: names the model and begins its variables' paths; the name by default.
-        **options: of the network, as `alpha` of the MobileNets and `multi_grid` of the ResNets and "xception65".
+            Applications model without its top, or of this model; for "xception65" also a DeepLab checkpoint.
+        scope: Name of the model and first part of its variables' paths; `name` by default.
+        **options: Options of the network, such as `alpha` of MobileNets or `multi_grid` of ResNets and "xception65".
+
+    Returns:
+        A functional model with a dict of the two features.
 
     Raises:
-        InputError: a name, stride or option that does not exist, or weights that cannot be had or do not fit.
+        InputError: A name, stride or option does not exist, or weights cannot be fetched or do not fit.
+
+    Example:
+        >>> backbone = build("tiny_resnet", output_stride=16, weights=None)
+        >>> {name: tuple(values.shape) for name, values in backbone(np.zeros((1, 64, 96, 3))).items()}
+        {'low': (1, 16, 24, 32), 'high': (1, 4, 6, 128)}
     """
-    if name not in NAMES:
-        raise unknown_name("backbone", name, NAMES)
+    check_name(name)
     if output_stride not in OUTPUT_STRIDES:
         raise InputError(f"`output_stride` must be one of {OUTPUT_STRIDES}. Received: {output_stride!r}")
     numbers = [option for option in keras.tree.flatten(options) if isinstance(option, int | float)]
-    if not all(0 <= number <= _WIDEST for number in numbers):
-        raise InputError(f"Numbers among a backbone's options are from 0 to {_WIDEST}. Received: {options}")
+    if not all(0 <= number <= _MAX_OPTION for number in numbers):
+        raise InputError(f"Numbers among a backbone's options must be in 0 to {_MAX_OPTION}. Received: {options}")
     scope = scope or name
     with keras.name_scope(scope):
         image = keras.Input(input_shape, name="image")
         if name in APPLICATIONS:
             return keras.Model(image, APPLICATIONS[name](image, output_stride, weights, **options), name=scope)
-        own = _OWN[name]
+        own = OWN[name]
         if not set(options) <= set(own.options):
-            which = f"no options but {', '.join(own.options)}" if own.options else "no options"
-            raise InputError(f'Backbone "{name}" takes {which}. Received: {options}')
+            valid = f"no options but {', '.join(own.options)}" if own.options else "no options"
+            raise InputError(f'Backbone "{name}" takes {valid}. Received: {options}')
         if weights == "imagenet" and own.load_imagenet is None:
             raise InputError(
                 f'Backbone "{name}" has no ImageNet weights to fetch. Give a ".weights.h5" file, or None (on the '

@@ -1,4 +1,4 @@
-"""Backbones from Keras Applications: one table, strides turned into dilations."""
+"""Backbones from Keras Applications: a table of networks, whose strides are replaced by dilations."""
 
 import logging
 import warnings
@@ -13,31 +13,31 @@ from keras import KerasTensor, layers, ops
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import download_reason, is_download_error
 from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
-from keras_crosscoop.models.weights import Weights, load_hdf5
+from keras_crosscoop.models.weights import WeightsSource, load_hdf5
 from keras_crosscoop.models.weights.download import OTHERWISE
 
 
 def _unit_range(image: KerasTensor) -> KerasTensor:
-    """To [-1, 1], as TensorFlow's own checkpoints have it."""
+    """Scales to [-1, 1], as TensorFlow's checkpoints need."""
     return layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
 
 
 def _unit_range_padded(image: KerasTensor) -> KerasTensor:
-    """To [-1, 1], with a border of zeros: `(B, H, W, 3) -> (B, H + 5, W + 5, 3)`.
+    """Scales to [-1, 1] and adds a border of zeros: `(B, H, W, 3) -> (B, H + 5, W + 5, 3)`.
 
-    Xception begins with two convolutions that pad nothing. With this border they give H/2 by W/2 features, and centre
-    feature i on pixel 2i, as strides do elsewhere; the network stays as it was trained.
+    Xception begins with two convolutions without padding. With this border they return H/2 x W/2 features, and feature
+    i is centred on pixel 2i, as elsewhere; the network itself is unchanged.
     """
     return layers.ZeroPadding2D(((3, 2), (3, 2)), name="stem_pad")(_unit_range(image))
 
 
 def _caffe(image: KerasTensor) -> KerasTensor:
-    """BGR less ImageNet's mean colour, as the original ResNet has it."""
+    """Subtracts ImageNet's mean colour, in BGR, as the original ResNet needs."""
     return layers.Rescaling(1.0, offset=(-103.939, -116.779, -123.68), name="subtract_mean")(ops.flip(image, axis=-1))
 
 
 def _imagenet(image: KerasTensor) -> KerasTensor:
-    """Less ImageNet's mean colour, over its standard deviation, both of [0, 1]."""
+    """Subtracts ImageNet's mean colour, and divides by its standard deviation, both for [0, 1]."""
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     scale = [1 / (255 * channel) for channel in deviation]
     offset = [-a / b for a, b in zip(mean, deviation, strict=True)]
@@ -46,23 +46,23 @@ def _imagenet(image: KerasTensor) -> KerasTensor:
 
 @dataclass(frozen=True)
 class Application:
-    """A network of Keras Applications, and where the decoder and ASPP tap it."""
+    """A network of Keras Applications, and the layers that the decoder and ASPP read."""
 
     network: Callable[..., keras.Model]
     normalise: Callable[[KerasTensor], KerasTensor]
-    low: str  # the layer whose output is tapped at stride 4
-    high: str
-    activated: bool = False  # taps what comes after these two: activations that Keras leaves without names of their own
-    first: str | None = None  # of the layers that remain: those before are a normalisation of the network's own
-    last_units: tuple[str, ...] = ()  # the convolutions whose rates `multi_grid` multiplies, where that is an option
+    low: str  # the layer of the low-level features, at stride 4
+    high: str  # the layer of the high-level features
+    activated: bool = False  # whether the activations after these two are read, whose names Keras generates
+    first: str | None = None  # the first layer that is kept, after a normalisation of the network's own
+    last_units: tuple[str, ...] = ()  # the convolutions whose rates `multi_grid` multiplies, if it is an option
 
     def __call__(
-        self, image: KerasTensor, output_stride: int, weights: Weights, **options: Any
+        self, image: KerasTensor, output_stride: int, weights: WeightsSource, **options: Any
     ) -> dict[str, KerasTensor]:
-        """RGB in [0, 255] to features: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
+        """Computes features of RGB in [0, 255]: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
 
         Raises:
-            InputError: the network has no such option, or the weights cannot be had or do not fit.
+            InputError: The network has no such option, or the weights cannot be fetched or do not fit.
         """
         factors = {}
         if self.last_units:
@@ -83,16 +83,15 @@ class Application:
             return next(layer.output for layer in network.layers if layer.input is features)
         return features
 
-    def _original(self, weights: Weights, **options: Any) -> keras.Model:
+    def _original(self, weights: WeightsSource, **options: Any) -> keras.Model:
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "`input_shape` is undefined")  # and so it shall be
+                warnings.filterwarnings("ignore", "`input_shape` is undefined")  # on purpose
                 return self.network(include_top=False, weights="imagenet" if weights == "imagenet" else None, **options)
         except Exception as error:  # Keras raises bare `Exception` where a download fails
             if not is_download_error(error):
                 raise InputError(
-                    f"{self.network.__name__} could not be built with options {options}: has it such options? "
-                    f"Received: {error}"
+                    f"{self.network.__name__} could not be built. Does it have the options {options}? Received: {error}"
                 ) from error
             raise InputError(
                 f"The file of {self.network.__name__}'s ImageNet weights cannot be fetched ({download_reason(error)}). "
@@ -102,7 +101,7 @@ class Application:
 
 _APPS = keras.applications
 _RESNETS = {"resnet50": _APPS.ResNet50, "resnet101": _APPS.ResNet101, "resnet152": _APPS.ResNet152}
-_EFFICIENTNETS = {  # each with its last block's output: where the last stage has more than one, that adds its input
+_EFFICIENTNETS = {  # and the output of the last block: an addition where the last stage has several blocks
     "efficientnet_b0": (_APPS.EfficientNetB0, "block7a_project_bn"),
     "efficientnet_b1": (_APPS.EfficientNetB1, "block7b_add"),
     "efficientnet_b2": (_APPS.EfficientNetB2, "block7b_add"),
@@ -113,9 +112,9 @@ _EFFICIENTNETS = {  # each with its last block's output: where the last stage ha
     "efficientnet_b7": (_APPS.EfficientNetB7, "block7d_add"),
 }
 
-# "low" is what the layers read that take stride 4 to 8. "high" comes before the classifier's own layers: the 1280
-# channels and more that MobileNetV2 and EfficientNet end with are among these, as DeepLab has it, but the 960 of
-# MobileNetV3 are not, as torchvision's DeepLabV3 has it.
+# "low" is the input of the first layer of stride 8. "high" is the input of the classifier's own layers. As in DeepLab,
+# these include the last layer of MobileNetV2 and EfficientNet, with 1280 channels and more. As in torchvision's
+# DeepLabV3, they do not include MobileNetV3's last layer, with 960.
 APPLICATIONS = {
     **{
         name: Application(

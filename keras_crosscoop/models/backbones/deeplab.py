@@ -1,4 +1,4 @@
-"""Xception-65's weights as DeepLab released them: a TensorFlow checkpoint of the network trained on ImageNet."""
+"""Loads Xception-65's weights that DeepLab released: a TensorFlow checkpoint of the network trained on ImageNet."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.models.weights import NoRoomError, Report, fetched, load_hdf5, opened_checkpoint, transfer
+from keras_crosscoop.models.weights import NoRoomError, TransferReport, fetched, load_hdf5, opened_checkpoint, transfer
 
 URL = "https://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz"
 
@@ -14,7 +14,7 @@ _UNIT = re.compile(r"(?P<flow>\w+_flow)_(?P<block>block\d+)_(?P<unit>unit_\d+)_(
 
 
 def checkpoint_names(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables of Xception-65 by their names in DeepLab's checkpoints."""
+    """Returns the variables of Xception-65 by their names in DeepLab's checkpoints."""
     return {_checkpoint_name(*variable.path.split("/")[-2:]): variable for variable in model.variables}
 
 
@@ -30,31 +30,30 @@ def _checkpoint_name(layer: str, variable: str) -> str:
     return f"xception_65/{path}/{'depthwise_weights' if layer.endswith('_depthwise') else 'weights'}"
 
 
-def load_checkpoint(model: keras.Model, path: Path) -> Report:
-    """Loads Xception-65 from a DeepLab checkpoint, of the backbone or of a whole network: `report.unused` has the rest.
+def load_checkpoint(model: keras.Model, path: Path) -> TransferReport:
+    """Loads Xception-65 from a DeepLab checkpoint of the backbone, or of a whole network (see `report.unused`).
 
     Args:
         model: `backbones.build("xception65", weights=None)`.
-        path: an archive as it was released (`.tar.gz`), a folder, or a checkpoint's prefix (`model.ckpt`).
+        path: A released archive (`.tar.gz`), a folder, or a checkpoint's prefix (`model.ckpt`).
 
     Raises:
-        InputError: there is no checkpoint, it cannot be read, or is of another network.
+        InputError: There is no checkpoint, it cannot be read, or is of another network.
     """
     with opened_checkpoint(path) as source:
         return transfer(source, checkpoint_names(model), model=model.name)
 
 
-def load(model: keras.Model, path: Path) -> Report:
-    """Loads Xception-65 from any file of it: HDF5 by its ending, or else a DeepLab checkpoint."""
+def load(model: keras.Model, path: Path) -> TransferReport:
+    """Loads Xception-65 from an HDF5 file, recognised by its suffix, or from a DeepLab checkpoint."""
     return (load_hdf5 if path.suffix in (".h5", ".keras") else load_checkpoint)(model, path)
 
 
-def load_imagenet(model: keras.Model) -> Report:
-    """Loads Xception-65 as published, and fetches it where it is not in Keras's cache.
+def load_imagenet(model: keras.Model) -> TransferReport:
+    """Loads the published Xception-65, which is fetched if it is not in Keras's cache.
 
     Raises:
-        InputError: the archive cannot be fetched, or not be used. It is removed then, so that the next call fetches it
-            anew.
+        InputError: The archive cannot be fetched or used. It is removed then, so that the next call fetches it again.
     """
     archive = fetched(URL)
     try:
@@ -64,5 +63,5 @@ def load_imagenet(model: keras.Model) -> Report:
     except InputError as error:
         archive.unlink(missing_ok=True)
         raise InputError(
-            f"What was fetched is of no use and was removed: try again to fetch it anew. {error}"
+            f"The fetched archive cannot be used and was removed. Try again to fetch it anew. {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Strides into dilations: any classification network as a dense feature extractor.
+"""Replaces strides by dilations, which makes any classification network a dense feature extractor.
 
 References:
     Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully
@@ -17,45 +17,45 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import producer
 from keras_crosscoop.layers import AtrousConv2D, AtrousMaxPooling2D, BatchNormalization
 from keras_crosscoop.models.blocks import BATCH_NORM_MOMENTUM
-from keras_crosscoop.models.naming import renumbered
+from keras_crosscoop.models.naming import stable_names
 
 _FASTER = {keras.layers.Conv2D: AtrousConv2D, keras.layers.BatchNormalization: BatchNormalization}
 
 
 class _Grid(NamedTuple):
-    """Where a feature map's pixels lie."""
+    """The spacing of a feature map's pixels."""
 
     stride: int = 1  # image pixels between two of them
-    rate: int = 1  # how many of them lie where the original network had one step
+    rate: int = 1  # pixels that replace one step of the original network
 
 
 def dilate(
     model: keras.Model, image: KerasTensor, output_stride: int, factors: Mapping[str, int] = MappingProxyType({})
 ) -> keras.Model:
-    """The same network on `image`, with no stride beyond `output_stride`; weights keep shapes and values.
+    """Copies a network onto `image`, with no stride beyond `output_stride`; weights keep shapes and values.
 
-    A layer whose stride would lead beyond gives it up, and every kernel after it is dilated by as much, so that each
-    original feature is computed as before, with new ones in between. Only where the original padded a strided
-    convolution on one side does the padding become symmetric. Layers keep the names that they were given; those that
-    Keras numbers through the whole process are numbered within the network, as alike from build to build.
+    A layer whose stride would exceed it gets stride 1, and every later kernel is dilated by the same factor. So each
+    original feature is computed as before, with new ones in between. Where the original pads a strided convolution on
+    one side, the padding becomes symmetric. Layers keep their names; those that Keras generated are renumbered within
+    the network (see `stable_names`).
 
     Args:
-        model: a functional model of one input, with a stride of at least `output_stride`. Poolings that give up theirs
-            take maxima and pad "same".
-        image: the new input, `(B, H, W, C)`.
-        output_stride: image pixels between two features.
-        factors: multiplies the dilation of single layers, by name.
+        model: A functional model of one input, with a stride of at least `output_stride`. Poolings whose stride changes
+            must be max poolings with "same" padding.
+        image: The new input, `(B, H, W, C)`.
+        output_stride: Image pixels between two features.
+        factors: Additional factors of the dilation of layers, by name.
     """
     changes = _changes(model, output_stride, factors)
-    given = [operation.name for operation in model.operations]
-    names = dict(zip(given, renumbered(given), strict=True))
+    original_names = [operation.name for operation in model.operations]
+    names = dict(zip(original_names, stable_names(original_names), strict=True))
 
     def clone(operation: keras.Operation) -> keras.Operation:
         name, change = names[operation.name], changes.get(operation.name, {})
         if change and isinstance(operation, keras.layers.MaxPooling2D):
             return AtrousMaxPooling2D(max(operation.pool_size), name=name, **change)
         config = operation.get_config() | change
-        if "name" in config:  # which not every bare operation can be given
+        if "name" in config:  # some operations take no name
             config["name"] = name
         if isinstance(operation, keras.layers.BatchNormalization):
             config["momentum"] = BATCH_NORM_MOMENTUM
@@ -68,10 +68,10 @@ def dilate(
 
 
 def check_multi_grid(multi_grid: Sequence[int]) -> tuple[int, ...]:
-    """What multiplies the rates of a last stage's three units, as a tuple.
+    """Returns the factors of the rates of the last stage's three units as a tuple.
 
     Raises:
-        InputError: it is something else.
+        InputError: They are not three positive integers.
     """
     grid = tuple(multi_grid) if isinstance(multi_grid, Sequence) else ()
     if len(grid) != 3 or not all(type(factor) is int and factor > 0 for factor in grid):
@@ -83,15 +83,15 @@ def check_multi_grid(multi_grid: Sequence[int]) -> tuple[int, ...]:
 
 
 def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """What changes in the layers' configurations, by layer name."""
+    """Returns changes of the layers' configurations, by layer name."""
     grids: dict[str, _Grid] = {}  # of each operation's output
     changes: dict[str, dict[str, Any]] = {}
-    for operation in model.operations:  # in topological order; some, as the `+` of `x + 3`, are no layers
+    for operation in model.operations:  # in topological order; some are no layers, such as the `+` of `x + 3`
         producers = [producer(tensor) for tensor in keras.tree.flatten(operation.input)]
         if isinstance(operation, keras.layers.InputLayer):
             grids[operation.name] = _Grid()
             continue
-        grid = max(grids.get(producer.name, _Grid()) for producer in producers)  # none: where a network was cut off
+        grid = max(grids.get(producer.name, _Grid()) for producer in producers)  # none where a network was cut off
         step = max(getattr(operation, "strides", (1,)))
         keep = grid.stride * step <= output_stride
         grids[operation.name] = _Grid(grid.stride * step, grid.rate) if keep else _Grid(grid.stride, grid.rate * step)
@@ -106,7 +106,7 @@ def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int])
         change: dict[str, Any] = {"strides": (1, 1)}
         if dilated:
             change["dilation_rate"] = (rate, rate)
-        if isinstance(producers[0], keras.layers.ZeroPadding2D):  # padding of its own does not fit the new reach
+        if isinstance(producers[0], keras.layers.ZeroPadding2D):  # which does not fit the new reach
             changes[producers[0].name] = {"padding": 0}
             change["padding"] = "same"
         changes[operation.name] = change

@@ -22,7 +22,7 @@ tiny_xception = partial(
 
 
 def tiny_resnet(image: KerasTensor, output_stride: int) -> dict[str, KerasTensor]:
-    """Four residual blocks: `(B, H, W, 3) -> "low" (B, H/4, W/4, 32), "high" (B, H/s, W/s, 128)`, s the stride."""
+    """Computes four residual blocks: `(B, H, W, 3) -> "low" (B, H/4, W/4, 32), "high" (B, H/s, W/s, 128)`."""
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(image)
     x = conv_bn_relu(x, 16, 3, stride=2, name="stem")
     x = low = _residual(x, 32, stride=2, name="block1")

@@ -1,8 +1,8 @@
-"""Xception as DeepLab modified it: deeper, strided separable convolutions for pooling, batch normalisation throughout.
+"""Xception as modified by DeepLab: deeper, with strided convolutions instead of pooling, and batch normalisation.
 
 References:
     Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018,
-    section 3.2 and figure 4 (the network); its released checkpoint (names, epsilon, where activations stand).
+    section 3.2 and figure 4 (the network); its released checkpoint (names, epsilon, positions of activations).
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ EPSILON = 1e-3  # of every batch normalisation in the released checkpoint
 
 @dataclass(frozen=True)
 class Block:
-    """A row of the network's table: `units` times three separable convolutions of these widths."""
+    """A row of the network's table: `units` times three separable convolutions with these numbers of channels."""
 
     name: str
     widths: tuple[int, int, int]
-    skip: str | None  # "conv": a 1x1 convolution beside them; "sum": the input itself; None: nothing
+    skip: str | None  # added to the output: "conv", a 1x1 convolution of the input; "sum", the input; None, nothing
     stride: int = 1
     units: int = 1
-    inner_activations: bool = False  # ReLU after each convolution rather than before each separable one
-    tap: bool = False  # its second separable convolution gives the decoder's low-level features
+    inner_activations: bool = False  # ReLU after each convolution instead of before each separable one
+    tap: bool = False  # its second separable convolution computes the decoder's low-level features
 
 
 XCEPTION_65 = (
@@ -48,14 +48,14 @@ def xception(
     stem: tuple[int, int] = (32, 64),
     multi_grid: Sequence[int] = (1, 1, 1),
 ) -> dict[str, KerasTensor]:
-    """Xception on RGB in [0, 255]: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
+    """Computes Xception's features: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
 
     Args:
-        image: the input.
-        output_stride: s, in pixels; strides beyond it become dilations.
-        blocks: the network's table; the one with the tap takes stride 4 to 8.
-        stem: channels of the two convolutions before the first block.
-        multi_grid: multiplies the rates of the last block's three separable convolutions.
+        image: The input, RGB in [0, 255].
+        output_stride: s, in pixels; larger strides become dilations.
+        blocks: The network's table; the block with the tap has stride 4.
+        stem: Channels of the two convolutions before the first block.
+        multi_grid: Factors of the rates of the last block's three separable convolutions.
 
     Raises:
         InputError: `multi_grid` is not three positive integers.
@@ -81,7 +81,7 @@ def xception(
 def _unit(
     x: KerasTensor, block: Block, stride: int, rates: Sequence[int], *, name: str
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Three separable convolutions, the last one strided, and what runs beside them: its output, and the second's."""
+    """Computes three separable convolutions and the skip connection; returns the output and the second convolution."""
     residual, convolved = x, []
     for i, (width, rate) in enumerate(zip(block.widths, rates, strict=True), 1):
         conv = f"{name}_separable_conv{i}"

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints, as they lie on a disk or in the archives that DeepLab's models were released in."""
+"""TensorFlow checkpoints, in folders or in archives such as those of DeepLab's released models."""
 
 import bz2
 import gzip
@@ -24,12 +24,12 @@ _DATA = ".data-"
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
-_LARGEST_ARCHIVE = 4 << 30  # bytes when unpacked; of the largest of DeepLab's model zoo it is a tenth
+_LARGEST_ARCHIVE = 4 << 30  # bytes when unpacked; ten times the largest one of DeepLab's model zoo
 _LARGEST_HEADER = 1 << 20  # bytes that are read at once
 
 
 class NoRoomError(InputError):
-    """An archive cannot be unpacked here, which says nothing about the archive."""
+    """The disk has no room to unpack an archive, which may be fine."""
 
 
 @contextmanager
@@ -37,8 +37,8 @@ def opened_checkpoint(path: Path) -> Iterator[Source]:
     """Opens a checkpoint: an archive (`.tar.gz`) or folder that holds one, or its prefix (`model.ckpt`).
 
     Raises:
-        InputError: there is none, or several to choose from; it cannot be read, or is unsafe to unpack.
-        NoRoomError: there is no place to unpack the archive in.
+        InputError: There is none, or there are several; it cannot be read, or is unsafe to unpack.
+        NoRoomError: The archive cannot be unpacked here.
     """
     packed = path.is_file() and path.suffix != _INDEX and _DATA not in path.name
     with ExitStack() as stack:
@@ -47,7 +47,7 @@ def opened_checkpoint(path: Path) -> Iterator[Source]:
 
 
 def _prefix(place: Path, path: Path) -> Path:
-    """The prefix of the checkpoint at that place; errors name `path`."""
+    """Returns the prefix of the checkpoint in a folder, or with this name; errors name `path`."""
     if not place.is_dir():
         prefix = place.with_name(place.name.partition(_DATA)[0].removesuffix(_INDEX))
         if not prefix.with_name(prefix.name + _INDEX).is_file():
@@ -56,18 +56,18 @@ def _prefix(place: Path, path: Path) -> Path:
                 f"Received: {path}"
             )
         return prefix
-    found = sorted(place.rglob(f"[!.]*{_INDEX}"))  # macOS leaves `._model.ckpt.index` beside the other
-    if len(found) != 1:
-        names = f" ({', '.join(index.name for index in found[:5])})" if found else ""
+    indices = sorted(place.rglob(f"[!.]*{_INDEX}"))  # macOS leaves `._model.ckpt.index` beside the other
+    if len(indices) != 1:
+        names = f" ({', '.join(index.name for index in indices[:5])})" if indices else ""
         raise InputError(
-            f"A folder or archive must hold one checkpoint, a file {'*' + _INDEX!r} with its data, but this has "
-            f"{len(found)}{names}. Give another, or a checkpoint's path without {_INDEX!r}. Received: {path}"
+            f"A folder or archive must hold one checkpoint, a file {'*' + _INDEX!r} with its data, but this one has "
+            f"{len(indices)}{names}. Give another one, or a checkpoint's path without {_INDEX!r}. Received: {path}"
         )
-    return found[0].with_suffix("")
+    return indices[0].with_suffix("")
 
 
 def _source(prefix: Path, path: Path) -> Source:
-    import tensorflow as tf  # where the format lives; no other backend needs it for anything else
+    import tensorflow as tf  # which alone reads this format, on every backend
 
     def tried(call: Callable[[str], Any], argument: str) -> Any:
         try:
@@ -79,7 +79,7 @@ def _source(prefix: Path, path: Path) -> Source:
             TypeError,
             ValueError,
         ) as error:  # IndexError where a file is short
-            raise unreadable(f"The checkpoint {prefix.name} is damaged: fetch it again, whole", path, error) from error
+            raise unreadable(f"The checkpoint {prefix.name} is damaged: fetch it again", path, error) from error
 
     reader = tried(tf.train.load_checkpoint, str(prefix))
     shapes = {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
@@ -91,7 +91,7 @@ def _source(prefix: Path, path: Path) -> Source:
 
 
 class _Bounded:
-    """A stream for `tarfile` that ends with an error where a small archive would fill the memory or the disk."""
+    """A stream for `tarfile` that raises before a small archive fills the memory or the disk."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -115,17 +115,17 @@ def _opener(archive: Path) -> Callable[..., BinaryIO]:
 
 
 def _unpacked(archive: Path, stack: ExitStack) -> Path:
-    """A folder of the stack's with the archive's checkpoints and nothing else; what could land elsewhere is refused."""
+    """Unpacks only the checkpoints of an archive, into a folder of the stack; refuses members that leave it."""
     try:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscoop-")))
         unpacked = stack.enter_context(_opener(archive)(archive, "rb"))
         with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as members:
             for member in members:
-                name = PureWindowsPath(member.name)  # which knows both kinds of separators and of absolute paths
+                name = PureWindowsPath(member.name)  # which knows both kinds of separators and absolute paths
                 if name.anchor or ".." in name.parts:
                     raise InputError(
-                        f"The archive is unsafe: {member.name!r} would be written outside of the folder that it is "
-                        f"unpacked in. Fetch it from where it was published. Received: {archive}"
+                        f"The archive is unsafe: {member.name!r} would be written outside of the folder. "
+                        f"Fetch it from where it was published. Received: {archive}"
                     )
                 if member.isfile() and (name.suffix == _INDEX or _DATA in name.name):
                     target = folder / member.name
@@ -140,8 +140,7 @@ def _unpacked(archive: Path, stack: ExitStack) -> Path:
                 f"TMPDIR. Received: {archive}"
             ) from error
         subject = (
-            'The archive is damaged, cut short or none: a ".tar.gz" that holds a TensorFlow checkpoint is wanted. '
-            "Fetch it again, whole"
+            'The archive is damaged or incomplete. It must be a ".tar.gz" with a TensorFlow checkpoint. Fetch it again'
         )
         raise unreadable(subject, archive, error) from error
     return folder

@@ -1,4 +1,4 @@
-"""Downloads that are whole or absent."""
+"""Downloads into Keras's cache, which are whole or absent."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import download_reason
 from keras_crosscoop.system.files import atomic_write, keras_home
 
-# What to do without a network, for who is at the command line and for who writes Python.
+# The remedy without a network, for the command line and for Python.
 OTHERWISE = (
     "fetch it elsewhere and give its path (`--top-weights FILE` or `--bottom-weights FILE`, in Python "
     "weights=FILE), or start from random weights (`--weights none`, in Python weights=None)"
@@ -16,10 +16,10 @@ OTHERWISE = (
 
 
 def fetched(url: str) -> Path:
-    """The file at that address, from Keras's cache where it is there already.
+    """Returns the file at an address, from Keras's cache if it is there.
 
     Raises:
-        InputError: it cannot be fetched, or not be written; the cache is as before then.
+        InputError: It cannot be fetched or written; the cache is unchanged then.
     """
     name = url.rpartition("/")[2]
     cache = keras_home()
@@ -29,7 +29,7 @@ def fetched(url: str) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as partial:
-            partial.unlink(missing_ok=True)  # of a process that had this one's number and was killed
+            partial.unlink(missing_ok=True)  # left by a process of the same number that was killed
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` where a download fails
         raise InputError(

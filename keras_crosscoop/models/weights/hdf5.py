@@ -1,10 +1,11 @@
-"""HDF5 files of weights: `.weights.h5` and `.keras` as Keras 3 writes them, `.h5` as its predecessors did.
+"""HDF5 files of weights: `.weights.h5` and `.keras` as Keras 3 writes them, `.h5` as Keras 2 did.
 
-Keras's own loader goes by the order of layers and gives up at the first that differs. This one goes by their names, so
-that weights also move between networks that share only some layers.
+Keras's own loader goes by the order of layers and stops at the first difference. This one goes by their names, so that
+weights can also be moved between networks that share only some layers.
 """
 
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,38 +16,38 @@ import keras
 import numpy as np
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.models.naming import renumbered
+from keras_crosscoop.models.naming import stable_names
 from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16, check_heaps, check_self_contained, number_kind, texts
-from keras_crosscoop.models.weights.transfer import Report, Source, transfer, unreadable
-from keras_crosscoop.models.weights.zipped import WEIGHTS, opened_keras_file
+from keras_crosscoop.models.weights.transfer import Source, TransferReport, transfer, unreadable
 
-# What HDF5 and zip raise, and what follows where they give something of another kind than Keras wrote.
+WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # members of a `.keras` file
+
+_NO_LAYERS = ("optimizer", "seed_generator")  # groups of a file that are no layers
+
+# Raised by HDF5 and zip, and where they return something of another type than Keras wrote.
 _DAMAGED = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile, AttributeError, TypeError)
 
-_NO_LAYERS = ("optimizer", "seed_generator")  # what else a model and its layers keep beside their weights
 
-
-def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False, one_of: Collection[str] = ()) -> Report:
+def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False, one_of: Collection[str] = ()) -> TransferReport:
     """Loads a `.h5` or `.keras` file into a model, layer by layer of the same name.
 
     Args:
-        model: any functional model.
-        path: a file that `save_weights` or `save` wrote, of this model or one that shares layers with it.
-        partial: whether variables may keep the values they have; all of them must be in the file otherwise.
-        one_of: layers of which at least one must be in the file whole.
+        model: Any functional model.
+        path: A file from `save_weights` or `save`, of this model or one that shares layers with it.
+        partial: Whether variables may keep their values; otherwise all of them must be in the file.
+        one_of: Layers of which at least one must be complete in the file.
 
     Raises:
-        InputError: there is no such file, it cannot be read, nothing in it fits or none of `one_of` whole, or not
-            `partial` and something does not.
+        InputError: There is no such file, it cannot be read, or its weights do not fit; see `transfer`.
     """
     with opened_hdf5(path) as source:
         return transfer(source, saved_names(model), model=model.name, partial=partial, one_of=one_of)
 
 
 def saved_names(model: keras.Model, prefix: str = "") -> dict[str, keras.Variable]:
-    """The model's variables by the names that files have for them: layer after layer, then the variable's number."""
+    """Returns the model's variables by their names in files: the path of layers, and a number."""
     names = {}
-    for layer, name in zip(model.layers, renumbered(layer.name for layer in model.layers), strict=True):
+    for layer, name in zip(model.layers, stable_names(layer.name for layer in model.layers), strict=True):
         path = f"{prefix}{name}"
         if isinstance(layer, keras.Model):
             names |= saved_names(layer, f"{path}/")
@@ -56,12 +57,36 @@ def saved_names(model: keras.Model, prefix: str = "") -> dict[str, keras.Variabl
 
 
 @contextmanager
+def opened_keras_file(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens a `.keras` file, whose members must be uncompressed, unique and undamaged, as Keras writes them.
+
+    Uncompressed members cannot take more memory than the file is long.
+
+    Raises:
+        OSError, RuntimeError, zipfile.BadZipFile: It cannot be read, or is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        (name, times), *_ = Counter(member.filename for member in members).most_common(1) or [("", 0)]
+        if times > 1:
+            raise zipfile.BadZipFile(f"it has {name} twice")
+        for member in members:
+            if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+                raise zipfile.BadZipFile(f"{member.filename} is compressed, as Keras never writes it")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise zipfile.BadZipFile("its members are larger than the file")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+        yield archive
+
+
+@contextmanager
 def opened_hdf5(path: Path) -> Iterator[Source]:
     """Opens a `.h5` or `.keras` file.
 
     Raises:
-        InputError: there is no such file, it cannot be read, holds or names anything beside arrays of its own, or does
-            not name its layers.
+        InputError: There is no such file, it cannot be read, has anything besides arrays of its own, or does not name
+            its layers.
     """
     if not path.is_file():
         raise InputError(f'There is no such file of weights. Give a ".weights.h5" file. Received: {path}')
@@ -93,34 +118,34 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
 
 
 def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    """Keras 3: each layer has its own arrays under `vars`, where also its name stands, and beside them its layers'."""
+    """Keras 3: a layer's group has its arrays and its name in `vars`, and the groups of inner layers."""
     for number in group.get("vars", ()):
-        yield f"{prefix}{number}", group["vars"][number]  # which raises where `items` would give None
+        yield f"{prefix}{number}", group["vars"][number]  # unlike `items`, this raises if it is damaged
     inner = [group["layers"][key] for key in sorted(group.get("layers", ()), key=_position)]
     inner += [group[key] for key in group if key not in ("vars", "layers", *_NO_LAYERS)]
     names = [texts(item["vars"], "name")[0] if "vars" in item else Path(item.name).name for item in inner]
-    for item, name in zip(inner, renumbered(names), strict=True):
+    for item, name in zip(inner, stable_names(names), strict=True):
         yield from _arrays(item, f"{prefix}{name}/")
 
 
 def _position(key: str) -> tuple[str, int]:
-    """Where a layer stands among those of its kind: "conv2d_10" comes after "conv2d_9"."""
+    """Sorts layers of a kind by number: "conv2d_10" after "conv2d_9"."""
     kind, _, number = key.rpartition("_")
     return (kind, int(number)) if number.isdecimal() else (key, 0)
 
 
 def _legacy_arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Before Keras 3: a group a layer, which lists its arrays in order."""
+    """Keras 2: a layer's group lists its arrays in order."""
     group = file.get("model_weights", file)
     layers = texts(group, "layer_names")
-    for layer, stable in zip(layers, renumbered(layers), strict=True):
+    for layer, stable in zip(layers, stable_names(layers), strict=True):
         for number, name in enumerate(texts(group[layer], "weight_names")):
             yield f"{stable}/{number}", group[layer][name]
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
     subject = (
-        'The file of weights cannot be read. It must be a ".weights.h5" or ".keras" file of Keras 3.6 or later, or a '
-        '".h5" file of Keras 2, and whole'
+        'The file of weights cannot be read. It must be a complete ".weights.h5" or ".keras" file of Keras 3.6 or '
+        'later, or a ".h5" file of Keras 2'
     )
     return unreadable(subject, path, error)

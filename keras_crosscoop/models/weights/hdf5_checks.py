@@ -1,8 +1,8 @@
-"""What an HDF5 file of weights may contain: plain arrays of numbers, stored in the file itself.
+"""Checks of HDF5 files of weights: they may only contain plain arrays of numbers, stored in the file itself.
 
-HDF5 can also name arrays in other files of the machine (external storage, virtual data sets, external links; Keras
-refuses them since CVE-2026-1669), link in circles, and compress a small file's arrays a thousandfold. Keras writes none
-of that, so all of it is refused, before anything is read.
+HDF5 can also refer to arrays in other files of the machine (external storage, virtual data sets, external links; Keras
+refuses them since CVE-2026-1669), link in circles, and compress arrays a thousandfold. Keras writes none of that, so
+all of it is refused before anything is read.
 """
 
 import math
@@ -22,21 +22,21 @@ _MOST_TEXTS = 100_000  # in an attribute
 
 BFLOAT16 = "V"  # HDF5 has it as two raw bytes
 
-_HEAP = b"GCOL\x01"  # what a heap begins with
+_HEAP = b"GCOL\x01"  # the first bytes of a heap
 _ENTRY = 16  # bytes before the content of a heap, and of each of its entries
 
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
 
 def check_self_contained(file: h5py.File, path: Path) -> None:
-    """Refuses a file that holds anything but groups and plain arrays of its own, no larger together than the file.
+    """Refuses a file with anything but groups and plain arrays of its own, together no larger than the file.
 
     Args:
-        file: the opened file.
-        path: what errors name.
+        file: The opened file.
+        path: Its path, for errors.
 
     Raises:
-        InputError: it holds something else, which the error names.
+        InputError: It has something else, which the error names.
     """
     seen, size = {_address(file)}, 0
     groups: list[tuple[h5py.Group, int]] = [(file, 0)]
@@ -66,15 +66,15 @@ def check_self_contained(file: h5py.File, path: Path) -> None:
 
 
 def check_heaps(path: Path) -> None:
-    """Refuses a file over whose texts HDF5 would stay for ever: an entry of its heaps that says that it has no length.
+    """Refuses a file whose heaps of texts have an entry of length 0, which HDF5 would read forever.
 
     Raises:
-        InputError: there is one.
-        OSError, ValueError: the file cannot be read, or is empty.
+        InputError: There is such an entry.
+        OSError, ValueError: The file cannot be read, or is empty.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         heap = content.find(_HEAP)
-        most = len(content) // _ENTRY  # as heaps do not overlap, but in a file made to keep this busy for days
+        most = len(content) // _ENTRY  # more only in a file whose heaps overlap, made to keep this loop busy
         while heap >= 0:
             length = int.from_bytes(content[heap + 8 : heap + 16], "little")
             entry, end = heap + _ENTRY, min(heap + length, len(content))
@@ -111,7 +111,7 @@ def _faults(array: h5py.Dataset) -> Iterator[str]:
 
 
 def number_kind(array: h5py.Dataset) -> str | None:
-    """The kind of an array's numbers as in `Source.kinds`, None where it holds others, or none."""
+    """Returns the kind of an array's numbers as in `Source.kinds`; None for anything else."""
     if array.dtype == np.dtype("V2"):
         return BFLOAT16 if texts(array, "dtype") == ["bfloat16"] else None
     return array.dtype.kind if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else None
@@ -126,16 +126,16 @@ def _type_name(array: h5py.Dataset) -> str:
 
 
 def texts(item: h5py.HLObject, name: str) -> list[str]:
-    """The texts in an attribute, none where it is absent.
+    """Returns the texts in an attribute, none if it is absent.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: It has something else.
     """
     if name not in item.attrs:
         return []
     attribute = item.attrs.get_id(name)
     if attribute.shape and 0 in attribute.shape:
-        return []  # which Keras 2 stored as no texts, but numbers
+        return []  # Keras 2 stored empty lists as numbers
     if h5py.check_string_dtype(attribute.dtype) is None or math.prod(attribute.shape or ()) > _MOST_TEXTS:
         raise ValueError(f"attribute {name} of {item.name} holds no list of texts")
     values: Any = np.ravel(item.attrs[name])

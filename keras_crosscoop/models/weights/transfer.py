@@ -1,4 +1,4 @@
-"""From a file's arrays to a model's variables, by name and shape, with an account of every single one."""
+"""The transfer of a file's arrays to a model's variables, by name and shape, with a report about every one of them."""
 
 import csv
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +13,7 @@ from keras_crosscoop.errors import InputError
 
 Shape = tuple[int, ...]
 
-_LISTED = 20  # skipped variables that a printed report names
+_LISTED = 20  # skipped variables in a printed report
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Source:
     """An opened file of weights.
 
     Attributes:
-        path: of the file.
-        shapes: of every array in it, by its name there.
-        kinds: of numbers, as NumPy's `dtype.kind` has it: "f" for floating point, "V" for bfloat16, "i", "u", "b".
-        read: gives an array by its name; raises an `InputError` where it cannot be read.
+        path: Path of the file.
+        shapes: Shapes of all its arrays, by name.
+        kinds: Kinds of their numbers, as NumPy's `dtype.kind`: "f" for floating point, "i", "u", "b"; "V" for bfloat16.
+        read: Returns an array by its name; raises an `InputError` if it cannot be read.
     """
 
     path: Path
@@ -34,14 +34,14 @@ class Source:
 
 
 def unreadable(subject: str, path: Path, error: Exception) -> InputError:
-    """The error for a file of weights that is damaged: what to say of it, and what its reader said, in a line."""
+    """Returns the error for a damaged file of weights: a sentence about it, and the reader's message in one line."""
     return InputError(f"{subject} ({' '.join(str(error).split())[:200]}). Received: {path}")
 
 
-class Entry(NamedTuple):
-    """What became of one array of the file, or of one variable of the model; a shape is None where there is none."""
+class TransferredArray(NamedTuple):
+    """The outcome for one variable of the model, or for an array that only the file has; missing shapes are None."""
 
-    name: str  # the variable's path in the model; of arrays that the model has no place for, the name in the file
+    name: str  # the variable's path in the model, or the array's name in the file
     in_file: Shape | None
     in_model: Shape | None
 
@@ -63,46 +63,46 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a file gave to a model: an entry for every variable of the model, then for whatever else the file holds."""
+class TransferReport:
+    """The outcome for every variable of the model, then for the other arrays of the file."""
 
     source: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[TransferredArray, ...]
 
     @property
-    def loaded(self) -> list[Entry]:
-        """What the model now has from the file."""
+    def loaded(self) -> list[TransferredArray]:
+        """Variables that have the file's values now."""
         return [entry for entry in self.entries if entry.outcome == "loaded"]
 
     @property
-    def skipped(self) -> list[Entry]:
-        """Everything else."""
+    def skipped(self) -> list[TransferredArray]:
+        """All others: `missing` and `unused`."""
         return [entry for entry in self.entries if entry.outcome != "loaded"]
 
     @property
-    def missing(self) -> list[Entry]:
-        """Variables of the model that the file has nothing for, or nothing that fits."""
+    def missing(self) -> list[TransferredArray]:
+        """Variables of the model for which the file has no array, or one of another shape."""
         return [entry for entry in self.skipped if entry.in_model is not None]
 
     @property
-    def unused(self) -> list[Entry]:
-        """Arrays of the file that the model has no place for."""
+    def unused(self) -> list[TransferredArray]:
+        """Arrays of the file for which the model has no variable."""
         return [entry for entry in self.skipped if entry.in_model is None]
 
     def write(self, path: Path) -> None:
-        """Writes all of it as CSV."""
+        """Writes all entries as CSV."""
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("variable", "outcome", "in_file", "in_model"))
             table.writerows((entry.name, entry.outcome, entry.in_file, entry.in_model) for entry in self.entries)
 
     def __str__(self) -> str:
-        """How much was loaded and how much skipped, then what was skipped, a line each as far as 20 go."""
-        reasons = [entry.outcome for entry in self.skipped]
-        counts = [f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(reasons)]
+        """Returns the numbers of loaded and skipped arrays, then up to 20 skipped ones, one a line."""
+        outcomes = [entry.outcome for entry in self.skipped]
+        counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
         summary = f"{len(self.loaded)} variables loaded from {self.source.name}"
         lines = [f"  {entry.name}: {entry.reason}" for entry in self.skipped[:_LISTED]]
-        more = [f"  ... and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
+        more = [f"  ... and {len(outcomes) - _LISTED} more"] if len(outcomes) > _LISTED else []
         return "\n".join([f"{summary}; skipped: {', '.join(counts)}" if counts else summary, *lines, *more])
 
 
@@ -113,51 +113,56 @@ def transfer(
     model: str = "model",
     partial: bool = False,
     one_of: Collection[str] = (),
-) -> Report:
-    """Gives every variable the array of its name, where the shapes are the same, and tells what it did.
+) -> TransferReport:
+    """Assigns to every variable the array of its name if the shapes are equal.
 
     Args:
-        source: the file.
-        variables: of the model, each by the name that its array has in the file.
-        model: what errors call it.
-        partial: whether variables may keep the values they have; all of them must be found otherwise.
-        one_of: parts of the model, such as its backbones, of which at least one must be found whole.
+        source: The opened file.
+        variables: The model's variables by the names of their arrays in the file.
+        model: Name of the model, for errors.
+        partial: Whether variables may keep their values; otherwise all of them must be in the file.
+        one_of: Parts of the model, such as its backbones; all variables of at least one of them must be in the file.
 
     Raises:
-        InputError: nothing fits, or none of `one_of` whole, or not `partial` and something does not, or an array cannot
-            be read, holds numbers of another kind than its variable, or NaN or infinite ones. No variable has changed
-            then.
+        InputError: Nothing fits, none of `one_of` is complete, or, if not `partial`, a variable is missing; or an array
+            cannot be read, has numbers of another kind than its variable, or NaN or infinite numbers. No variable has
+            changed then.
     """
-    of_model = [
-        Entry(variable.path, source.shapes.get(name), tuple(variable.shape)) for name, variable in variables.items()
+    in_model = [
+        TransferredArray(variable.path, source.shapes.get(name), tuple(variable.shape))
+        for name, variable in variables.items()
     ]
-    of_file = [Entry(name, shape, None) for name, shape in source.shapes.items() if name not in variables]
-    report = Report(source.path, (*of_model, *of_file))
+    in_file = [TransferredArray(name, shape, None) for name, shape in source.shapes.items() if name not in variables]
+    report = TransferReport(source.path, (*in_model, *in_file))
     if report.missing and not partial:
         raise _misfit(report, model)
     if not report.loaded:
         raise _nothing_fits(report, model)
     if one_of and {entry.name.partition("/")[0] for entry in report.missing}.issuperset(one_of):
-        raise _none_whole(report, model, one_of)
-    fits = [name for name, entry in zip(variables, of_model, strict=True) if entry.outcome == "loaded"]
-    arrays = [_checked(source, name, variables[name]) for name in fits]  # all of them, before one variable changes
-    for name, array in zip(fits, arrays, strict=True):
+        raise InputError(
+            f'The weights fill no backbone of "{model}" completely ({", ".join(one_of)}), only {len(report.loaded)} of '
+            f"its {len(variables)} variables. Start from weights of a network that shares a backbone with it, or set "
+            f"train.init_from_needs_backbone=false, in Python needs_backbone=False. Received: {source.path}"
+        )
+    names = [name for name, entry in zip(variables, in_model, strict=True) if entry.outcome == "loaded"]
+    arrays = [_checked(source, name, variables[name]) for name in names]  # all of them, before one variable changes
+    for name, array in zip(names, arrays, strict=True):
         variables[name].assign(array)
     return report
 
 
 def _checked(source: Source, name: str, variable: keras.Variable) -> np.ndarray:
-    """The array of that name, of the variable's kind of numbers, and finite as the variable will hold it."""
+    """Reads an array, which must have the variable's kind of numbers, and be finite in the variable's precision."""
     floating = keras.backend.is_float_dtype(variable.dtype)
     if (source.kinds[name] in "fV") != floating:
-        wanted, found = ("floating-point numbers", "integers") if floating else ("integers", "others")
+        expected, actual = ("floating-point numbers", "integers") if floating else ("integers", "others")
         raise InputError(
-            f"The weights of {variable.path} must be {wanted}, but the file has {found}. Give weights of the same "
+            f"The weights of {variable.path} must be {expected}, but the file has {actual}. Give weights of the same "
             f"network. Received: {source.path}"
         )
     array = source.read(name)
     if floating:
-        with np.errstate(over="ignore"):  # a float64 may be too large for the variable: that is what is looked for
+        with np.errstate(over="ignore"):  # a float64 may be infinite as a float32: that is checked here
             finite = np.isfinite(array.astype("float64" if variable.dtype == "float64" else "float32"))
         if not finite.all():
             raise InputError(
@@ -169,8 +174,8 @@ def _checked(source: Source, name: str, variable: keras.Variable) -> np.ndarray:
     return array
 
 
-def _misfit(report: Report, model: str) -> InputError:
-    first = _telling(report.missing)
+def _misfit(report: TransferReport, model: str) -> InputError:
+    first = _most_specific(report.missing)
     others = f" ({len(report.missing) - 1} more do not fit)" if len(report.missing) > 1 else ""
     return InputError(
         f'The weights do not fit "{model}": {first.name} is {first.reason}{others}. Give weights of the same network, '
@@ -178,28 +183,19 @@ def _misfit(report: Report, model: str) -> InputError:
     )
 
 
-def _nothing_fits(report: Report, model: str) -> InputError:
-    entry = _telling(report.missing)
+def _nothing_fits(report: TransferReport, model: str) -> InputError:
+    entry = _most_specific(report.missing)
     if entry.in_file is None:
-        theirs = report.unused[0].name if report.unused else "nothing"
-        why = f"it names none of the model's variables (it has {theirs}, the model {entry.name})"
+        first = report.unused[0].name if report.unused else "nothing"
+        reason = f"it names none of the model's variables (it has {first}, the model {entry.name})"
     else:
-        why = f"{entry.name} is {entry.reason}, and so on"
+        reason = f"{entry.name} is {entry.reason}, and so on"
     return InputError(
-        f'Nothing in the file fits "{model}": {why}. Give weights of a network that shares layers with it. '
+        f'Nothing in the file fits "{model}": {reason}. Give weights of a network that shares layers with it. '
         f"Received: {report.source}"
     )
 
 
-def _none_whole(report: Report, model: str, one_of: Collection[str]) -> InputError:
-    variables = len(report.loaded) + len(report.missing)
-    return InputError(
-        f'The weights fill no backbone of "{model}" whole ({", ".join(one_of)}), only {len(report.loaded)} of its '
-        f"{variables} variables. Start from weights of a network that shares a backbone with it, or go on by "
-        f"train.init_from_needs_backbone=false, in Python needs_backbone=False. Received: {report.source}"
-    )
-
-
-def _telling(missing: list[Entry]) -> Entry:
-    """The entry that an error names: one of another shape tells more than one that is nowhere."""
+def _most_specific(missing: list[TransferredArray]) -> TransferredArray:
+    """Returns the entry for an error: preferably one with two shapes."""
     return next((entry for entry in missing if entry.in_file is not None), missing[0])

@@ -1,0 +1,75 @@
+"""Steps that compute a batch in micro-batches: on several devices, or one after another (gradient accumulation)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from keras import KerasTensor
+
+
+@dataclass
+class Step:
+    """The step that runs now. Its labels are checked.
+
+    Attributes:
+        denominators: The mean of the micro-batches' loss denominators, see `SegmentationLoss`; None if the step
+            computes the batch as a whole.
+        numerators: The numerators of each output's loss, of the latest micro-batch; None as long as there are none.
+    """
+
+    denominators: KerasTensor | None = None
+    numerators: list[KerasTensor] | None = None
+
+
+_step: ContextVar[Step | None] = ContextVar("step", default=None)  # replicas are traced by threads of their own
+
+
+def current_step() -> Step | None:
+    """Returns the step that runs now; None outside of steps."""
+    return _step.get()
+
+
+@contextmanager
+def run_step(denominators: KerasTensor | None = None) -> Iterator[Step]:
+    """Marks that a step runs, for `compute_loss`."""
+    token = _step.set(Step(denominators))
+    try:
+        yield _step.get()
+    finally:
+        _step.reset(token)
+
+
+def accumulate(function: Callable[..., Any], batch: Sequence[KerasTensor], count: int, zeros: Any) -> Any:
+    """Sums the results of a function over the micro-batches of a batch; the memory of one serves all. TensorFlow only.
+
+    Args:
+        function: Takes the tensors of a micro-batch and returns a structure of tensors.
+        batch: Tensors `(B, ...)`.
+        count: The number of micro-batches, which must divide B.
+        zeros: The same structure of zeros, to which results are added.
+
+    Raises:
+        tf.errors.InvalidArgumentError: B is no multiple of `count`.
+    """
+    import tensorflow as tf
+
+    if count == 1:
+        return function(*batch)
+    images = batch[0].shape[0] or tf.shape(batch[0])[0]
+    divisible = tf.debugging.assert_equal(
+        images % count,
+        0,
+        f"A batch must hold a multiple of `accumulation_steps` ({count}) images. Drop the last one if it is smaller. "
+        f"Received: {batch[0].shape[0] or 'another number'}",
+    )
+    with tf.control_dependencies([divisible]):
+        micro_batches = [tf.reshape(tensor, [count, images // count, *tensor.shape[1:]]) for tensor in batch]
+
+    def add(index: tf.Tensor, total: Any) -> tuple:
+        result = function(*(tensor[index] for tensor in micro_batches))
+        return index + 1, tf.nest.map_structure(tf.add, total, result)
+
+    # A loop in the graph, not unrolled, and one iteration at a time: only so is the memory reused.
+    return tf.while_loop(lambda index, _: index < count, add, (0, zeros), parallel_iterations=1)[1]
