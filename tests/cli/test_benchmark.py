@@ -13,7 +13,7 @@ import pytest
 
 from keras_crosscoop import config, dataset
 from keras_crosscoop.export import benchmark as package
-from keras_crosscoop.export.benchmark.contenders import CONTENDERS
+from keras_crosscoop.export.benchmark.comparison import CONTENDERS
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.resources import cores
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_crosscoop import dataset
-from keras_crosscoop.export.benchmark import benchmark, comparison, contenders, timing
-from keras_crosscoop.export.benchmark.contenders import CONTENDERS, available
+from keras_crosscoop.export.benchmark import benchmark, comparison, timing
+from keras_crosscoop.export.benchmark.comparison import CONTENDERS, available
 from keras_crosscoop.export.benchmark.timing import WARM_UP, measure, summarize
 from keras_crosscoop.export.benchmark.worker import peak_memory
 from keras_crosscoop.system.processes import WorkerError
@@ -161,7 +161,7 @@ def test_a_benchmark_of_two_formats(trained, data_dir, litert_files, monkeypatch
         progress("Comparing", 1, 2)
         return litert_files["none"], FIGURES
 
-    monkeypatch.setattr(contenders, "export", export)
+    monkeypatch.setattr(comparison, "export", export)
     monkeypatch.setattr(type(trained), "load", lambda run: network)
     stages = []
     result = benchmark(
@@ -190,7 +190,7 @@ def test_keras_alone_is_compared_with_the_labels(trained, data_dir, monkeypatch,
     monkeypatch.setattr(comparison, "measure", lambda *arguments, **options: ([], {}))
     monkeypatch.setattr(comparison, "summarize", lambda groups: {"keras": {"latency": {"median": 1}}})
     probabilities = np.eye(3, dtype="float32")[np.arange(40 * 56).reshape(40, 56) % 3]
-    monkeypatch.setattr(contenders, "live", lambda model, output: lambda image: probabilities)
+    monkeypatch.setattr(comparison, "live", lambda model, output: lambda image: probabilities)
     data = dataset("folder", data_dir)
     result = benchmark(trained, data, ["keras"])["formats"]["keras"]
     labels = np.stack([data.read(*pair)[1] for pair in data.pairs("val")])

@@ -7,15 +7,53 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.export.benchmark.contenders import available, prepare
+from keras_crosscoop.errors import InputError, describe, unknown_name
 from keras_crosscoop.export.benchmark.timing import measure, summarize
-from keras_crosscoop.export.deployment import Size
-from keras_crosscoop.export.run_export import evenly_spread
+from keras_crosscoop.export.benchmark.worker import KERAS
+from keras_crosscoop.export.deployment import Size, resize_in
+from keras_crosscoop.export.formats import MIN_AGREEMENT, check_options
+from keras_crosscoop.export.litert import Quantize
+from keras_crosscoop.export.parity import live, mean_iou_of
+from keras_crosscoop.export.run_export import evenly_spread, export
+from keras_crosscoop.metrics import Confusion
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.devices import share_gpus
 from keras_crosscoop.system.resources import cores
+
+CONTENDERS: dict[str, tuple[str, Quantize]] = {  # name -> format and quantisation
+    KERAS: (KERAS, "none"),
+    "savedmodel": ("savedmodel", "none"),
+    "tflite": ("tflite", "none"),
+    "tflite-float16": ("tflite", "float16"),
+    "tflite-dynamic": ("tflite", "dynamic"),
+    "tflite-int8": ("tflite", "int8"),
+    "onnx": ("onnx", "none"),
+}
+
+
+def available(names: Iterable[str] | None) -> tuple[list[str], dict[str, str]]:
+    """Returns the contenders that the installed packages allow, and why the others are left out; None means all.
+
+    Raises:
+        InputError: there is no such contender, or packages of one that was named are missing.
+    """
+    possible, left_out = [], {}
+    for name in dict.fromkeys(CONTENDERS if names is None else names):
+        if name not in CONTENDERS:
+            raise unknown_name("format", name, CONTENDERS)
+        try:
+            if name != KERAS:
+                check_options(*CONTENDERS[name])
+            possible.append(name)
+        except InputError as error:
+            if names is not None:
+                raise
+            left_out[name] = str(error)
+    return possible, left_out
 
 
 def benchmark(
@@ -72,16 +110,61 @@ def benchmark(
     run.check_classes(dataset)
     pairs = evenly_spread(dataset.pairs(run.settings.data.val_split, headers=False), images)
     size = size or dataset.read(*pairs[0])[0].shape[:2]
+    share_gpus()
+    model = run.load()
+    output = model.chosen(output)
+    jobs, agreements, failed, live_mean_iou = {}, {}, {}, None
     with tempfile.TemporaryDirectory(prefix="crosscoop-benchmark-") as temporary:
         folder = Path(temporary)
-        prepared = prepare(
-            run, dataset, names, folder, pairs, output=output, size=size, calibration=calibration, progress=progress
-        )
+        for number, pair in enumerate(pairs):
+            np.save(folder / f"{number}.npy", resize_in(dataset.read(*pair)[0][None], size)[0])
+        for name in names:
+            if name == KERAS:
+                jobs[name] = {"format": name, "path": str(run.folder.resolve()), "output": output}
+                continue
+            export_format, quantize = CONTENDERS[name]
+            try:
+                path, parity = export(
+                    run,
+                    dataset,
+                    export_format,
+                    output=output,
+                    size=size,
+                    quantize=quantize,
+                    folder=folder / name,
+                    calibration=calibration,
+                    images=len(pairs),
+                    min_agreement=0,
+                    model=model,
+                    progress=lambda stage, done, total, name=name: progress(f"{name}: {stage.lower()}", done, total),
+                )
+            except Exception as error:  # converters fail in many ways; the other formats go on
+                failed[name] = describe(error)
+                continue
+            jobs[name] = {"format": export_format, "path": str(path)}
+            live_mean_iou = parity["mean_iou"]["live"]
+            agreements[name] = {
+                "bytes": parity["bytes"],
+                "agreement": parity["agreement"],
+                "agrees": parity["agreement"] >= MIN_AGREEMENT[quantize],
+                "mean_iou": parity["mean_iou"]["exported"],
+            }
+        if KERAS in jobs:
+            if not agreements:
+                progress("keras: comparing", 0, 1)
+                probabilities, confusion = live(model, output), Confusion(len(run.classes), name="live")
+                for image, labels in (dataset.read(*pair) for pair in pairs):
+                    confusion.update_state(labels[None], probabilities(image).argmax(axis=-1)[None])
+                live_mean_iou = mean_iou_of(confusion)
+            size_on_disk = run.weights.stat().st_size
+            agreements[KERAS] = {"bytes": size_on_disk, "agreement": 1.0, "agrees": True, "mean_iou": live_mean_iou}
+        del model
         gc.collect()  # the memory is for the formats
-        groups, failed = measure(prepared.jobs, len(pairs), folder, rounds=rounds, patience=patience, progress=progress)
-    figures = {name: {**timing, **prepared.parity[name]} for name, timing in summarize(groups).items()}
+        jobs = {name: {**job, "images": str(folder)} for name, job in jobs.items()}
+        groups, failed_later = measure(jobs, len(pairs), folder, rounds=rounds, patience=patience, progress=progress)
+    figures = {name: {**timing, **agreements[name]} for name, timing in summarize(groups).items()}
     return {
-        "output": prepared.output,
+        "output": output,
         "size": list(size),
         "images": len(pairs),
         "threads": cores(),
@@ -92,6 +175,6 @@ def benchmark(
         "fastest": min(figures, key=lambda name: figures[name]["latency"]["median"], default=None),
         "smallest": min(figures, key=lambda name: figures[name]["bytes"], default=None),
         "together": [list(group) for group in groups],
-        "failed": {**prepared.failed, **failed},
+        "failed": {**failed, **failed_later},
         "left_out": left_out,
     }
