@@ -116,7 +116,7 @@ class _Pool:
             worker.send(job.task)
             self._workers.add(worker)
             try:
-                if self.signals.first is not None:  # it came meanwhile
+                if self.signals.first is not None:  # it arrived meanwhile
                     worker.end_input()
                 while "end" not in (message := worker.receive()):
                     self._progress(job.name, message["stage"], message["done"], message["total"])

@@ -1,12 +1,12 @@
-"""What the paper and others printed: mean IoU in %, to stand beside measured figures and never in their place.
+"""Published values of mean IoU in %, which are shown beside measured values and never replace them.
 
 Reference: Ikedo and Hotta, VISAPP 2022, tables 1 to 5. Networks: Xception-65 (top) and ResNet-101 (bottom).
 """
 
 BACKBONES = ("xception65", "resnet101")  # top and bottom, of the paper
 
-# Of each data set's validation split, by row and output; those of the conventional method stand where it has two equal
-# networks, as in its own paper.
+# On the validation split of each data set, by row and output. The conventional method has two equal networks, as in its
+# own paper.
 PUBLISHED = {
     "voc2012": {
         ("single_top", "single"): 80.1,
