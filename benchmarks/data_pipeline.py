@@ -1,4 +1,4 @@
-"""How fast training samples come, against OpenCV and albumentations in a PyTorch `DataLoader` of two workers.
+"""Throughput of training samples, against OpenCV and albumentations in a PyTorch `DataLoader` of two workers.
 
     pip install -e . opencv-python-headless albumentations torch
     python benchmarks/data_pipeline.py CAMVID
@@ -34,7 +34,7 @@ BUFFERED = 8  # batches, at most, that were made while others had their turn
 
 
 def ours(folder: str, crop: int) -> Iterator:
-    """Batches of this package."""
+    """Yields batches of this package."""
     from keras_crosscoop import load_dataset
 
     yield from load_dataset(
@@ -51,7 +51,7 @@ def ours(folder: str, crop: int) -> Iterator:
 
 
 def pytorch(folder: str, crop: int) -> Iterator:
-    """Batches of the same work as it is usually written for PyTorch."""
+    """Yields batches of the usual PyTorch code for the same work."""
     import albumentations
     import cv2
     from torch.utils.data import DataLoader, Dataset
@@ -92,7 +92,7 @@ def pytorch(folder: str, crop: int) -> Iterator:
 
 
 def serve(name: str, folder: str, crop: int) -> None:
-    """Draws as many batches as each line of the standard input says, and answers with the seconds that took."""
+    """Reads a number from each line of stdin, draws that many batches, and prints the seconds."""
     batches = {"ours": ours, "pytorch": pytorch}[name](folder, crop)
     for line in sys.stdin:
         for _ in range(BUFFERED):
@@ -105,12 +105,12 @@ def serve(name: str, folder: str, crop: int) -> None:
 
 
 def peak_memory() -> float:
-    """The most memory that this process ever held, in MiB, as Linux tells; of workers it says nothing."""
+    """Returns the peak memory of this process in MiB, on Linux; it does not include workers."""
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))[1]) / 1024
 
 
 class Contender:
-    """A process that reads when it is told to."""
+    """A process that reads on demand."""
 
     def __init__(self, name: str, folder: Path, crop: int) -> None:
         command = [sys.executable, __file__, "--serve", name, "--crop", str(crop), str(folder)]
@@ -127,7 +127,7 @@ class Contender:
         self.memory = 0.0
 
     def images_per_second(self, batches: int) -> float:
-        """Over so many batches."""
+        """Returns the images a second over that many batches."""
         self.process.stdin.write(f"{batches}\n")
         self.process.stdin.flush()
         seconds, self.memory = json.loads(self.process.stdout.readline())
@@ -164,14 +164,14 @@ def compare(title: str, contenders: dict[str, tuple[str, Path]], crop: int, batc
 
 
 def records(folder: Path, into: Path) -> Path:
-    """The same data set as records."""
+    """Writes the same data set as records."""
     options = ["--data-dir", str(folder), "--records", str(into), "--split", "train"]
     subprocess.run(["crosscoop-tf", "data", "prepare", "camvid", *options], check=True, stdout=subprocess.DEVNULL)
     return into
 
 
 def enlarge(camvid: Path, into: Path, count: int) -> Path:
-    """`count` pairs of CamVid at Cityscapes' size, with a camera's noise, so that they compress as badly."""
+    """Writes `count` pairs of CamVid at the size of Cityscapes, with camera noise, so that they compress as badly."""
     for kind in ("train", "trainannot"):
         (into / kind).mkdir(parents=True)
     paths = sorted((camvid / "train").iterdir())
@@ -191,7 +191,7 @@ def enlarge(camvid: Path, into: Path, count: int) -> Path:
 
 
 def start_up(pairs: Path, images: int, scratch: Path) -> None:
-    """Prints the seconds from an opened package to the first batch, of so many files."""
+    """Prints the seconds from the import of the package to the first batch, for that many files."""
     for kind in ("train", "trainannot"):
         (scratch / kind).mkdir(parents=True)
         source = sorted((pairs / kind).iterdir())

@@ -1,9 +1,9 @@
-"""What evaluation takes beside the networks' own work: its time, and its memory on large images.
+"""Time of an evaluation beyond the networks' own, and its memory on large images.
 
     python benchmarks/evaluation.py
 
-Prints the share of `evaluate`'s time that bare forward passes over the same images take, in one run, taking turns, and
-the memory of processes that look at one image of Cityscapes' size with the paper's pair, whose weights are random.
+Prints the share of forward passes alone in the time of `evaluate` on the same images, taking turns, and the memory of
+processes that segment one image of Cityscapes' size with the paper's pair and random weights.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZES = {"whole": None, "window 769": 769}
 
 
 def pictures(folder: Path, count: int, size: tuple[int, int]) -> Path:
-    """A data set of JPEGs with structure, labelled in patches."""
+    """Writes a data set of JPEGs with structure, labelled in patches."""
     random = np.random.default_rng(0)
     (folder / "classes.txt").write_text("".join(f"class {number}\n" for number in range(CLASSES)))
     for kind in ("images", "masks"):
@@ -42,7 +42,7 @@ def pictures(folder: Path, count: int, size: tuple[int, int]) -> Path:
 
 
 def compare(pair: str, count: int, size: tuple[int, int], rounds: int) -> None:
-    """`evaluate` from image to image, once it is under way, and the networks alone on images that lie in memory."""
+    """Times `evaluate` per image after its start, and the networks alone on images in memory."""
     model = CrossCoop(CLASSES, **PAIRS[pair], weights=None)
     forward = tf.function(lambda image: model(image, training=False), reduce_retracing=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +62,7 @@ def compare(pair: str, count: int, size: tuple[int, int], rounds: int) -> None:
 
 
 def look(window: int | None) -> None:
-    """Prints the most memory that one image of Cityscapes' size takes, in GiB."""
+    """Prints the peak memory of one image of Cityscapes' size, in GiB."""
     model = CrossCoop(CLASSES, **PAIRS["paper"], weights=None)
     image = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), np.uint8)
     for strip in Inference(model, window=window).strips(image):

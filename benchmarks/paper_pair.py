@@ -1,4 +1,4 @@
-"""What the paper's pair, Xception-65 with ResNet-101, gains from what is done here for its speed, and where it stands.
+"""Speedups of the paper's pair, Xception-65 with ResNet-101, by this package's layers and by bfloat16.
 
     python benchmarks/paper_pair.py
 
@@ -38,7 +38,7 @@ print(f"Building the pair: {seconds:.1f} s, {mebibytes / 1024:.2f} GiB at most, 
 
 @contextmanager
 def keras_convolution() -> Iterator[None]:
-    """Whatever is traced inside computes `AtrousConv2D` as Keras computes `Conv2D`."""
+    """Within it, `AtrousConv2D` is traced as Keras computes `Conv2D`."""
     native = AtrousConv2D.convolution_op
     AtrousConv2D.convolution_op = keras.layers.Conv2D.convolution_op
     try:
@@ -48,7 +48,7 @@ def keras_convolution() -> Iterator[None]:
 
 
 def layer(kind: type[keras.layers.Layer], shape: tuple[int, ...], *arguments: int, rate: int) -> Work:
-    """One 3x3 convolution at that dilation rate, without bias."""
+    """Returns one 3x3 convolution at that dilation rate, without bias."""
     features = tf.random.normal(shape)
     convolution = kind(*arguments, 3, padding="same", dilation_rate=rate, use_bias=False)
     convolution.build(features.shape)
@@ -57,7 +57,7 @@ def layer(kind: type[keras.layers.Layer], shape: tuple[int, ...], *arguments: in
 
 
 def network(size: int, batch: int, policy: str = "float32") -> tuple[Work, Work]:
-    """Inference and a training step of the paper's pair, traced."""
+    """Returns inference and a training step of the paper's pair, traced."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (batch, size, size, 3)).astype("uint8")
     labels = random.integers(0, 21, (batch, size, size)).astype("uint8")
@@ -78,7 +78,7 @@ def network(size: int, batch: int, policy: str = "float32") -> tuple[Work, Work]
 
 
 def product(n: int = 4096) -> tuple[Work, int]:
-    """The machine's own product of two square matrices, and its floating-point operations."""
+    """Returns a product of two square matrices, and its floating-point operations."""
     left, right = tf.random.normal((n, n)), tf.random.normal((n, n))
     return lambda: tf.matmul(left, right).numpy(), 2 * n**3
 

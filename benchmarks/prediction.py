@@ -1,10 +1,10 @@
-"""What predicting on image files costs beside the network alone.
+"""Throughput of predictions on image files, against the network alone.
 
     python benchmarks/prediction.py IMAGES
 
-IMAGES is a folder. Decoding, the network, class ids and overlays as `crosscoop-tf predict` has them, against
-`model.predict_on_batch` on the same images that lie decoded in memory. They take turns in one run.
-The network is the paper's pair, or another by `--pair`, without pretrained weights.
+IMAGES is a folder. Decoding, the network, class ids and overlays of `crosscoop-tf predict` are timed against
+`model.predict_on_batch` on the same images, decoded in memory. Both take turns. The network is the paper's pair, or
+another with `--pair`, with random weights.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from keras_crosscoop.images.palettes import voc_palette
 from keras_crosscoop.models.inference import Inference
 
 CLASSES = 21
-TURN = 20  # images: more than are under way at once, so that what is read and written behind is a part of it
+TURN = 20  # images: more than are in progress at once, so that reading and writing count
 
 
 def seconds_of_files(predict_files: FilePredictor, sources: list[Source]) -> float:
-    """From files to files."""
+    """Returns the seconds from files to files."""
     start = time.perf_counter()
     for error in predict_files(sources):
         if error:
@@ -37,7 +37,7 @@ def seconds_of_files(predict_files: FilePredictor, sources: list[Source]) -> flo
 
 
 def seconds_of_network(model: CrossCoop, images: list[np.ndarray], batch: int) -> float:
-    """From arrays to arrays."""
+    """Returns the seconds from arrays to arrays."""
     start = time.perf_counter()
     for first in range(0, len(images), batch):
         model.predict_on_batch(np.stack(images[first : first + batch]))

@@ -1,4 +1,4 @@
-"""What recomputing activations (`train.remat`) saves and costs: the most memory of a training, and a step's time.
+"""Peak memory and time of a training step with and without recomputed activations (`train.remat`).
 
     python benchmarks/remat.py
 
@@ -24,7 +24,7 @@ CLASSES = 19
 
 
 def measure(remat: bool, batch: int, size: int, steps: int, paper: bool) -> tuple[float, float]:
-    """MiB that training takes beside the network, and the median seconds of a step."""
+    """Returns the MiB of training beyond the network, and the median seconds of a step."""
     keras.utils.set_random_seed(0)
     if paper:
         network = CrossCoop(CLASSES, top="xception65", bottom="resnet101", weights=None)
@@ -44,13 +44,13 @@ def measure(remat: bool, batch: int, size: int, steps: int, paper: bool) -> tupl
 
 
 def _highest() -> int:
-    """Bytes, the most that this process has held."""
+    """Returns the peak memory of this process in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main() -> None:
-    """Prints both kinds' figures, and their ratios."""
+    """Prints memory and time of both, and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each kind")
     parser.add_argument("--steps", type=int, default=5, help="steps that each process times")

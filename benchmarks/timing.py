@@ -1,4 +1,4 @@
-"""Two or more things timed against each other in one run, taking turns, so that a noisy machine slows all of them."""
+"""Times of contenders that take turns, so that a noisy machine slows all alike."""
 
 import statistics
 import time
@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 
 def medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each contender, in seconds.
+    """Returns the median time of each contender in seconds.
 
     Args:
-        contenders: name -> something that does the work once and waits for its end.
-        rounds: how often each of them is timed, after one round of warming up.
+        contenders: name -> a function that does the work once and waits for its end.
+        rounds: number of timed calls of each, after one warm-up call.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
@@ -23,7 +23,7 @@ def medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict
 
 
 def print_ratios(title: str, contenders: Mapping[str, Callable[[], object]], rounds: int) -> None:
-    """Prints the median time of each contender and how many times that of the last one it takes, see `medians`."""
+    """Prints the median time of each contender, and its ratio to the last one's, see `medians`."""
     times = medians(contenders, rounds)
     base = list(times.values())[-1]
     print(title)

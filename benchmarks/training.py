@@ -1,4 +1,4 @@
-"""What training here costs beside the plainest way to do the same: our step, two devices, logging, saving, determinism.
+"""Cost of the training step, of two devices, logging, checkpoints and determinism, against plain Keras.
 
     python benchmarks/training.py
 
@@ -37,17 +37,17 @@ PROCESSES = 5  # of each kind, for what is set once a process
 
 
 class ByKeras(CrossCoop):
-    """The same model, trained by Keras's own step; like ours it measures no classes."""
+    """The same model with Keras's own training step; like ours it does not count classes."""
 
     train_step = keras.Model.train_step
 
     def compute_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """The losses, which Keras would otherwise join with the figures of classes."""
+        """Returns the losses without the metrics of classes."""
         return self.mean_losses()
 
 
 def model(pair: str, kind: type[CrossCoop] = CrossCoop, *, synchronized: bool = False) -> CrossCoop:
-    """The pair, compiled as for `crosscoop-tf fit`."""
+    """Builds the pair, compiled as for `crosscoop-tf fit`."""
     network = kind(CLASSES, **PAIRS[pair], weights=None)
     for layer in batch_norms(network):
         layer.synchronized = synchronized
@@ -57,7 +57,7 @@ def model(pair: str, kind: type[CrossCoop] = CrossCoop, *, synchronized: bool = 
 
 
 def samples(batch: int, size: int) -> Iterator[Any]:
-    """The same batch without end, for each replica its share."""
+    """Repeats the same batch for ever, with its share for each replica."""
     random = np.random.default_rng(0)
 
     def load(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -70,19 +70,19 @@ def samples(batch: int, size: int) -> Iterator[Any]:
 
 
 def step(network: CrossCoop, batches: Iterator[Any]) -> Work:
-    """A training step, to the end."""
+    """Returns a function that runs a training step and waits for its end."""
     return lambda: float(network.train_function(batches)["loss"])
 
 
 def compare_steps(pair: str, batch: int, size: int, rounds: int) -> None:
-    """Our step and Keras's."""
+    """Compares our step and Keras's."""
     batches = samples(batch, size)
     contenders = {"our step": step(model(pair), batches), "Keras's step": step(model(pair, ByKeras), batches)}
     print_ratios("A training step", contenders, rounds)
 
 
 def compare_devices(pair: str, batch: int, size: int, rounds: int) -> None:
-    """One device beside two, which share the same cores and the same batch."""
+    """Compares one device with two, which share the same cores and the same batch."""
     contenders = {}
     with strategy("mirrored").scope():
         for kind, synchronized in (("each its own", False), ("synchronised", True)):
@@ -93,7 +93,7 @@ def compare_devices(pair: str, batch: int, size: int, rounds: int) -> None:
 
 
 def compare_upkeep(pair: str, batch: int, size: int, rounds: int) -> None:
-    """What `fit` does around each step, and a checkpoint."""
+    """Times the work of `fit` around each step, and a checkpoint."""
     network, batches = model(pair), samples(batch, size)
     plain = step(network, batches)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ def compare_upkeep(pair: str, batch: int, size: int, rounds: int) -> None:
 
 
 def compare_determinism() -> None:
-    """Processes that set it and others take turns, each given the same arguments as this one."""
+    """Compares processes with and without determinism, which take turns and get the same arguments as this one."""
     found: dict[str, list[float]] = {"deterministic": [], "not": []}
     for _ in range(PROCESSES):
         for kind, seconds in found.items():
