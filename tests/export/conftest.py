@@ -96,12 +96,16 @@ def saved_model(tmp_path_factory, network):
 
 @pytest.fixture(scope="session")
 def litert_files(tmp_path_factory, network):
-    """A LiteRT file of the ensemble in each quantisation."""
+    """A LiteRT file of the ensemble in each quantisation, written when it is first asked for."""
     folder, graph = tmp_path_factory.mktemp("litert"), deployment_graph(network, "ensemble", SIZE)
-    files = {quantize: folder / f"{quantize}.tflite" for quantize in ("none", "float16", "dynamic", "int8")}
-    for quantize, path in files.items():
-        write_litert(graph, path, SIZE, quantize, lambda: photographs(8, *SIZE, seed=60), METADATA)
-    return files
+
+    class Files(dict):
+        def __missing__(self, quantize):
+            self[quantize] = folder / f"{quantize}.tflite"
+            write_litert(graph, self[quantize], SIZE, quantize, lambda: photographs(8, *SIZE, seed=60), METADATA)
+            return self[quantize]
+
+    return Files()
 
 
 @pytest.fixture(scope="session")

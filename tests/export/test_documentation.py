@@ -25,20 +25,18 @@ PLACES = {
 }
 
 
-@pytest.fixture
-def exports(saved_model, litert_files, onnx_file):
-    return {"savedmodel": saved_model, "tflite": litert_files["none"], "onnx": onnx_file}
-
-
 @pytest.mark.parametrize(
     "name", ["tflite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("savedmodel", "onnx"))]
 )
-def test_the_block_of_each_format(name, exports, tmp_path, monkeypatch):
+def test_the_block_of_each_format(name, request, tmp_path, monkeypatch):
     """On a photo that is larger than the input size of the file."""
     monkeypatch.chdir(tmp_path)
-    place = PLACES[name]
+    fixture = request.getfixturevalue(
+        {"savedmodel": "saved_model", "tflite": "litert_files", "onnx": "onnx_file"}[name]
+    )
+    exported, place = fixture["none"] if name == "tflite" else fixture, PLACES[name]
     place.parent.mkdir(parents=True)
-    shutil.copytree(exports[name], place) if exports[name].is_dir() else shutil.copy(exports[name], place)
+    shutil.copytree(exported, place) if exported.is_dir() else shutil.copy(exported, place)
     Image.fromarray(photograph(150, 200)[0].astype(np.uint8)).save("photo.jpg", quality=95)
     photo = np.asarray(Image.open("photo.jpg"))
 
@@ -49,16 +47,16 @@ def test_the_block_of_each_format(name, exports, tmp_path, monkeypatch):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
-    classes, expected = np.load("classes.npy"), load_exported(exports[name])(photo)["classes"]
+    classes, expected = np.load("classes.npy"), load_exported(exported)(photo)["classes"]
     assert len(np.unique(expected)) == 3
     assert classes.shape == expected.shape
     # Pillow rounds down what it resizes: half of the numbers are one less, on which a pixel in a hundred hangs here
     assert (classes == expected).mean() > (0.98 if name == "tflite" else 0.9999)
 
 
-def test_the_block_with_this_package(make_run, data_dir, litert_files, tmp_path, monkeypatch):
+def test_the_block_with_this_package(trained, data_dir, litert_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_run(RUN.absolute())
+    shutil.copytree(trained.folder, RUN)
     monkeypatch.setattr(
         run_export, "write_litert", lambda network, path, *rest: shutil.copy(litert_files["none"], path)
     )

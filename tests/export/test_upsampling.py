@@ -68,8 +68,10 @@ def of_layers(model, part):
     "arguments",
     [
         {},
-        {"topology": "none"},
-        *(pytest.param(slow, marks=pytest.mark.slow) for slow in ({"sites": ("aspp_output",)},)),
+        *(
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in ({"topology": "none"}, {"sites": ("aspp_output",)})
+        ),
     ],
 )
 def test_exactly_the_first_layers_of_decoders_are_replaced(pair, arguments):
