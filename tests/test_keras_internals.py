@@ -28,7 +28,8 @@ def mirrored():
 
 
 def test_loss_tracker():
-    model = internals.TrainableModel()
+    inputs = keras.Input((3,))
+    model = internals.TrainableModel(inputs, keras.layers.Dense(1)(inputs))
     model.compile("sgd", "mse")
     assert isinstance(model.loss_tracker, keras.metrics.Mean)
     model.loss_tracker.update_state(3.0)

@@ -229,7 +229,7 @@ DESCRIPTIONS = {
     "no number": ({"dropout": [0.1, float("nan"), 0.1]}, {}, "dropout.1: Input should be a finite number"),
     "another option": ({"weights": "/etc/passwd"}, {}, "weights: Input should be None"),
     "an unknown one": ({"colour": 1}, {}, "colour: Extra inputs are not permitted"),
-    "a backbone": ({"backbone": "vgg16"}, {}, "backbone.name: Value error, There is no backbone of that name."),
+    "a backbone": ({"backbone": "vgg16"}, {}, "backbone.name: There is no backbone of that name."),
     "its file": ({"backbone": {"name": "resnet50", "weights": "a.h5"}}, {}, "backbone.weights: Extra inputs"),
     "a layer": ({}, {"optimizer": LAYER}, "it is compiled with something that is no optimizer, loss or metric"),
     "a metric": ({}, {"metrics": [METRIC]}, "it is compiled with a number beyond 1000. Received: 1000000"),
