@@ -1,5 +1,7 @@
 """The costs of rows that can be measured, and the reasons of the others."""
 
+from types import SimpleNamespace
+
 import keras
 
 from keras_crosscoop.ablation import costs
@@ -25,8 +27,8 @@ def test_rows_whose_costs_fail_are_named_and_the_others_measured(monkeypatch):
     monkeypatch.setattr(
         costs, "_timer", lambda networks, image: timer(networks, image) if networks else short_of_memory
     )
-    part = costs.Cost(parameters=3, flops=7)
-    monkeypatch.setattr(costs.costs, "parts", lambda network: [type("Part", (), {"cost": part})] * 2)
+    cost = costs.Cost(parameters=3, flops=7)
+    monkeypatch.setattr(costs.costs, "components", lambda network: [SimpleNamespace(cost=cost)] * 2)
     builders = {
         "first": lambda: [Network()],
         "unbuilt": build_error,

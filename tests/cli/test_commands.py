@@ -59,7 +59,7 @@ def test_evaluate_prints_the_figures_of_fit(crosscoop, run_folder):
 def test_evaluate_refuses_a_data_set_of_other_classes(crosscoop, run_folder, make_folder):
     code, _, err = crosscoop("evaluate", run_folder, "--dataset", "folder", "--data-dir", make_folder())
     assert code == 2
-    assert "knows 2 classes (dark, bright)" in err
+    assert "has 2 classes (dark, bright)" in err
     assert "has 3 (road, sky, car)" in err
 
 
