@@ -19,7 +19,7 @@ from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.naming import output_choices
-from keras_crosscoop.models.weights import TransferReport, load_hdf5, opened_hdf5
+from keras_crosscoop.models.weights import TransferReport, load_hdf5, open_hdf5
 from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json
 
@@ -35,10 +35,10 @@ class Run:
 
     Attributes:
         folder: holds `config.yaml` (all settings), `classes.json` (class names and colours), `best.weights.h5` (the
-            weights of the epoch with the best validation mean IoU, see `Segmenter.chosen`), `history.csv` (the metrics
-            of each epoch), `metrics.json` (the metrics of the best weights), `report.html`, `pictures/` (example
-            predictions), `tensorboard/`, `checkpoints/`, and `init_from.csv` (which variables an earlier run
-            initialised) if there was one.
+            weights of the epoch with the best validation mean IoU of the default output), `history.csv` (the metrics of
+            each epoch), `metrics.json` (the metrics of the best weights), `report.html`, `pictures/` (example
+            predictions), `tensorboard/`, `checkpoints/`, and, after a warm start, `init_from.csv` (the variables that
+            the earlier run initialised).
         settings: the settings.
         classes: the class names, by id.
         palette: the class colours, by id.
@@ -255,7 +255,7 @@ def load(source: str | os.PathLike) -> Segmenter:
     if not source.is_file():
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
     check_archive(source)
-    with opened_hdf5(source):  # check all arrays: Keras also reads those of an optimizer, unchecked
+    with open_hdf5(source):  # check all arrays: Keras also reads those of an optimizer, unchecked
         pass
     try:
         model = keras.saving.load_model(source, safe_mode=True)

@@ -317,7 +317,7 @@ def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
 CHANGES = {  # to a `.keras` file's description; each describes more memory than the file's weights take
     "decoder_channels": (
         {"decoder_channels": 2048},
-        "a network that it has no weights of (decoder_channels=2048)",
+        "a network that is larger than its weights (decoder_channels=2048)",
     ),
     "classes": (
         {"num_classes": 10**9},
@@ -351,7 +351,7 @@ def test_an_array_cannot_say_that_it_is_larger_than_it_is(finished, tmp_path, pl
     with h5py.File(weights, "a") as file:
         file.create_dataset(f"{place}/9999", (10**6, 10**6), "float32")  # of which nothing is stored
     write_members(tmp_path / "bomb.keras", {**members, "model.weights.h5": weights.read_bytes()})
-    assert "9999 holds fewer numbers than it says ((1000000, 1000000))" in refused(
+    assert "9999 holds fewer numbers than its shape (1000000, 1000000) says" in refused(
         keras_crosscoop.load, tmp_path / "bomb.keras"
     )
 

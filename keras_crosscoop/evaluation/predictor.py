@@ -32,7 +32,7 @@ class Predictor:
 
     def __init__(self, inference: Inference, output: str | None = None, *, probabilities: bool = False) -> None:
         self.inference = inference
-        self.sides = inference.model.sides_of(inference.model.chosen(output))
+        self.sides = inference.model.sides_of(inference.model.resolve_output(output))
         self.probabilities = probabilities
 
     def can_batch(self, height: int, width: int) -> bool:

@@ -86,7 +86,7 @@ def export(
     if size in (None, DYNAMIC):
         size = None if export_format.any_size else dataset.read(*pairs[0])[0].shape[:2]
     model = run.load() if model is None else model
-    output = model.chosen(output)
+    output = model.resolve_output(output)
     pairs = evenly_spread(pairs, images)
     options = {
         "format": name,

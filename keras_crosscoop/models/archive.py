@@ -1,7 +1,7 @@
-"""Checks of `.keras` files before Keras builds what they describe; they may come from untrusted sources.
+"""Checks `.keras` files, which may come from untrusted sources, before Keras builds the models that they describe.
 
-Keras's safe mode runs no code of a file, but it allocates what the file describes, and builds any of Keras's classes.
-These checks accept only this package's networks and registered subclasses of them, with options that they take, and no
+Keras's safe mode does not run code from a file, but it builds objects of any Keras class, of any size. These checks
+accept only this package's networks and their registered subclasses, with valid options, and only if the networks are no
 larger than the weights in the file.
 """
 
@@ -19,13 +19,13 @@ from keras_crosscoop.models.backbones import check_name
 from keras_crosscoop.models.connections import Fusion, Site, Topology
 from keras_crosscoop.models.crosscoop import CrossCoop, DeepLabV3Plus
 from keras_crosscoop.models.segmenter import Segmenter
-from keras_crosscoop.models.weights.hdf5 import CONFIG, WEIGHTS, opened_keras_file
+from keras_crosscoop.models.weights.hdf5 import CONFIG, WEIGHTS, open_keras_file
 
 _MEMBERS = {CONFIG, WEIGHTS, "metadata.json"}
 _MAX_DESCRIPTION = 2**20  # bytes; the paper's pair takes 2,000
 _MAX_IMAGE = 2**16  # pixels, height and width
 _MAX_NUMBER = 1e12  # in the description of an optimizer or loss
-_MAX_METRIC_NUMBER = 1000  # metrics have arrays of the square of some numbers
+_MAX_METRIC_NUMBER = 1000  # lower: the arrays of some metrics grow with the square of an option
 
 _WIDENING = {"alpha", "depth_multiplier"}
 
@@ -38,7 +38,7 @@ class _Strict(BaseModel):
 
 
 class _Backbone(_Strict):
-    """The options of all backbones. Options that widen a network are bounded: they take memory before weights do."""
+    """The options of all backbones. Options that widen a network are bounded: building it takes memory."""
 
     name: Annotated[str, AfterValidator(check_name)]
     alpha: Annotated[float, Field(gt=0, le=16)] = 1.0
@@ -51,7 +51,7 @@ class _Backbone(_Strict):
 
     @property
     def least_bytes(self) -> float:
-        """A lower bound of the weights' size; only MobileNets have these options, and they have 1.4 M weights."""
+        """A lower bound on the size of the weights; only MobileNets, which have 1.4 M weights, have these options."""
         return 2 * 1e6 * self.alpha**2 * self.depth_multiplier if self.model_fields_set & _WIDENING else 0
 
 
@@ -108,7 +108,7 @@ _MODULES = {
     "keras.losses": keras.losses,
     "keras.metrics": keras.metrics,
 }
-_COMPILED = (  # classes of objects that a model is compiled with
+_COMPILED = (  # classes of the arguments of `compile`
     keras.optimizers.Optimizer,
     keras.optimizers.schedules.LearningRateSchedule,
     keras.losses.Loss,
@@ -118,13 +118,13 @@ _COMPILED = (  # classes of objects that a model is compiled with
 
 
 def check_archive(path: Path) -> None:
-    """Refuses a file that is no network of this package, or would take more memory than its weights.
+    """Refuses a file that does not hold a network of this package, or whose network is larger than its weights.
 
     Raises:
-        InputError: It is no `.keras` file, has a model of another package, or describes an impossible network.
+        InputError: It is not a `.keras` file, holds a model of another package, or describes an impossible network.
     """
     try:
-        with opened_keras_file(path) as archive:
+        with open_keras_file(path) as archive:
             if unknown := set(archive.namelist()) - _MEMBERS:
                 raise ValueError(f"it has an unknown member {min(unknown)!r}")
             if archive.getinfo(CONFIG).file_size > _MAX_DESCRIPTION:
@@ -137,14 +137,14 @@ def check_archive(path: Path) -> None:
         raise InputError(f"The file holds no Keras model that can be loaded ({error}). Received: {path}") from error
     options = next((_OPTIONS[base] for base in getattr(model_class, "__mro__", ()) if base in _OPTIONS), None)
     if options is None:
-        raise InputError(f"The file holds a model that is not of this package. Received: {path} ({name})")
+        raise InputError(f"The file holds a model of another package. Received: {path} ({name})")
     try:
         description = _Description.model_validate(content)
         network = options.model_validate(description.config)
         _check_compiled(description.compile_config, _MAX_NUMBER)
     except ValidationError as error:
         place, message, value = first_failure(error)
-        raise _impossible(f"{place or 'all of it'}: {message}", value, path) from error
+        raise _impossible(f"{place or 'the description'}: {message}", value, path) from error
     except _CompileConfigError as error:
         raise _impossible(error.args[0], error.args[1], path) from error
     least_bytes = {f"decoder_channels={network.decoder_channels}": 9 * network.decoder_channels**2 * 2}  # 3x3, float16
@@ -152,35 +152,37 @@ def check_archive(path: Path) -> None:
     least_bytes |= {f"{backbone.name}, alpha={backbone.alpha}": backbone.least_bytes for backbone in backbones}
     for option, size in least_bytes.items():
         if size > weights_size:
-            raise InputError(f"The file describes a network that it has no weights of ({option}). Received: {path}")
+            raise InputError(
+                f"The file describes a network that is larger than its weights ({option}). Received: {path}"
+            )
 
 
 class _CompileConfigError(Exception):
-    """The configuration of `compile` is refused; the arguments are a reason and a value."""
+    """The compile configuration is refused. The arguments are the reason and the refused value."""
 
 
 def _check_compiled(value: Any, max_number: float, depth: int = 0) -> None:
-    """Refuses other classes than optimizers, losses and metrics, and large numbers, lists and texts.
+    """Refuses classes other than optimizers, losses and metrics, and large numbers, lists and strings.
 
     Raises:
-        _CompileConfigError: The reason and the value.
+        _CompileConfigError: Something is refused.
     """
     if isinstance(value, dict):
         if "class_name" in value:
             kind = _class(value)
             if not (isinstance(kind, type) and issubclass(kind, _COMPILED)):
-                raise _CompileConfigError("it is compiled with something that is no optimizer, loss or metric", value)
+                raise _CompileConfigError("its compile configuration holds an object of another kind", value)
             max_number = _MAX_METRIC_NUMBER if issubclass(kind, keras.metrics.Metric) else max_number
         value = [*value, *value.values()]
     if isinstance(value, list):
         if len(value) > 1000 or depth > 20:
-            raise _CompileConfigError("its compile configuration is too long or deep", len(value))
+            raise _CompileConfigError("its compile configuration is too long or too deep", len(value))
         for item in value:
             _check_compiled(item, max_number, depth + 1)
     elif isinstance(value, str) and len(value) > 200:
-        raise _CompileConfigError("its compile configuration has a text that is too long", value)
-    elif isinstance(value, int | float) and not abs(value) <= max_number:  # nor NaN
-        raise _CompileConfigError(f"it is compiled with a number beyond {max_number:g}", value)
+        raise _CompileConfigError("its compile configuration has a string that is too long", value)
+    elif isinstance(value, int | float) and not abs(value) <= max_number:  # also refuses NaN
+        raise _CompileConfigError(f"its compile configuration has a number beyond {max_number:g}", value)
 
 
 def _class(item: dict) -> Any:

@@ -1,4 +1,4 @@
-"""A convolution with its normalisation and activation, of which the networks are made."""
+"""The building block of the networks: convolution, batch normalisation and ReLU."""
 
 from keras import KerasTensor, layers
 
@@ -27,7 +27,7 @@ def conv_bn_relu(
 
 
 def fixed_padding(x: KerasTensor, kernel_size: int, stride: int, *, name: str) -> tuple[KerasTensor, str]:
-    """Pads both sides equally before a strided layer, unlike "same"; returns the padding left to the layer, too."""
+    """Pads both sides equally before a strided layer, unlike "same"; also returns the layer's `padding` argument."""
     if stride == 1 or kernel_size == 1:
         return x, "same"
     return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"

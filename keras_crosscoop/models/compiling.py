@@ -1,4 +1,4 @@
-"""The arguments of `Segmenter.compile` and `fit`: the loss of an output, its weights, Keras's metrics of outputs."""
+"""Checks of the arguments of `Segmenter.compile` and `fit`: loss, loss weights, metrics and class weights."""
 
 import inspect
 import math
@@ -15,7 +15,7 @@ from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
 
 
 class ExtraMetric(NamedTuple):
-    """One of Keras's metrics, of one output."""
+    """A Keras metric of one output."""
 
     output: str
     metric: keras.metrics.Metric
@@ -30,7 +30,7 @@ def resolve_loss(loss: Any) -> SegmentationLoss:
     """Returns the loss of an output; cross-entropy for None.
 
     Raises:
-        InputError: It is no loss but a name, a function or a mapping; see `Averaged`.
+        InputError: It is a name, a function or a mapping instead of a loss; see `Averaged`.
     """
     if loss is None:
         return CrossEntropy()
@@ -59,11 +59,11 @@ def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, 
     """Returns the metrics that `compile` was given.
 
     Args:
-        metrics: A metric or a list of them for each output, by name; for a model with one output also a list.
+        metrics: A mapping from outputs to a metric or a list of metrics; for a model with one output, also a list.
         outputs: The model's outputs.
 
     Raises:
-        InputError: An output does not exist, a metric is none of Keras's, or two have one name.
+        InputError: An output does not exist, a metric is not a Keras metric, or two metrics have the same name.
     """
     if isinstance(metrics, list | tuple) and len(outputs) == 1:
         metrics = {outputs[0]: metrics}
@@ -103,10 +103,10 @@ def update_metrics(
 
 
 def refuse_class_weight(method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Refuses an argument of a method of `keras.Model` that would take label maps for one-hot classes.
+    """Refuses `class_weight`, with which the methods of `keras.Model` would mistake label maps for one-hot classes.
 
     Raises:
-        InputError: There is a `class_weight`.
+        InputError: `class_weight` is given.
     """
     class_weight = inspect.signature(method).bind(*args, **kwargs).arguments.get("class_weight")
     if class_weight is not None:

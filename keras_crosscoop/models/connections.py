@@ -1,4 +1,4 @@
-"""Cooperative connections: what each of two networks reads from the other.
+"""Cooperative connections: the features that each of two networks reads from the other.
 
 Reference: Ikedo and Hotta, "Fusion of Different Features by Cross Cooperative Learning for Semantic Segmentation",
 VISAPP 2022, sections 3.2 and 3.3, figure 4.
@@ -35,8 +35,8 @@ def cooperation(
     """Returns the function that connects the two networks at each site.
 
     A side that receives reads `(B, H, W, 2 C)` with "concat", its own features first, so that a trained partner can be
-    cut off by channel. With a `channel_reduction` R > 1, which is not in the paper, it reads `(B, H, W, (1 + 1/R) C)`:
-    most of the cost of cooperation is that the next layer convolves twice the channels.
+    cut off by channel. With a `channel_reduction` R > 1, which is not in the paper, it reads `(B, H, W, (1 + 1/R) C)`.
+    This saves most of the cost of cooperation, which is that the next layer convolves twice as many channels.
 
     Args:
         topology: Which side receives features: none, "bottom" ("one_way") or both ("cross").
@@ -45,8 +45,8 @@ def cooperation(
         channel_reduction: A 1x1 convolution reduces the partner's channels by this factor; 1 for no convolution.
 
     Returns:
-        A function of a site, the features of "top" and "bottom" there, and a name for the layers. It returns what the
-        next layer of each side reads, and raises an `InputError` if channels differ that must be equal.
+        A function of a site, the features of "top" and "bottom" there, and a name for the layers. It returns the input
+        of each side's next layer, and raises an `InputError` if "add" gets different numbers of channels.
 
     Raises:
         InputError: A name does not exist (the nearest one is suggested), or `channel_reduction` is out of range.

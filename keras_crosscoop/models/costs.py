@@ -27,7 +27,7 @@ class Cost:
         flops: Floating-point operations of the forward pass: two for each multiply-add of a convolution or dense layer.
             Normalisations, activations and resizing, together about a hundredth, are not counted. Training takes three
             times as many.
-        activations: Bytes of all layers' outputs, the most that training keeps of an image for the backward pass.
+        activations: Bytes of all layers' outputs, an upper bound on what training keeps for the backward pass.
     """
 
     parameters: int = 0
@@ -46,7 +46,7 @@ class Component(NamedTuple):
 
     side: str
     name: str  # one of `COMPONENTS`
-    output: tuple[int, ...]  # (H, W, C) that the next component reads, with the partner's features
+    output: tuple[int, ...]  # (H, W, C) of the next component's input, including the partner's features
     cost: Cost
 
 
@@ -62,18 +62,18 @@ def components(model: Segmenter) -> list[Component]:
         >>> [(component.name, component.cost.parameters) for component in components(model)]
         [('backbone', 614928), ('aspp', 30112), ('decoder', 6299)]
     """
-    found = {(side, name): Component(side, name, (), Cost()) for side in model.sides for name in COMPONENTS}
+    by_key = {(side, name): Component(side, name, (), Cost()) for side in model.sides for name in COMPONENTS}
     for operation in _operations(model):
         side, _, name = operation.name.partition("_")
-        if side in model.sides:  # not the image and its padding
+        if side in model.sides:  # excludes the input and its padding
             key = side, next((component for component in COMPONENTS if name.startswith(component)), COMPONENTS[-1])
             output = operation.output["high"] if isinstance(operation, keras.Model) else operation.output
-            found[key] = Component(*key, output.shape[1:], found[key].cost + _cost(operation))
-    return list(found.values())
+            by_key[key] = Component(*key, output.shape[1:], by_key[key].cost + _cost(operation))
+    return list(by_key.values())
 
 
 def site_costs(model: CrossCoop) -> dict[Site, Cost]:
-    """Returns the cost of each of the model's connection sites: the model's cost less its cost without the site.
+    """Returns the cost of each connection site: the model's cost minus its cost without the site.
 
     Raises:
         InputError: The model was not built for a fixed input size.
@@ -125,4 +125,4 @@ def _cost(operation: keras.Operation) -> Cost:
 
 def _bytes(dtype: str) -> int:
     bits = re.search(r"\d+", dtype)
-    return int(bits[0]) // 8 if bits else 1  # a boolean
+    return int(bits[0]) // 8 if bits else 1  # booleans take a byte

@@ -1,4 +1,4 @@
-"""The two models of this package: the cross-cooperative pair, and the single network that it is compared with."""
+"""The two models of this package: the cross-cooperative pair, and a single network for comparison."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -18,12 +18,12 @@ BackboneSpec = str | Mapping[str, Any]  # a name, or {"name": ..., **options}
 
 DROPOUT = (0.5, 0.5, 0.1)  # after ASPP and each of the decoder's 3x3 layers, as in public implementations
 
-_PRESETS = {  # pairs that go together, as arguments of `CrossCoop`
+_PRESETS = {  # arguments of `CrossCoop`
     # The paper's pair (section 4.2): the best results, for GPUs.
     "xception65_resnet101": {"top": "xception65", "bottom": "resnet101"},
     # A light pair with ImageNet weights, for fine-tuning on a laptop.
     "mobilenet_v2_efficientnet_b0": {"top": "mobilenet_v2", "bottom": "efficientnet_b0", "decoder_channels": 128},
-    # To try things out: trained from scratch in minutes.
+    # A pair for first trials, trained from scratch in minutes.
     "tiny": {
         "top": "tiny_xception",
         "bottom": "tiny_resnet",
@@ -43,7 +43,7 @@ class CrossCoop(Segmenter):
     Args:
         num_classes: Channels of the logits; void is no class.
         top: The top network's backbone: one of `backbones.NAMES`, or `{"name": ..., **options}`.
-        bottom: The bottom network's backbone; the method needs a different one.
+        bottom: The bottom network's backbone; the method needs two different backbones.
         topology: Which network reads its partner's features: none, "bottom" ("one_way") or both ("cross").
         sites: After which layers: any of "backbone" (the paper's Connection 1), "aspp", "aspp_output" (Connection 2)
             and "decoder".
@@ -60,7 +60,7 @@ class CrossCoop(Segmenter):
         **kwargs: `trainable` or `dtype` of `keras.Model`.
 
     Attributes:
-        presets: Arguments of pairs that go together, by name; see `from_preset`.
+        presets: Arguments for pairs of backbones that suit each other, by name; see `from_preset`.
 
     Raises:
         InputError: A name does not exist, or weights cannot be fetched or do not fit.
@@ -146,7 +146,7 @@ class CrossCoop(Segmenter):
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class DeepLabV3Plus(Segmenter):
-    """One DeepLabV3+ network, to compare with: `(B, H, W, 3) -> {"single"}: (B, H, W, num_classes)`.
+    """One DeepLabV3+ network, for comparison: `(B, H, W, 3) -> {"single"}: (B, H, W, num_classes)`.
 
     Args:
         num_classes: Channels of the logits; void is no class.
@@ -202,7 +202,7 @@ def _backbone(
 ) -> keras.Model:
     options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     if "name" not in options:
-        raise InputError(f'A backbone is a name, or a mapping of "name" and options. Received: {options}')
+        raise InputError(f'A backbone must be a name, or a mapping with "name" and options. Received: {options}')
     if reserved := options.keys() & {"input_shape", "output_stride", "scope", "weights"}:
         raise InputError(f"Give {', '.join(sorted(reserved))} to the network, not to a backbone. Received: {options}")
     _, *padded_shape = PadToMultiple(output_stride).compute_output_shape((None, *input_shape))

@@ -25,7 +25,7 @@ from keras_crosscoop.models.connections import Connect, Features
 # stride shrinks; names stay, so that weights of one stride can be loaded at another.
 ASPP_RATES = {"rate_6": 6, "rate_12": 12, "rate_18": 18}
 BRANCHES = ("1x1", *ASPP_RATES, "pool")
-LOW_LEVEL_CHANNELS = 48  # to which low-level features are reduced (ECCV 2018, table 1)
+LOW_LEVEL_CHANNELS = 48  # channels of the low-level features in the decoder (ECCV 2018, table 1)
 
 
 def build_graph(

@@ -17,17 +17,17 @@ import tensorflow as tf
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import ImageLike, as_rgb
-from keras_crosscoop.models.memory import LARGE, fits, needed
+from keras_crosscoop.models.memory import LARGE, fits_in_memory, required_memory
 from keras_crosscoop.models.segmenter import Segmenter
 
 WINDOW = 513  # pixels; the window for images that need more memory than is free
-SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # those of the DeepLab papers
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # as in the DeepLab papers
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T", tf.Tensor, np.ndarray)
 
-Between = Callable[[], object]  # called before each window; may raise to stop
+BeforeWindow = Callable[[], object]  # called before each window; may raise to stop
 Strips = Iterator[tf.Tensor]  # of an image from its top to its bottom, each (S, h, W, C) for S networks
 
 
@@ -37,9 +37,9 @@ class Inference:
     Args:
         model: The networks.
         window: Height and width of the windows, in pixels of the scaled image; smaller images are one window. None for
-            the whole image, or if that needs more memory than is free, for 513 pixels, which is logged.
-        overlap: The least overlap of neighbouring windows, as a share of their width, in [0, 1). Probabilities fade
-            from one window to the next.
+            the whole image. If that needs more memory than is free, windows have 513 pixels, and a message is logged.
+        overlap: The minimum overlap of neighbouring windows, as a share of their width, in [0, 1). Overlapping windows
+            are blended.
         scales: Factors of the image's size; the probabilities at all of them are averaged.
         flip: Whether to average with the probabilities of the mirrored image.
 
@@ -68,14 +68,14 @@ class Inference:
         self.overlap = overlap
         self.scales = tuple(scales)
         self.flip = flip
-        self._logged = False  # that windows are used for want of memory
+        self._logged = False  # whether the lack of memory was logged
         self._needs: dict[tuple[int, int], float] = {}  # bytes, by height and width
         if window is not None and window < 1:
-            raise InputError(f"A window is at least 1 pixel, or None for whole images. Received: {window=}")
+            raise InputError(f"A window must be at least 1 pixel, or None for whole images. Received: {window=}")
         if not 0 <= overlap < 1:
-            raise InputError(f"Windows overlap by at least 0 and less than 1 of their width. Received: {overlap=}")
+            raise InputError(f"The overlap of windows must be in [0, 1), a share of their width. Received: {overlap=}")
         if not self.scales or not all(0.01 <= scale <= 10 for scale in self.scales):
-            raise InputError(f"Scales are factors from 0.01 to 10, such as 0.5,1,1.5. Received: scales={self.scales}")
+            raise InputError(f"Scales must be factors in 0.01 to 10, such as 0.5,1,1.5. Received: scales={self.scales}")
 
     def __call__(self, image: ImageLike) -> dict[str, np.ndarray]:
         """Returns the class probabilities of every output, float32 `(H, W, C)` at the image's own size.
@@ -89,17 +89,17 @@ class Inference:
         networks = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image))], axis=1)
         return dict(zip(self.model.output_choices, with_ensemble(networks), strict=True))
 
-    def classes(self, image: np.ndarray, between: Between = lambda: None) -> dict[str, np.ndarray]:
-        """Returns the class ids of every output, uint8 `(H, W)`; probabilities are only kept for a strip.
+    def classes(self, image: np.ndarray, before_window: BeforeWindow = lambda: None) -> dict[str, np.ndarray]:
+        """Returns the class ids of every output, uint8 `(H, W)`; keeps the probabilities of one strip at a time.
 
         Args:
             image: RGB in [0, 255], `(H, W, 3)`.
-            between: Called before each window.
+            before_window: Called before each window.
 
         Raises:
             InputError: A window is too large for the memory.
         """
-        strips = (with_ensemble(tf.unstack(strip)) for strip in self.strips(image, between))
+        strips = (with_ensemble(tf.unstack(strip)) for strip in self.strips(image, before_window))
         ids = [[tf.argmax(output, axis=-1).numpy().astype("uint8") for output in strip] for strip in strips]
         return dict(zip(self.model.output_choices, map(np.concatenate, zip(*ids, strict=True)), strict=True))
 
@@ -110,22 +110,22 @@ class Inference:
             return max(height, width) <= self.window
         return self._fits(height, width)
 
-    def strips(self, image: np.ndarray, between: Between = lambda: None) -> Strips:
+    def strips(self, image: np.ndarray, before_window: BeforeWindow = lambda: None) -> Strips:
         """Yields the class probabilities of each network, float32 `(S, h, W, C)`; the heights add up to H.
 
         Args:
             image: RGB in [0, 255], `(H, W, 3)`.
-            between: Called before each window.
+            before_window: Called before each window.
 
         Raises:
             InputError: A window is too large for the memory, or probabilities are NaN.
         """
-        for strip in self.unchecked_strips(image, between):
+        for strip in self.unchecked_strips(image, before_window):
             check_numbers(strip)
             yield strip
 
-    def unchecked_strips(self, image: np.ndarray, between: Between = lambda: None) -> Strips:
-        """Yields what `strips` yields, without a check for NaN."""
+    def unchecked_strips(self, image: np.ndarray, before_window: BeforeWindow = lambda: None) -> Strips:
+        """Yields the same as `strips`, without the check for NaN."""
         window = self.window
         if window is None and not self.is_whole(*image.shape[:2]):
             window = self._fall_back(image)
@@ -135,7 +135,7 @@ class Inference:
                 raise self._too_large(image)
         started = False
         try:
-            for strip in self._averaged(image, window, between):
+            for strip in self._averaged(image, window, before_window):
                 started = True
                 yield strip
         except tf.errors.ResourceExhaustedError as error:  # by a GPU
@@ -144,7 +144,7 @@ class Inference:
         else:
             return
         try:
-            yield from self._averaged(image, self._fall_back(image), between)
+            yield from self._averaged(image, self._fall_back(image), before_window)
         except tf.errors.ResourceExhaustedError as error:
             raise self._too_large(image) from error
 
@@ -154,27 +154,27 @@ class Inference:
             self._logged = True
             _log.info(
                 "Images of %dx%d pixels need more memory than is free, and are segmented in windows of %d pixels. "
-                "Choose others by --window, or evaluation.window.",
+                "Choose another size with --window, or evaluation.window.",
                 *(width, height, WINDOW),
             )
         return WINDOW
 
-    def _averaged(self, image: np.ndarray, window: int | None, between: Between) -> Strips:
-        return _average([self._at_scale(image, scale, window, between) for scale in self.scales])
+    def _averaged(self, image: np.ndarray, window: int | None, before_window: BeforeWindow) -> Strips:
+        return _average([self._at_scale(image, scale, window, before_window) for scale in self.scales])
 
-    def _at_scale(self, image: np.ndarray, scale: float, window: int | None, between: Between) -> Strips:
+    def _at_scale(self, image: np.ndarray, scale: float, window: int | None, before_window: BeforeWindow) -> Strips:
         size = image.shape[:2]
         scaled_size = tuple(max(1, round(scale * length)) for length in size)
         if scaled_size == size:
-            return self._in_windows(tf.constant(image), window, between)
+            return self._in_windows(tf.constant(image), window, before_window)
         scaled = tf.image.resize(image, scaled_size)  # bilinear without smoothing, as training images are
-        return _resize(self._in_windows(scaled, window, between), scaled_size, size)
+        return _resize(self._in_windows(scaled, window, before_window), scaled_size, size)
 
-    def _in_windows(self, image: tf.Tensor, window: int | None, between: Between) -> Strips:
+    def _in_windows(self, image: tf.Tensor, window: int | None, before_window: BeforeWindow) -> Strips:
         rows, columns = (_windows(length, window or length, self.overlap) for length in image.shape[:2])
 
         def predict(row: _Window, column: _Window) -> tf.Tensor:
-            between()
+            before_window()
             return self._predict(image[row.start : row.stop, column.start : column.stop])
 
         def predict_row(row: _Window) -> tf.Tensor:
@@ -203,8 +203,8 @@ class Inference:
         if height * width <= LARGE:
             return True
         if (height, width) not in self._needs:
-            self._needs[height, width] = needed(self._probabilities, (height, width, 3))
-        return fits(self._needs[height, width])
+            self._needs[height, width] = required_memory(self._probabilities, (height, width, 3))
+        return fits_in_memory(self._needs[height, width])
 
     def _too_large(self, image: np.ndarray) -> InputError:
         height, width, _ = image.shape
@@ -228,7 +228,7 @@ def check_numbers(probabilities: tf.Tensor) -> None:
 
 
 def with_ensemble(networks: Sequence[T]) -> list[T]:
-    """Returns the probabilities of all outputs: those of the networks, and of two also their mean, the ensemble."""
+    """Returns the probabilities of all outputs: the networks, and for two networks also their mean, the ensemble."""
     if len(networks) == 1:
         return [*networks]
     top, bottom = networks
@@ -244,7 +244,9 @@ class _Window(NamedTuple):
 
 
 def _windows(length: int, size: int, overlap: float) -> list[_Window]:
-    """Returns the fewest windows with this overlap, evenly spread; weights peak in the middle, and sum to 1."""
+    """Returns the fewest evenly spread windows with this overlap. Weights peak in the middle of a window; the weights
+    of all windows sum to 1 at every pixel.
+    """
     size = min(size, length)
     stride = max(1, int(size * (1 - overlap)))
     starts = np.linspace(0, length - size, -(-(length - size) // stride) + 1).round().astype(int)
@@ -256,7 +258,7 @@ def _windows(length: int, size: int, overlap: float) -> list[_Window]:
 
 
 def _blend(predictions: Iterable[tf.Tensor], windows: Sequence[_Window], axis: int) -> Iterator[tf.Tensor]:
-    """Yields the weighted sum of the windows' predictions along an axis, in pieces from the first to the last."""
+    """Yields the weighted sum of the windows' predictions along an axis, piece by piece from its start."""
     if len(windows) == 1:
         yield from predictions
         return
@@ -273,11 +275,11 @@ def _blend(predictions: Iterable[tf.Tensor], windows: Sequence[_Window], axis: i
 
 
 def _resize(strips: Strips, size: tuple[int, int], new_size: tuple[int, int]) -> Strips:
-    """Resizes an image in strips, bilinearly, as `tf.image.resize` would the whole image."""
+    """Resizes an image strip by strip, with the result of a bilinear `tf.image.resize` of the whole image."""
     (height, _), (new_height, new_width) = size, new_size
-    positions = (np.arange(new_height) + 0.5) * (height / new_height) - 0.5  # of new rows among the old ones
+    positions = (np.arange(new_height) + 0.5) * (height / new_height) - 0.5  # of the new rows, in old rows
     above, below = np.floor(positions).clip(0).astype(int), np.ceil(positions).clip(0, height - 1).astype(int)
-    share = (positions - np.floor(positions)).astype("float32")[:, None, None]  # of the row below
+    share = (positions - np.floor(positions)).astype("float32")[:, None, None]  # weight of the row below
     held, first, done = None, 0, 0  # old rows, the number of the first of them, and the number of finished new rows
     for strip in strips:
         held = strip if held is None else tf.concat([held, strip], axis=1)

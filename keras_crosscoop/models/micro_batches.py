@@ -11,29 +11,29 @@ from keras import KerasTensor
 
 @dataclass
 class Step:
-    """The step that runs now. Its labels are checked.
+    """The current step. Its labels have been checked.
 
     Attributes:
         denominators: The mean of the micro-batches' loss denominators, see `SegmentationLoss`; None if the step
             computes the batch as a whole.
-        numerators: The numerators of each output's loss, of the latest micro-batch; None as long as there are none.
+        numerators: The loss numerators of each output for the latest micro-batch; None before the first one.
     """
 
     denominators: KerasTensor | None = None
     numerators: list[KerasTensor] | None = None
 
 
-_step: ContextVar[Step | None] = ContextVar("step", default=None)  # replicas are traced by threads of their own
+_step: ContextVar[Step | None] = ContextVar("step", default=None)  # each replica is traced by its own thread
 
 
 def current_step() -> Step | None:
-    """Returns the step that runs now; None outside of steps."""
+    """Returns the current step; None outside of steps."""
     return _step.get()
 
 
 @contextmanager
 def run_step(denominators: KerasTensor | None = None) -> Iterator[Step]:
-    """Marks that a step runs, for `compute_loss`."""
+    """Sets the current step, which `compute_loss` reads."""
     token = _step.set(Step(denominators))
     try:
         yield _step.get()
@@ -42,7 +42,7 @@ def run_step(denominators: KerasTensor | None = None) -> Iterator[Step]:
 
 
 def accumulate(function: Callable[..., Any], batch: Sequence[KerasTensor], count: int, zeros: Any) -> Any:
-    """Sums the results of a function over the micro-batches of a batch; the memory of one serves all. TensorFlow only.
+    """Sums a function's results over the micro-batches of a batch, which reuse the same memory. TensorFlow only.
 
     Args:
         function: Takes the tensors of a micro-batch and returns a structure of tensors.
@@ -51,7 +51,7 @@ def accumulate(function: Callable[..., Any], batch: Sequence[KerasTensor], count
         zeros: The same structure of zeros, to which results are added.
 
     Raises:
-        tf.errors.InvalidArgumentError: B is no multiple of `count`.
+        tf.errors.InvalidArgumentError: B is not a multiple of `count`.
     """
     import tensorflow as tf
 
@@ -71,5 +71,5 @@ def accumulate(function: Callable[..., Any], batch: Sequence[KerasTensor], count
         result = function(*(tensor[index] for tensor in micro_batches))
         return index + 1, tf.nest.map_structure(tf.add, total, result)
 
-    # A loop in the graph, not unrolled, and one iteration at a time: only so is the memory reused.
+    # Memory is reused only by a loop in the graph that runs one iteration at a time.
     return tf.while_loop(lambda index, _: index < count, add, (0, zeros), parallel_iterations=1)[1]

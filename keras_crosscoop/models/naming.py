@@ -1,4 +1,4 @@
-"""Names of outputs, and of layers."""
+"""Names of outputs and layers."""
 
 import re
 from collections import Counter
@@ -12,14 +12,14 @@ _LAYER_KINDS = {name.lower() for name in dir(keras.layers)}
 
 
 def output_choices(sides: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names of all outputs: the networks', and their ensemble if there are two."""
+    """Returns the names of all outputs: the networks, and the ensemble if there are two."""
     return tuple(sides) if len(sides) == 1 else (*sides, ENSEMBLE)
 
 
 def stable_names(names: Iterable[str]) -> list[str]:
     """Renumbers the layer names that Keras generated, such as "conv2d_7", within one network.
 
-    Keras counts them through the whole process, so that the same network gets other names when it is built again.
+    Keras numbers them across the whole process, so a network gets different names when it is built again.
     """
     counts: Counter[str] = Counter()
     stable = []

@@ -1,13 +1,14 @@
 """Rematerialisation: training that recomputes the backbones' activations in the backward pass instead of keeping them.
 
-Each backbone's graph is cut where a single tensor leads on. The forward pass keeps only the tensors at the cuts. The
-backward pass runs each segment between two cuts again from its first tensor, and frees it once it has the gradients.
-The head keeps its activations: there the two networks read each other, and nowhere does a single tensor lead on.
+Each backbone's graph is cut where all later operations depend on a single tensor. The forward pass keeps only the
+tensors at the cuts. The backward pass runs each segment between two cuts again, and frees its activations once it has
+the gradients. The head keeps its activations: it has no such cuts, because the two networks read each other there.
 
 Reference: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, section 4.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import keras
 import tensorflow as tf
@@ -29,20 +30,20 @@ def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Forward:
 
     Args:
         model: a network of any backbones.
-        at_least: operations of a segment; the last one of a backbone may have fewer.
+        at_least: the minimum number of operations in a segment; the last one of a backbone may have fewer.
     """
     backbones = [operation for operation in model.operations if isinstance(operation, keras.Model)]
     inputs, taps = zip(*map(call_tensors, backbones), strict=True)
-    padded = inputs[0][0]  # which all backbones read
+    padded = inputs[0][0]  # the input of all backbones
     with unchanged_graph(model):
         stem = keras.Model(model.input, padded)
-        head = keras.Model([model.input, padded, *(tap for of_backbone in taps for tap in of_backbone)], model.output)
-        chains = [[_recompute(segment) for segment in segments(backbone, at_least)] for backbone in backbones]
+        head = keras.Model([model.input, padded, *chain.from_iterable(taps)], model.output)
+        sequences = [[_recompute(segment) for segment in segments(backbone, at_least)] for backbone in backbones]
 
     def forward(images: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.convert_to_tensor(images)
         x = stem(images, training=True)
-        features = [tap for chain in chains for tap in keras.tree.flatten(_run(chain, x))]
+        features = [tap for sequence in sequences for tap in keras.tree.flatten(_run(sequence, x))]
         return head([images, x, *features], training=True)
 
     return forward
@@ -70,17 +71,17 @@ def segments(backbone: keras.Model, at_least: int = SEGMENT) -> list[keras.Model
     return list(cut())
 
 
-def _run(chain: list[Forward], x: tf.Tensor) -> dict[str, tf.Tensor]:
+def _run(sequence: list[Forward], x: tf.Tensor) -> dict[str, tf.Tensor]:
     """Runs a backbone's segments one after another and returns its taps."""
     taps = {}
-    for segment in chain:
+    for segment in sequence:
         taps |= segment(x)
         x = taps.pop(_NEXT, None)
     return taps
 
 
 def _recompute(segment: keras.Model) -> Forward:
-    """Returns the segment in training mode, which runs again when its gradients are computed.
+    """Returns the segment in training mode, as a function that runs again when its gradients are computed.
 
     Both runs start from the same state. Only the first one writes its updates (moving averages, seeds of dropout) back.
     """

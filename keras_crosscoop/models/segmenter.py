@@ -28,7 +28,7 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
-    from keras_crosscoop.models.memory import LARGE, fits, needed
+    from keras_crosscoop.models.memory import LARGE, fits_in_memory, required_memory
     from keras_crosscoop.models.remat import recomputed
 
 _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
@@ -50,14 +50,14 @@ class Segmenter(TrainableModel):
     Args:
         image: The graph's input, `(B, H, W, 3)`.
         logits: The graph's outputs, `(B, H, W, C)` each.
-        arguments: The constructor's arguments of the subclass, without weights of backbones: files hold all weights.
+        arguments: Arguments of the subclass's constructor. The backbones' weights are left out: files hold all weights.
         **kwargs: `name`, `trainable` or `dtype` of `keras.Model`.
     """
 
     def __init__(
         self, image: KerasTensor, logits: dict[str, KerasTensor], arguments: dict[str, Any], **kwargs: Any
     ) -> None:
-        if unexpected := kwargs.keys() - {"name", "trainable", "dtype"}:  # which Keras would ignore silently
+        if unexpected := kwargs.keys() - {"name", "trainable", "dtype"}:  # Keras would ignore them silently
             raise unknown_name("argument", min(unexpected), inspect.signature(type(self)).parameters)
         super().__init__(inputs=image, outputs=logits, **kwargs)
         self._arguments = MappingProxyType(arguments)
@@ -67,11 +67,11 @@ class Segmenter(TrainableModel):
 
     @property
     def output_choices(self) -> tuple[str, ...]:
-        """All outputs that can be chosen and are measured: those of the networks, then the ensemble of two."""
+        """The names of all outputs: the networks, then the ensemble if there are two."""
         return output_choices(self.sides)
 
-    def chosen(self, output: str | None) -> str:
-        """Returns the output of that name; for None the last one, which is the ensemble of two networks.
+    def resolve_output(self, output: str | None) -> str:
+        """Checks the name of an output, and returns it; for None, the last of `output_choices`.
 
         Raises:
             InputError: There is no such output.
@@ -81,7 +81,7 @@ class Segmenter(TrainableModel):
         return output or self.output_choices[-1]
 
     def sides_of(self, output: str) -> tuple[str, ...]:
-        """Returns the networks that an output needs: both for the ensemble, else itself."""
+        """Returns the networks that compute an output: both for the ensemble, otherwise one."""
         return self.sides if output == ENSEMBLE else (output,)
 
     @property
@@ -111,23 +111,23 @@ class Segmenter(TrainableModel):
         """Configures training: every output gets the same loss of labels and logits, and the losses are summed.
 
         Args:
-            optimizer: One of Keras's, or `keras_crosscoop.training.SGD`. It belongs to this model from then on, because
-                it no longer sums gradients over devices itself.
+            optimizer: A Keras optimizer, or `keras_crosscoop.training.SGD`. It cannot be used for another model
+                afterwards, because it no longer sums gradients over devices itself.
             loss: The loss of one output, a scalar; cross-entropy over valid pixels by default.
             loss_weights: The weight of each side's loss in the sum, by name; 1 by default, as in the paper.
             metrics: Further metrics by output, `{"ensemble": [keras.metrics.SparseTopKCategoricalAccuracy(2)]}` for
                 example, which are measured on validation data and reported as "{output}_{name}". They get labels
                 `(B, H, W)`, logits `(B, H, W, C)` (of the ensemble, probabilities) and weights of 0 for void pixels.
-            accumulation_steps: The number of micro-batches that a batch is computed in, one after another, to save
-                memory. The step is the same, except that batch normalisation sees micro-batches. TensorFlow only.
+            accumulation_steps: The number of micro-batches into which a batch is split, to save memory. The step is the
+                same, except that batch normalisation sees micro-batches. TensorFlow only.
             remat: Whether the backward pass recomputes the backbones' activations, to save memory. The step is the same
                 and takes more time. TensorFlow only.
-            jit_compile: Whether XLA compiles the steps; by default on other backends than TensorFlow.
+            jit_compile: Whether XLA compiles the steps; by default, only on backends other than TensorFlow.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
-            InputError: `loss_weights` or `metrics` name an output that does not exist, an argument has another type or
-                no effect here, or TensorFlow is missing.
+            InputError: `loss_weights` or `metrics` name an output that does not exist, an argument has the wrong type
+                or no effect here, or TensorFlow is missing.
         """
         if kwargs.get("weighted_metrics"):
             raise InputError("All `metrics` ignore void pixels. Pass them as `metrics`. Received: weighted_metrics")
@@ -142,7 +142,7 @@ class Segmenter(TrainableModel):
                 f"Received: {accumulation_steps=}, {remat=}"
             )
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)  # so that files hold its state, trained or not
+        self.optimizer.build(self.trainable_variables)  # so that files always hold its state
         averages = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # inside a `LossScaleOptimizer`
         if _ON_TENSORFLOW and hasattr(averages, "update_ema_statistics"):
             norms = [norm for norm in batch_norms(self) if norm.trainable]
@@ -171,7 +171,7 @@ class Segmenter(TrainableModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Segmenter":
-        """Builds the model of a configuration, with the dtype policy of the model that it was taken from."""
+        """Builds the model of a configuration, with the dtype policy of the original model."""
         with precision.policy(config.pop("dtype")):
             return super().from_config(config, custom_objects)
 
@@ -203,18 +203,18 @@ class Segmenter(TrainableModel):
         """Returns the paper's loss (section 3.3): the sum of both outputs' losses on the same labels.
 
         Training and evaluation call this method on all backends; a subclass may add to it or replace it. A step that
-        computes micro-batches (on several devices, or one after another) averages their losses. All have the same
-        denominators, so that the result is the mean over the valid pixels of the whole batch.
+        computes micro-batches (on several devices, or one after another) averages their losses. All micro-batches have
+        the same denominators, so that the result is the mean over the valid pixels of the whole batch.
 
         Args:
             x: Images, which are not used.
-            y: Labels, integers `(B, H, W)`; 255 is void. They are checked, unless a step of this class did so already.
+            y: Labels, integers `(B, H, W)`; 255 is void. They are checked unless the current step has checked them.
             y_pred: Logits of each of `sides`, `(B, H, W, C)`.
             sample_weight: Factors of the images' losses, `(B,)`, or of the pixels' losses, `(B, H, W)`, as in Keras.
             training: Whether gradients of the loss are needed.
 
         Raises:
-            InputError: Labels or weights have another shape or type, or a label is no class; see `check_labels`.
+            InputError: Labels or weights have the wrong shape or type, or a label is not a class id (`check_labels`).
         """
         step = current_step()
         labels = y if step else check_labels(y, self.num_classes, y_pred[self.sides[0]])
@@ -241,7 +241,7 @@ class Segmenter(TrainableModel):
             metric.update_state(numerator, denominators)
 
     @property
-    def _loss_is_the_sides(self) -> bool:  # to which neither a subclass nor a layer adds
+    def _loss_is_sum_of_outputs(self) -> bool:  # neither a subclass nor a layer changes it
         return getattr(self.compute_loss, "__func__", None) is Segmenter.compute_loss and not self.losses
 
     def mean_losses(self) -> dict[str, KerasTensor]:
@@ -252,7 +252,7 @@ class Segmenter(TrainableModel):
         """
         metrics = self._metric_set.losses
         losses = {metric.name: metric.result() for metric in metrics}
-        if self._loss_is_the_sides:
+        if self._loss_is_sum_of_outputs:
             return {"loss": self._sum_losses(losses.values()), **losses}
         return {"loss": self.loss_tracker.result(), **(losses if all(metric.counted for metric in metrics) else {})}
 
@@ -322,7 +322,7 @@ class Segmenter(TrainableModel):
             count: int,
             no_numerators: list[KerasTensor],
         ) -> tuple:
-            """Returns what a micro-batch adds to each output's numerators, the loss and the gradients."""
+            """Returns a micro-batch's share of each output's numerators, of the loss and of the gradients."""
             with tf.GradientTape() as tape:
                 y_pred = self._recomputed(x) if self.remat else self(x, training=True)
                 loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True) / count
@@ -332,11 +332,11 @@ class Segmenter(TrainableModel):
             return no_numerators if numerators is None else numerators, loss, gradients
 
         def _track_loss(self, loss: KerasTensor, y: KerasTensor) -> None:
-            if not self._loss_is_the_sides:  # otherwise it is the sum of the sides' mean losses
+            if not self._loss_is_sum_of_outputs:
                 self.loss_tracker.update_state(loss, sample_weight=ops.shape(y)[0])
 
         def test_step(self, data: Any) -> dict[str, KerasTensor]:
-            """Evaluates a batch, or on each of several devices a part of it."""
+            """Evaluates a batch; each of several devices evaluates a part of it."""
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             results = self.measure(y, self(x, training=False), x=x, sample_weight=sample_weight)
             return replicas.add_replica_axis(results)
@@ -344,7 +344,7 @@ class Segmenter(TrainableModel):
         def measure(
             self, y: KerasTensor, y_pred: dict[str, KerasTensor], *, x: Any = None, sample_weight: Any = None
         ) -> dict[str, KerasTensor]:
-            """Adds a batch to loss and metrics, and returns all since `reset_metrics`; see `compute_loss`."""
+            """Adds a batch to the loss and metrics, and returns their values; see `compute_loss`."""
             labels = check_labels(y, self.num_classes, y_pred[self.sides[0]])
             with run_step():
                 loss = self.compute_loss(x=x, y=labels, y_pred=y_pred, sample_weight=sample_weight, training=False)
@@ -352,7 +352,7 @@ class Segmenter(TrainableModel):
                 return self.compute_metrics(x, labels, y_pred, sample_weight)
 
         def make_test_function(self, force: bool = False) -> Any:
-            """Makes Keras's function, but never compiles it by XLA, which has no kernel for confusion matrices."""
+            """Makes Keras's function, but never compiles it with XLA, which has no kernel for confusion matrices."""
             jit_compile, self.jit_compile = self.jit_compile, False
             try:
                 return super().make_test_function(force)
@@ -370,7 +370,7 @@ class Segmenter(TrainableModel):
             probabilities: Whether to also return the probabilities of all classes.
 
         Returns:
-            Class ids, uint8 `(H, W)` at the image's own size; with `probabilities` also these, float32 `(H, W, C)`.
+            Class ids, uint8 `(H, W)` at the image's own size; with `probabilities=True` also float32 `(H, W, C)`.
 
         Raises:
             InputError: The image cannot be read or is too large for the memory, or there is no such output.
@@ -382,9 +382,10 @@ class Segmenter(TrainableModel):
             >>> classes.shape, probabilities.shape
             ((20, 30), (20, 30, 3))
         """
-        output = self.chosen(output)
+        output = self.resolve_output(output)
         image = as_rgb(image)
-        if _ON_TENSORFLOW and image.shape[0] * image.shape[1] > LARGE and not fits(needed(self, (1, *image.shape))):
+        large = _ON_TENSORFLOW and image.shape[0] * image.shape[1] > LARGE
+        if large and not fits_in_memory(required_memory(self, (1, *image.shape))):
             raise InputError(
                 "The image needs more memory than is free. Segment it in windows: "
                 f"evaluation.Inference(model, window=513). Received: {image.shape[1]}x{image.shape[0]} pixels"

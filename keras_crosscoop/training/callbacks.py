@@ -13,7 +13,7 @@ from keras_crosscoop.system.files import atomic_write
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the weights whenever the validation's mean IoU of the default output (see `Segmenter.chosen`) improves.
+    """Saves the weights whenever the validation mean IoU of the default output improves (`Segmenter.resolve_output`).
 
     Args:
         run: the run to save into; None to save nothing.
@@ -37,7 +37,7 @@ class KeepBest(keras.callbacks.Callback):
         Raises:
             InputError: the mean IoU is NaN.
         """
-        name = f"val_{self.model.chosen(None)}_mean_iou"
+        name = f"val_{self.model.resolve_output(None)}_mean_iou"
         if name not in logs:
             return
         score = logs[name]

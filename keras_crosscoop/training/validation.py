@@ -20,7 +20,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter, inference
-from keras_crosscoop.models.inference import Between, Inference
+from keras_crosscoop.models.inference import BeforeWindow, Inference
 from keras_crosscoop.training import builders
 from keras_crosscoop.training.strategy import on_any_machine, on_first_replica, several_machines
 
@@ -51,12 +51,14 @@ class Validation:
         self.sizes = [self._size(pair) for pair in self.pairs]
         self.large: list[Pair] | None = None  # images in windows; None before the first validation
 
-    def __call__(self, callbacks: keras.callbacks.CallbackList, between: Between = lambda: None) -> dict[str, float]:
+    def __call__(
+        self, callbacks: keras.callbacks.CallbackList, before_window: BeforeWindow = lambda: None
+    ) -> dict[str, float]:
         """Returns the loss and the metrics.
 
         Args:
             callbacks: called as by `evaluate`.
-            between: called before each window.
+            before_window: called before each window.
 
         Raises:
             InputError: a file cannot be used, or the memory does not hold an image or window.
@@ -79,7 +81,7 @@ class Validation:
         for number, pair in enumerate(self.large):
             if not self.steps:
                 callbacks.on_test_batch_begin(number)
-            self._measure_in_windows(pair, between)
+            self._measure_in_windows(pair, before_window)
             if not self.steps:
                 callbacks.on_test_batch_end(number)
         metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
@@ -130,7 +132,7 @@ class Validation:
         self.model.reset_metrics()
         return {}
 
-    def _measure_in_windows(self, pair: Pair, between: Between) -> None:
+    def _measure_in_windows(self, pair: Pair, before_window: BeforeWindow) -> None:
         data = replace(self.data, find=lambda _: [pair])
         split, crop = self.settings.data.val_split, self.settings.evaluation.crop
         try:
@@ -142,7 +144,7 @@ class Validation:
             self.on_error.add(pair[0], error)
             return
         row = 0
-        for strip in self._windowed.unchecked_strips(image, between):
+        for strip in self._windowed.unchecked_strips(image, before_window):
             rows = slice(row, row := row + strip.shape[1])
             self._count(on_first_replica(labels[rows], np.full_like(labels[rows], IGNORE_LABEL)), strip)
 

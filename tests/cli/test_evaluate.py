@@ -79,7 +79,7 @@ def test_predictions_are_written_and_overwritten_only_by_force(crosscoop, stub_r
     [
         (["--split=vall"], 'Did you mean "val"?'),
         (["--scales=1,big"], "Scales are numbers"),
-        (["--scales=0"], "Scales are factors from 0.01 to 10"),
+        (["--scales=0"], "Scales must be factors in 0.01 to 10"),
         (["--window=0"], "--window"),
     ],
 )

@@ -14,7 +14,7 @@ from fuzzing.seed import Seed, in_file
 from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5, save_weights_to_hdf5_group
 
 from keras_crosscoop import DeepLabV3Plus, load, warm_start
-from keras_crosscoop.models.weights import load_hdf5, opened_checkpoint, transfer
+from keras_crosscoop.models.weights import load_hdf5, open_checkpoint, transfer
 from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.state import TrainingState
 
@@ -83,7 +83,7 @@ def released(folder):
         return buffer.getvalue()
 
     def read(path):
-        with opened_checkpoint(path) as source:
+        with open_checkpoint(path) as source:
             transfer(source, variables)
 
     def of_members(content, rng, others=()):

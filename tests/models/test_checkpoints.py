@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import assert_equal, refused
 
-from keras_crosscoop.models.weights import opened_checkpoint
+from keras_crosscoop.models.weights import open_checkpoint
 
 ARRAYS = {
     "net/kernel": np.random.default_rng(0).normal(size=(30, 50)).astype("float32"),
@@ -30,7 +30,7 @@ def files(save_checkpoint, tmp_path_factory):
 
 
 def read(path):
-    with opened_checkpoint(path) as source:
+    with open_checkpoint(path) as source:
         assert source.shapes == {name: np.shape(source.read(name)) for name in source.shapes}
         return {name: source.read(name) for name in source.shapes}
 

@@ -212,7 +212,7 @@ def test_a_useless_archive_leaves_the_cache_and_a_second_call_recovers(
         cache.mkdir(parents=True)
         (cache / NAME).write_bytes(useless)
     message = refused(deeplab.load_imagenet, forgotten)
-    assert message.startswith("The fetched archive cannot be used and was removed. Try again to fetch it anew. ")
+    assert message.startswith("The fetched archive cannot be used and was removed. Try again to fetch a new copy. ")
     assert message.endswith(f"Received: {cache / NAME}")
     if fault == "of another network":
         assert 'do not fit "tiny_xception": tiny_xception/entry_flow_conv1_1/kernel is (3,) in the file, ' in message

@@ -105,15 +105,15 @@ EDITS = {
     "nothing": (replaced(linked(h5py.Empty("f4"), BIAS)), f"/{BIAS} is empty"),
     "compressed": (
         replaced(lambda file: file.create_dataset(BIAS, data=np.zeros(8, "f4"), compression="gzip")),
-        f"/{BIAS} is compressed or filtered: write the file again without, by `h5repack -f NONE`",
+        f"/{BIAS} is compressed or filtered: rewrite the file without filters, for example with `h5repack -f NONE`",
     ),
     "never written": (
         replaced(lambda file: file.create_dataset(BIAS, (8,), "f4")),
-        f"/{BIAS} holds fewer numbers than it says ((8,))",
+        f"/{BIAS} holds fewer numbers than its shape (8,) says",
     ),
     "larger than the disk": (
         linked(lambda file: file.create_dataset("x", (2**40, 2**10), "f4", chunks=(2**10, 2**10)), "y"),
-        "holds fewer numbers than it says",
+        "holds fewer numbers than its shape",
     ),
 }
 
@@ -144,7 +144,7 @@ def test_a_heap_that_never_ends_is_refused(model, tmp_path, size):
     content[heap + 16 : heap + 18] = b"\0\0" if size == 0 else b"\1\0"
     content[heap + 24 : heap + 32] = size.to_bytes(8, "little")
     path.write_bytes(content)
-    assert "but its heap of texts is damaged" in refused(load_hdf5, model, path)
+    assert "but its string heap is damaged" in refused(load_hdf5, model, path)
 
 
 def test_heaps_within_heaps_are_refused_at_once(model, tmp_path):
@@ -158,7 +158,7 @@ def test_heaps_within_heaps_are_refused_at_once(model, tmp_path):
     with path.open("ab") as file:
         file.write(bytes(-path.stat().st_size % 8) + (heap + entry) * 50_000)
     begun = time.process_time()
-    assert "but its heap of texts is damaged" in refused(load_hdf5, model, path)
+    assert "but its string heap is damaged" in refused(load_hdf5, model, path)
     assert time.process_time() - begun < 5
 
 
@@ -231,14 +231,14 @@ DESCRIPTIONS = {
     "an unknown one": ({"colour": 1}, {}, "colour: Extra inputs are not permitted"),
     "a backbone": ({"backbone": "vgg16"}, {}, "backbone.name: There is no backbone of that name."),
     "its file": ({"backbone": {"name": "resnet50", "weights": "a.h5"}}, {}, "backbone.weights: Extra inputs"),
-    "a layer": ({}, {"optimizer": LAYER}, "it is compiled with something that is no optimizer, loss or metric"),
-    "a metric": ({}, {"metrics": [METRIC]}, "it is compiled with a number beyond 1000. Received: 1000000"),
+    "a layer": ({}, {"optimizer": LAYER}, "its compile configuration holds an object of another kind"),
+    "a metric": ({}, {"metrics": [METRIC]}, "its compile configuration has a number beyond 1000. Received: 1000000"),
     "a lambda": (
         {},
         {"loss": {"class_name": "__lambda__", "config": {"value": "x"}}},
-        "it is compiled with something that is no optimizer, loss or metric",
+        "its compile configuration holds an object of another kind",
     ),
-    "a long number": ({}, {"steps_per_execution": 10**400}, "it is compiled with a number beyond 1e+12"),
+    "a long number": ({}, {"steps_per_execution": 10**400}, "its compile configuration has a number beyond 1e+12"),
 }
 
 

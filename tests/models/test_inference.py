@@ -148,7 +148,7 @@ def test_large_images_are_seen_in_windows_before_they_fill_the_memory(model, mon
     """Seven tensors of 2.4 and more Gbytes do not fit into one, but windows do."""
     image = np.broadcast_to(np.uint8(0), (10000, 15000, 3))
     asked, seen = [], []
-    monkeypatch.setattr(inference, "needed", lambda *of: asked.append(of) or memory.needed(*of))
+    monkeypatch.setattr(inference, "required_memory", lambda *of: asked.append(of) or memory.required_memory(*of))
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     monkeypatch.setattr(Inference, "_network", lambda self, view: seen.append(view.shape) or tf.zeros([2, 1, 1, 4]))
 

@@ -212,12 +212,13 @@ def test_the_ensemble_sums_probabilities(pair):
 
 def test_the_last_output_is_taken_unless_another_is_asked_for(pair):
     model = pair()
-    assert (model.chosen(None), model.chosen("bottom"), single().chosen(None)) == ("ensemble", "bottom", "single")
+    outputs = model.resolve_output(None), model.resolve_output("bottom"), single().resolve_output(None)
+    assert outputs == ("ensemble", "bottom", "single")
     assert model.sides_of("ensemble") == ("top", "bottom")
     assert model.sides_of("bottom") == ("bottom",)
-    assert "no output" in refused(model.chosen, "single")
-    assert "no output" in refused(single().chosen, "ensemble")
-    assert "no output" in refused(model.chosen, "")
+    assert "no output" in refused(model.resolve_output, "single")
+    assert "no output" in refused(single().resolve_output, "ensemble")
+    assert "no output" in refused(model.resolve_output, "")
 
 
 def test_segment_gives_the_class_of_each_pixel(pair, tmp_path):

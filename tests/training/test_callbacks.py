@@ -23,7 +23,7 @@ class Model:
         self.stop_training = False
         self.optimizer = SimpleNamespace(learning_rate=rate)
 
-    def chosen(self, output):
+    def resolve_output(self, output):
         assert output is None
         return self.default
 

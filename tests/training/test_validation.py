@@ -51,8 +51,8 @@ def validation_of(model, folder, on_error="fail", **evaluation):
     return Validation(model, settings_of(folder, **evaluation), dataset("folder", folder), on_error)
 
 
-def metrics_of(validation, *between):
-    return validation(keras.callbacks.CallbackList([], model=validation.model), *between)
+def metrics_of(validation, *before_window):
+    return validation(keras.callbacks.CallbackList([], model=validation.model), *before_window)
 
 
 def cross_entropy(probabilities, labels):
@@ -103,8 +103,8 @@ def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, mo
     """Which is asked of images above a size, here above 24x32, without a setting."""
     monkeypatch.setattr(inference, "LARGE", 24 * 32)
     monkeypatch.setattr(inference, "WINDOW", 20)
-    monkeypatch.setattr(inference, "needed", lambda _, shape: np.prod(shape))
-    monkeypatch.setattr(inference, "fits", lambda need: need <= 3 * 24 * 32)
+    monkeypatch.setattr(inference, "required_memory", lambda _, shape: np.prod(shape))
+    monkeypatch.setattr(inference, "fits_in_memory", lambda need: need <= 3 * 24 * 32)
     seen = []
     call = type(model).call
     monkeypatch.setattr(type(model), "call", lambda self, x, **of: seen.append(x.shape[1:3]) or call(self, x, **of))
@@ -119,7 +119,7 @@ def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, mo
 
 
 def test_what_was_seen_in_windows_always_is(root, model, monkeypatch):
-    """However much memory is free later: several machines call `between` equally often, or wait for each other."""
+    """However much memory is free later: all machines must call `before_window` equally often, or wait forever."""
     monkeypatch.setattr(inference, "WINDOW", 24)
     monkeypatch.setattr(Inference, "is_whole", lambda self, height, width: height <= 24)
     validation = validation_of(model, root)

@@ -112,7 +112,7 @@ def benchmark(
     size = size or dataset.read(*pairs[0])[0].shape[:2]
     share_gpus()
     model = run.load()
-    output = model.chosen(output)
+    output = model.resolve_output(output)
     jobs, agreements, failed, live_mean_iou = {}, {}, {}, None
     with tempfile.TemporaryDirectory(prefix="crosscoop-benchmark-") as temporary:
         folder = Path(temporary)

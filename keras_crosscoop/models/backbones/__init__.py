@@ -1,4 +1,4 @@
-"""Backbones: the networks that read the image, and the two feature maps of each that DeepLabV3+ reads."""
+"""Backbones: networks that compute the low-level and high-level features of an image for DeepLabV3+."""
 
 import logging
 from collections.abc import Callable
@@ -73,8 +73,8 @@ def build(
         name: One of `NAMES`.
         input_shape: `(H, W, 3)`; None for any height or width.
         output_stride: s, the stride of "high" in pixels: 8, 16 or 32.
-        weights: "imagenet", a file, or None for random ones. A file is `.h5`, `.weights.h5` or `.keras`, of the Keras
-            Applications model without its top, or of this model; for "xception65" also a DeepLab checkpoint.
+        weights: "imagenet", a file, or None for random weights. A file is a `.h5`, `.weights.h5` or `.keras` file of
+            this model, or of the Keras Applications model without its top; for "xception65" also a DeepLab checkpoint.
         scope: Name of the model and first part of its variables' paths; `name` by default.
         **options: Options of the network, such as `alpha` of MobileNets or `multi_grid` of ResNets and "xception65".
 

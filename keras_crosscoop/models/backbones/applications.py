@@ -14,7 +14,7 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import download_reason, is_download_error
 from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
 from keras_crosscoop.models.weights import WeightsSource, load_hdf5
-from keras_crosscoop.models.weights.download import OTHERWISE
+from keras_crosscoop.models.weights.download import OFFLINE_REMEDY
 
 
 def _unit_range(image: KerasTensor) -> KerasTensor:
@@ -52,9 +52,9 @@ class Application:
     normalise: Callable[[KerasTensor], KerasTensor]
     low: str  # the layer of the low-level features, at stride 4
     high: str  # the layer of the high-level features
-    activated: bool = False  # whether the activations after these two are read, whose names Keras generates
-    first: str | None = None  # the first layer that is kept, after a normalisation of the network's own
-    last_units: tuple[str, ...] = ()  # the convolutions whose rates `multi_grid` multiplies, if it is an option
+    activated: bool = False  # whether to read the activations after these two layers; Keras generates their names
+    first: str | None = None  # the first layer to keep; the layers before it normalise the image
+    last_units: tuple[str, ...] = ()  # convolutions whose rates `multi_grid` multiplies; empty without this option
 
     def __call__(
         self, image: KerasTensor, output_stride: int, weights: WeightsSource, **options: Any
@@ -88,20 +88,20 @@ class Application:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "`input_shape` is undefined")  # on purpose
                 return self.network(include_top=False, weights="imagenet" if weights == "imagenet" else None, **options)
-        except Exception as error:  # Keras raises bare `Exception` where a download fails
+        except Exception as error:  # Keras raises bare `Exception` when a download fails
             if not is_download_error(error):
                 raise InputError(
                     f"{self.network.__name__} could not be built. Does it have the options {options}? Received: {error}"
                 ) from error
             raise InputError(
                 f"The file of {self.network.__name__}'s ImageNet weights cannot be fetched ({download_reason(error)}). "
-                f"Try again, or {OTHERWISE}. Received: weights='imagenet'"
+                f"Try again, or {OFFLINE_REMEDY}. Received: weights='imagenet'"
             ) from error
 
 
 _APPS = keras.applications
 _RESNETS = {"resnet50": _APPS.ResNet50, "resnet101": _APPS.ResNet101, "resnet152": _APPS.ResNet152}
-_EFFICIENTNETS = {  # and the output of the last block: an addition where the last stage has several blocks
+_EFFICIENTNETS = {  # network, and the output of its last block: an addition if the last stage has several blocks
     "efficientnet_b0": (_APPS.EfficientNetB0, "block7a_project_bn"),
     "efficientnet_b1": (_APPS.EfficientNetB1, "block7b_add"),
     "efficientnet_b2": (_APPS.EfficientNetB2, "block7b_add"),

@@ -1,4 +1,4 @@
-"""Loads Xception-65's weights that DeepLab released: a TensorFlow checkpoint of the network trained on ImageNet."""
+"""Loads DeepLab's released weights of Xception-65: a TensorFlow checkpoint of the network trained on ImageNet."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.models.weights import NoRoomError, TransferReport, fetched, load_hdf5, opened_checkpoint, transfer
+from keras_crosscoop.models.weights import NoRoomError, TransferReport, fetch, load_hdf5, open_checkpoint, transfer
 
 URL = "https://download.tensorflow.org/models/deeplabv3_xception_2018_01_04.tar.gz"
 
@@ -38,9 +38,9 @@ def load_checkpoint(model: keras.Model, path: Path) -> TransferReport:
         path: A released archive (`.tar.gz`), a folder, or a checkpoint's prefix (`model.ckpt`).
 
     Raises:
-        InputError: There is no checkpoint, it cannot be read, or is of another network.
+        InputError: There is no checkpoint, it cannot be read, or it belongs to another network.
     """
-    with opened_checkpoint(path) as source:
+    with open_checkpoint(path) as source:
         return transfer(source, checkpoint_names(model), model=model.name)
 
 
@@ -53,9 +53,10 @@ def load_imagenet(model: keras.Model) -> TransferReport:
     """Loads the published Xception-65, which is fetched if it is not in Keras's cache.
 
     Raises:
-        InputError: The archive cannot be fetched or used. It is removed then, so that the next call fetches it again.
+        InputError: The archive cannot be fetched, or cannot be used. An unusable archive is removed, so that the next
+            call fetches it again.
     """
-    archive = fetched(URL)
+    archive = fetch(URL)
     try:
         return load_checkpoint(model, archive)
     except NoRoomError:
@@ -63,5 +64,5 @@ def load_imagenet(model: keras.Model) -> TransferReport:
     except InputError as error:
         archive.unlink(missing_ok=True)
         raise InputError(
-            f"The fetched archive cannot be used and was removed. Try again to fetch it anew. {error}"
+            f"The fetched archive cannot be used and was removed. Try again to fetch a new copy. {error}"
         ) from error

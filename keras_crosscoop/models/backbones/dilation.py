@@ -25,8 +25,8 @@ _FASTER = {keras.layers.Conv2D: AtrousConv2D, keras.layers.BatchNormalization: B
 class _Grid(NamedTuple):
     """The spacing of a feature map's pixels."""
 
-    stride: int = 1  # image pixels between two of them
-    rate: int = 1  # pixels that replace one step of the original network
+    stride: int = 1  # image pixels from one pixel to the next
+    rate: int = 1  # pixels from one pixel of the original feature map to the next
 
 
 def dilate(
@@ -68,7 +68,7 @@ def dilate(
 
 
 def check_multi_grid(multi_grid: Sequence[int]) -> tuple[int, ...]:
-    """Returns the factors of the rates of the last stage's three units as a tuple.
+    """Returns `multi_grid` as a tuple: a factor for the rate of each of the last stage's three units.
 
     Raises:
         InputError: They are not three positive integers.
@@ -86,12 +86,12 @@ def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int])
     """Returns changes of the layers' configurations, by layer name."""
     grids: dict[str, _Grid] = {}  # of each operation's output
     changes: dict[str, dict[str, Any]] = {}
-    for operation in model.operations:  # in topological order; some are no layers, such as the `+` of `x + 3`
+    for operation in model.operations:  # in topological order; some are not layers, such as the `+` of `x + 3`
         producers = [producer(tensor) for tensor in keras.tree.flatten(operation.input)]
         if isinstance(operation, keras.layers.InputLayer):
             grids[operation.name] = _Grid()
             continue
-        grid = max(grids.get(producer.name, _Grid()) for producer in producers)  # none where a network was cut off
+        grid = max(grids.get(producer.name, _Grid()) for producer in producers)  # default: the producer was cut off
         step = max(getattr(operation, "strides", (1,)))
         keep = grid.stride * step <= output_stride
         grids[operation.name] = _Grid(grid.stride * step, grid.rate) if keep else _Grid(grid.stride, grid.rate * step)
@@ -106,7 +106,7 @@ def _changes(model: keras.Model, output_stride: int, factors: Mapping[str, int])
         change: dict[str, Any] = {"strides": (1, 1)}
         if dilated:
             change["dilation_rate"] = (rate, rate)
-        if isinstance(producers[0], keras.layers.ZeroPadding2D):  # which does not fit the new reach
+        if isinstance(producers[0], keras.layers.ZeroPadding2D):  # too small for the dilated kernel
             changes[producers[0].name] = {"padding": 0}
             change["padding"] = "same"
         changes[operation.name] = change

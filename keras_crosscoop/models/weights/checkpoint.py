@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints, in folders or in archives such as those of DeepLab's released models."""
+"""TensorFlow checkpoints, in folders or in archives such as DeepLab's."""
 
 import bz2
 import gzip
@@ -29,15 +29,15 @@ _LARGEST_HEADER = 1 << 20  # bytes that are read at once
 
 
 class NoRoomError(InputError):
-    """The disk has no room to unpack an archive, which may be fine."""
+    """The disk has no room to unpack an archive; the archive itself may be intact."""
 
 
 @contextmanager
-def opened_checkpoint(path: Path) -> Iterator[Source]:
-    """Opens a checkpoint: an archive (`.tar.gz`) or folder that holds one, or its prefix (`model.ckpt`).
+def open_checkpoint(path: Path) -> Iterator[Source]:
+    """Opens a checkpoint, given an archive (`.tar.gz`) or folder that holds it, or its prefix (`model.ckpt`).
 
     Raises:
-        InputError: There is none, or there are several; it cannot be read, or is unsafe to unpack.
+        InputError: There is no checkpoint, or there are several; it cannot be read, or is unsafe to unpack.
         NoRoomError: The archive cannot be unpacked here.
     """
     packed = path.is_file() and path.suffix != _INDEX and _DATA not in path.name
@@ -47,7 +47,7 @@ def opened_checkpoint(path: Path) -> Iterator[Source]:
 
 
 def _prefix(place: Path, path: Path) -> Path:
-    """Returns the prefix of the checkpoint in a folder, or with this name; errors name `path`."""
+    """Returns the prefix of the checkpoint in the folder `place`, or of the one with this path; errors name `path`."""
     if not place.is_dir():
         prefix = place.with_name(place.name.partition(_DATA)[0].removesuffix(_INDEX))
         if not prefix.with_name(prefix.name + _INDEX).is_file():
@@ -56,7 +56,7 @@ def _prefix(place: Path, path: Path) -> Path:
                 f"Received: {path}"
             )
         return prefix
-    indices = sorted(place.rglob(f"[!.]*{_INDEX}"))  # macOS leaves `._model.ckpt.index` beside the other
+    indices = sorted(place.rglob(f"[!.]*{_INDEX}"))  # not macOS's `._model.ckpt.index`
     if len(indices) != 1:
         names = f" ({', '.join(index.name for index in indices[:5])})" if indices else ""
         raise InputError(
@@ -67,9 +67,9 @@ def _prefix(place: Path, path: Path) -> Path:
 
 
 def _source(prefix: Path, path: Path) -> Source:
-    import tensorflow as tf  # which alone reads this format, on every backend
+    import tensorflow as tf  # reads this format on every backend; nothing else does
 
-    def tried(call: Callable[[str], Any], argument: str) -> Any:
+    def attempt(call: Callable[[str], Any], argument: str) -> Any:
         try:
             return call(argument)
         except (
@@ -78,16 +78,16 @@ def _source(prefix: Path, path: Path) -> Source:
             RuntimeError,
             TypeError,
             ValueError,
-        ) as error:  # IndexError where a file is short
+        ) as error:  # LookupError: an IndexError if a file is truncated
             raise unreadable(f"The checkpoint {prefix.name} is damaged: fetch it again", path, error) from error
 
-    reader = tried(tf.train.load_checkpoint, str(prefix))
+    reader = attempt(tf.train.load_checkpoint, str(prefix))
     shapes = {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
     types = reader.get_variable_to_dtype_map()
     kinds = {
         name: BFLOAT16 if types[name] == tf.bfloat16 else np.dtype(types[name].as_numpy_dtype).kind for name in shapes
     }
-    return Source(path, shapes, kinds, lambda name: tried(reader.get_tensor, name))
+    return Source(path, shapes, kinds, lambda name: attempt(reader.get_tensor, name))
 
 
 class _Bounded:
@@ -115,13 +115,13 @@ def _opener(archive: Path) -> Callable[..., BinaryIO]:
 
 
 def _unpacked(archive: Path, stack: ExitStack) -> Path:
-    """Unpacks only the checkpoints of an archive, into a folder of the stack; refuses members that leave it."""
+    """Unpacks the checkpoints of an archive into a temporary folder; refuses members with a path outside of it."""
     try:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscoop-")))
         unpacked = stack.enter_context(_opener(archive)(archive, "rb"))
         with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as members:
             for member in members:
-                name = PureWindowsPath(member.name)  # which knows both kinds of separators and absolute paths
+                name = PureWindowsPath(member.name)  # understands both separators and all absolute paths
                 if name.anchor or ".." in name.parts:
                     raise InputError(
                         f"The archive is unsafe: {member.name!r} would be written outside of the folder. "
@@ -133,7 +133,7 @@ def _unpacked(archive: Path, stack: ExitStack) -> Path:
                     with members.extractfile(member) as inside, target.open("wb") as outside:
                         shutil.copyfileobj(inside, outside)
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.filename != str(archive):  # not gzip's
+        if isinstance(error, OSError) and error.errno is not None and error.filename != str(archive):  # from the disk
             place = tempfile.tempdir or "any folder for temporary files"
             raise NoRoomError(
                 f"The archive cannot be unpacked in {place} ({error}). Make room there, or name another place with "

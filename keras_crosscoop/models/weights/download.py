@@ -1,4 +1,4 @@
-"""Downloads into Keras's cache, which are whole or absent."""
+"""Downloads into Keras's cache; a file in it is complete or missing."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from keras_crosscoop.keras_internals import download_reason
 from keras_crosscoop.system.files import atomic_write, keras_home
 
 # The remedy without a network, for the command line and for Python.
-OTHERWISE = (
+OFFLINE_REMEDY = (
     "fetch it elsewhere and give its path (`--top-weights FILE` or `--bottom-weights FILE`, in Python "
     "weights=FILE), or start from random weights (`--weights none`, in Python weights=None)"
 )
 
 
-def fetched(url: str) -> Path:
-    """Returns the file at an address, from Keras's cache if it is there.
+def fetch(url: str) -> Path:
+    """Downloads a file into Keras's cache, unless it is there, and returns its path.
 
     Raises:
-        InputError: It cannot be fetched or written; the cache is unchanged then.
+        InputError: It cannot be fetched or written. The cache is unchanged.
     """
     name = url.rpartition("/")[2]
     cache = keras_home()
@@ -29,11 +29,11 @@ def fetched(url: str) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as partial:
-            partial.unlink(missing_ok=True)  # left by a process of the same number that was killed
+            partial.unlink(missing_ok=True)  # left by a killed process with the same id
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
-    except Exception as error:  # Keras raises bare `Exception` where a download fails
+    except Exception as error:  # Keras raises bare `Exception` when a download fails
         raise InputError(
             f"{name} cannot be fetched into {file.parent} ({download_reason(error)}). Try again, if necessary "
-            f"with another folder in KERAS_HOME, or {OTHERWISE}. Received: {url}"
+            f"with another folder in KERAS_HOME, or {OFFLINE_REMEDY}. Received: {url}"
         ) from error
     return file

@@ -1,7 +1,7 @@
 """HDF5 files of weights: `.weights.h5` and `.keras` as Keras 3 writes them, `.h5` as Keras 2 did.
 
-Keras's own loader goes by the order of layers and stops at the first difference. This one goes by their names, so that
-weights can also be moved between networks that share only some layers.
+Keras's own loader matches layers by their order and stops at the first difference. This one matches them by name, so
+that weights can also be moved between networks that share only some layers.
 """
 
 import zipfile
@@ -17,30 +17,36 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.naming import stable_names
-from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16, check_heaps, check_self_contained, number_kind, texts
+from keras_crosscoop.models.weights.hdf5_checks import (
+    BFLOAT16,
+    check_heaps,
+    check_self_contained,
+    number_kind,
+    string_attribute,
+)
 from keras_crosscoop.models.weights.transfer import Source, TransferReport, transfer, unreadable
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # members of a `.keras` file
 
-_NO_LAYERS = ("optimizer", "seed_generator")  # groups of a file that are no layers
+_NO_LAYERS = ("optimizer", "seed_generator")  # groups of a file that are not layers
 
-# Raised by HDF5 and zip, and where they return something of another type than Keras wrote.
+# Errors of HDF5 and zip, and of this module when a file holds values of unexpected types.
 _DAMAGED = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile, AttributeError, TypeError)
 
 
 def load_hdf5(model: keras.Model, path: Path, *, partial: bool = False, one_of: Collection[str] = ()) -> TransferReport:
-    """Loads a `.h5` or `.keras` file into a model, layer by layer of the same name.
+    """Loads a `.h5` or `.keras` file into a model, and matches layers by name.
 
     Args:
         model: Any functional model.
         path: A file from `save_weights` or `save`, of this model or one that shares layers with it.
-        partial: Whether variables may keep their values; otherwise all of them must be in the file.
+        partial: Whether variables that are not in the file keep their values; otherwise they are an error.
         one_of: Layers of which at least one must be complete in the file.
 
     Raises:
         InputError: There is no such file, it cannot be read, or its weights do not fit; see `transfer`.
     """
-    with opened_hdf5(path) as source:
+    with open_hdf5(path) as source:
         return transfer(source, saved_names(model), model=model.name, partial=partial, one_of=one_of)
 
 
@@ -57,13 +63,13 @@ def saved_names(model: keras.Model, prefix: str = "") -> dict[str, keras.Variabl
 
 
 @contextmanager
-def opened_keras_file(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_keras_file(path: Path) -> Iterator[zipfile.ZipFile]:
     """Opens a `.keras` file, whose members must be uncompressed, unique and undamaged, as Keras writes them.
 
     Uncompressed members cannot take more memory than the file is long.
 
     Raises:
-        OSError, RuntimeError, zipfile.BadZipFile: It cannot be read, or is no such file.
+        OSError, RuntimeError, zipfile.BadZipFile: It cannot be read, or is not such a file.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -81,12 +87,12 @@ def opened_keras_file(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def opened_hdf5(path: Path) -> Iterator[Source]:
+def open_hdf5(path: Path) -> Iterator[Source]:
     """Opens a `.h5` or `.keras` file.
 
     Raises:
-        InputError: There is no such file, it cannot be read, has anything besides arrays of its own, or does not name
-            its layers.
+        InputError: There is no such file, it cannot be read, holds anything but plain arrays, or does not name its
+            layers.
     """
     if not path.is_file():
         raise InputError(f'There is no such file of weights. Give a ".weights.h5" file. Received: {path}')
@@ -95,7 +101,7 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
             check_heaps(path)
             file: Any = path
             if path.suffix == ".keras":
-                file = stack.enter_context(stack.enter_context(opened_keras_file(path)).open(WEIGHTS))
+                file = stack.enter_context(stack.enter_context(open_keras_file(path)).open(WEIGHTS))
             opened = stack.enter_context(h5py.File(file, "r"))
             check_self_contained(opened, path)
             legacy = "layer_names" in opened.attrs or "model_weights" in opened
@@ -118,28 +124,28 @@ def opened_hdf5(path: Path) -> Iterator[Source]:
 
 
 def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    """Keras 3: a layer's group has its arrays and its name in `vars`, and the groups of inner layers."""
+    """Yields the arrays of a Keras 3 file: a layer's group has its name and arrays in `vars`, and inner layers."""
     for number in group.get("vars", ()):
         yield f"{prefix}{number}", group["vars"][number]  # unlike `items`, this raises if it is damaged
     inner = [group["layers"][key] for key in sorted(group.get("layers", ()), key=_position)]
     inner += [group[key] for key in group if key not in ("vars", "layers", *_NO_LAYERS)]
-    names = [texts(item["vars"], "name")[0] if "vars" in item else Path(item.name).name for item in inner]
+    names = [string_attribute(item["vars"], "name")[0] if "vars" in item else Path(item.name).name for item in inner]
     for item, name in zip(inner, stable_names(names), strict=True):
         yield from _arrays(item, f"{prefix}{name}/")
 
 
 def _position(key: str) -> tuple[str, int]:
-    """Sorts layers of a kind by number: "conv2d_10" after "conv2d_9"."""
+    """A sort key for layers of a kind by number: "conv2d_10" after "conv2d_9"."""
     kind, _, number = key.rpartition("_")
     return (kind, int(number)) if number.isdecimal() else (key, 0)
 
 
 def _legacy_arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Keras 2: a layer's group lists its arrays in order."""
+    """Yields the arrays of a Keras 2 file: a layer's group lists its arrays in order."""
     group = file.get("model_weights", file)
-    layers = texts(group, "layer_names")
+    layers = string_attribute(group, "layer_names")
     for layer, stable in zip(layers, stable_names(layers), strict=True):
-        for number, name in enumerate(texts(group[layer], "weight_names")):
+        for number, name in enumerate(string_attribute(group[layer], "weight_names")):
             yield f"{stable}/{number}", group[layer][name]
 
 

@@ -1,8 +1,8 @@
 """Checks of HDF5 files of weights: they may only contain plain arrays of numbers, stored in the file itself.
 
 HDF5 can also refer to arrays in other files of the machine (external storage, virtual data sets, external links; Keras
-refuses them since CVE-2026-1669), link in circles, and compress arrays a thousandfold. Keras writes none of that, so
-all of it is refused before anything is read.
+refuses them since CVE-2026-1669), link in circles, and compress arrays a thousandfold. Keras uses none of these
+features, so files that do are refused before any array is read.
 """
 
 import math
@@ -16,11 +16,11 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError
 
-_MOST_OBJECTS = 200_000  # groups and arrays; the paper's pair with its optimizer has about 5,000
-_DEEPEST = 64  # groups within groups
-_MOST_TEXTS = 100_000  # in an attribute
+_MAX_OBJECTS = 200_000  # groups and arrays; the paper's pair with its optimizer has about 5,000
+_MAX_DEPTH = 64  # groups within groups
+_MAX_STRINGS = 100_000  # in an attribute
 
-BFLOAT16 = "V"  # HDF5 has it as two raw bytes
+BFLOAT16 = "V"  # HDF5 stores it as two raw bytes
 
 _HEAP = b"GCOL\x01"  # the first bytes of a heap
 _ENTRY = 16  # bytes before the content of a heap, and of each of its entries
@@ -36,7 +36,7 @@ def check_self_contained(file: h5py.File, path: Path) -> None:
         path: Its path, for errors.
 
     Raises:
-        InputError: It has something else, which the error names.
+        InputError: It has anything else. The error names it.
     """
     seen, size = {_address(file)}, 0
     groups: list[tuple[h5py.Group, int]] = [(file, 0)]
@@ -51,8 +51,8 @@ def check_self_contained(file: h5py.File, path: Path) -> None:
             if (address := _address(item)) in seen:
                 raise _refusal(f"{name} is linked to a second time, as in a circle", path)
             seen.add(address)
-            if len(seen) > _MOST_OBJECTS or depth > _DEEPEST:
-                raise _refusal(f"it holds more than {_MOST_OBJECTS:,} objects, or more than {_DEEPEST} levels", path)
+            if len(seen) > _MAX_OBJECTS or depth > _MAX_DEPTH:
+                raise _refusal(f"it holds more than {_MAX_OBJECTS:,} objects, or more than {_MAX_DEPTH} levels", path)
             if isinstance(item, h5py.Group):
                 groups.append((item, depth + 1))
             elif isinstance(item, h5py.Dataset):
@@ -66,7 +66,7 @@ def check_self_contained(file: h5py.File, path: Path) -> None:
 
 
 def check_heaps(path: Path) -> None:
-    """Refuses a file whose heaps of texts have an entry of length 0, which HDF5 would read forever.
+    """Refuses a file whose string heaps have an entry of length 0, at which HDF5 would loop forever.
 
     Raises:
         InputError: There is such an entry.
@@ -74,7 +74,7 @@ def check_heaps(path: Path) -> None:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         heap = content.find(_HEAP)
-        most = len(content) // _ENTRY  # more only in a file whose heaps overlap, made to keep this loop busy
+        most = len(content) // _ENTRY  # more entries need overlapping heaps, made to keep this loop busy
         while heap >= 0:
             length = int.from_bytes(content[heap + 8 : heap + 16], "little")
             entry, end = heap + _ENTRY, min(heap + length, len(content))
@@ -84,7 +84,7 @@ def check_heaps(path: Path) -> None:
                 step = (_ENTRY + -(-size // 8) * 8 if number else size) % 2**64  # as HDF5 computes it
                 most -= 1
                 if not step or most < 0:
-                    raise _refusal("its heap of texts is damaged", path)
+                    raise _refusal("its string heap is damaged", path)
                 entry += step
             heap = content.find(_HEAP, heap + 1)
 
@@ -101,19 +101,19 @@ def _faults(array: h5py.Dataset) -> Iterator[str]:
     if layout.get_external_count():
         yield f"is stored in another file ({layout.get_external(0)[0].decode(errors='replace')})"
     if layout.get_nfilters():
-        yield "is compressed or filtered: write the file again without, by `h5repack -f NONE`, say"
+        yield "is compressed or filtered: rewrite the file without filters, for example with `h5repack -f NONE`"
     if array.shape is None:
         yield "is empty"
     elif number_kind(array) is None:
         yield f"holds {_type_name(array)} instead of numbers"
     elif array.id.get_storage_size() < math.prod(array.shape) * array.dtype.itemsize:
-        yield f"holds fewer numbers than it says ({array.shape})"
+        yield f"holds fewer numbers than its shape {array.shape} says"
 
 
 def number_kind(array: h5py.Dataset) -> str | None:
     """Returns the kind of an array's numbers as in `Source.kinds`; None for anything else."""
     if array.dtype == np.dtype("V2"):
-        return BFLOAT16 if texts(array, "dtype") == ["bfloat16"] else None
+        return BFLOAT16 if string_attribute(array, "dtype") == ["bfloat16"] else None
     return array.dtype.kind if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else None
 
 
@@ -125,19 +125,19 @@ def _type_name(array: h5py.Dataset) -> str:
     )
 
 
-def texts(item: h5py.HLObject, name: str) -> list[str]:
-    """Returns the texts in an attribute, none if it is absent.
+def string_attribute(item: h5py.HLObject, name: str) -> list[str]:
+    """Returns the strings in an attribute; an empty list if it is absent.
 
     Raises:
-        ValueError: It has something else.
+        ValueError: It holds anything else.
     """
     if name not in item.attrs:
         return []
     attribute = item.attrs.get_id(name)
     if attribute.shape and 0 in attribute.shape:
         return []  # Keras 2 stored empty lists as numbers
-    if h5py.check_string_dtype(attribute.dtype) is None or math.prod(attribute.shape or ()) > _MOST_TEXTS:
-        raise ValueError(f"attribute {name} of {item.name} holds no list of texts")
+    if h5py.check_string_dtype(attribute.dtype) is None or math.prod(attribute.shape or ()) > _MAX_STRINGS:
+        raise ValueError(f"attribute {name} of {item.name} is not a list of strings")
     values: Any = np.ravel(item.attrs[name])
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 

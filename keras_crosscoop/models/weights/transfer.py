@@ -1,4 +1,4 @@
-"""The transfer of a file's arrays to a model's variables, by name and shape, with a report about every one of them."""
+"""The transfer of arrays from a file to a model's variables, matched by name and shape, with a report on each."""
 
 import csv
 from collections.abc import Callable, Collection, Mapping
@@ -120,13 +120,13 @@ def transfer(
         source: The opened file.
         variables: The model's variables by the names of their arrays in the file.
         model: Name of the model, for errors.
-        partial: Whether variables may keep their values; otherwise all of them must be in the file.
+        partial: Whether variables that are not in the file keep their values; otherwise they are an error.
         one_of: Parts of the model, such as its backbones; all variables of at least one of them must be in the file.
 
     Raises:
         InputError: Nothing fits, none of `one_of` is complete, or, if not `partial`, a variable is missing; or an array
-            cannot be read, has numbers of another kind than its variable, or NaN or infinite numbers. No variable has
-            changed then.
+            cannot be read, has numbers of another kind than its variable, or NaN or infinite numbers. All variables are
+            unchanged.
     """
     in_model = [
         TransferredArray(variable.path, source.shapes.get(name), tuple(variable.shape))
@@ -155,7 +155,7 @@ def _checked(source: Source, name: str, variable: keras.Variable) -> np.ndarray:
     """Reads an array, which must have the variable's kind of numbers, and be finite in the variable's precision."""
     floating = keras.backend.is_float_dtype(variable.dtype)
     if (source.kinds[name] in "fV") != floating:
-        expected, actual = ("floating-point numbers", "integers") if floating else ("integers", "others")
+        expected, actual = ("floating-point numbers", "integers") if floating else ("integers", "other numbers")
         raise InputError(
             f"The weights of {variable.path} must be {expected}, but the file has {actual}. Give weights of the same "
             f"network. Received: {source.path}"
