@@ -1,4 +1,4 @@
-"""`crosscoop-tf ablate`: the paper's tables, trained and measured."""
+"""`crosscoop-tf ablate`: trains and measures the networks of the paper's tables."""
 
 import contextlib
 import json
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 )
 @click.option("--seeds", type=click.IntRange(1, 1000), help="Number of trainings of each row. Default: 3.")
 @recipe_options
-@click.option("--top", help="Backbone of the first network.")
-@click.option("--bottom", help="Backbone of the second network.")
+@click.option("--top", help="Backbone of the top network.")
+@click.option("--bottom", help="Backbone of the bottom network.")
 @training_options
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1000),
-    help="Number of simultaneous trainings, each on a GPU of its own. Default: the number of GPUs, or one.",
+    help="Number of simultaneous trainings, each on its own GPU if there are GPUs. Default: the number of GPUs, or 1.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the ablation. Default: saved_models/DATASET-ablation.",
+    help="Folder for the runs and tables. Default: saved_models/DATASET-ablation.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def ablate(
@@ -51,12 +51,13 @@ def ablate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train networks with and without cooperation, or parts of it, under the same conditions, and compare them.
+    """Train and compare networks with and without cooperation, under the same conditions.
 
-    The rows are those of the paper's tables 1 and 5: the single networks, the conventional one-way network, two
-    networks without paths, ensembles, the cross cooperative network, and the same without Connections 1 and 2. With
-    the same seed all rows see the same crops in the same order. The same command continues where it stopped. If a row
-    fails, the others go on, and the tables are written without it; the exit code is 1.
+    The rows of the tables are the networks of the paper's tables 1 and 5: single networks, the conventional one-way
+    network, two networks without connections, ensembles, the cross cooperative network, and variants of it without
+    Connection 1 or 2. With the same seed, all rows see the same crops in the same order. To continue after an
+    interruption, repeat the command. If a row fails, the others continue, the tables are written without this row, and
+    the exit code is 1.
 
     \b
     crosscoop-tf ablate --dataset street_scenes --seeds 2
@@ -99,7 +100,7 @@ def _print(results: Sequence["Result"]) -> None:
         table.add_column(column, no_wrap=True)
     for column in ("mIoU", "M params", "GFLOPs", "ms", "gain of cross", "95 % interval"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("cross is")
+    table.add_column("verdict on cross")
     for result in results:
         gain = gain_texts(result.gain) if result.gain else ("", "", "")
         texts = mean_and_spread(result.mean_iou), *cost_texts(result), *gain

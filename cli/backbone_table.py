@@ -11,7 +11,7 @@ from rich.table import Table
 
 _COLUMNS = {  # name: alignment
     "name": "left",
-    "trained": "right",
+    "parameters": "right",
     "weights": "left",
     "tap": "left",
     "channels": "right",

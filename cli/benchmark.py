@@ -24,8 +24,8 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.option(
     "--formats",
     metavar="F,F,...",
-    help="Formats from keras, savedmodel, tflite, tflite-float16, tflite-dynamic, tflite-int8, onnx. Default: all that "
-    "the installed packages allow.",
+    help="Formats to compare: keras, savedmodel, tflite, tflite-float16, tflite-dynamic, tflite-int8, onnx. Default: "
+    "all that the installed packages support.",
 )
 @click.option(
     "--size",
@@ -39,14 +39,14 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     type=IMAGES,
     default=20,
     show_default=True,
-    help="Number of validation images, evenly spread.",
+    help="Number of validation images, spread evenly over the split.",
 )
 @calibration_option
 @click.option(
     "--rounds",
     type=click.IntRange(1, 10**7),
-    help="Number of images to time each format on; images repeat if need be. Default: as many as take a minute, 10 to "
-    "200.",
+    help="Number of timed predictions per format; may exceed the number of images. Default: as many as take a minute, "
+    "but 10 to 200.",
 )
 @data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -61,9 +61,9 @@ def benchmark(
 ) -> None:
     """Compare the export formats of a run on this machine: time, memory, file size and agreement.
 
-    Each format has a process of its own and all of the machine's threads; the formats take turns, one image each. Times
-    are from an image in memory to its class ids in memory, one image at a time. Nothing stays on disk. If a format
-    fails, the others are measured, and the exit code is 1.
+    Each format runs in its own process and uses all CPU threads. The formats take turns, one image each. A time is the
+    time from an image in memory to its class ids in memory. The exported files are removed at the end. If a format
+    fails, the others are still measured, and the exit code is 1.
 
     \b
     crosscoop-tf benchmark saved_models/street_scenes-1
@@ -73,7 +73,7 @@ def benchmark(
     """
     context = click.get_current_context()
     if size == "dynamic":
-        raise click.UsageError("All formats need the same size. Give it, as in --size 360x480.", context)
+        raise click.UsageError("--size must be a fixed size, such as 360x480. Received: dynamic", context)
     if formats is not None and "tflite-int8" not in formats.split(","):
         check_calibration_unused(context, f"--formats {formats}")
     from crosscoop_tf.progress import StageProgress
@@ -110,7 +110,7 @@ def _print(figures: Mapping[str, Any]) -> None:
     where = f"{figures['threads']} threads" + (", keras and savedmodel on a GPU" if figures["gpu"] else "")
     table = Table(title=f"{figures['output']}, {size}, one image at a time, {where}")
     table.add_column("format", no_wrap=True)
-    for column in ("ms", "x Keras", "p90", "images/s", "memory", "size", "agreement", "mIoU"):
+    for column in ("ms", "x Keras", "p90 ms", "images/s", "memory", "file size", "agreement", "mIoU"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("")
     for name, measured in figures["formats"].items():
@@ -130,10 +130,11 @@ def _print(figures: Mapping[str, Any]) -> None:
             style="bold" if name == figures["fastest"] else None,
         )
     table.caption = (
-        "x Keras: speedup over Keras, by medians. memory: peak of the process, without imported modules. "
-        f"agreement: pixels with the live model's class, on {figures['images']} images"
+        "ms: median time. x Keras: speed relative to Keras. p90 ms: 90th percentile of times. memory: peak of the "
+        "process, without imported modules. agreement: share of pixels with the live model's class, on "
+        f"{figures['images']} images"
     )
     if len(figures["together"]) > 1:
         groups = "; ".join(", ".join(group) for group in figures["together"])
-        table.caption += f". The memory did not hold all formats at once, so these groups took turns: {groups}"
+        table.caption += f". All formats together did not fit into memory, so they were timed in these groups: {groups}"
     Console(width=max(110, Console().width)).print(table)

@@ -17,8 +17,8 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.option(
     "--crop",
     type=click.IntRange(0, 2**14),
-    help="Evaluate on a centre crop of this size; 0 for whole images. Default: the run's own setting, or whole images "
-    "with --save-predictions or --label-errors.",
+    help="Evaluate on a centre crop of this size in pixels; 0: whole images. Default: the run's evaluation.crop, but "
+    "whole images with --save-predictions or --label-errors.",
 )
 @inference_options
 @click.option(
@@ -26,20 +26,20 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     type=click.IntRange(0, 99_999),
     default=3,
     show_default=True,
-    help="Largest distance in pixels between matching boundaries, for the boundary F-score.",
+    help="Maximum distance in pixels of matching boundary pixels, for the boundary F-score.",
 )
-@click.option("--intervals", is_flag=True, help="Also compute 95 % intervals, by resampling the images.")
+@click.option("--intervals", is_flag=True, help="Also compute 95 % confidence intervals, by resampling the images.")
 @click.option("--confusion", is_flag=True, help="Also print the confusion matrix.")
 @click.option(
     "--label-errors",
     type=click.IntRange(0, 100_000),
     default=0,
-    help="Also list this number of regions that are probably labelled wrongly.",
+    help="Also list up to this many regions that are probably labelled wrongly.",
 )
 @click.option(
     "--save-predictions",
     type=click.Path(path_type=Path),
-    help="Also write the predictions to this folder, in the format of the benchmark's server.",
+    help="Also write the predictions to this folder, in the format of the data set's evaluation server.",
 )
 @click.option("--force", is_flag=True, help="Overwrite earlier predictions.")
 @click.option("--json", "form", flag_value="json", help="Print a single JSON object and nothing else.")
@@ -57,7 +57,7 @@ def evaluate(
     form: str | None,
     **options: Any,
 ) -> None:
-    """Evaluate a run: IoU of each class, boundaries, calibration and more, for each network and their ensemble.
+    """Evaluate both networks of a run and their ensemble: IoU of each class, boundary F-score, calibration and more.
 
     \b
     crosscoop-tf evaluate saved_models/street_scenes-1

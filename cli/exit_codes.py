@@ -1,5 +1,5 @@
-"""What `crosscoop-tf` exits with when it is not 0."""
+"""The exit codes of `crosscoop-tf` other than 0."""
 
-FOUND_FAILURES = 1  # the work found some, and lists them
+FOUND_FAILURES = 1  # the command completed and listed failures
 BAD_INPUT = 2
-INTERRUPTED = 130  # as shells have it for Ctrl-C
+INTERRUPTED = 130  # the shells' code for Ctrl-C

@@ -26,21 +26,22 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     "name",
     type=click.Choice(["savedmodel", "tflite", "onnx"]),
     required=True,
-    help="For TensorFlow Serving, for phones (LiteRT), or for onnxruntime.",
+    help="savedmodel: for TensorFlow Serving; tflite: for LiteRT on phones; onnx: for onnxruntime.",
 )
 @output_head_option
 @click.option(
     "--size",
     type=SIZE,
     metavar="HxW|dynamic",
-    help="Input size of the network. Default: dynamic, any size; for tflite the size of the data set's first image.",
+    help="Input size of the network; dynamic: any size. Default: dynamic, but for tflite the size of the data set's "
+    "first image.",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["none", "float16", "dynamic", "int8"]),
     default="none",
     show_default=True,
-    help="For tflite: small weights (float16, dynamic), or arithmetic with 8 bits (int8).",
+    help="For tflite: store smaller weights (float16, dynamic), or also compute with 8-bit integers (int8).",
 )
 @calibration_option
 @click.option(
@@ -53,13 +54,14 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.option(
     "--min-agreement",
     type=Fraction(),
-    help="Least fraction of pixels with the live model's class. Default: 0.999; float16 0.99; dynamic and int8 0.95.",
+    help="Minimum fraction of pixels for which the export predicts the live model's class. Default: 0.999; for float16 "
+    "0.99; for dynamic and int8 0.95.",
 )
 @data_dir_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder of the exports. Default: RUN/serving, RUN/tflite or RUN/onnx.",
+    help="Folder for exports. Default: RUN/serving, RUN/tflite or RUN/onnx.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def export(
@@ -75,8 +77,9 @@ def export(
 ) -> None:
     """Write a run's network for programs without this package: uint8 pixels in, class ids and confidence out.
 
-    The export contains everything that evaluate computes. It is compared with the live model on images of the run's
-    data set; parity.json holds the result. If they disagree, nothing is written and the exit code is 1.
+    The export contains the whole model that was evaluated, from preprocessing to argmax. It is compared with the live
+    model on validation images of the run's data set, and parity.json contains the result. If too many pixels differ,
+    nothing is written and the exit code is 1.
 
     \b
     crosscoop-tf export saved_models/street_scenes-1 --format savedmodel        # pip install "keras-crosscoop[serving]"

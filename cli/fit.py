@@ -17,7 +17,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @click.option(
     "--init-from",
     type=click.Path(),
-    help="An earlier run, whose model settings are taken too, or a weights file to start from.",
+    help="Start from the weights and model settings of an earlier run, or from a weights file.",
 )
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--strategy", help="Device strategy: none, mirrored (all GPUs), multiworker (several machines), or auto.")
@@ -41,8 +41,8 @@ def fit(
 ) -> None:
     """Train a cross-cooperative pair, evaluate it on the validation split, and write a report.
 
-    Without options, it trains a small pair on the built-in data set within minutes and downloads nothing. Settings
-    come from the recipe; --set overrides the recipe, and other options override --set.
+    Without options, fit trains a small pair on the built-in data set. This takes minutes and needs no download. The
+    settings come from a recipe; --set overrides the recipe, and other options override --set.
 
     \b
     crosscoop-tf fit

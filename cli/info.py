@@ -18,11 +18,11 @@ class _Info(TensorFlowCommand):
 
 @click.command(cls=_Info)
 @click.option(
-    "--backbones", is_flag=True, help="List backbones: parameters, tapped layers, strides, origin of weights."
+    "--backbones", is_flag=True, help="List all backbones: parameters, tapped layers, strides, source of weights."
 )
 @click.option("--json", "as_json", is_flag=True, help="With --backbones: print one JSON list and nothing else.")
 def info(backbones: bool, as_json: bool) -> None:
-    """Show versions, devices and supported precisions, to paste into a bug report; or list the backbones.
+    """Show versions, devices and supported precisions for a bug report, or list the backbones.
 
     \b
     crosscoop-tf info

@@ -37,14 +37,14 @@ def commands(context: click.Context) -> None:
     crosscoop-tf evaluate saved_models/street_scenes-1        measure accuracy
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
     crosscoop-tf report saved_models/street_scenes-1          write one HTML page with all results
-    crosscoop-tf export saved_models/street_scenes-1 --format tflite   or savedmodel, onnx
+    crosscoop-tf export saved_models/street_scenes-1 --format tflite     (also savedmodel, onnx)
     crosscoop-tf benchmark saved_models/street_scenes-1       compare speed and size of all formats
     crosscoop-tf ablate --dataset folder --data-dir MY_DATA   measure what cooperation adds
     crosscoop-tf summary --config voc2012                     parameters, FLOPs and memory of each part
     crosscoop-tf data check cityscapes --data-dir DIR         check every file before a long training
 
-    Exit codes: 0 success; 1 some items failed and are listed; 2 bad input, explained in one line; 129, 130 or 143
-    stopped by a closed terminal (SIGHUP), Ctrl-C or SIGTERM, after saving the training.
+    Exit codes: 0: success. 1: the command completed and listed failures. 2: bad input, with an error of one line. 129,
+    130 or 143: stopped by a closed terminal (SIGHUP), Ctrl-C or SIGTERM; training saves a checkpoint first.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -70,14 +70,14 @@ def print_label_errors(metrics: dict[str, Any]) -> None:
     """Prints the regions that are probably labelled wrongly, and the images with most such pixels."""
     *_, output = metrics["outputs"]
     table = Table("image", "left, top, width, height", "label", "prediction", title=f"Likely label errors ({output})")
-    for column in ("pixels", "expected errors"):
+    for column in ("pixels", "expected wrong pixels"):
         table.add_column(column, justify="right")
     for region in metrics["label_errors"]["regions"]:
         box = ", ".join(map(str, region["box"]))
         names = (escape(region[key]) for key in ("label", "prediction"))
         table.add_row(escape(region["image"]), box, *names, str(region["pixels"]), f"{region['wrong']:.0f}")
     images = (f"{escape(image['image'])} {image['wrong']:.0f}" for image in metrics["label_errors"]["images"])
-    table.caption = f"expected errors by image, in pixels: {', '.join(images)}"
+    table.caption = f"images with the most expected wrong pixels: {', '.join(images)}"
     Console().print(table)
 
 

@@ -18,7 +18,7 @@ class _Size(click.ParamType):
             return value
         if not (match := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)):
             self.fail(
-                f"A size is HEIGHTxWIDTH, such as 360x480, 1 to 99999 pixels each, or dynamic. Received: {value!r}",
+                f"A size must be HEIGHTxWIDTH, such as 360x480 (1 to 99999 pixels), or dynamic. Received: {value!r}",
                 param,
                 ctx,
             )
@@ -58,7 +58,7 @@ IMAGES = click.IntRange(1, 100_000)
 output_head_option = click.option(
     "--output-head",
     type=click.Choice(["ensemble", "top", "bottom", "single"]),
-    help="Output to use. Default: the ensemble of a pair, or the only output of a single network.",
+    help="Network output to use. Default: ensemble for a pair, single for a single network.",
 )
 data_dir_option = click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Folder of the data set. Default: the run's own."
@@ -98,7 +98,7 @@ inference_options = add_options(
     click.option(
         "--window",
         type=PIXELS,
-        help="Predict in square windows of this size in pixels, for large images. Default: the whole image at once.",
+        help="Predict large images in square windows of this size in pixels. Default: the whole image at once.",
     ),
     click.option(
         "--overlap",

@@ -26,19 +26,19 @@ _LOCAL_OPTIONS = ("--window", "--overlap", "--scales", "--flip", "--output-head"
 @output_head_option
 @inference_options
 @click.option("--probabilities", is_flag=True, help="Also write {stem}.npz: probabilities (H, W, C) and classes (C,).")
-@click.option("--no-overlay", is_flag=True, help="Write only class ids, no overlays.")
+@click.option("--no-overlay", is_flag=True, help="Write no overlays.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 2**16),
     default=1,
     show_default=True,
-    help="Largest number of successive images of one size in a batch. Larger batches are faster on GPUs.",
+    help="Maximum batch size. A batch holds successive images of the same size. Larger batches are faster on GPUs.",
 )
 @click.option(
     "--server",
     metavar="URL",
     help="Run inference on a TensorFlow Serving instance that serves an exported model: http://HOST:8501, "
-    "grpc://HOST:8500, or the address of a model or version there, such as http://HOST:8501/v1/models/NAME/versions/1.",
+    "grpc://HOST:8500, or the address of a model or a version, such as http://HOST:8501/v1/models/NAME/versions/1.",
 )
 @click.option("--force", is_flag=True, help="Overwrite earlier results.")
 @click.pass_context
@@ -55,13 +55,14 @@ def predict(
     force: bool,
     **inference: Any,
 ) -> None:
-    """Segment images and videos: write a palette PNG of class ids and an overlay with a legend for each.
+    """Segment images and videos. Write a palette PNG of class ids and an overlay with a legend for each image.
 
-    A SOURCE is an image (PNG, JPEG, BMP, GIF, TIFF, WebP or PPM; the first picture of an animation), a video, a folder
-    with images at any depth, or a quoted glob. The results have the same subfolders as their sources: {stem}.png and
-    {stem}_overlay.png; for a video {stem}.mp4 and the frames' results {stem}/000001.png and so on. Where two results
-    would have the same name, as for x.jpg and x.png, they become x_jpg.png and x_png.png. An error in one source does
-    not stop the others; the command then lists the errors and exits with 1.
+    A SOURCE is an image (PNG, JPEG, BMP, GIF, TIFF, WebP or PPM; only the first frame of an animation), a video, a
+    folder with images at any depth, or a quoted glob. The results have the same subfolders as their sources. For an
+    image they are {stem}.png (class ids) and {stem}_overlay.png. For a video they are {stem}.mp4 (overlays) and
+    {stem}/000001.png and so on (class ids of each frame). If two results would have the same name, as for x.jpg and
+    x.png, they are named x_jpg.png and x_png.png. After an error in one source, the command continues with the others;
+    at the end it lists the errors and exits with code 1.
 
     \b
     crosscoop-tf predict saved_models/street_scenes-1 photo.jpg --output pictures

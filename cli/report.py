@@ -19,7 +19,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output: Path | None, force: bool) -> None:
     """Write a run's metrics, learning curves and examples as a self-contained HTML page.
 
-    fit writes this page, too. A run that was stopped before its evaluation is evaluated first.
+    fit also writes this page. If the run has no metrics yet, report evaluates it first.
 
     \b
     crosscoop-tf report saved_models/street_scenes-1
@@ -28,7 +28,7 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
     """
     if compare != (len(runs) > 1):
         raise click.UsageError(
-            "A report shows one run; with --compare it shows two or more. Name one run, or several with --compare. "
+            "Name exactly one run without --compare, or two or more runs with --compare. "
             f"Received: {' '.join(map(str, runs))}",
             click.get_current_context(),
         )

@@ -1,4 +1,4 @@
-"""Options that describe a run, and the settings that they stand for."""
+"""Options that describe a run, and their conversion to settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,13 +33,13 @@ _SETTINGS = {
 }
 
 recipe_options = add_options(
-    click.option("--config", "recipe", help="A recipe by name, or a YAML file. Default: the recipe of the data set."),
+    click.option("--config", "recipe", help="Name of a recipe, or a YAML file. Default: the recipe of the data set."),
     click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Any setting, such as train.learning_rate=0.01.",
+        help="Change a setting, such as train.learning_rate=0.01; may be repeated.",
     ),
 )
 model_options = add_options(
@@ -47,7 +47,7 @@ model_options = add_options(
     click.option("--top", help="Backbone of the top network; `crosscoop-tf info --backbones` lists all."),
     click.option("--bottom", help='Backbone of the bottom network; "none" trains a single network.'),
     click.option(
-        "--topology", help="Networks that read their partner's features: cross (both), one_way (the bottom one), none."
+        "--topology", help="Which networks read their partner's features: cross (both), one_way (only bottom) or none."
     ),
 )
 data_options = add_options(
@@ -59,11 +59,12 @@ training_options = add_options(
     click.option("--batch-size", type=int, help="Images per step, over all devices."),
     click.option("--crop-size", type=int, help="Height and width of training crops, in pixels."),
     click.option(
-        "--weights", help='Initial weights of both backbones: "imagenet", a file (see docs/weights.md), or "none".'
+        "--weights",
+        help='Initial weights of both backbones: "imagenet", a file (see docs/weights.md), or "none".',
     ),
     click.option("--top-weights", help="Initial weights of the top backbone only."),
     click.option("--bottom-weights", help="Initial weights of the bottom backbone only."),
-    click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto: the fastest on this device."),
+    click.option("--precision", help="float32, mixed_float16, mixed_bfloat16, or auto (the fastest on this device)."),
 )
 
 

@@ -36,9 +36,9 @@ def summary(
 ) -> None:
     """Show parameters, FLOPs and memory of each part of a network, and what each connection site adds.
 
-    Describes a run, or the network that `fit` would train with the same options, for one image. FLOPs count the
-    forward pass, two per multiply-add; a training step takes about three times as many. Activations are the outputs
-    of all layers, which training keeps in memory.
+    With RUN, this is the network of the run; without RUN, the network that `fit` would train with the same options. All
+    numbers are for one image. FLOPs are those of the forward pass, two per multiply-add; a training step needs about
+    three times as many. Activations are the outputs of all layers, which training keeps in memory.
 
     \b
     crosscoop-tf summary saved_models/street_scenes-1
@@ -55,7 +55,7 @@ def summary(
 
     if run is not None:
         if recipe or assignments or any(options.values()):
-            raise click.UsageError("Give either a run or options that describe a network, not both.")
+            raise click.UsageError("A run cannot be combined with options that describe a network. Omit one of them.")
         opened = Run.open(run)
         settings, default = opened.settings, len(opened.classes)
     else:
@@ -63,7 +63,7 @@ def summary(
     num_classes = default if classes is None else classes
     match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", size or str(settings.data.crop_size))
     if not match:
-        raise InputError(f"--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: {size!r}")
+        raise InputError(f"--size must be HEIGHTxWIDTH, such as 512x1024, or one number for both. Received: {size!r}")
     height, width = int(match[1]), int(match[2] or match[1])
     with Console(stderr=True).status("Building the network"):
         model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))

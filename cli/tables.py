@@ -23,9 +23,9 @@ def print_summary(title: str, parts: Sequence[Component], sites: Mapping[str, Co
             table.add_row(side, part.name, output, *_cost(part.cost), end_section=part.name == "decoder")
     table.add_row("total", "", "", *_cost(sum((part.cost for part in parts), Cost())), style="bold", end_section=True)
     for site, cost in sites.items():
-        table.add_row("of which", site, "", *_cost(cost))
+        table.add_row("connections", site, "", *_cost(cost))
     if sites:
-        table.caption = "of which: costs of the connections at each site"
+        table.caption = "connections: the part of the total that the connections at each site add"
     Console().print(table)
 
 
@@ -38,7 +38,7 @@ def print_parity(report: Mapping[str, Any]) -> None:
     table = Table(title="Exported model compared with the live model")
     for column in ("format", "output", "size"):
         table.add_column(column)
-    for column in ("agreement", "largest difference", "mIoU live", "exported", "ms", "p90", "MB"):
+    for column in ("agreement", "max. difference", "mIoU live", "mIoU export", "ms", "p90 ms", "MB"):
         table.add_column(column, justify="right")
     name = report["format"] if report["quantize"] == "none" else f"{report['format']} {report['quantize']}"
     size = "x".join(map(str, report["size"])) if report["size"] else "any"

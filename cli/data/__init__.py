@@ -9,7 +9,7 @@ from crosscoop_tf.data.show import show
 
 @click.group()
 def data() -> None:
-    """List data sets, check one before training, preview its training samples, write records.
+    """List, check, show and prepare data sets.
 
     \b
     crosscoop-tf data list

@@ -13,11 +13,11 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 @click.command("check", cls=TensorFlowCommand)
 @click.argument("name")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data set.")
-@click.option("--split", "splits", multiple=True, help="Check this split; may be repeated. All splits by default.")
-@click.option("--chart", type=click.Path(path_type=Path), help="Draw the frequency of each class into this PNG.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set.")
+@click.option("--split", "splits", multiple=True, help="Check this split; may be repeated. Default: all splits.")
+@click.option("--chart", type=click.Path(path_type=Path), help="Write a chart of the class frequencies to this PNG.")
 @click.option("--force", is_flag=True, help="Overwrite an existing chart.")
-@click.option("--weights", is_flag=True, help="Print only median-frequency class weights, for --set.")
+@click.option("--weights", is_flag=True, help="Print only median-frequency class weights, as a value for --set.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def check(
     name: str,
@@ -30,9 +30,9 @@ def check(
 ) -> None:
     """Decode every file of a data set, list all problems, and count the classes.
 
-    The exit code is 1 if there is a problem: a file without a partner, an unreadable file, different sizes, an id
-    outside the classes, an image in two splits. --weights takes the training split of the recipe, or --split, and
-    prints no weights if there is a problem.
+    The exit code is 1 if there is a problem: an image without a label or a label without an image, an unreadable file,
+    an image and a label of different sizes, a label id that is no class, or an image in two splits. --weights computes
+    class weights from --split, by default the training split of the recipe. If there is a problem, it prints none.
 
     \b
     crosscoop-tf data check camvid --data-dir CamVid
@@ -51,7 +51,9 @@ def check(
     from keras_crosscoop.system.files import check_new_file
 
     if weights and (as_json or len(splits) > 1):
-        raise click.UsageError("--weights prints the weights of one --split. --json prints those of all splits.")
+        raise click.UsageError(
+            "--weights prints the weights of one --split. --json, without --weights, has those of all."
+        )
     if weights and not splits:
         splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:

@@ -8,10 +8,12 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 @click.command("prepare", cls=TensorFlowCommand)
 @click.argument("name")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data set, or for the download.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set; --download writes to it.")
 @click.option("--records", type=click.Path(path_type=Path), help="Write records to NAME/1.0.0 in this folder.")
-@click.option("--split", "splits", multiple=True, help="Write this split; may be repeated. All with files by default.")
-@click.option("--beam-options", metavar="OPTIONS", help="Write on many machines with Apache Beam, with these options.")
+@click.option(
+    "--split", "splits", multiple=True, help="Write this split; may be repeated. Default: all that have files."
+)
+@click.option("--beam-options", metavar="OPTIONS", help="Options of Apache Beam, to write records on many machines.")
 @click.option("--download", is_flag=True, help="Download voc2012 to --data-dir first.")
 def prepare(
     name: str,
@@ -21,17 +23,18 @@ def prepare(
     beam_options: str | None,
     download: bool,
 ) -> None:
-    """Download a data set, or write it as TFDS records, which hold decoded pixels and are read faster.
+    """Download a data set, or convert it to TFDS records, which are faster to read.
 
-    Records take 4 bytes per pixel. Every command takes their folder as --data-dir, and `tfds.load` reads them without
-    this package.
+    Records hold decoded pixels and take 4 bytes per pixel. Every command accepts the folder of the records as
+    --data-dir. `tfds.load` reads records without this package.
 
     \b
     crosscoop-tf data prepare voc2012 --data-dir VOC --download
     crosscoop-tf data prepare cityscapes --data-dir DIR --records RECORDS --split train --split val
     crosscoop-tf fit --dataset cityscapes --data-dir RECORDS
 
-    On a cluster, with any runner of Apache Beam. All machines must see both folders under the same paths:
+    To write records on a cluster, use any runner of Apache Beam. All machines must see both folders under the same
+    paths:
 
     \b
     pip install "keras-crosscoop[beam]"

@@ -9,12 +9,12 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 @click.command("show", cls=TensorFlowCommand)
 @click.argument("name")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data set.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set.")
 @recipe_options
-@click.option("--seed", type=int, help="The seed of shuffling and augmentation.")
-@click.option("--split", help="The split; the training split of the recipe by default.")
-@click.option("--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="The number of samples.")
-@click.option("--output", type=click.Path(path_type=Path), help="The PNG to write; NAME_SPLIT.png by default.")
+@click.option("--seed", type=int, help="Seed of shuffling and augmentation.")
+@click.option("--split", help="Split to draw. Default: the training split of the recipe.")
+@click.option("--count", type=click.IntRange(1, 1000), default=12, show_default=True, help="Number of samples.")
+@click.option("--output", type=click.Path(path_type=Path), help="PNG to write. Default: NAME_SPLIT.png.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def show(
     name: str,
@@ -27,7 +27,7 @@ def show(
     output: Path | None,
     force: bool,
 ) -> None:
-    """Draw the first augmented samples that `fit` would train on, each beside its class colours.
+    """Draw the first augmented samples that `fit` would train on, each beside its label in colours.
 
     \b
     crosscoop-tf data show street_scenes

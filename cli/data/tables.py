@@ -45,7 +45,7 @@ def print_report(report: DatasetReport) -> None:
     images = sum(split.images for split in report.splits)
     problems = len(report.problems)
     if problems:
-        summary = f"{problems} problem{'s' if problems > 1 else ''}; images without one: {images:,}."
+        summary = f"{problems} problem{'s' if problems > 1 else ''}; images without problems: {images:,}."
     else:
         summary = f"No problems: {images:,} images and their labels were read."
     console.print(summary, style="bold red" if problems else "bold green", highlight=False)
@@ -80,7 +80,7 @@ def _frequencies(report: DatasetReport, splits: list[SplitStatistics]) -> Table:
         cells = []
         for split in splits:
             images = split.images_with[index]
-            cells.append(f"{split.frequencies[index]:.2%}" if images else "never")
+            cells.append(f"{split.frequencies[index]:.2%}" if images else "absent")
             if with_images:
                 cells.append(f"{images:,}")
         colour = "#{:02x}{:02x}{:02x}".format(*report.palette[index])

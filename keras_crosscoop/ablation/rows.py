@@ -73,7 +73,7 @@ ROWS = {
         Row("single_bottom", "single network: {bottom}", _single("bottom"), {"single": "bottom"}),
         Row("one_way_equal", "conventional (one way), {bottom} twice", _bottom_twice, _OUTPUTS | {"top": "bottom"}),
         Row("one_way", "conventional (one way), {top} and {bottom}", lambda model: {"topology": "one_way"}),
-        Row("none", "two networks without any path", lambda model: {"topology": "none"}),
+        Row("none", "two networks without connections", lambda model: {"topology": "none"}),
         Row(
             "ensemble_singles",
             "ensemble of the single networks",
@@ -83,7 +83,7 @@ ROWS = {
         Row("cross_without_c1_c2", "cross without Connections 1 and 2", _without("backbone", "aspp_output")),
         Row("cross_without_c1", "cross without Connection 1", _without("backbone")),
         Row("cross_without_c2", "cross without Connection 2", _without("aspp_output")),
-        Row("cross_reduced", f"cross, 1 in {REDUCTION} channels read", lambda model: {"channel_reduction": REDUCTION}),
+        Row("cross_reduced", f"cross, 1/{REDUCTION} of the channels", lambda model: {"channel_reduction": REDUCTION}),
         Row(FULL_METHOD, "cross cooperative network"),
     )
 }

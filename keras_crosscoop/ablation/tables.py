@@ -17,7 +17,9 @@ from keras_crosscoop.evaluation.report.page import percent
 
 PAPER = "paper, mIoU"  # of Xception-65 and ResNet-101
 _COSTS = ("parameters, M", "GFLOPs", "ms")
-_ABOUT_COSTS = "Parameters, operations and time are per row, for one validation image; the rows were timed in turns."
+_ABOUT_COSTS = (
+    "Parameters, operations and time are for the whole row and one validation image; rows were timed in turns."
+)
 
 
 class Table(NamedTuple):
@@ -58,16 +60,16 @@ def _methods(results: Sequence[Result], name: str, settings: Settings) -> Table:
         [result.title, result.output, *map(percent, ious), mean_and_spread(result.mean_iou), *cost_texts(result)]
         for result, ious in zip(results, zip(*values[:-1], strict=True), strict=True)
     ]
-    number = {"voc2012": "Table 1", "cityscapes": "Table 3"}.get(name, "In the shape of Table 1")
+    number = {"voc2012": "Table 1", "cityscapes": "Table 3"}.get(name, "In the format of Table 1")
     return _with_published(
         results,
         Table(
-            f"{number}: IoU of methods and classes on {name} {settings.data.val_split}, %",
+            f"{number}: IoU in % of each method and class on {name} {settings.data.val_split}",
             [*before, *classes, "mIoU", *_COSTS],
             rows,
             frozenset((row, len(before) + column) for column, ious in enumerate(values) for row in best_indices(ious)),
-            f"Means over {_seeds(results)}, with the standard deviation of mIoU after ± (of classes: see the CSV). "
-            f"Bold: the best value of a column. {_ABOUT_COSTS}",
+            f"Means over {_seeds(results)}; ± is the standard deviation of mIoU. The CSV has the standard deviations "
+            f"of classes. Bold: the best value of a column. {_ABOUT_COSTS}",
         ),
     )
 
@@ -82,14 +84,14 @@ def _connections(results: Sequence[Result], name: str, settings: Settings) -> Ta
     return _with_published(
         results,
         Table(
-            f"{'Table 5' if name == 'voc2012' else 'In the shape of Table 5'}: effect of the connections on {name}",
+            f"{'Table 5' if name == 'voc2012' else 'In the format of Table 5'}: effect of the connections on {name}",
             [*columns, *_COSTS],
             rows,
             frozenset(
                 (row, columns.index("mIoU")) for row in best_indices([_mean(result.mean_iou) for result in results])
             ),
-            f"In %, over {_seeds(results)}. Connection 1 is after the backbone, Connection 2 after ASPP. Bold: the "
-            f"best value. {_ABOUT_COSTS}",
+            f"Mean mIoU in % over {_seeds(results)}. Connection 1 is after the backbone, Connection 2 after ASPP. "
+            f"Bold: the best value. {_ABOUT_COSTS}",
         ),
     )
 
@@ -120,13 +122,22 @@ def _gains(results: Sequence[Result]) -> Table:
             names = f"cross, {result.compared_with}", result.title, result.output
             rows.append([*names, mean, interval, percent(gain.spread, 2), verdict])
     return Table(
-        "Is cross ahead? Gain in points of mean IoU",
-        ["of", "over", "output", "gain", "95 % interval over images", "standard deviation over seeds", "cross is"],
+        "Gain of the cross network over the other rows, in points of mean IoU",
+        [
+            "gain of",
+            "over row",
+            "output",
+            "gain",
+            "95 % interval over images",
+            "standard deviation over seeds",
+            "verdict",
+        ],
         rows,
         note="Each output is compared with the output of cross that has the same backbone, on the same images and with "
-        "the same seeds. The interval is a bootstrap over images. Ahead or behind: the interval excludes 0, and the "
-        "gain is larger than its standard deviation over seeds. With few seeds that deviation is unreliable: without "
-        "any difference the mean of two seeds exceeds it in 39 % of the cases, of three in 23 %.",
+        "the same seeds. The interval is a bootstrap interval over images. Cross is ahead or behind if the interval "
+        "excludes 0 and the gain is larger than its standard deviation over seeds. A standard deviation over few seeds "
+        "is unreliable: if there is no true difference, the mean gain still exceeds it in 39 % of the cases with two "
+        "seeds, and in 23 % with three.",
     )
 
 

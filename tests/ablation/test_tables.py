@@ -42,7 +42,7 @@ def texts(table):
 
 def test_methods_by_classes():
     table = tables(LINES, settings("voc2012"))[0]
-    assert table.title == "Table 1: IoU of methods and classes on voc2012 val, %"
+    assert table.title == "Table 1: IoU in % of each method and class on voc2012 val"
     assert table.columns == ["method", "output", "road", "sky", "mIoU", "paper, mIoU", *COSTS]
     assert texts(table) == [
         ["single network: a", "single", "45.0", "60.0", "51.0 ± 1.4", "80.1", "2.50", "7.00", "250.0"],
@@ -54,7 +54,7 @@ def test_methods_by_classes():
 
 def test_connections():
     table = tables(LINES, settings("camvid"))[1]
-    assert table.title == "In the shape of Table 5: effect of the connections on camvid"
+    assert table.title == "In the format of Table 5: effect of the connections on camvid"
     assert [row[1:5] for row in texts(table)] == [
         ["", "✓", "top", "51.0 ± 0.0"],
         ["✓", "✓", "top", "54.0 ± 1.4"],

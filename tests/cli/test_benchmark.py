@@ -78,7 +78,7 @@ def test_the_table(crosscoop, run, library):
         ["keras", "20.0", "1.00", "40.0", "50.0", "300 MB", "1.2 MB", "100.00 %", "12.3", "smallest"],
         ["tflite", "10.0", "2.00", "20.0", "100.0", "300 MB", "1.0 MB", "91.00 %", "", "fastest, disagrees"],
     ]
-    assert "these groups took turns: keras; tflite" in " ".join(out.split())
+    assert "timed in these groups: keras; tflite" in " ".join(out.split())
 
 
 def test_failures_and_missing_packages_are_named(crosscoop, run, library):
@@ -103,7 +103,7 @@ def test_failures_and_missing_packages_are_named(crosscoop, run, library):
         (["--formats=tflight"], 'Did you mean "tflite"?'),
         (["--formats="], "There is no format of that name."),
         (["--formats=keras,tflite", "--calibration=4"], "--calibration is for int8. Received: --formats keras,tflite"),
-        (["--size=dynamic"], "Give it, as in --size 360x480."),
+        (["--size=dynamic"], "--size must be a fixed size, such as 360x480."),
         (["--rounds=0"], "--rounds"),
     ],
 )

@@ -72,11 +72,11 @@ def test_check_lists_problems_and_exits_with_1(crosscoop, make_folder):
     assert alone.startswith("problem: An image has no label: expected ")
     assert unreadable.startswith("problem: 6 times: The file holds no image")
     assert unreadable.rpartition(" Received: ")[2] == f"{bad[0]}, {bad[1]}, {bad[2]} and 3 more"
-    assert "7 problems; images without one: 2." in out
+    assert "7 problems; images without problems: 2." in out
     assert "Traceback" not in err
     code, out, _ = crosscoop("data", "check", "folder", "--data-dir", root, "--split", "val")
     assert code == 1
-    assert "1 problem; images without one: 1." in out
+    assert "1 problem; images without problems: 1." in out
 
 
 def test_check_as_json_is_one_object(crosscoop, make_folder):

@@ -97,11 +97,11 @@ def idle(monkeypatch):
         (["nowhere"], "Missing option '--format'."),
         (
             ["nowhere", "--format=tflite", "--size=0x40"],
-            "A size is HEIGHTxWIDTH, such as 360x480, 1 to 99999 pixels each, or dynamic.",
+            "A size must be HEIGHTxWIDTH, such as 360x480 (1 to 99999 pixels), or dynamic.",
         ),
         (
             ["nowhere", "--format=tflite", "--size=40"],
-            "A size is HEIGHTxWIDTH, such as 360x480, 1 to 99999 pixels each, or dynamic.",
+            "A size must be HEIGHTxWIDTH, such as 360x480 (1 to 99999 pixels), or dynamic.",
         ),
         (["nowhere", "--format=coreml"], "Invalid value for '--format': 'coreml' is not one of"),
         (["nowhere", "--format=tflite", "--min-agreement=95"], "Invalid value for '--min-agreement': 95"),

@@ -50,8 +50,8 @@ def test_two_runs_are_compared(crosscoop, stub_run, tmp_path):
 
 
 def test_the_number_of_runs_must_fit_the_option(crosscoop, stub_run):
-    assert "with --compare it shows two or more" in error_line(crosscoop("report", stub_run, stub_run))
-    assert "with --compare it shows two or more" in error_line(crosscoop("report", "--compare", stub_run))
+    assert "two or more runs with --compare" in error_line(crosscoop("report", stub_run, stub_run))
+    assert "two or more runs with --compare" in error_line(crosscoop("report", "--compare", stub_run))
     assert "RUN" in error_line(crosscoop("report"))
 
 

@@ -39,8 +39,8 @@ def test_summary_prints_the_same_as_a_table(crosscoop, run_folder):
     assert f"{sum(part['cost']['parameters'] for part in summary['parts']) / 1e6:.2f} M" in total
     assert f"{sum(part['cost']['flops'] for part in summary['parts']) / 1e9:.2f}" in total
     assert f"{sum(part['cost']['activations'] for part in summary['parts']) / 2**20:.1f} MiB" in total
-    sites = [line for line in lines if line.startswith("│ of which")]
-    assert [line.split()[4] for line in sites] == list(summary["sites"])
+    sites = [line for line in lines if line.startswith("│ connections")]
+    assert [line.split()[3] for line in sites] == list(summary["sites"])
     assert f"{summary['sites']['backbone']['parameters'] / 1e6:.2f} M" in sites[0]
 
 
@@ -53,11 +53,17 @@ def test_summary_of_a_single_network_has_no_connections(crosscoop):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size=64x"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: '64x'"),
-        (["--size=0"], "--size is HEIGHTxWIDTH, as 512x1024, or one number for both, 1 to 99999. Received: '0'"),
+        (
+            ["--size=64x"],
+            "--size must be HEIGHTxWIDTH, such as 512x1024, or one number for both. Received: '64x'",
+        ),
+        (
+            ["--size=0"],
+            "--size must be HEIGHTxWIDTH, such as 512x1024, or one number for both. Received: '0'",
+        ),
         (["--classes=0", "--size=32"], "Invalid value for '--classes': 0 is not in the range 1<=x<=255."),
         (["nowhere"], "This is no run"),
-        (["nowhere", "--top=resnet50"], "Give either a run or options that describe a network"),
+        (["nowhere", "--top=resnet50"], "A run cannot be combined with options that describe a network."),
         (["--config=cityscape"], 'Did you mean "cityscapes"?'),
     ],
 )
