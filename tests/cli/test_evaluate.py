@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from helpers import untimed
 from PIL import Image
 
@@ -41,6 +42,14 @@ def test_options_reach_the_inference(crosscoop, stub_run):
     assert metrics["boundary_tolerance"] == 5
     whole = json.loads(crosscoop("evaluate", stub_run, "--json").out)
     assert metrics["outputs"]["top"]["calibration"] != whole["outputs"]["top"]["calibration"]
+
+
+def test_the_crop_is_the_runs_unless_another_is_given(crosscoop, stub_run):
+    path = stub_run / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"evaluation": {"crop": 20}}))
+    options = ("--split=val", "--crop=10", "--crop=0", "--label-errors=1")
+    crops = [json.loads(crosscoop("evaluate", stub_run, "--json", option).out)["crop"] for option in options]
+    assert crops == [20, 10, None, None]
 
 
 def test_a_wrong_label_is_the_first_label_error(crosscoop, stub_run, halves, tmp_path):

@@ -4,7 +4,7 @@ import click
 import pytest
 from crosscoop_tf.main import commands
 from crosscoop_tf.options import Fraction
-from crosscoop_tf.settings import _SETTINGS
+from crosscoop_tf.settings import _SETTINGS, resolve
 
 from keras_crosscoop import config
 
@@ -70,6 +70,11 @@ def test_numbers_beyond_reason_are_refused_in_one_line(crosscoop, run_folder, tm
         assert err.count("\n") == 1
         assert any(name in err.lower() for name in (option.opts[0], _SETTINGS.get(option.name), option.name) if name)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_named_options_override_set():
+    train = resolve(None, ("train.epochs=3", "train.seed=1"), epochs=5, batch_size=None).train
+    assert (train.epochs, train.seed) == (5, 1)
 
 
 @pytest.mark.parametrize("name", ["crop", "window"])

@@ -26,12 +26,13 @@ def model():
 
 @pytest.fixture(params=["model.weights.h5", "model.keras"])
 def changed(request, model, tmp_path):
-    """Writes the model's weights with a change to the HDF5 file, by itself or in a `.keras` archive."""
+    """Writes a kernel of 2s and a bias of 1s with a change to the HDF5 file, by itself or in a `.keras` archive."""
 
     def change(edit):
         file = tmp_path / "plain.weights.h5"
         model.save_weights(file)
         with h5py.File(file, "r+") as opened:
+            opened[KERNEL][...] = 2
             edit(opened)
         path = tmp_path / request.param
         if path.suffix == ".keras":

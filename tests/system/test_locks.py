@@ -39,6 +39,11 @@ def test_a_second_process_is_refused_and_changes_nothing(tmp_path):
     enter(tmp_path)
 
 
+def test_a_locked_folder_is_refused(tmp_path):
+    with locked(tmp_path, "Busy."):
+        assert refused(enter, tmp_path) == f"It is in use. Wait. Received: {tmp_path}"
+
+
 def test_the_folder_may_be_removed_meanwhile(tmp_path):
     (folder := tmp_path / "run").mkdir()
     with locked(folder, ""):
