@@ -61,8 +61,8 @@ def benchmark(
 ) -> None:
     """Compare the export formats of a run on this machine: time, memory, file size and agreement.
 
-    Each format runs in its own process and uses all CPU threads. The formats take turns, one image each. A time is the
-    time from an image in memory to its class ids in memory. The exported files are removed at the end. If a format
+    Each format runs in its own process and uses all CPU threads. The formats take turns, one image each. Times are
+    measured from an image in memory to its class ids in memory. The exported files are removed at the end. If a format
     fails, the others are still measured, and the exit code is 1.
 
     \b

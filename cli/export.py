@@ -75,9 +75,10 @@ def export(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write a run's network for programs without this package: uint8 pixels in, class ids and confidence out.
+    """Export the network of a run for programs without this package.
 
-    The export contains the whole model that was evaluated, from preprocessing to argmax. It is compared with the live
+    The export maps uint8 pixels to class ids and confidence. It contains the whole model that was evaluated, from
+    preprocessing to argmax. It is compared with the live
     model on validation images of the run's data set, and parity.json contains the result. If too many pixels differ,
     nothing is written and the exit code is 1.
 

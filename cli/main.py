@@ -43,8 +43,8 @@ def commands(context: click.Context) -> None:
     crosscoop-tf summary --config voc2012                     parameters, FLOPs and memory of each part
     crosscoop-tf data check cityscapes --data-dir DIR         check every file before a long training
 
-    Exit codes: 0: success. 1: the command completed and listed failures. 2: bad input, with an error of one line. 129,
-    130 or 143: stopped by a closed terminal (SIGHUP), Ctrl-C or SIGTERM; training saves a checkpoint first.
+    The exit code is 0 for success, 1 if the command completed and listed failures, and 2 for bad input. It is 129, 130
+    or 143 after a closed terminal (SIGHUP), Ctrl-C or SIGTERM; training saves a checkpoint first.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -36,9 +36,9 @@ def summary(
 ) -> None:
     """Show parameters, FLOPs and memory of each part of a network, and what each connection site adds.
 
-    With RUN, this is the network of the run; without RUN, the network that `fit` would train with the same options. All
-    numbers are for one image. FLOPs are those of the forward pass, two per multiply-add; a training step needs about
-    three times as many. Activations are the outputs of all layers, which training keeps in memory.
+    Give a run, or the options with which `fit` would train the network. All numbers are for one image. FLOPs are those
+    of the forward pass, two per multiply-add; a training step needs about three times as many. Activations are the
+    outputs of all layers, which training keeps in memory.
 
     \b
     crosscoop-tf summary saved_models/street_scenes-1
