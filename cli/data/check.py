@@ -32,7 +32,7 @@ def check(
 
     The exit code is 1 if there is a problem: an image without a label or a label without an image, an unreadable file,
     an image and a label of different sizes, a label id that is no class, or an image in two splits. --weights computes
-    class weights from --split, by default the training split of the recipe. If there is a problem, no weights are printed.
+    class weights from --split, by default the training split of the recipe; with a problem, it prints no weights.
 
     \b
     crosscoop-tf data check camvid --data-dir CamVid

