@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from crosscoop_tf.main import main
 from helpers import TINY_FIT
 from networks import brightness_network
@@ -23,6 +24,12 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def devices_listed() -> None:
+    """Looks for devices once: native code may print about it the first time, whichever test that is."""
+    tf.config.list_logical_devices()
 
 
 @pytest.fixture
