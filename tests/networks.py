@@ -10,7 +10,8 @@ from keras_crosscoop.models import Segmenter
 class LinearNetwork:
     """A stand-in for a `Segmenter` that needs no training: its logits are linear in the colours of the image."""
 
-    output_choices, chosen, sides_of = Segmenter.output_choices, Segmenter.resolve_output, Segmenter.sides_of
+    output_choices, sides_of = Segmenter.output_choices, Segmenter.sides_of
+    resolve_output = Segmenter.resolve_output
 
     def __init__(self, sides=("top", "bottom"), num_classes=3, seed=0):
         self.sides, self.num_classes = tuple(sides), num_classes
