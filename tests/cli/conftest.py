@@ -1,11 +1,13 @@
 """The command line, run in this process, and a run that it trained."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import micro  # noqa: F401 - registers the micro backbones
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +18,7 @@ from PIL import Image
 
 from keras_crosscoop import config, dataset
 from keras_crosscoop.runs import Run
+from keras_crosscoop.system.locks import lock
 
 
 class Result(NamedTuple):
@@ -51,22 +54,40 @@ def crosscoop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp
 
 
 @pytest.fixture(scope="session")
-def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a folder that all test processes share: the first one that asks for it makes it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        with (root / f"{name}.lock").open("w") as file:
+            lock(file.fileno(), wait=True)
+            if not (root / name).exists():
+                make(root / name)
+        return root / name
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def halves(made_once: Callable[..., Path]) -> Path:
     """A data set that a network learns at once: bright left or right halves are class "bright", the rest is "dark"."""
-    root = tmp_path_factory.mktemp("halves")
-    (root / "classes.txt").write_text("dark #102030\nbright #f0e0d0\n")
-    rng = np.random.default_rng(0)
-    for split, count in {"train": 8, "val": 3}.items():
-        for kind in ("images", "masks"):
-            (root / kind / split).mkdir(parents=True)
-        for number in range(count):
-            ids = np.zeros((32, 48), np.uint8)
-            ids[:, 24:] = 1
-            ids = ids[:, :: (-1) ** number]
-            image = np.where(ids[..., None] == 1, 210, 40) + rng.integers(-20, 20, (32, 48, 3))
-            Image.fromarray(image.astype(np.uint8)).save(root / "images" / split / f"{number}.png")
-            Image.fromarray(ids).save(root / "masks" / split / f"{number}.png")
-    return root
+
+    def make(root: Path) -> None:
+        rng = np.random.default_rng(0)
+        for split, count in {"train": 8, "val": 3}.items():
+            for kind in ("images", "masks"):
+                (root / kind / split).mkdir(parents=True)
+            for number in range(count):
+                ids = np.zeros((32, 48), np.uint8)
+                ids[:, 24:] = 1
+                ids = ids[:, :: (-1) ** number]
+                image = np.where(ids[..., None] == 1, 210, 40) + rng.integers(-20, 20, (32, 48, 3))
+                Image.fromarray(image.astype(np.uint8)).save(root / "images" / split / f"{number}.png")
+                Image.fromarray(ids).save(root / "masks" / split / f"{number}.png")
+        (root / "classes.txt").write_text("dark #102030\nbright #f0e0d0\n")
+
+    return made_once("halves", make)
 
 
 @pytest.fixture
@@ -89,13 +110,15 @@ TINY = [
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, halves: Path) -> Path:
+def run_folder(made_once: Callable[..., Path], halves: Path) -> Path:
     """The folder of a finished run on `halves`."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            sys, "argv", ["crosscoop-tf", "fit", *TINY, f"--data-dir={halves}", "--epochs=5", f"--output={folder}"]
-        )
-        main()
+
+    def train(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            fit = ["crosscoop-tf", "fit", *TINY, f"--data-dir={halves}", "--epochs=5", f"--output={folder}"]
+            patch.setattr(sys, "argv", fit)
+            main()
+
+    folder = made_once("tiny", train)
     assert json.loads((folder / "metrics.json").read_text())["outputs"]
     return folder

@@ -8,7 +8,8 @@ import pytest
 from helpers import TINY_FIT
 from PIL import Image
 
-OPTIONS = [*TINY_FIT, "--batch-size=40", "--epochs=2", "--set=model.decoder_channels=8", "--output=run"]
+MICRO = ("--top=micro_3x3", "--bottom=none")
+OPTIONS = [*TINY_FIT, *MICRO, "--batch-size=40", "--epochs=2", "--set=model.decoder_channels=8", "--output=run"]
 
 
 @pytest.fixture

@@ -125,6 +125,7 @@ def test_its_costs_are_counted(trained, crosscoop):
     assert json.loads(crosscoop("summary", run, "--json").out)["total"] == summary["total"]
 
 
+@pytest.mark.slow
 def test_it_is_exported_and_reported(trained, crosscoop):
     _, run = trained
     code, out, err = crosscoop("export", run, "--format=tflite", "--images=1", "--json")

@@ -113,7 +113,14 @@ def test_a_signal_ends_the_run_saved_and_it_is_resumed(crosscoop, halves, tmp_pa
         if progress.model.optimizer.iterations == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    options = (*TINY_FIT, "--bottom=none", "--batch-size=4", "--epochs=2", "--set=model.decoder_channels=8")
+    options = (
+        *TINY_FIT,
+        "--top=micro_3x3",
+        "--bottom=none",
+        "--batch-size=4",
+        "--epochs=2",
+        "--set=model.decoder_channels=8",
+    )
     with monkeypatch.context() as patch:
         patch.setattr(FitProgress, "on_train_batch_end", terminate)
         code, _, err = crosscoop("fit", *options, f"--data-dir={halves}", "--output=run")

@@ -53,7 +53,8 @@ os.write(2, b"INFO: after\\n")
     assert sorted(done.stderr.splitlines()) == sorted([*expected, *["INFO: after"] * (not end)])
 
 
-def test_commands_print_their_own_lines_alone(halves, tmp_path):
+@pytest.mark.slow
+def test_training_and_conversion_print_their_own_lines_alone(halves, tmp_path):
     """Images of many sizes, for which TensorFlow would warn of retracing; LiteRT, whose converter and runtime talk."""
     rng = np.random.default_rng(0)
     for number in range(8):
@@ -84,3 +85,17 @@ def test_commands_print_their_own_lines_alone(halves, tmp_path):
     assert (predict, export) == ("", "")
     assert done.stdout.split("END\n")[1] == f"Pictures: {tmp_path / 'out'}\n"
     assert list(json.loads((run / "metrics.json").read_text())["outputs"]) == ["single"]
+
+
+def test_evaluation_and_prediction_print_their_own_lines_alone(run_folder, halves, tmp_path):
+    """In a process of its own: native code prints about start-up once per process."""
+    commands = [
+        ("evaluate", run_folder),
+        ("predict", run_folder, halves / "images/val", f"--output={tmp_path / 'out'}"),
+    ]
+    arguments = json.dumps([[*map(str, command)] for command in commands])
+    done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    evaluating, predicting = done.stderr.split("END\n")[:-1]
+    assert [line.split()[0] for line in evaluating.splitlines()] == ["Evaluating"]
+    assert predicting == ""

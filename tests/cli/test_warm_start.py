@@ -19,6 +19,7 @@ from keras_crosscoop.training import trainer
 TINY = (*TINY_FIT, "--epochs=1", "--set=model.decoder_channels=8")
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_one_of_other_classes(crosscoop, run_folder, make_folder, tmp_path):
     """With its network, and at a rate of learning that changes nothing: the earlier values are still there."""
     arguments = (
@@ -133,7 +134,7 @@ def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_fold
 
     monkeypatch.setattr(trainer, "train", train)
     arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init-from={run_folder}", "--output=run")
-    arguments = (*arguments, "--top=tiny_xception", "--bottom=tiny_xception")
+    arguments = (*arguments, "--top=micro_3x3", "--bottom=micro_5x5")
     code, out, err = crosscoop(*arguments)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
