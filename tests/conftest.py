@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from helpers import write_folder
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command line, whose tests read what is printed
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, as the command line does
+
+import keras
+import micro  # noqa: F401 - registers the micro backbones
+
+from keras_crosscoop import CrossCoop
 
 
 @pytest.fixture(scope="session")
@@ -30,22 +35,13 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pair() -> Callable[..., Any]:
-    """Builds the tiny pair, of three classes and any other `arguments`, with the same random weights each time."""
-    import keras
-
-    from keras_crosscoop import CrossCoop
+    """Builds a pair of micro backbones and three classes, or of other `arguments`, with the same weights each time."""
 
     def build(**arguments: Any) -> Any:
         keras.utils.set_random_seed(0)
-        tiny = {
-            "num_classes": 3,
-            "top": "tiny_xception",
-            "bottom": "tiny_resnet",
-            "decoder_channels": 8,
-            "weights": None,
-        }
-        return CrossCoop(**{**tiny, **arguments})
+        defaults = {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None}
+        return CrossCoop(**{"num_classes": 3, **defaults, **arguments})
 
     return build

@@ -28,7 +28,7 @@ DATASET = Dataset(
     ("train",),
     lambda split: [],
 )
-TINY = {"top": "tiny_resnet", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
+TINY = {"top": "micro_3x3", "bottom": "micro_3x3", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
 SINGLE = {**TINY, "bottom": None}
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
 
@@ -308,7 +308,7 @@ class Doubled(DeepLabV3Plus):
 
 
 def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
-    model = Doubled(3, backbone="tiny_resnet", decoder_channels=8, weights=None)
+    model = Doubled(3, backbone="micro_3x3", decoder_channels=8, weights=None)
     model.save(tmp_path / "model.keras")
     loaded = keras_crosscoop.load(tmp_path / "model.keras")
     assert type(loaded) is Doubled

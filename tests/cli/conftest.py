@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import micro  # noqa: F401 - registers the micro backbones
 import numpy as np
 import pytest
 import tensorflow as tf

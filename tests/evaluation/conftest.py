@@ -8,7 +8,7 @@ import pytest
 from keras_crosscoop import config, dataset
 from keras_crosscoop.runs import Run
 
-TINY = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
+TINY = {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
-"""A micro pair; checkpoints as TensorFlow writes them, and archives of them."""
+"""Checkpoints as TensorFlow writes them, and archives of them."""
 
 import io
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import micro  # noqa: F401 - registers the micro backbones
 import numpy as np
 import pytest
 
@@ -49,21 +47,6 @@ def packed() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return pack
-
-
-@pytest.fixture(scope="session")
-def pair() -> Callable[..., Any]:
-    """Builds a pair of micro backbones and three classes, or of other `arguments`, with the same weights each time."""
-    import keras
-
-    from keras_crosscoop import CrossCoop
-
-    def build(**arguments: Any) -> Any:
-        keras.utils.set_random_seed(0)
-        defaults = {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None}
-        return CrossCoop(**{"num_classes": 3, **defaults, **arguments})
-
-    return build
 
 
 @pytest.fixture

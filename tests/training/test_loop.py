@@ -241,7 +241,7 @@ def test_a_real_network_is_resumed(tmp_path):
 
     def model(seed):
         keras.utils.set_random_seed(seed)
-        return compiled(DeepLabV3Plus(3, backbone="tiny_resnet", decoder_channels=8, weights=None))
+        return compiled(DeepLabV3Plus(3, backbone="micro_3x3", decoder_channels=8, weights=None))
 
     first = model(0)
     trained(tmp_path, first, size=32, every_steps=8, validate_every=3)

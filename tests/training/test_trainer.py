@@ -29,7 +29,7 @@ from keras_crosscoop.system.locks import locked
 from keras_crosscoop.training import builders, trainer
 
 TINY = {
-    "model": {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None},
+    "model": {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None},
     "data": {"name": "folder", "crop_size": 32},
     "train": {"batch_size": 4, "epochs": 1},
 }

@@ -41,7 +41,7 @@ def model():
 
 
 def settings_of(folder, **evaluation):
-    model = {"top": "tiny_xception", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
+    model = {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None}
     data = {"name": "folder", "dir": str(folder), "crop_size": 32}
     train = {"batch_size": 4, "epochs": 1}
     return config.settings({"model": model, "data": data, "train": train}, {"evaluation": evaluation})
