@@ -49,13 +49,16 @@ def test_the_value_is_told():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (labels()[..., None], "Labels must be (B, H, W), one class id a pixel. Take `labels[..., 0]`. Received: shape"),
-        (labels()[0], "Labels must be (B, H, W), one class id a pixel. Received: shape (3, 4)"),
+        (
+            labels()[..., None],
+            "Labels must be (B, H, W), one class id per pixel. Take `labels[..., 0]`. Received:",
+        ),
+        (labels()[0], "Labels must be (B, H, W), one class id per pixel. Received: shape (3, 4)"),
         (
             np.zeros((2, 3, 4, 5), "uint8"),
-            "Labels must be (B, H, W), one class id a pixel. Received: shape (2, 3, 4, 5)",
+            "Labels must be (B, H, W), one class id per pixel. Received: shape (2, 3, 4, 5)",
         ),
-        (labels(dtype="float32"), "Labels must be integers, one class id a pixel. Received: float32"),
+        (labels(dtype="float32"), "Labels must be integers, one class id per pixel. Received: float32"),
         (labels()[:, :, :1], "Labels must be as large as the predictions, (2, 3, 4). Received: shape (2, 3, 1)"),
         (labels()[:1], "Labels must be as large as the predictions, (2, 3, 4). Received: shape (1, 3, 4)"),
     ],

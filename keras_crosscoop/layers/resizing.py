@@ -17,12 +17,12 @@ Shape = tuple[int | None, ...]
 class PadToMultiple(keras.layers.Layer):
     """Pads images below and to the right to multiples of a size: `(B, H, W, C) -> (B, H', W', C)`.
 
-    Backbones round odd sizes differently (some up, some down), and networks can only be connected where their feature
-    maps have equal sizes. On multiples of the output stride they have.
+    Networks can be connected only where their feature maps have equal sizes. Backbones round odd sizes differently
+    (some up, some down), but have equal sizes for multiples of the output stride.
 
     Args:
-        multiple: divides the padded height and width, in pixels.
-        value: fills the new pixels; the middle of [0, 255] by default, which backbones normalise to about zero.
+        multiple: the padded height and width are multiples of this number of pixels.
+        value: the value of the new pixels; by default the middle of [0, 255], which backbones normalise to about zero.
         **kwargs: further arguments of `keras.layers.Layer`.
 
     Example:

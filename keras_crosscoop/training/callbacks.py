@@ -1,4 +1,4 @@
-"""Callbacks at the end of an epoch: they keep the best weights, and write the metrics and the skipped files."""
+"""Callbacks that save the best weights, and write the metrics and the list of skipped files, after each epoch."""
 
 import csv
 import math
@@ -21,7 +21,7 @@ class KeepBest(keras.callbacks.Callback):
 
     Attributes:
         best: the best mean IoU so far, from 0 to 1; NaN before the first validation.
-        worse: the number of validations since the best.
+        worse: the number of validations since the best one.
     """
 
     def __init__(self, run: Run | None, patience: int | None = None) -> None:
@@ -44,7 +44,7 @@ class KeepBest(keras.callbacks.Callback):
         if math.isnan(score):
             raise InputError(
                 "No best epoch can be chosen, because all pixels of the validation images are void. Check their "
-                f"labels, or name another split by data.val_split. Received: {name}=nan"
+                f"labels, or name another split in data.val_split. Received: {name}=nan"
             )
         if not score <= self.best:
             if self.run:

@@ -152,7 +152,7 @@ def test_damaged_results_are_told(write, tmp_path, file, content, why):
     path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, confusions=content)
     message = refused(read_results, ablation(tmp_path, ["single_top"], [0]), {})
     assert re.search(why, message)
-    assert message.endswith(f"the same command measures the row again. Received: {path}")
+    assert message.endswith(f"run the same command again to measure the row. Received: {path}")
 
 
 def test_figures_of_other_outputs_are_told(write, tmp_path):

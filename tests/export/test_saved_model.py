@@ -138,7 +138,7 @@ BAD_FILES = {
     "one of two": ([FILES["png"], b"text"], "must be JPEG or PNG files"),
     "torn png": ([FILES["png"][:200]], "PNG"),
     "torn jpeg": ([JPEG[: len(JPEG) // 2]], "JPEG"),
-    "two sizes": ([FILES["png"], OTHER_SIZE], r"must have one size. .*Received \(H, W, 3\):.*\[33 41 3\].*\[33 40 3\]"),
+    "two sizes": ([FILES["png"], OTHER_SIZE], r"have the same size. .*Received \(H, W, 3\):.*\[33 41 3\].*\[33 40 3\]"),
 }
 
 

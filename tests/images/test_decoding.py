@@ -206,4 +206,4 @@ def test_too_large_images_are_refused_before_decoding(kind, tmp_path, monkeypatc
     open_file(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 - 1)
     message = refused(open_file, path)
-    assert message == f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Cut or shrink it. Received: {path}"
+    assert message == f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Crop or shrink it. Received: {path}"

@@ -137,8 +137,8 @@ def test_dice_weighs_images():
 def test_sample_weights_that_mean_nothing_are_refused():
     labels, logits = batch()[1], np.zeros((2, 32, 32, 3), "float32")
     assert "whole images" in refused(Dice(), labels, logits, np.ones(labels.shape))
-    assert "(B,), or of pixels, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones((2, 32)))
-    assert "(B,), or of pixels, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones(3))
+    assert "(B,), or per pixel, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones((2, 32)))
+    assert "(B,), or per pixel, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones(3))
     for each in ({"single": np.ones(2)}, {}):
         assert "the same for all outputs" in refused(compiled(single()).train_on_batch, *batch(), each)
     model = compiled(single(), loss=KERAS)
