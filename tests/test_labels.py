@@ -24,9 +24,9 @@ def labels(*values, dtype="int64"):
 def test_integers_of_any_kind_stay_what_they_are(dtype):
     array = labels(0, 1, 4) if dtype not in ("bool", "int8") else labels(0, 1)
     array = (array if dtype in ("bool", "int8") else np.where(array == 4, 255, array)).astype(dtype)
-    found = check_labels(array, 5, LOGITS)
-    assert found.dtype == "int32"
-    np.testing.assert_array_equal(found, array.astype("int32"))
+    checked = check_labels(array, 5, LOGITS)
+    assert checked.dtype == "int32"
+    np.testing.assert_array_equal(checked, array.astype("int32"))
 
 
 @pytest.mark.parametrize("value", [5, -1, 254, 256, 2**32, 2**32 + 1, -(2**32)])

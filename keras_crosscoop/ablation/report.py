@@ -55,10 +55,10 @@ def write_results(
         failed["examples"] = describe(error)
     write_text(files["json"], json.dumps(as_json(ablation, results, failed), indent=2) + "\n", "table")
     title, conditions = f"Ablation on {ablation.settings.data.name}", _conditions(ablation, results)
-    made = tables(results, ablation.settings)
-    text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, made))
+    all_tables = tables(results, ablation.settings)
+    text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, all_tables))
     text += "".join(f"\n{name} failed: {reason}\n" for name, reason in failed.items())
-    page = {"title": title, "conditions": conditions, "tables": made, "failed": failed, "examples": None}
+    page = {"title": title, "conditions": conditions, "tables": all_tables, "failed": failed, "examples": None}
     if pictures:
         files["png"] = pictures
         text += f"\n## Images where the networks differ most\n\n![Images, labels and predictions]({pictures.name})\n"

@@ -45,10 +45,10 @@ def tables(results: Sequence[Result], settings: Settings) -> list[Table]:
     name = settings.data.name
     methods = [result for result in results if result.row.name in TABLES["table1"]]
     connections = [result for result in results if result.row.name in (*TABLES["table5"], "cross_reduced")]
-    made = [_methods(methods, name, settings)] if methods else []
-    made += [_connections(connections, name, settings)] if connections else []
-    made += [_gains(results)] if any(result.gain for result in results) else []
-    return made + ([_references(name)] if name in REFERENCES else [])
+    all_tables = [_methods(methods, name, settings)] if methods else []
+    all_tables += [_connections(connections, name, settings)] if connections else []
+    all_tables += [_gains(results)] if any(result.gain for result in results) else []
+    return all_tables + ([_references(name)] if name in REFERENCES else [])
 
 
 def _methods(results: Sequence[Result], name: str, settings: Settings) -> Table:

@@ -66,8 +66,8 @@ def parity(
         probabilities = live(image)
         classes, expected = predicted["classes"], probabilities.argmax(axis=-1)
         equal.append((classes == expected) & np.isfinite(predicted["confidence"]))  # NaN agrees with nothing
-        of_predicted = np.take_along_axis(probabilities, classes[..., None].astype(np.intp), axis=-1)[..., 0]
-        differences.append(float(np.abs(of_predicted - np.nan_to_num(predicted["confidence"])).max()))
+        live_confidence = np.take_along_axis(probabilities, classes[..., None].astype(np.intp), axis=-1)[..., 0]
+        differences.append(float(np.abs(live_confidence - np.nan_to_num(predicted["confidence"])).max()))
         for confusion, ids in zip(confusions, (expected, classes), strict=True):
             confusion.update_state(labels[None], ids[None])
         progress(len(seconds))

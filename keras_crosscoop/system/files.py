@@ -122,7 +122,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yields a new folder beside `folder`; it is renamed to `folder` at the end, or removed after an error.
 
     Raises:
-        InputError: `folder` exists already, or cannot be made.
+        InputError: `folder` already exists, or cannot be made.
     """
     partial, missing = _partial(folder), []
     try:

@@ -60,28 +60,28 @@ def mean_iou(confusions, index):
 
 def test_each_seed_is_compared_with_the_same_of_the_full_method(write, tmp_path):
     single, cross = ([write(row, seed) for seed in (0, 1)] for row in ("single_top", "cross"))
-    found = read_results(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
-    assert [(result.row.name, result.output, result.compared_with) for result in found] == [
+    results = read_results(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
+    assert [(result.row.name, result.output, result.compared_with) for result in results] == [
         ("single_top", "single", "top"),
         *(("cross", output, output) for output in ("top", "bottom", "ensemble")),
     ]
-    assert found[0].mean_iou == pytest.approx([mean_iou(each, 0) for each in single])
-    assert found[2].mean_iou == pytest.approx([mean_iou(each, 1) for each in cross])
-    road = [iou_per_class(each[:, 0].sum(0))[0] for each in single]
-    assert found[0].per_class["road"] == pytest.approx(road)
+    assert results[0].mean_iou == pytest.approx([mean_iou(counts, 0) for counts in single])
+    assert results[2].mean_iou == pytest.approx([mean_iou(counts, 1) for counts in cross])
+    road = [iou_per_class(counts[:, 0].sum(0))[0] for counts in single]
+    assert results[0].per_class["road"] == pytest.approx(road)
     gains = [mean_iou(a, 0) - mean_iou(b, 0) for a, b in zip(cross, single, strict=True)]
-    assert found[0].gain.of_seeds == pytest.approx(gains)
-    assert (found[0].cost, found[1].cost) == (None, COST)
-    assert all(result.gain is None for result in found[1:])
+    assert results[0].gain.of_seeds == pytest.approx(gains)
+    assert (results[0].cost, results[1].cost) == (None, COST)
+    assert all(result.gain is None for result in results[1:])
 
 
 def test_seeds_that_only_one_has_are_not_compared(write, tmp_path):
     for row, seeds in {"single_top": (0, 1, 2), "cross": (1,), "none": ()}.items():
         for seed in seeds:
             write(row, seed)
-    found = read_results(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
-    assert [(result.row.name, result.seeds) for result in found[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
-    assert len(found[0].gain.of_seeds) == 1
+    results = read_results(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
+    assert [(result.row.name, result.seeds) for result in results[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
+    assert len(results[0].gain.of_seeds) == 1
 
 
 def test_half_of_what_a_row_leaves_is_nothing(write, tmp_path):

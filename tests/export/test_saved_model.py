@@ -202,8 +202,8 @@ def test_bad_shapes_are_named_and_the_next_request_is_answered(session, signatur
     text = " ".join(map(str, shape))
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"`image` {message}\. Received shape:.*\[{text}\]"):
         session(signature, image=np.zeros(shape, np.uint8))
-    for name, found in session(signature, image=SMALL).items():
-        np.testing.assert_array_equal(found, expected[name])
+    for name, array in session(signature, image=SMALL).items():
+        np.testing.assert_array_equal(array, expected[name])
 
 
 def test_floats_are_refused(session):
