@@ -80,6 +80,6 @@ def _check_values(labels: KerasTensor, num_classes: int) -> None:
     try:
         if bool(ops.all(valid)):
             return
-    except Exception:  # inside a compiled function, where JAX and PyTorch each raise an error of their own
+    except Exception:  # inside a compiled function, where JAX and PyTorch raise different errors
         return
     raise InputError(f"{text}{ops.convert_to_numpy(labels)[~ops.convert_to_numpy(valid)][0]}")

@@ -255,7 +255,7 @@ def load(source: str | os.PathLike) -> Segmenter:
     if not source.is_file():
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
     check_archive(source)
-    with open_hdf5(source):  # check all arrays: Keras also reads those of an optimizer, unchecked
+    with open_hdf5(source):  # checks all arrays, because Keras also reads an optimizer's arrays without checks
         pass
     try:
         model = keras.saving.load_model(source, safe_mode=True)

@@ -45,7 +45,7 @@ def make_builder(
     class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         name = data.name
         VERSION = tfds.core.Version(VERSION)
-        code_path = None  # to search it for checksums, TFDS would need a package that may be missing
+        code_path = None  # TFDS would search this path for checksums, with a package that may be missing
 
         def _info(self) -> tfds.core.DatasetInfo:
             return tfds.core.DatasetInfo(

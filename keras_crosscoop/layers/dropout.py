@@ -11,7 +11,7 @@ else:
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Dropout(keras.layers.Dropout):
-    """Applies `keras.layers.Dropout` with a mask of its own on each device of a `tf.distribute` strategy.
+    """Applies `keras.layers.Dropout` with a separate mask on each device of a `tf.distribute` strategy.
 
     Keras itself drops the same units on every device. Arguments and configuration are those of the Keras layer.
 

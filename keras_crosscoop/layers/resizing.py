@@ -75,7 +75,7 @@ class ResizeLike(_SizeOfAnother):
     def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
         """See the class."""
         size = ops.shape(like)[1:3]
-        exact = ops.cast(features, "float32")  # TensorFlow resizes in float32; so do the others here
+        exact = ops.cast(features, "float32")  # as TensorFlow does, so that all backends give the same results
         if tf is None:
             resized = ops.image.resize(exact, size, "bilinear", data_format="channels_last")
             return ops.cast(resized, features.dtype)

@@ -134,12 +134,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise _not_made(folder, error) from error
     try:
         yield partial
-        if folder.exists():  # by now; `rename` would replace an empty one
+        if folder.exists():  # made in the meantime; `rename` would replace an empty folder
             raise _already_there(folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):  # they are not empty
+        with suppress(OSError):  # a folder that is not empty
             for parent in missing:
                 parent.rmdir()
 
@@ -179,7 +179,7 @@ def make_folder(folder: Path) -> None:
 
 
 def require_free_space(folder: Path, size: int) -> None:
-    """Checks the free space, before a library such as HDF5 writes that crashes on a full disk.
+    """Checks the free space before writing with a library that crashes on a full disk, such as HDF5.
 
     Raises:
         OSError: fewer than `size` bytes are free.

@@ -17,7 +17,7 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         run: the run to save into; None to save nothing.
-        patience: stops the training after this many validations without improvement; None to never stop it.
+        patience: the number of validations without improvement after which training stops; None to never stop it.
 
     Attributes:
         best: the best mean IoU so far, from 0 to 1; NaN before the first validation.
@@ -32,7 +32,7 @@ class KeepBest(keras.callbacks.Callback):
         self.worse = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Compares and saves, if this epoch was validated.
+        """Compares the score and saves the weights, if this epoch was validated.
 
         Raises:
             InputError: the mean IoU is NaN.

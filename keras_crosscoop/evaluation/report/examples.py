@@ -47,7 +47,7 @@ class Example:
         )
 
     def subsample(self, array: np.ndarray) -> np.ndarray:
-        """Selects the pixels nearest to those of the panels, without interpolation: `(H, W, ...) -> (h, w, ...)`."""
+        """Samples an array at the panels' pixels by nearest neighbours: `(H, W, ...) -> (h, w, ...)`."""
         return array[np.ix_(self._rows, self._columns)]
 
     def probabilities(self, inference: Inference) -> dict[str, np.ndarray]:
