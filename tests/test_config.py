@@ -287,7 +287,7 @@ def test_weights_of_one_side_leave_the_other(before, given, after):
 def test_a_single_network_has_no_bottom_weights():
     single = config.settings({"model": {"bottom": None}})
     assert single.with_weights(top="/a.h5").model.weights["top"] == "/a.h5"
-    assert "no bottom network" in refused(single.with_weights, bottom="/b.h5")
+    assert "no bottom weights" in refused(single.with_weights, bottom="/b.h5")
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):

@@ -279,7 +279,7 @@ def test_any_loss_of_keras_can_be_averaged_over_images():
         ),
         (lambda: CrossEntropy((1, 2))(*sample()), r"a class weight for each of 4 classes. Received: \(1.0, 2.0\)"),
         (lambda: WeightedSum([Dice()], [1, 2]), r"one coefficient per loss. Received: .*coefficients=\[1, 2\]"),
-        (lambda: WeightedSum([], []), "A sum needs losses, .* Received: losses=\\[\\]"),
+        (lambda: WeightedSum([], []), "A sum needs losses and .* Received: losses=\\[\\]"),
         (lambda: WeightedSum([keras.losses.Dice()], [1]), "Wrap others in `Averaged`. Received: <LossFunctionWrapper"),
         (lambda: CrossEntropy([0, 0]), "`class_weights` must not all be 0, or nothing is learnt"),
         (lambda: WeightedSum([CrossEntropy(), Dice()], [0, 0]), "and not all 0"),

@@ -129,7 +129,7 @@ def test_jobs_name_their_networks(tmp_path):
 def test_other_images_are_no_comparison(write, tmp_path):
     write("cross", 0)
     write("none", 0, images=[0, 1, 2, 3, 7])
-    with pytest.raises(InputError, match=r"on the same images.*Received: .*none/seed-0, .*cross/seed-0"):
+    with pytest.raises(InputError, match=r"the same images.*Received: .*none/seed-0, .*cross/seed-0"):
         read_results(ablation(tmp_path, ["none", "cross"], (0,)), {})
 
 
@@ -159,4 +159,4 @@ def test_figures_of_other_outputs_are_told(write, tmp_path):
     write("cross", 0)
     path = tmp_path / "cross/seed-0/metrics.json"
     path.write_text(path.read_text().replace("ensemble", "single"))
-    assert "of another network" in refused(read_results, ablation(tmp_path, ["cross"], [0]), {})
+    assert "belong to another network" in refused(read_results, ablation(tmp_path, ["cross"], [0]), {})

@@ -81,7 +81,7 @@ def test_truncated_archive(tmp_path, left):
     path.write_bytes(path.read_bytes()[:left])
     message = refused(open_archive, path)
     assert message.startswith("The archive cannot be opened (File is not a zip file). Is it complete? ")
-    assert message.endswith(f"Get it again. Received: {path}")
+    assert message.endswith(f"Download it again. Received: {path}")
     assert descriptors(path) == 0
 
 

@@ -193,7 +193,7 @@ def test_damaged_jpeg(damage, reason, tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it there, .* Received: .*a\.png$"):
+    with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it complete, .* Received: .*a\.png$"):
         image_reader(tmp_path / "a.png")
 
 

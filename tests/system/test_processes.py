@@ -39,7 +39,7 @@ PROGRAMS = {
     "is endless": ("import sys\nwhile True: sys.stdout.write('x' * 2**16)", "an invalid message: 'xxx"),
     "stops amid a message": ("print('{', end=''); import os, sys; sys.stdout.flush(); os._exit(3)", "exit code 3."),
     "leaves a child": ("import subprocess; subprocess.Popen(['sleep', '30'])", "Its process ended with exit code 0."),
-    "writes no text": ("import os; os.write(1, bytes(range(128, 256)) + b'\\n'); input()", "something else than"),
+    "writes no text": ("import os; os.write(1, bytes(range(128, 256)) + b'\\n'); input()", "an invalid message"),
     "complains": ('input(); print(\'{"error": "InputError: no"}\')', "InputError: no"),
 }
 

@@ -321,7 +321,7 @@ def test_a_full_disk_leaves_the_earlier_ones(saved, monkeypatch, full, reason):
     with full(monkeypatch):
         message = refused(saved.save, state(11))
     assert message.startswith(f"The checkpoint of step 11 cannot be written ({reason}).")
-    assert f"`crosscoop-tf fit --resume {saved.folder.parent}`, from step 8." in message
+    assert f"from step 8 with `crosscoop-tf fit --resume {saved.folder.parent}`." in message
     assert {path: path.read_bytes() for path in saved.folder.iterdir()} == before
     assert_same(saved.load(SHAPES), state(8))
     saved.save(state(11))
@@ -331,7 +331,7 @@ def test_a_full_disk_leaves_the_earlier_ones(saved, monkeypatch, full, reason):
 def test_a_full_disk_before_the_first(tmp_path, monkeypatch):
     checkpoints = CheckpointFiles(tmp_path)
     with half_written(monkeypatch):
-        assert "from the start. Received: " in refused(checkpoints.save, state(2))
+        assert "continue from the start with " in refused(checkpoints.save, state(2))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -356,7 +356,7 @@ def test_only_what_a_killed_process_left(tmp_path, monkeypatch):
     (tmp_path / ".123-000000009.npz").write_bytes(b"half")
     assert CheckpointFiles(tmp_path).load(SHAPES) is None
     with half_written(monkeypatch):
-        assert "from the start." in refused(CheckpointFiles(tmp_path).save, state(2))
+        assert "from the start with " in refused(CheckpointFiles(tmp_path).save, state(2))
 
 
 def test_damaged_ones_go_when_training_went_on_from_before_them(saved):
