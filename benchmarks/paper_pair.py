@@ -92,15 +92,15 @@ def heads(filters: int = 256) -> dict[str, Work]:
 
     def step(widths: list[int]) -> Work:
         layers = [AtrousConv2D(width, 3, padding="same", dilation_rate=12, use_bias=False) for width in widths]
-        for each in layers:
-            each.build(features.shape)
+        for layer in layers:
+            layer.build(features.shape)
 
         @tf.function
         def gradients() -> list[tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(features)
-                loss = sum(tf.reduce_sum(each(features) ** 2) for each in layers)
-            return tape.gradient(loss, [features, *(each.kernel for each in layers)])
+                loss = sum(tf.reduce_sum(layer(features) ** 2) for layer in layers)
+            return tape.gradient(loss, [features, *(layer.kernel for layer in layers)])
 
         return lambda: gradients()[0].numpy()
 

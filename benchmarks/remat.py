@@ -63,13 +63,13 @@ def main() -> None:
         remat = arguments.kind == "recomputed"
         print(*measure(remat, arguments.batch, arguments.size, arguments.steps, arguments.paper))
         return
-    found: dict[str, list[list[float]]] = {"kept": [], "recomputed": []}
+    times: dict[str, list[list[float]]] = {"kept": [], "recomputed": []}
     for _ in range(arguments.rounds):
-        for kind, figures in found.items():
+        for kind, figures in times.items():
             command = [sys.executable, __file__, *sys.argv[1:], "--kind", kind]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             figures.append([float(figure) for figure in output.split()[-2:]])
-    medians = {kind: np.median(figures, 0) for kind, figures in found.items()}
+    medians = {kind: np.median(figures, 0) for kind, figures in times.items()}
     for kind, (memory, seconds) in medians.items():
         print(f"  activations {kind:<12} {memory:8.0f} MiB {seconds:8.2f} s a step")
     memory, seconds = medians["recomputed"] / medians["kept"]

@@ -116,13 +116,13 @@ def compare_upkeep(pair: str, batch: int, size: int, rounds: int) -> None:
 
 def compare_determinism() -> None:
     """Compares processes with and without determinism, which take turns and get the same arguments as this one."""
-    found: dict[str, list[float]] = {"deterministic": [], "not": []}
+    times: dict[str, list[float]] = {"deterministic": [], "not": []}
     for _ in range(PROCESSES):
-        for kind, seconds in found.items():
+        for kind, seconds in times.items():
             command = [sys.executable, __file__, *sys.argv[1:], "--step", kind]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             seconds.append(float(output.split()[-1]))
-    medians_of = {kind: float(np.median(seconds)) for kind, seconds in found.items()}
+    medians_of = {kind: float(np.median(seconds)) for kind, seconds in times.items()}
     print(f"A deterministic step takes {medians_of['deterministic'] / medians_of['not']:.3f} times as long")
 
 

@@ -1,4 +1,4 @@
-"""Cross cooperative learning for semantic segmentation: two different networks that read each other's features."""
+"""Cross cooperative learning for semantic segmentation: two different networks read each other's features."""
 
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,7 @@ from keras_crosscoop.runs import load, warm_start
 
 __version__ = "0.1.0"
 
-# Each in its module, which is imported when it is first asked for: the networks also run where there is no TensorFlow.
+# Names and their modules, which are imported on first use, so that the networks also run without TensorFlow.
 _NEED_TENSORFLOW = {"dataset": "data", "evaluation": "evaluation", "export": "export", "load_dataset": "data"}
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The rest of `__all__`, see PEP 562."""
+    """Imports the rest of `__all__` on first use, see PEP 562."""
     if name not in _NEED_TENSORFLOW:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{_NEED_TENSORFLOW[name]}")
@@ -33,5 +33,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All names, imported or not."""
+    """Lists all names, whether imported yet or not."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The settings of a run: YAML in, validated and frozen settings out."""
+"""The settings of a run: reads YAML, and returns validated, immutable settings."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ InitialWeights = str | None  # "imagenet", a file, or None for random weights
 
 
 def _no_boolean(value: Any) -> Any:
-    """Refuses true and false, which Python takes for 1 and 0."""
+    """Refuses true and false, which pydantic would convert to 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("it is a number, not true or false")
     return value
@@ -25,7 +25,7 @@ def _no_boolean(value: Any) -> Any:
 
 _Number = BeforeValidator(_no_boolean)
 
-# Every number has an upper bound, beyond sensible values, but before TensorFlow fails.
+# Every number has an upper bound, above sensible values and below values at which TensorFlow fails.
 Crop = Annotated[int, Field(ge=1, le=2**14), _Number]  # pixels
 Window = Annotated[int, Field(ge=1, le=99_999), _Number]  # pixels
 Channels = Annotated[int, Field(ge=1, le=4096), _Number]
@@ -52,7 +52,7 @@ class Data(_Section):
     dir: Path | None = None  # folder of the data set; None for the default one
     train_split: str = "train"
     val_split: str = "val"
-    on_error: Literal["fail", "skip"] = "fail"  # what an unusable file does: end the run, or be skipped
+    on_error: Literal["fail", "skip"] = "fail"  # whether an unusable file ends the run or is skipped
     crop_size: Crop = 513  # height and width of training crops, in pixels; smaller images are padded
     scale: tuple[Scale, Scale] = (0.5, 2.0)  # range of random scale factors
     flip: bool = True  # mirror half of the training images
@@ -74,7 +74,7 @@ class Data(_Section):
 
 
 class Model(_Section):
-    """The network: `keras_crosscoop.CrossCoop`, or `keras_crosscoop.DeepLabV3Plus` without `bottom`."""
+    """The network: `keras_crosscoop.CrossCoop`, or, if `bottom` is None, `keras_crosscoop.DeepLabV3Plus`."""
 
     top: Backbone = "xception65"
     bottom: Backbone | None = "resnet101"  # None for a single network
@@ -97,7 +97,7 @@ class Model(_Section):
     @field_validator("bottom", "weights", mode="before")
     @classmethod
     def _none_to_null(cls, value: Any) -> Any:
-        """Converts "none", which the command line takes for YAML's null."""
+        """Converts "none", which stands for YAML's null on the command line."""
         if isinstance(value, Mapping):
             return {key: cls._none_to_null(item) for key, item in value.items()}
         return None if value == "none" else value
@@ -109,30 +109,30 @@ class Model(_Section):
     ) -> InitialWeights | dict[str, InitialWeights]:
         if isinstance(weights, dict):
             if set(weights) != {"top", "bottom"}:
-                raise ValueError("it must name top and bottom, or be one for both")
+                raise ValueError("it must name top and bottom, or be one value for both")
             return {side: cls._make_absolute(source) for side, source in weights.items()}
         return weights if weights in (None, "imagenet") else str(_absolute(Path(weights)))
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """The names of the networks, as of `Segmenter.sides`."""
+        """The names of the networks, see `Segmenter.sides`."""
         return ("single",) if self.bottom is None else ("top", "bottom")
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The settings that define the network, without those of its initial weights and its training."""
+        """The settings that define the network; initial weights and dropout do not."""
         return self.model_dump(exclude={"weights", "dropout"})
 
     @property
     def weights_of_sides(self) -> dict[str, InitialWeights]:
-        """The initial weights of "top" and "bottom", also where one setting applies to both."""
+        """The initial weights of "top" and "bottom", also if one setting applies to both."""
         return self.weights if isinstance(self.weights, dict) else dict.fromkeys(("top", "bottom"), self.weights)
 
 
 class Train(_Section):
     """The training: see docs/training.md."""
 
-    init_from: Path | None = None  # an earlier run, or a file of weights; all layers that fit start from it
+    init_from: Path | None = None  # an earlier run, or a file of weights, from which all matching layers start
     init_from_needs_backbone: bool = True  # refuse an `init_from` that fills no backbone completely
     batch_size: Images = 6  # images per step, over all devices
     accumulation_steps: Images = 1  # compute each batch in this many parts, to save memory
@@ -150,7 +150,7 @@ class Train(_Section):
     remat: bool = False  # recompute the backbones' activations in the backward pass, to save memory
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
     strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"  # one device, all GPUs, several machines
-    deterministic: bool | None = None  # compute the same bits in every run; None for on CPUs only
+    deterministic: bool | None = None  # compute the same bits in every run; None: only on CPUs
     steps_per_execution: Annotated[int, Field(ge=1, le=10_000), _Number] = 1  # steps between returns to Python
     jit_compile: bool = False  # compile the step with XLA
     validate_every: Count = 1  # epochs between validations
@@ -167,7 +167,7 @@ class Train(_Section):
         text = str(interval)
         match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?min", text)
         if not match or not 0 < float(match[1] or match[2]) <= 10**9:
-            raise ValueError('it is a number of steps, such as 500, or of minutes, such as "10min", at most 10^9')
+            raise ValueError('it must be a number of steps, such as 500, or minutes, such as "10min", at most 10^9')
         return int(text) if text.isdecimal() else text
 
     @property
@@ -193,7 +193,7 @@ class Evaluation(_Section):
     """The validation during training, and the default of `evaluate`."""
 
     crop: Crop | None = None  # size of a centre crop; None for whole images
-    window: Window | None = None  # size of sliding windows for larger images; None to fit the memory
+    window: Window | None = None  # size of sliding windows for larger images; None: whole images if memory allows
 
 
 class Ablation(_Section):
@@ -204,7 +204,7 @@ class Ablation(_Section):
 
 
 _BACKBONES = (".model.top", ".model.bottom")
-_MAX_DOTS = 10  # in a setting's name; more than any has
+_MAX_DOTS = 10  # in a setting's name; no name has as many
 
 
 class Settings(_Section):
@@ -218,12 +218,12 @@ class Settings(_Section):
     ablation: Ablation = Ablation()
 
     def with_weights(self, **weights: str | None) -> "Settings":
-        """Returns the settings with other initial weights for "top" or "bottom"; None leaves a side's unchanged."""
+        """Returns the settings with other initial weights for "top" or "bottom"; None leaves them unchanged."""
         given = {side: source for side, source in weights.items() if source is not None}
         if not given:
             return self
         if self.model.bottom is None and "bottom" in given:
-            raise InputError(f"There is no bottom network to have weights. Received: {given['bottom']!r}")
+            raise InputError(f"A single network has no bottom weights. Received: {given['bottom']!r}")
         return settings(self.model_dump(), {"model": {"weights": {**self.model.weights_of_sides, **given}}})
 
 
@@ -275,7 +275,7 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The config cannot be read. Is the path right? Received: {path}") from error
     except ValueError as error:
-        raise InputError(f"The config is no valid YAML ({error}). Received: {path}") from error
+        raise InputError(f"The config is not valid YAML ({error}). Received: {path}") from error
     if not isinstance(content, dict):
         raise InputError(f"A config must hold sections such as data, model and train. Received: {path}")
     return content
@@ -290,13 +290,13 @@ def parse(assignment: str) -> dict[str, Any]:
     key, equals, value = assignment.partition("=")
     if not (key and equals) or key.count(".") > _MAX_DOTS:
         raise InputError(
-            f"A setting is given as section.key=value, such as train.epochs=3. Received: {shorten(assignment)}"
+            f"A setting must be section.key=value, such as train.epochs=3. Received: {shorten(assignment)}"
         )
     try:
         return nest(key, yaml_files.load(value))
     except ValueError as error:
         raise InputError(
-            f"The value is no valid YAML ({error}); quote text. Received: {shorten(assignment)}"
+            f"The value is not valid YAML ({error}). Quote text. Received: {shorten(assignment)}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: the command line prints the message in one line and exits with status 2."""
+"""Errors that a user can act on. The command line prints their one-line message and exits with status 2."""
 
 import difflib
 import re
@@ -26,14 +26,14 @@ class InputError(ValueError):
 
 
 class AbsentError(InputError):
-    """The requested thing does not exist at all, such as a split without any file; nothing of it was lost."""
+    """The requested data does not exist at all, such as a split without any file, as opposed to incomplete data."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
-    """A signal such as SIGTERM ended the work, after its state was saved.
+    """A signal such as SIGTERM ended the work after its state was saved.
 
     Args:
-        message: what was saved, and how to continue.
+        message: a description of the saved state and of the way to continue.
         signal: the signal's number.
     """
 
@@ -66,7 +66,7 @@ def describe(error: Exception) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Returns why an operation failed, for an error message: the system's words or the first line of the error."""
+    """Returns the reason of a failed operation: the operating system's message or the first line of the error."""
     return getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
 
 
@@ -74,7 +74,7 @@ def first_failure(error: ValidationError) -> tuple[str, str, Any]:
     """Returns the dotted place, the message and the value of the first failure of a pydantic validation."""
     failure = error.errors(include_url=False)[0]
     names = [str(part) for part in failure["loc"]]
-    place = ".".join(name for name in names if name != "str" and "[" not in name)  # without the types of a union
+    place = ".".join(name for name in names if name != "str" and "[" not in name)  # leaves out the types of a union
     return place, failure["msg"].removeprefix("Value error, "), failure["input"]
 
 
@@ -115,7 +115,7 @@ def summarize(messages: Iterable[str]) -> list[str]:
 
 
 def join_names(names: Sequence[str], separator: str = ", ") -> str:
-    """Joins the first three names, and says how many more there are."""
+    """Joins the first three names, and adds the number of other names."""
     more = len(names) - _SHOWN
     return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

@@ -39,7 +39,7 @@ class TrainableModel(keras.Model):
     if tf is not None:
 
         def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-            """Does nothing: Keras would average the images of all machines to build a built model (issue 20585)."""
+            """Skips Keras's symbolic build, which would average the images of all machines (issue 20585)."""
 
 
 def train_function(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
@@ -54,7 +54,7 @@ def train_function(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
 class OptimizerWithSharedStep(keras.optimizers.Optimizer):
     """An optimizer whose `update_step` takes values that are computed once a step, not once a variable.
 
-    `_backend_update_step`, `_get_variable_index`: Keras passes only the learning rate (Keras >= 3.12).
+    `_backend_update_step`, `_get_variable_index`: Keras passes only the learning rate to `update_step` (Keras >= 3.12).
     """
 
     def begin_step(self, learning_rate: KerasTensor) -> Any:
@@ -77,7 +77,7 @@ class OptimizerWithSharedStep(keras.optimizers.Optimizer):
 def expect_reduced_gradients(optimizer: keras.optimizers.Optimizer) -> None:
     """Makes an optimizer take gradients that are already summed over replicas.
 
-    `_all_reduce_sum_gradients`: Keras sums gradients after it clips them and searches them for infinities, so replicas
+    `_all_reduce_sum_gradients`: Keras clips gradients and checks them for infinities before it sums them. Replicas
     would clip by different norms, and disagree on whether to take a step (Keras >= 3.12).
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # inside a `LossScaleOptimizer`
@@ -98,7 +98,7 @@ def momentum_step(
 
 
 def subtract_scaled(variable: keras.Variable, factor: KerasTensor | float, value: KerasTensor) -> None:
-    """Computes `w <- w - factor value` in one kernel, for the same reason.
+    """Computes `w <- w - factor value` in one kernel, for the same reason as `momentum_step`.
 
     `raw_ops.ResourceApplyGradientDescent` (TensorFlow >= 2.18).
     """
@@ -111,8 +111,8 @@ def subtract_scaled(variable: keras.Variable, factor: KerasTensor | float, value
 def spans_machines(strategy: Any) -> bool:
     """Whether a strategy runs on several machines.
 
-    `extended._in_multi_worker_mode`: Keras asks it too, and then reduces metrics differently (TensorFlow >= 2.18). A
-    `MultiWorkerMirroredStrategy` of one machine is no such strategy.
+    `extended._in_multi_worker_mode`: Keras reduces metrics differently where this is true (TensorFlow >= 2.18). It is
+    false for a `MultiWorkerMirroredStrategy` of one machine.
     """
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
 
@@ -127,9 +127,9 @@ def synchronizes_in_loops(strategy: Any) -> bool:
 
 
 def lost_machine(error: Exception) -> str | None:
-    """Returns the job and task of the machine that an error of TensorFlow's collectives names, "worker 1" for example.
+    """Returns the machine that an error of TensorFlow's collectives names, "worker 1" for example.
 
-    The text of the error is the only place that has them (TensorFlow >= 2.18).
+    Only the text of the error names it (TensorFlow >= 2.18).
     """
     match = re.search(r"(?:unhealthy[^/]*|remote target )/job:(\w+)/replica:\d+/task:(\d+)", error.message)
     return f"{match[1]} {match[2]}" if match else None
@@ -163,7 +163,7 @@ def fused_batch_norm_gradient(
 ) -> tuple[Any, Any, Any]:
     """Returns the gradients of features, gamma and beta of `fused_batch_norm` with constant statistics.
 
-    `raw_ops.FusedBatchNormGradV3`: a custom gradient cannot ask for TensorFlow's own (TensorFlow >= 2.18).
+    `raw_ops.FusedBatchNormGradV3`: a custom gradient cannot call TensorFlow's own gradient (TensorFlow >= 2.18).
     """
     features_gradient, gamma_gradient, beta_gradient, *_ = tf.raw_ops.FusedBatchNormGradV3(
         y_backprop=upstream,
@@ -190,9 +190,9 @@ def producer(tensor: KerasTensor) -> keras.Operation:
 
 
 def call_tensors(model: keras.Model) -> tuple[list[KerasTensor], list[KerasTensor]]:
-    """Returns the inputs and outputs of the first call of a nested model, in the graph of the model around it.
+    """Returns the inputs and outputs of a nested model's first call, in the graph of the outer model.
 
-    `_inbound_nodes`: `model.input` and `model.output` are of the nested model's own graph (Keras >= 3.12).
+    `_inbound_nodes`: `model.input` and `model.output` belong to the nested model's own graph (Keras >= 3.12).
     """
     node = model._inbound_nodes[0]
     return node.input_tensors, node.output_tensors
@@ -208,10 +208,10 @@ def flatten_layers(model: keras.Model) -> list[keras.Layer]:
 
 @contextmanager
 def unchanged_graph(model: keras.Model) -> Iterator[None]:
-    """Restores the model's graph on exit, after models were built that begin in the middle of it.
+    """Allows building models that begin in the middle of a model's graph, and restores the graph on exit.
 
-    `_inbound_nodes`, `_outbound_nodes`, `_keras_history`: Keras records these models' calls in the shared layers, which
-    then have several outputs, and makes the tensors inputs (Keras >= 3.12).
+    `_inbound_nodes`, `_outbound_nodes`, `_keras_history`: Keras records the calls of the new models in the shared
+    layers, which then have several outputs, and turns the tensors into inputs (Keras >= 3.12).
     """
     graphs = [layer for layer in flatten_layers(model) if isinstance(layer, keras.Model)]
     histories = [(tensor, tensor._keras_history) for graph in graphs for tensor in graph.inputs]
@@ -235,8 +235,8 @@ def restored_random_state() -> Iterator[None]:
     """Restores the random states of Python, NumPy, Keras and TensorFlow, and TensorFlow's determinism, on exit.
 
     Keras's `global_state` and TensorFlow's eager context: their seeds can be set, not read (Keras >= 3.12, TensorFlow
-    >= 2.18). `disable_op_determinism`: determinism can be enabled, not disabled (TensorFlow >= 2.18). Kernels that were
-    given seeds of their own start again from these.
+    >= 2.18). `disable_op_determinism`: determinism can be enabled, not disabled (TensorFlow >= 2.18). Kernels with
+    their own seeds start again from these seeds.
     """
     from keras.src.backend.common import global_state
     from tensorflow.python.eager import context
@@ -264,9 +264,9 @@ def restored_random_state() -> Iterator[None]:
 
 
 def saved_model_outputs(count: int) -> list[str]:
-    """Returns the names of the operations that a SavedModel's signature ends in.
+    """Returns the names of the output operations of a SavedModel's signature.
 
-    `StatefulPartitionedCall:N`: TensorFlow's converter names them so, and lists no names (TensorFlow >= 2.18).
+    `StatefulPartitionedCall:N`: TensorFlow's converter uses these names, and does not list them (TensorFlow >= 2.18).
     """
     return [f"StatefulPartitionedCall:{number}" for number in range(count)]
 
@@ -274,25 +274,25 @@ def saved_model_outputs(count: int) -> list[str]:
 def write_event(writer: Any, event: Any) -> None:
     """Writes an event to the file of a `tf.summary.SummaryWriter`.
 
-    `raw_ops.ImportEvent`, `_resource`: `tf.summary` cannot write the start of a session, at which TensorBoard drops the
-    later steps of an interrupted run (TensorFlow >= 2.18).
+    `raw_ops.ImportEvent`, `_resource`: `tf.summary` cannot write the start of a session, which makes TensorBoard drop
+    the later steps of an interrupted run (TensorFlow >= 2.18).
     """
     tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
 
 
 def unwritable_file(error: Exception, folder: str) -> tuple[str, str] | None:
-    """Returns why `tf.summary` could not write a file in `folder`, and which.
+    """Returns the reason why `tf.summary` could not write a file in `folder`, and the file.
 
-    The text of the error is the only place that has them (TensorFlow >= 2.18).
+    Only the text of the error contains them (TensorFlow >= 2.18).
     """
     match = re.search(rf"({re.escape(folder)}\S*); ([^\n]+)", error.message)
     return (match[2].strip(), match[1]) if match else None
 
 
 def failed_assertion(error: Exception, prefix: str) -> str | None:
-    """Returns the text of a failed `tf.debugging.Assert` of one string that begins with `prefix`.
+    """Returns the message of a failed `tf.debugging.Assert`, if it is one string that begins with `prefix`.
 
-    TensorFlow wraps it, and escapes quotes and backslashes (TensorFlow >= 2.18).
+    TensorFlow wraps the message, and escapes quotes and backslashes (TensorFlow >= 2.18).
     """
     match = re.search(rf"assertion failed: \[({re.escape(prefix)}.*)\]$", str(error), re.MULTILINE)
     return re.sub(r"\\(.)", r"\1", match[1]) if match else None
@@ -301,17 +301,17 @@ def failed_assertion(error: Exception, prefix: str) -> str | None:
 def is_download_error(error: Exception) -> bool:
     """Whether a network of `keras.applications` could not be built because its weights could not be fetched.
 
-    `get_file` raises a bare `Exception` where a download fails, and a `ValueError` where the file is corrupted
+    `get_file` raises a bare `Exception` if a download fails, and a `ValueError` if the file is corrupted
     (Keras >= 3.12); wrong arguments raise a `TypeError` or another `ValueError`.
     """
     return not isinstance(error, TypeError | ValueError) or "corrupted file" in str(error)
 
 
 def download_reason(error: Exception) -> str:
-    """Returns in one line why `keras.utils.get_file` failed.
+    """Returns the reason why `keras.utils.get_file` failed, in one line.
 
-    For an error without a number, such as an unknown host, the message has "None"; its context has the reason
-    (Keras >= 3.12).
+    For an error without an HTTP status, such as an unknown host, Keras's message has "None" in place of the reason,
+    which is in the error's context (Keras >= 3.12).
     """
     cause = error.__context__
     if isinstance(cause, URLError) and not isinstance(cause, HTTPError):

@@ -8,7 +8,7 @@ from keras import KerasTensor, ops
 from keras_crosscoop.errors import InputError
 
 IGNORE_LABEL = 255  # void pixels, which no loss and no metric counts
-INVALID_LABEL = 254  # never the id of a class, so that there are at most this many classes
+INVALID_LABEL = 254  # never a class id, so there are at most this many classes
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -16,8 +16,8 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None = None) -> KerasTensor:
     """Checks labels and converts them to int32.
 
-    Values are checked at once outside of compiled functions, and by an assertion inside TensorFlow's. Functions that
-    JAX or XLA compiles cannot raise; see `are_labels` for those.
+    Outside of compiled functions, values are checked immediately; inside a `tf.function`, by an assertion in the graph.
+    Functions that JAX or XLA compiles cannot raise errors; see `are_labels`.
 
     Args:
         labels: Class ids below `num_classes`, or 255 for void; integers `(B, H, W)`.
@@ -28,8 +28,8 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
         The labels, int32 `(B, H, W)`.
 
     Raises:
-        InputError: The labels have another rank, size or type, or a value is neither a class id nor 255.
-        tf.errors.InvalidArgumentError: A value is neither, inside a compiled function.
+        InputError: The labels have the wrong rank, size or type, or a value is neither a class id nor 255.
+        tf.errors.InvalidArgumentError: Inside a `tf.function`, a value is neither a class id nor 255.
 
     Example:
         >>> int(check_labels(np.array([[[0, 2, 255]]], "uint8"), 3)[0, 0, 1])
@@ -46,9 +46,9 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
     dtype, shape = keras.backend.standardize_dtype(labels.dtype), tuple(labels.shape)
     if len(shape) != 3:
         remedy = " Take `labels[..., 0]`." if len(shape) == 4 and shape[3] == 1 else ""
-        raise InputError(f"Labels must be (B, H, W), one class id a pixel.{remedy} Received: shape {shape}")
+        raise InputError(f"Labels must be (B, H, W), one class id per pixel.{remedy} Received: shape {shape}")
     if "int" not in dtype and dtype != "bool":
-        raise InputError(f"Labels must be integers, one class id a pixel. Received: {dtype}")
+        raise InputError(f"Labels must be integers, one class id per pixel. Received: {dtype}")
     size = tuple(like.shape[:3]) if like is not None else shape
     if any(None not in lengths and len(set(lengths)) > 1 for lengths in zip(shape, size, strict=True)):
         raise InputError(f"Labels must be as large as the predictions, {size}. Received: shape {shape}")
@@ -60,7 +60,7 @@ def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None
 
 
 def are_labels(labels: KerasTensor, num_classes: int) -> KerasTensor:
-    """Whether all of int32 labels are class ids or 255: `(B, H, W) -> ()` bool."""
+    """Returns whether all int32 labels are class ids or 255: `(B, H, W) -> ()` bool."""
     return ops.all(_is_label(labels, num_classes))
 
 
@@ -80,6 +80,6 @@ def _check_values(labels: KerasTensor, num_classes: int) -> None:
     try:
         if bool(ops.all(valid)):
             return
-    except Exception:  # inside a compiled function, where JAX and PyTorch each raise an error of their own
+    except Exception:  # inside a compiled function, where JAX and PyTorch raise different errors
         return
     raise InputError(f"{text}{ops.convert_to_numpy(labels)[~ops.convert_to_numpy(valid)][0]}")

@@ -1,4 +1,4 @@
-"""Losses of one output, as quotients of sums over images: the same however a batch is split."""
+"""Losses of one output, as quotients of sums over images. They do not depend on how a batch is split."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 class SegmentationLoss(keras.losses.Loss):
     """A weighted sum of T quotients, in float32: `labels (B, H, W), logits (B, H, W, C) -> ()`.
 
-    Void pixels (255) are not counted. `numerators` and `denominators` of a batch are the sums of those of its parts, on
-    several devices or one after another, so `total` of the sums is the loss of the whole batch.
+    Void pixels (255) are not counted. A batch may be computed in parts, on several devices or one after another: the
+    sums of the parts' `numerators` and `denominators` are the batch's, and `total` of these sums is the batch's loss.
 
     Attributes:
         coefficients: The factor of each quotient, `(T,)`.
@@ -59,7 +59,7 @@ class SegmentationLoss(keras.losses.Loss):
             sample_weight: Factors of the images' losses, `(B,)`, or of the pixels' losses, `(B, H, W)`.
 
         Raises:
-            InputError: Labels or weights have another shape or type, or a label is no class.
+            InputError: Labels or weights have the wrong shape or type, or a label is not a class id.
         """
         labels = check_labels(labels, logits.shape[-1], logits)
         weights = pixel_weights(sample_weight, labels)
@@ -83,14 +83,14 @@ class CrossEntropy(SegmentationLoss):
 
     A pixel of class y with probabilities p costs `(1 - p_y)^focal_gamma * ((1 - s) w_y l_y + s mean_c(w_c l_c))`, where
     `l_c = -log p_c`, w are the class weights and s is the label smoothing, as in `torch.nn.CrossEntropyLoss`. Of an
-    image's n valid pixels only the `k = ceil(hard_pixel_fraction * n)` most expensive ones are summed. The sum is
-    divided by k times the mean of w_y over all n pixels, added up over the images: without options, by the number of
-    pixels.
+    image's n valid pixels only the `k = ceil(hard_pixel_fraction * n)` most expensive ones are summed. The denominator
+    is the sum over the images of k times the mean of w_y over the n pixels: without options, the number of pixels.
 
     Args:
         class_weights: w, `(C,)`; None for 1 each.
         label_smoothing: s, the share of the target that is spread evenly over all classes, in [0, 1).
-        focal_gamma: How much less confident, right pixels count (Lin et al., ICCV 2017, eq. 4); 0 for equally.
+        focal_gamma: The exponent that reduces the weight of pixels with confident, correct predictions (Lin et al.,
+            ICCV 2017, eq. 4); 0 for equal weights.
         hard_pixel_fraction: The share of each image's valid pixels that count, in [0.0001, 1]; rounded to the nearest
             fraction with a denominator up to 10,000 (bootstrapping: Wu et al., arXiv:1604.04339).
         name: Name of the loss.
@@ -152,13 +152,14 @@ class CrossEntropy(SegmentationLoss):
         num_classes = logits.shape[-1]
         if self.class_weights is not None and len(self.class_weights) != num_classes:
             raise InputError(f"Give a class weight for each of {num_classes} classes. Received: {self.class_weights}")
-        # Keras's own smoothing and focus take one-hot labels, as large as the logits, and the latter clips at 1e-7.
+        # Keras's label smoothing and focal loss need one-hot labels, as large as the logits; its focal loss also clips
+        # probabilities at 1e-7.
         entropy = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
         losses = self._weights(classes) * entropy
         if self.label_smoothing:
             others = -ops.mean(self._weights(ops.arange(num_classes)) * ops.log_softmax(logits), axis=-1)
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * others
-        if self.focal_gamma:  # from 1e-7 up: at 0, powers below 1 have no gradient
+        if self.focal_gamma:  # at least 1e-7, because powers below 1 have no gradient at 0
             losses = losses * ops.maximum(-ops.expm1(-entropy), 1e-7) ** self.focal_gamma
         if weights is not None:
             losses = losses * weights
@@ -217,11 +218,11 @@ class Dice(SegmentationLoss):
         """See `SegmentationLoss`.
 
         Raises:
-            InputError: There are weights of pixels.
+            InputError: The weights are weights of pixels.
         """
         if weights is not None and tuple(weights.shape[1:]) != (1, 1):
             raise InputError(
-                "Dice is a loss of whole images, whose pixels have no weights. Give one weight an image, (B,). "
+                "Dice is a loss of whole images, whose pixels have no weights. Give one weight per image, (B,). "
                 f"Received: sample weights (B, H, W) = {tuple(weights.shape)}"
             )
         labels = ops.cast(labels, "int32")[..., None]
@@ -245,7 +246,7 @@ class WeightedSum(SegmentationLoss):
         **kwargs: Further arguments of `keras.losses.Loss`.
 
     Raises:
-        InputError: There is no loss, one is of another kind, or the coefficients do not fit.
+        InputError: There is no loss, one is not a `SegmentationLoss`, or the coefficients do not fit.
 
     Example:
         >>> labels, logits = np.array([[[1, 0]]]), np.log([[[[1.0, 3.0], [2.0, 2.0]]]])
@@ -258,9 +259,9 @@ class WeightedSum(SegmentationLoss):
     ) -> None:
         super().__init__(name=name, **kwargs)
         if not losses or len(losses) != len(coefficients):
-            raise InputError(f"A sum needs losses, and one coefficient a loss. Received: {losses=}, {coefficients=}")
+            raise InputError(f"A sum needs losses and one coefficient per loss. Received: {losses=}, {coefficients=}")
         if not all(map(math.isfinite, coefficients)) or not any(coefficients):
-            raise InputError(f"Coefficients must be finite, and one of them other than 0. Received: {coefficients=}")
+            raise InputError(f"Coefficients must be finite, and not all 0. Received: {coefficients=}")
         if others := [loss for loss in losses if not isinstance(loss, SegmentationLoss)]:
             raise InputError(f"A sum takes losses of this package. Wrap others in `Averaged`. Received: {others[0]}")
         self.losses, self.factors = tuple(losses), tuple(map(float, coefficients))
@@ -286,12 +287,12 @@ class Averaged(SegmentationLoss):
     """Any other Keras loss of float32 logits, averaged over images. The loss itself must handle void pixels.
 
     Args:
-        loss: A `keras.losses.Loss`, not a name or a function: these do not tell whether they take logits.
+        loss: A `keras.losses.Loss`. Names and functions are refused, because they may expect probabilities.
         name: Name of this loss.
         **kwargs: Further arguments of `keras.losses.Loss`.
 
     Raises:
-        InputError: `loss` is no `keras.losses.Loss`.
+        InputError: `loss` is not a `keras.losses.Loss`.
 
     Example:
         >>> loss = Averaged(keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255))
@@ -317,7 +318,7 @@ class Averaged(SegmentationLoss):
         """See `SegmentationLoss`.
 
         Raises:
-            InputError: There are weights, whose shape for the wrapped loss is unknown.
+            InputError: There are weights. The shape that the wrapped loss expects is unknown.
         """
         if weights is not None:
             raise InputError(
@@ -326,7 +327,7 @@ class Averaged(SegmentationLoss):
             )
         loss = ops.cast(self.loss(labels, logits), "float32")
         if self.loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
-            loss = loss * replicas.num_replicas()  # Keras divides means by it
+            loss = loss * replicas.num_replicas()  # Keras divides means by this number
         return loss * self.denominators(labels)
 
     def get_config(self) -> dict[str, Any]:
@@ -342,7 +343,7 @@ def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> Ker
         labels: The labels `(B, H, W)`.
 
     Raises:
-        InputError: The weights have another shape.
+        InputError: The weights have the wrong shape.
     """
     if sample_weight is None:
         return None
@@ -356,7 +357,7 @@ def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> Ker
     fits = all(None in lengths or len(set(lengths)) == 1 for lengths in zip(shape, size, strict=False))
     if len(shape) not in (1, 3) or not fits:
         raise InputError(
-            f"Sample weights must be of images, (B,), or of pixels, (B, H, W), for labels of {size}. "
+            f"Sample weights must be per image, (B,), or per pixel, (B, H, W), for labels of shape {size}. "
             f"Received: shape {shape}"
         )
     return weights if len(shape) == 3 else weights[:, None, None]
@@ -369,5 +370,5 @@ def _split(labels: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
 
 
 def _count(valid: KerasTensor) -> KerasTensor:
-    """Returns the number of valid pixels of each image, `(B, H, W) -> (B,)` int32; GPUs sum floats only."""
+    """Returns the number of valid pixels of each image, `(B, H, W) -> (B,)` int32. GPUs sum only floats."""
     return ops.cast(ops.sum(ops.cast(valid, "float32"), axis=(1, 2)), "int32")

@@ -9,7 +9,7 @@ from keras import KerasTensor, ops
 from keras_crosscoop.labels import IGNORE_LABEL, check_labels
 from keras_crosscoop.losses import SegmentationLoss
 
-# JAX compiles nothing whose shape depends on values, and by default has no 64-bit integers.
+# JAX cannot compile shapes that depend on values, and has no 64-bit integers by default.
 _ON_JAX = keras.backend.backend() == "jax"
 
 
@@ -64,7 +64,7 @@ class Confusion(keras.metrics.Metric):
         """Counts labels and predicted classes, integers `(B, H, W)`.
 
         Raises:
-            InputError: The labels have another shape or type, or one of them is no class; see `check_labels`.
+            InputError: The labels have the wrong shape or type, or one is not a class id; see `check_labels`.
         """
         self.count(check_labels(labels, self.num_classes, classes), classes)
 
@@ -73,7 +73,7 @@ class Confusion(keras.metrics.Metric):
         self.matrix.assign_add(ops.cast(confusion_matrix(labels, classes, self.num_classes), self.matrix.dtype))
 
     def result(self) -> dict[str, KerasTensor]:
-        """Returns the two metrics; NaN as long as no pixel with a label was counted."""
+        """Returns the two metrics; NaN before the first labelled pixel."""
         matrix = ops.cast(self.matrix, "float32")
         correct, labelled = ops.diagonal(matrix), ops.sum(matrix, axis=1)
         union = labelled + ops.sum(matrix, axis=0) - correct
@@ -97,7 +97,7 @@ class MeanLoss(keras.metrics.Metric):
         **kwargs: Further arguments of `keras.metrics.Metric`.
 
     Attributes:
-        counted: Whether anything was ever added.
+        counted: Whether `update_state` was ever called.
     """
 
     def __init__(self, loss: SegmentationLoss, *, name: str, **kwargs: Any) -> None:
@@ -115,7 +115,7 @@ class MeanLoss(keras.metrics.Metric):
         self.denominators.assign_add(denominators)
 
     def result(self) -> KerasTensor:
-        """Returns the loss; 0 as long as nothing was added."""
+        """Returns the loss; 0 before the first batch."""
         return self.loss.total(*map(ops.convert_to_tensor, (self.numerators, self.denominators)))
 
     def get_config(self) -> dict[str, Any]:
@@ -126,8 +126,8 @@ class MeanLoss(keras.metrics.Metric):
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:
     """Computes the intersection over union of each class from confusion matrices.
 
-    The IoU of a class is `TP / (TP + FP + FN)`, and NaN where no label has the class. So the same classes have an IoU
-    for every network. Pixels that are predicted as a class without labels are false negatives of other classes.
+    The IoU of a class is `TP / (TP + FP + FN)`, or NaN if no label has the class. Therefore the same classes have an
+    IoU for every network. Predictions of a class without labels count as false negatives of other classes.
 
     Args:
         matrix: Integers `(..., C, C)`; rows are labels, columns are predictions.
@@ -145,7 +145,7 @@ def iou_per_class(matrix: np.ndarray) -> np.ndarray:
 
 
 def mean_over_classes(values: np.ndarray) -> np.ndarray:
-    """Averages over the classes that are not NaN, float64 `(..., C) -> (...)`; NaN where all are.
+    """Averages over the classes that are not NaN, float64 `(..., C) -> (...)`; NaN if all are NaN.
 
     Example:
         >>> float(mean_over_classes(np.array([0.5, np.nan, 0.7])))

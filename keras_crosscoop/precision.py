@@ -8,7 +8,7 @@ import keras
 
 @contextmanager
 def policy(name: str) -> Iterator[None]:
-    """Gives layers that are built inside it the dtype policy of that name, "mixed_bfloat16" for example."""
+    """Sets the dtype policy, "mixed_bfloat16" for example, of layers that are built inside the `with` block."""
     outside = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

@@ -1,6 +1,6 @@
 """Sums over the replicas of a `tf.distribute` strategy.
 
-Without TensorFlow, and outside of a strategy, there is one replica, and these functions change nothing.
+Without TensorFlow or outside of a strategy, there is one replica, and these functions change nothing.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def num_replicas() -> int:
 
 
 def all_reduce_sum(values: Any) -> Any:
-    """Returns the sums over all replicas of a structure of tensors."""
+    """Sums each tensor of a structure over all replicas."""
     context = tf and tf.distribute.get_replica_context()
     if not context or context.num_replicas_in_sync == 1:
         return values
@@ -30,9 +30,9 @@ def all_reduce_sum(values: Any) -> Any:
 
 
 def add_replica_axis(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Returns a step's metrics in the shape in which Keras averages them over the replicas.
+    """Adds a first axis to a step's metrics on several machines, so that Keras can average them over the replicas.
 
-    On several machines Keras averages along a first axis, which scalars lack (keras issue 20585).
+    Keras averages along a first axis there, which scalars lack (keras issue 20585).
     """
     if not spans_machines(tf.distribute.get_strategy()):
         return metrics

@@ -23,7 +23,7 @@ from keras_crosscoop.models.weights import TransferReport, load_hdf5, open_hdf5
 from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json
 
-if TYPE_CHECKING:  # it needs TensorFlow, which a run's model does not
+if TYPE_CHECKING:  # `data` needs TensorFlow, but a run's model does not
     from keras_crosscoop.data import Dataset
 
 _HDF5_OVERHEAD = 4096  # bytes per array, about twice what Keras's names and groups take
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """The file of the best weights, without optimizer."""
+        """The file of the best weights, without the optimizer."""
         return self.folder / "best.weights.h5"
 
     @property
@@ -65,12 +65,12 @@ class Run:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of its network's outputs, as of `Segmenter.output_choices`."""
+        """The names of the network's outputs, see `Segmenter.output_choices`."""
         return output_choices(self.settings.model.sides)
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of checkpoints, from which an interrupted training continues."""
+        """The folder of checkpoints, from which interrupted training continues."""
         return self.folder / "checkpoints"
 
     @classmethod
@@ -106,13 +106,13 @@ class Run:
         """Opens the folder of a run.
 
         Raises:
-            InputError: the folder holds no run, or one of its files is damaged.
+            InputError: the folder is not a run, or one of its files is damaged.
         """
         if not folder.is_dir():
-            raise InputError(f"This is no run: there is no such folder. Is the path right? Received: {folder}")
+            raise InputError(f"This is not a run: there is no such folder. Is the path right? Received: {folder}")
         if not (folder / "config.yaml").is_file():
             raise InputError(
-                f"This is no run: it holds no config.yaml. Name a folder that fit wrote. Received: {folder}"
+                f"This is not a run: it holds no config.yaml. Name a folder that `fit` wrote. Received: {folder}"
             )
         content = config.read(folder / "config.yaml")
         try:
@@ -148,10 +148,10 @@ class Run:
                 self.folder.rmdir()
 
     def save_weights(self, model: Segmenter) -> None:
-        """Writes the model's weights, without optimizer, as one atomic operation.
+        """Writes the model's weights atomically, without the optimizer.
 
         Raises:
-            OSError: they cannot be written, as on a full disk.
+            OSError: they cannot be written, for example on a full disk.
         """
         require_free_space(self.folder, sum(4 * math.prod(weight.shape) + _HDF5_OVERHEAD for weight in model.weights))
         uncompiled = keras.Model(model.inputs, model.outputs)
@@ -170,7 +170,7 @@ class Run:
         with suppress(OSError), self.history.open(encoding="utf-8", errors="replace") as file:
             columns = file.readline()
         if "val_" in columns:
-            reason = f"The run's weights are gone. Put {self.weights.name} back, or train again."
+            reason = f"The run's weights are missing. Put {self.weights.name} back, or train again."
         else:
             again = f"`crosscoop-tf fit --resume {self.folder}`"
             reason = f"The run has no weights yet: no epoch was validated. Continue with {again}."
@@ -180,7 +180,7 @@ class Run:
         """Returns the trained model.
 
         Raises:
-            InputError: as of `load_weights`.
+            InputError: see `load_weights`.
         """
         model = build(self.settings.model, len(self.classes), pretrained=False)
         self.load_weights(model)
@@ -210,7 +210,7 @@ def build(
         model: the settings.
         num_classes: the number of classes.
         pretrained: whether to load the backbones' initial weights; otherwise all weights are random.
-        input_shape: height, width and channels of images; None for any size.
+        input_shape: `(H, W, 3)` of images; None for any height or width.
 
     Raises:
         InputError: a backbone or option does not exist, or its weights are not available or do not fit.
@@ -255,7 +255,7 @@ def load(source: str | os.PathLike) -> Segmenter:
     if not source.is_file():
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
     check_archive(source)
-    with open_hdf5(source):  # check all arrays: Keras also reads those of an optimizer, unchecked
+    with open_hdf5(source):  # checks all arrays, because Keras also reads an optimizer's arrays without checks
         pass
     try:
         model = keras.saving.load_model(source, safe_mode=True)
@@ -263,16 +263,16 @@ def load(source: str | os.PathLike) -> Segmenter:
         raise
     except (ValueError, OSError, TypeError, LookupError, AttributeError, RuntimeError, BadZipFile) as error:
         raise InputError(f"The file holds no Keras model that can be loaded. Received: {source}") from error
-    load_hdf5(model, source)  # again, by name: all variables, with finite values
+    load_hdf5(model, source)  # again, which checks that all variables are there and finite
     return model
 
 
 def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: bool = True) -> TransferReport:
     """Initialises a model with the weights of an earlier one, wherever names and shapes agree.
 
-    The model may have other classes (all layers but the classifiers are loaded), another topology (all layers but those
-    that read a different number of channels), or another partner (all layers but the other backbone and those that
-    read it). All other variables keep their values.
+    The model may have other classes (all layers except the classifiers are loaded), another topology (except layers
+    with a different number of input channels), or another partner (except the other backbone and the layers that read
+    it). Variables that are not loaded keep their values.
 
     Args:
         model: the model to initialise.
@@ -295,9 +295,7 @@ def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: b
     """
     source = Path(source)
     if not source.exists():
-        raise InputError(
-            f"There is no such run or file of weights to start from. Is the path right? Received: {source}"
-        )
+        raise InputError(f"There is no such run or file of weights. Is the path right? Received: {source}")
     backbones = [f"{side}_backbone" for side in model.sides] if needs_backbone else []
     if source.is_dir():
         return Run.open(source).load_weights(model, partial=True, one_of=backbones)
@@ -307,7 +305,7 @@ def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: b
 def build_warm(
     model: config.Model, num_classes: int, source: Path, *, needs_backbone: bool = True
 ) -> tuple[Segmenter, TransferReport]:
-    """Does `build` and `warm_start`, and loads pretrained weights only for backbones that the source does not fill."""
+    """Calls `build` and `warm_start`; loads pretrained weights only for backbones that the source does not fill."""
     network = build(model, num_classes, pretrained=False)
     report = warm_start(network, source, needs_backbone=needs_backbone)
     unfilled = {entry.name.split("/")[0] for entry in report.missing}

@@ -174,7 +174,7 @@ def test_values_as_people_write_them(assignment, expected):
 @pytest.mark.parametrize("assignment", ["train.epochs", "=3", "", "train.epochs=[1,", "a." * 50 + "b=1"])
 def test_other_assignments_are_refused(assignment):
     message = refused(config.parse, assignment)
-    assert "section.key=value" in message or "no valid YAML" in message
+    assert "section.key=value" in message or "not valid YAML" in message
     assert message.endswith(f"Received: {assignment!r}")
 
 
@@ -198,8 +198,8 @@ def test_other_assignments_are_refused(assignment):
         ({"train": {"epochs": None}}, "Setting train.epochs: Input should be a valid integer. Received: None"),
         ({"train": {"learning_rate": float("nan")}}, "Input should be a finite number. Received: nan"),
         ({"train": 5}, "Section train holds settings, such as train.NAME=VALUE. Received: 5"),
-        ({"train": {"save_every": 0}}, "it is a number of steps, such as 500, or of minutes"),
-        ({"train": {"save_every": True}}, "it is a number of steps, such as 500, or of minutes"),
+        ({"train": {"save_every": 0}}, "it must be a number of steps, such as 500, or minutes"),
+        ({"train": {"save_every": True}}, "it must be a number of steps, such as 500, or minutes"),
         ({"loss": {"weights": {"tpo": 1}}}, "Setting loss.weights.tpo: Input should be 'top', 'bottom' or 'single'."),
         (
             {"loss": {"weights": {"top": 0}}, "model": {"bottom": None}},
@@ -251,7 +251,7 @@ def test_dumped_settings_are_read_back(given, tmp_path):
     [
         (None, "The config cannot be read. Is the path right? Received: "),
         (b"\xff\xfe\x00", "The config cannot be read."),
-        (b"train: [1,\n  2", "The config is no valid YAML ("),
+        (b"train: [1,\n  2", "The config is not valid YAML ("),
         (b"- train", "A config must hold sections such as data, model and train. Received: "),
         (b"", "A config must hold sections such as data, model and train. Received: "),
         (b"loss: {}\ndata: {}\nloss: {}\n", '("loss" is given twice, in lines 1 and 3). Received: '),
@@ -287,7 +287,7 @@ def test_weights_of_one_side_leave_the_other(before, given, after):
 def test_a_single_network_has_no_bottom_weights():
     single = config.settings({"model": {"bottom": None}})
     assert single.with_weights(top="/a.h5").model.weights["top"] == "/a.h5"
-    assert "no bottom network" in refused(single.with_weights, bottom="/b.h5")
+    assert "no bottom weights" in refused(single.with_weights, bottom="/b.h5")
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):

@@ -21,8 +21,8 @@ def test_messages_of_one_cause_differ_in_numbers_paths_and_names_only():
 
 
 def test_names_of_one_cause_are_together():
-    told = {"a": "No room. Received: x/1", "b": "No GPU.", "c": "No room. Received: x/2"}
-    assert group_by_cause(told.items()) == [(["a", "c"], told["a"]), (["b"], told["b"])]
+    messages = {"a": "No room. Received: x/1", "b": "No GPU.", "c": "No room. Received: x/2"}
+    assert group_by_cause(messages.items()) == [(["a", "c"], messages["a"]), (["b"], messages["b"])]
     assert join_names(["a", "b", "c"]) == "a, b, c"
     assert join_names(list("abcde"), "; ") == "a; b; c and 2 more"
 

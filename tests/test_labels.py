@@ -24,9 +24,9 @@ def labels(*values, dtype="int64"):
 def test_integers_of_any_kind_stay_what_they_are(dtype):
     array = labels(0, 1, 4) if dtype not in ("bool", "int8") else labels(0, 1)
     array = (array if dtype in ("bool", "int8") else np.where(array == 4, 255, array)).astype(dtype)
-    found = check_labels(array, 5, LOGITS)
-    assert found.dtype == "int32"
-    np.testing.assert_array_equal(found, array.astype("int32"))
+    checked = check_labels(array, 5, LOGITS)
+    assert checked.dtype == "int32"
+    np.testing.assert_array_equal(checked, array.astype("int32"))
 
 
 @pytest.mark.parametrize("value", [5, -1, 254, 256, 2**32, 2**32 + 1, -(2**32)])
@@ -49,13 +49,16 @@ def test_the_value_is_told():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (labels()[..., None], "Labels must be (B, H, W), one class id a pixel. Take `labels[..., 0]`. Received: shape"),
-        (labels()[0], "Labels must be (B, H, W), one class id a pixel. Received: shape (3, 4)"),
+        (
+            labels()[..., None],
+            "Labels must be (B, H, W), one class id per pixel. Take `labels[..., 0]`. Received:",
+        ),
+        (labels()[0], "Labels must be (B, H, W), one class id per pixel. Received: shape (3, 4)"),
         (
             np.zeros((2, 3, 4, 5), "uint8"),
-            "Labels must be (B, H, W), one class id a pixel. Received: shape (2, 3, 4, 5)",
+            "Labels must be (B, H, W), one class id per pixel. Received: shape (2, 3, 4, 5)",
         ),
-        (labels(dtype="float32"), "Labels must be integers, one class id a pixel. Received: float32"),
+        (labels(dtype="float32"), "Labels must be integers, one class id per pixel. Received: float32"),
         (labels()[:, :, :1], "Labels must be as large as the predictions, (2, 3, 4). Received: shape (2, 3, 1)"),
         (labels()[:1], "Labels must be as large as the predictions, (2, 3, 4). Received: shape (1, 3, 4)"),
     ],

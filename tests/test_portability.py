@@ -74,7 +74,7 @@ def results(folder, names):
 
     from keras_crosscoop import CrossCoop
 
-    backend, found = keras.backend.backend(), {}
+    backend, results = keras.backend.backend(), {}
     images, labels = photos()
     for name in names:
         arguments = NETWORKS[name]
@@ -86,21 +86,21 @@ def results(folder, names):
             model.save_weights(weights)
         else:
             model.load_weights(weights)
-        found |= {f"logits/{name}/{side}": values for side, values in model.predict(images[:2], verbose=0).items()}
+        results |= {f"logits/{name}/{side}": values for side, values in model.predict(images[:2], verbose=0).items()}
 
     before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights}
     model.compile(keras.optimizers.SGD(0.1))
     history = model.fit(images[:2], labels[:2], verbose=0).history
-    found |= {f"fit/{name}": value for name, (value,) in history.items()}
+    results |= {f"fit/{name}": value for name, (value,) in history.items()}
     for weight in model.trainable_weights:
-        found[f"update/{weight.path}"] = keras.ops.convert_to_numpy(weight) - before[weight.path]
+        results[f"update/{weight.path}"] = keras.ops.convert_to_numpy(weight) - before[weight.path]
     for weight in model.non_trainable_weights:
         if weight.path.endswith(("moving_mean", "moving_variance")):
-            found[f"moving/{weight.path}"] = keras.ops.convert_to_numpy(weight)
+            results[f"moving/{weight.path}"] = keras.ops.convert_to_numpy(weight)
 
     evaluated = model.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True)
-    found |= {f"evaluate/{name}": value for name, value in evaluated.items()}
-    found |= {f"confusion/{name}": matrix for name, matrix in model.confusions.items()}
+    results |= {f"evaluate/{name}": value for name, value in evaluated.items()}
+    results |= {f"confusion/{name}": matrix for name, matrix in model.confusions.items()}
 
     class WithMore(CrossCoop):  # than the package's loss
         def compute_loss(self, *args, **kwargs):
@@ -109,14 +109,14 @@ def results(folder, names):
     more = WithMore(3, **arguments, weights=None)
     more.set_weights(model.get_weights())
     more.compile()
-    found["more/loss"] = more.evaluate(images, labels, batch_size=4, verbose=0, return_dict=True)["loss"]
+    results["more/loss"] = more.evaluate(images, labels, batch_size=4, verbose=0, return_dict=True)["loss"]
 
     model.save(folder / f"{backend}.keras")
     for origin in {"tensorflow", backend}:
         loaded = keras.saving.load_model(folder / f"{origin}.keras")
-        found[f"segment/{origin}.keras"] = loaded.segment(images[1])
-        found[f"jit/{origin}.keras"] = loaded.jit_compile
-    return found | {"missing": missing()}
+        results[f"segment/{origin}.keras"] = loaded.segment(images[1])
+        results[f"jit/{origin}.keras"] = loaded.jit_compile
+    return results | {"missing": missing()}
 
 
 def missing():
@@ -148,12 +148,12 @@ def found_by(backend, folder, names):
         return dict(file)
 
 
-def part(found, kind):
-    return {name: value for name, value in found.items() if name.startswith(f"{kind}/")}
+def part(results, kind):
+    return {name: value for name, value in results.items() if name.startswith(f"{kind}/")}
 
 
-def numbers(found, kind):
-    return {name: value.item() for name, value in part(found, kind).items()}
+def numbers(results, kind):
+    return {name: value.item() for name, value in part(results, kind).items()}
 
 
 @pytest.fixture(scope="module", params=COMPARED)
@@ -176,21 +176,21 @@ def there(both):
 
 def test_the_same_weights_give_the_same_logits(here, there):
     """To 1e-4 of the largest logit, at every pixel of both outputs."""
-    expected, found = part(here, "logits"), part(there, "logits")
-    assert set(found) == set(expected)
-    assert {name.split("/")[2] for name in found} == {"top", "bottom"}
+    expected, actual = part(here, "logits"), part(there, "logits")
+    assert set(actual) == set(expected)
+    assert {name.split("/")[2] for name in actual} == {"top", "bottom"}
     for name, logits in expected.items():
         assert logits.std() > 0.1, "or there is nothing to see"
-        assert logits.shape == found[name].shape == (2, 65, 83, 3)
-        assert np.abs(found[name] - logits).max() <= 1e-4 * np.abs(logits).max(), name
+        assert logits.shape == actual[name].shape == (2, 65, 83, 3)
+        assert np.abs(actual[name] - logits).max() <= 1e-4 * np.abs(logits).max(), name
 
 
 def test_a_training_step_moves_the_weights_alike(here, there):
     """Each weight's change to 1 %, but for the noise of 24 bits, and the moving averages to 1e-4."""
-    expected, found = part(here, "update"), part(there, "update")
-    assert set(found) == set(expected)
+    expected, actual = part(here, "update"), part(there, "update")
+    assert set(actual) == set(expected)
     for name, update in expected.items():
-        assert np.linalg.norm(found[name] - update) <= 0.01 * np.linalg.norm(update) + 1e-6, name
+        assert np.linalg.norm(actual[name] - update) <= 0.01 * np.linalg.norm(update) + 1e-6, name
     assert np.sqrt(sum(np.sum(update**2) for update in expected.values())) > 0.1
     for name, average in part(here, "moving").items():
         np.testing.assert_allclose(there[name], average, rtol=1e-3, atol=1e-4, err_msg=name)
@@ -198,23 +198,23 @@ def test_a_training_step_moves_the_weights_alike(here, there):
 
 def test_training_reports_the_same_losses(here, there):
     """Our step on TensorFlow reports nothing else; Keras's own measures classes, too."""
-    expected, found = numbers(here, "fit"), numbers(there, "fit")
+    expected, actual = numbers(here, "fit"), numbers(there, "fit")
     assert set(expected) == {"fit/loss", "fit/top_loss", "fit/bottom_loss"}
-    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
-    assert found["fit/loss"] == pytest.approx(found["fit/top_loss"] + found["fit/bottom_loss"], rel=1e-6)
+    assert {name: actual[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert actual["fit/loss"] == pytest.approx(actual["fit/top_loss"] + actual["fit/bottom_loss"], rel=1e-6)
 
 
 def test_a_subclass_adds_to_the_loss_everywhere(here, there):
-    for found in (here, there):
-        loss = numbers(found, "evaluate")["evaluate/loss"]
-        assert numbers(found, "more")["more/loss"] == pytest.approx(0.5 * loss + 1, rel=1e-4)
+    for results in (here, there):
+        loss = numbers(results, "evaluate")["evaluate/loss"]
+        assert numbers(results, "more")["more/loss"] == pytest.approx(0.5 * loss + 1, rel=1e-4)
 
 
 def test_evaluation_reports_the_same_figures(here, there):
     """But for pixels on the border between two classes."""
-    expected, found = numbers(here, "evaluate"), numbers(there, "evaluate")
-    assert set(found) >= {f"evaluate/{metric}" for metric in METRICS}
-    assert found == pytest.approx(expected, abs=1e-3)
+    expected, actual = numbers(here, "evaluate"), numbers(there, "evaluate")
+    assert set(actual) >= {f"evaluate/{metric}" for metric in METRICS}
+    assert actual == pytest.approx(expected, abs=1e-3)
     for name, matrix in part(here, "confusion").items():
         assert there[name].dtype == "int64"
         assert there[name].sum() == matrix.sum() == 4 * 56 * 83, "void is not counted"

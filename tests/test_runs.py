@@ -206,9 +206,9 @@ def test_a_single_network_takes_the_weights_of_its_side(tmp_path):
 
 
 def test_a_folder_without_config_is_no_run(tmp_path):
-    assert refused(Run.open, tmp_path).startswith("This is no run: it holds no config.yaml.")
-    assert refused(Run.open, tmp_path / "nowhere").startswith("This is no run: there is no such folder.")
-    assert refused(keras_crosscoop.load, tmp_path).startswith("This is no run")
+    assert refused(Run.open, tmp_path).startswith("This is not a run: it holds no config.yaml.")
+    assert refused(Run.open, tmp_path / "nowhere").startswith("This is not a run: there is no such folder.")
+    assert refused(keras_crosscoop.load, tmp_path).startswith("This is not a run")
     assert refused(keras_crosscoop.load, tmp_path / "nowhere").startswith("There is no such run folder or .keras file.")
     config_file = create(tmp_path / "run").folder / "config.yaml"
     assert refused(keras_crosscoop.load, config_file).startswith("The file holds no Keras model")
@@ -224,7 +224,7 @@ def test_a_run_without_weights_says_so(damaged):
     )
     (damaged / "history.csv").write_text("epoch,learning_rate,loss,val_loss\n1,0.1,0.7,0.6\n")
     message = refused(keras_crosscoop.load, damaged)
-    assert message == f"The run's weights are gone. Put best.weights.h5 back, or train again. Received: {damaged}"
+    assert message == f"The run's weights are missing. Put best.weights.h5 back, or train again. Received: {damaged}"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
@@ -265,7 +265,7 @@ def test_lost_classes_are_refused(damaged):
 
 def test_a_damaged_config_is_refused(damaged):
     (damaged / "config.yaml").write_text("model: [1,\n2")
-    assert "no valid YAML" in refused(keras_crosscoop.load, damaged)
+    assert "not valid YAML" in refused(keras_crosscoop.load, damaged)
     (damaged / "config.yaml").write_text("model: {topp: mobilenet}")
     message = refused(keras_crosscoop.load, damaged)
     assert message.startswith("The run's config.yaml was edited, or another version wrote it. There is no setting")

@@ -124,7 +124,7 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
     )
     assert message.endswith(f"Give weights of a network that shares layers with it. Received: {path}")
     assert "no such run or file of weights" in refused(warm_start, model, tmp_path / "nowhere.keras")
-    assert "This is no run" in refused(warm_start, model, tmp_path)
+    assert "This is not a run" in refused(warm_start, model, tmp_path)
     path.write_bytes(path.read_bytes()[:5000])
     assert "file of weights cannot be read" in refused(warm_start, model, path)
     run = Run.create(tmp_path / "run", config.settings({"model": TINY}), DATASET)

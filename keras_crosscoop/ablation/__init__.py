@@ -1,4 +1,4 @@
-"""Ablation: does cooperation help, and which part of it? The paper's tables, trained under identical conditions."""
+"""Ablation study: trains the rows of the paper's tables under identical conditions, and compares them."""
 
 from keras_crosscoop.ablation.report import as_json, write_results
 from keras_crosscoop.ablation.study import ablate

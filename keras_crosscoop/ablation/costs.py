@@ -19,8 +19,8 @@ class RowCost(NamedTuple):
     """The cost of a row's networks for one image.
 
     Attributes:
-        parameters: trainable ones.
-        flops: of the forward pass, see `models.costs.Cost`.
+        parameters: the number of trainable parameters.
+        flops: operations of the forward pass, see `models.costs.Cost`.
         seconds: median time from an image in memory to logits in memory.
     """
 
@@ -35,11 +35,11 @@ def row_costs(
     """Measures the costs of rows at one image size; the rows take turns.
 
     Args:
-        builders: for each row a function that builds its networks for that size.
+        builders: for each row, a function that builds its networks for this size.
         size: `(H, W)`.
 
     Returns:
-        The costs, and for each other row the reason why they could not be measured.
+        The costs, and for each other row the reason why its costs could not be measured.
     """
     failed: dict[str, str] = {}
     image = tf.constant(np.random.default_rng(0).uniform(0, 255, (1, *size, 3)), tf.float32)
@@ -50,15 +50,15 @@ def row_costs(
             networks = build()
             static[name] = sum((part.cost for network in networks for part in costs.components(network)), Cost())
             timers[name] = _timer(networks, image)
-        except Exception as error:  # whatever it is, the other rows go on
+        except Exception as error:  # the other rows continue after any error
             failed[name] = describe(error)
     seconds = take_turns(timers, range(ROUNDS + 1), failed)
-    medians = {name: float(np.median(times[1:])) for name, times in seconds.items()}  # the first round sets things up
+    medians = {name: float(np.median(times[1:])) for name, times in seconds.items()}  # the first round is a warm-up
     return {name: RowCost(static[name].parameters, static[name].flops, medians[name]) for name in medians}, failed
 
 
 def _timer(networks: list[Segmenter], image: tf.Tensor) -> Callable[[int], float]:
-    """A function that returns the seconds of one prediction."""
+    """Returns a function that measures the seconds of one prediction."""
     predict = tf.function(lambda image: [network(image, training=False) for network in networks])
     predict = predict.get_concrete_function(image)
 

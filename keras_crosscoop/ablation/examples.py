@@ -1,4 +1,4 @@
-"""Pictures like the paper's figures 6 and 7: images where the networks differ, with the regions framed."""
+"""Pictures like the paper's figures 6 and 7: images on which networks differ, with frames around these regions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,11 +16,11 @@ from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models.inference import Inference
 
 EXAMPLES = 4
-FRAMES = 3  # in an image, at most
-LEAST = 0.004  # share of an image's pixels in the smallest framed region
+FRAMES = 3  # maximum number per image
+LEAST = 0.004  # the smallest framed region, as a share of the image's pixels
 WIDTH = 256  # pixels of a panel
 _EDGE = 2  # white pixels around a panel
-_THIN = 2  # regions up to twice as wide, such as inexact outlines, are not framed
+_THIN = 2  # regions up to twice this width, such as inexact outlines, are not framed
 _HEAD = 20  # pixels for names, above the first images
 
 Predictions = dict[str, np.ndarray]  # name of the panel -> class ids (H, W)
@@ -31,9 +31,9 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
 
     Args:
         dataset: the data set.
-        split: of it.
-        networks: for each panel an inference and its output.
-        target: the PNG.
+        split: one of its splits.
+        networks: for each panel an inference and the output to draw.
+        target: the PNG to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -58,7 +58,7 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
 
 
 def readable(dataset: Dataset, pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields images and labels, without those that cannot be read; `evaluate` has reported these."""
+    """Yields images and labels. Unreadable ones, which `evaluate` has reported, are left out."""
     for pair in pairs:
         with suppress(InputError):
             yield dataset.read(*pair)

@@ -1,4 +1,4 @@
-"""Gains in mean IoU, with the uncertainty that comes from the images and from the seeds."""
+"""Gains in mean IoU, and their uncertainty over images and seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,15 +10,16 @@ from keras_crosscoop.metrics import mean_iou
 
 
 class Gain(NamedTuple):
-    """The mean IoU of a network less that of another one on the same images, fractions of 1.
+    """The difference in mean IoU between two networks on the same images, as fractions of 1.
 
     Attributes:
-        mean: over the seeds.
+        mean: the mean over the seeds.
         of_seeds: the gain of each seed.
-        interval: 95 % confidence interval of the mean over other images (percentile bootstrap).
-        spread: standard deviation over seeds; None of a single seed.
-        is_clear: whether the interval excludes 0 and the mean is larger than the spread, up or down. Without any true
-            difference the mean of two seeds exceeds their spread in 39 % of the cases, of three in 23 % (Student's t).
+        interval: 95 % confidence interval of the mean, over resampled images (percentile bootstrap).
+        spread: standard deviation over seeds; None for a single seed.
+        is_clear: whether the interval excludes 0 and the absolute mean is larger than the spread. Without a true
+            difference, this mean exceeds the spread in 39 % of cases with two seeds, and in 23 % with three
+            (Student's t).
     """
 
     mean: float
@@ -29,18 +30,18 @@ class Gain(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the first network is "ahead", "behind" or neither: "unclear"."""
+        """The position of the first network: "ahead", "behind" or "unclear"."""
         return ("ahead" if self.mean > 0 else "behind") if self.is_clear else "unclear"
 
 
 def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
-    """Computes the gain of a network over another, image by image and seed by seed.
+    """Computes the gain of a network over another one, from paired images and seeds.
 
     Each bootstrap resample holds the same images for both networks, so images that are hard for both cancel out.
 
     Args:
         first: for each seed, the confusion matrices of all images, integers `(N, C, C)`.
-        second: the same of the other network, for the same seeds and images.
+        second: the same for the other network, with the same seeds and images.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""The jobs of an ablation: each is done by a process of its own, on its share of the machine's GPUs and CPU cores."""
+"""The jobs of an ablation. Each job has its own process, with a share of the machine's GPUs and CPU cores."""
 
 import os
 import signal
@@ -27,9 +27,9 @@ class Job(NamedTuple):
     """A row with a seed.
 
     Attributes:
-        name: of both, for progress and failures.
+        name: names the row and the seed, for progress and failures.
         task: the message to `worker.main`.
-        after: names of the jobs that must be done before.
+        after: names of the jobs that must be done before this one.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Job(NamedTuple):
 
 
 def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[str, str]:
-    """Does jobs, `at_once` at a time.
+    """Runs jobs, `at_once` at a time.
 
-    At the first SIGTERM, SIGHUP or Ctrl-C the jobs save their state and end; at a later one they are killed.
+    After the first SIGTERM, SIGHUP or Ctrl-C, the jobs save their state and end; a later one kills them.
 
     Returns:
-        The reason of each job that failed, by its name. All others are done.
+        The reason for each failed job, by name. All other jobs are done.
 
     Raises:
         Interrupted: a signal ended the jobs.
@@ -51,18 +51,18 @@ def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[s
     pool = _Pool(at_once, progress)
     futures: dict[str, Future] = {}
     with ThreadPoolExecutor(at_once) as threads, pool.ended_by_signals():
-        for job in sorted(jobs, key=lambda job: len(job.after)):  # at the end: they wait, and keep a slot meanwhile
+        for job in sorted(jobs, key=lambda job: len(job.after)):  # jobs that wait come last, because they take a thread
             before = {name: futures[name] for name in job.after if name in futures}
             futures[job.name] = threads.submit(pool.run, job, before)
         reasons = {name: future.result() for name, future in futures.items()}
     if pool.signals.first is not None:
-        exceptions = f", but for {', '.join(pool.lost)}" if pool.lost else ""
-        raise Interrupted(f"stopped, and saved{exceptions}. Continue with the same command", pool.signals.first)
+        exceptions = f", except {', '.join(pool.lost)}" if pool.lost else ""
+        raise Interrupted(f"stopped and saved{exceptions}. Continue with the same command", pool.signals.first)
     return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _environments(at_once: int) -> Iterator[dict[str, str]]:
-    """The environment variables that give each of the simultaneous processes its part of the machine."""
+    """Yields environment variables that give each of the simultaneous processes its share of the machine."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = tf.config.list_physical_devices("GPU")
     names = visible.split(",") if visible else [str(number) for number in range(len(gpus))]
@@ -75,11 +75,11 @@ def _environments(at_once: int) -> Iterator[dict[str, str]]:
 
 
 class _Pool:
-    """The processes at work.
+    """The running processes.
 
     Attributes:
-        signals: those received.
-        lost: names of the jobs that could not save after a signal.
+        signals: the received signals.
+        lost: names of the jobs that could not save their state after a signal.
     """
 
     def __init__(self, at_once: int, progress: JobProgress) -> None:
@@ -91,14 +91,14 @@ class _Pool:
             self._slots.put(environment)
 
     def run(self, job: Job, before: Mapping[str, Future]) -> str | None:
-        """Does a job once the jobs before it have ended; returns the reason if it failed."""
-        lacking = [name for name, future in before.items() if future.result()]
+        """Runs a job after the jobs that it needs; returns the reason if it failed."""
+        missing = [name for name, future in before.items() if future.result()]
         if self.signals.first is not None:
             return None
         environment = self._slots.get()
         try:
-            reason = f"It is made of {', '.join(lacking)}, which failed." if lacking else self._work(job, environment)
-        except Exception as error:  # a full disk, say: the other jobs go on
+            reason = f"It needs {', '.join(missing)}, which failed." if missing else self._work(job, environment)
+        except Exception as error:  # such as a full disk: the other jobs continue
             reason = str(error) if isinstance(error, WorkerError) else describe(error)
         finally:
             self._slots.put(environment)
@@ -116,13 +116,13 @@ class _Pool:
             worker.send(job.task)
             self._workers.add(worker)
             try:
-                if self.signals.first is not None:  # it arrived meanwhile
+                if self.signals.first is not None:  # it arrived in the meantime
                     worker.end_input()
                 while "end" not in (message := worker.receive()):
                     self._progress(job.name, message["stage"], message["done"], message["total"])
             except WorkerError:
                 worker.close(_PATIENCE)
-                # Outside of training SIGTERM ends the process at once, and nothing is lost.
+                # Outside of training, SIGTERM ends the process at once, and no work is lost.
                 if self.signals.first is None or worker.process.returncode != -signal.SIGTERM:
                     raise
                 return None
@@ -136,7 +136,7 @@ class _Pool:
 
     @contextmanager
     def ended_by_signals(self) -> Iterator[None]:
-        """Within it, the first signal asks the processes to save and end, a later one kills them."""
+        """Handles signals: the first one asks the processes to save and end, a later one kills them."""
 
         def end(number: int, _: object) -> None:
             at_once = self.signals.received(number)

@@ -1,12 +1,12 @@
-"""Published values of mean IoU in %, which are shown beside measured values and never replace them.
+"""Published mean IoU in %. Tables show these values beside measured ones, never instead of them.
 
 Reference: Ikedo and Hotta, VISAPP 2022, tables 1 to 5. Networks: Xception-65 (top) and ResNet-101 (bottom).
 """
 
-BACKBONES = ("xception65", "resnet101")  # top and bottom, of the paper
+BACKBONES = ("xception65", "resnet101")  # the paper's top and bottom
 
-# On the validation split of each data set, by row and output. The conventional method has two equal networks, as in its
-# own paper.
+# For the validation split of each data set, by row and output. The conventional method has two equal networks, as in
+# the paper that introduced it.
 PUBLISHED = {
     "voc2012": {
         ("single_top", "single"): 80.1,
@@ -28,7 +28,7 @@ PUBLISHED = {
     },
 }
 
-# Tables 2 and 4: of other methods.
+# Tables 2 and 4: other methods.
 REFERENCES = {
     "voc2012": {
         "DeepLabV3": 76.5,

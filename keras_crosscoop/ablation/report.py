@@ -1,4 +1,4 @@
-"""The files that an ablation leaves to read: Markdown, CSV, JSON, a page and pictures."""
+"""Writes the results of an ablation as Markdown, CSV, JSON, an HTML page and pictures."""
 
 import json
 from base64 import b64encode
@@ -27,15 +27,15 @@ def write_results(
 ) -> tuple[list[Result], dict[str, Path], dict[str, str]]:
     """Writes `ablation.md`, `.csv`, `.json`, `.html` and `examples.png` to the ablation's folder.
 
-    The tables hold all rows that were measured, even where costs or pictures fail.
+    The tables hold all measured rows, even if costs or pictures fail.
 
     Args:
         ablation: a study with at least one measured row.
-        failed: the reasons of the rows that failed.
-        progress: is called with each stage.
+        failed: the reasons for the rows that failed.
+        progress: called with each stage.
 
     Returns:
-        The results, the files, and `failed` with the reasons of everything else that failed, "costs of cross" say.
+        The results, the files, and `failed` with the reasons for other failures, such as "costs of cross".
 
     Raises:
         InputError: rows cannot be compared, or a file cannot be written.
@@ -51,14 +51,14 @@ def write_results(
     pictures = None
     try:
         pictures = _draw(ablation, dataset)
-    except Exception as error:  # the tables took hours, the pictures do not matter as much
+    except Exception as error:  # the tables took hours, and the pictures are less important
         failed["examples"] = describe(error)
     write_text(files["json"], json.dumps(as_json(ablation, results, failed), indent=2) + "\n", "table")
     title, conditions = f"Ablation on {ablation.settings.data.name}", _conditions(ablation, results)
-    made = tables(results, ablation.settings)
-    text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, made))
+    all_tables = tables(results, ablation.settings)
+    text = f"# {title}\n\n{conditions}\n\n" + "\n".join(map(markdown, all_tables))
     text += "".join(f"\n{name} failed: {reason}\n" for name, reason in failed.items())
-    page = {"title": title, "conditions": conditions, "tables": made, "failed": failed, "examples": None}
+    page = {"title": title, "conditions": conditions, "tables": all_tables, "failed": failed, "examples": None}
     if pictures:
         files["png"] = pictures
         text += f"\n## Images where the networks differ most\n\n![Images, labels and predictions]({pictures.name})\n"
@@ -103,12 +103,12 @@ def _conditions(ablation: Ablation, results: Sequence[Result]) -> str:
 
 
 def _costs(ablation: Ablation, dataset: Dataset) -> tuple[dict[str, RowCost], dict[str, str]]:
-    """The costs for one image, or for the crop or window of it that the networks see at once; and failures."""
+    """Returns the costs and failures of rows, for an image, or for the crop or window that networks see at once."""
     split = ablation.settings.data.val_split
     crop, window = ablation.settings.evaluation.crop, ablation.settings.evaluation.window
     try:
         image = next((image for image, _ in readable(dataset, dataset.find(split))), None)
-    except InputError as error:  # the images that the rows were measured on are gone
+    except InputError as error:  # the images of the measurements are missing
         return {}, {"costs": describe(error)}
     if image is None:
         return {}, {"costs": f"No image can be read. Is the data set still there? Received: split {split!r}"}
@@ -126,7 +126,7 @@ def _costs(ablation: Ablation, dataset: Dataset) -> tuple[dict[str, RowCost], di
 
 
 def _draw(ablation: Ablation, dataset: Dataset) -> Path | None:
-    """Draws examples with the first seed that all networks in them were trained with."""
+    """Draws examples with the first seed for which all networks in them are trained."""
     panels = {
         **{
             f"{side}: {ROWS[f'single_{side}'].full_title(ablation.settings)}": (f"single_{side}", "single")

@@ -1,4 +1,4 @@
-"""The results of an ablation: the scores of each output of each row, and the gain of the full method over it."""
+"""The results of an ablation: the scores of each output of each row, and the full method's gain over it."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ class Result(NamedTuple):
 
     Attributes:
         row: the row.
-        title: of the row, with the names of backbones.
+        title: the row's title with the names of backbones.
         output: "top", "bottom", "ensemble" or "single".
-        seeds: those it was measured with.
-        mean_iou: of each seed.
-        per_class: IoU of each class, of each seed; None where no label has the class.
-        cost: of the row; None where it could not be measured.
+        seeds: the measured seeds.
+        mean_iou: the mean IoU of each seed.
+        per_class: for each class, the IoU of each seed; None if no label has the class.
+        cost: the row's cost; None if it could not be measured.
         published: the paper's mean IoU in %, if there is one.
-        gain: of the full method over this output; None of the full method itself, and where that was not measured.
+        gain: the full method's gain over this output; None for the full method, and if that was not measured.
         compared_with: the output of the full method in that comparison.
     """
 
@@ -58,7 +58,7 @@ class _Image(BaseModel):
 
 
 class _Metrics(BaseModel):
-    """The part of a row's `metrics.json` that is needed here."""
+    """The entries of a row's `metrics.json` that are needed here."""
 
     outputs: Annotated[dict[str, _Output], Field(min_length=1)]
     per_image: list[_Image]
@@ -114,16 +114,16 @@ def _counts_of_seeds(ablation: Ablation, row: str) -> dict[int, _Counts]:
 
 
 def _read(run: Path, row: Row) -> _Counts:
-    remedy = "Remove the file, and the same command measures the row again."
+    remedy = "Remove the file, and run the same command again to measure the row."
     metrics = read_json(run / METRICS_FILE, _Metrics, "The row's metrics", remedy)
     if not metrics.outputs.keys() >= row.outputs.keys():
         raise InputError(
-            f"The row's metrics are of another network (outputs {', '.join(metrics.outputs)}). {remedy} "
+            f"The row's metrics belong to another network (outputs {', '.join(metrics.outputs)}). {remedy} "
             f"Received: {run / METRICS_FILE}"
         )
     path = run / CONFUSIONS
     try:
-        with path.open("rb") as stream, np.load(stream) as file:  # NumPy would leave a damaged one open
+        with path.open("rb") as stream, np.load(stream) as file:  # NumPy does not close a damaged file
             confusions = file["confusions"]
         classes = list(next(iter(metrics.outputs.values())).per_class)
         expected = len(metrics.per_image), len(metrics.outputs), len(classes), len(classes)
@@ -131,8 +131,8 @@ def _read(run: Path, row: Row) -> _Counts:
             raise ValueError(f"{confusions.dtype} {confusions.shape} instead of integers {expected}")
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, BadZipFile) as error:
         raise InputError(f"The row's confusion matrices cannot be read ({error}). {remedy} Received: {path}") from error
-    of_outputs = dict(zip(metrics.outputs, np.moveaxis(confusions, 1, 0), strict=True))
-    return _Counts(run, [image.image for image in metrics.per_image], classes, of_outputs)
+    by_output = dict(zip(metrics.outputs, np.moveaxis(confusions, 1, 0), strict=True))
+    return _Counts(run, [image.image for image in metrics.per_image], classes, by_output)
 
 
 def _without_nan(values: np.ndarray) -> tuple[float | None, ...]:
@@ -144,8 +144,8 @@ def _gain(full: Mapping[int, _Counts], compared_with: str, runs: Mapping[int, _C
     for seed in seeds:
         if (runs[seed].images, runs[seed].classes) != (full[seed].images, full[seed].classes):
             raise InputError(
-                "Rows are compared on the same images and classes, but the data set has changed between these two. "
-                f"Remove the older, and run the same command again. Received: {runs[seed].folder}, {full[seed].folder}"
+                "Rows need the same images and classes, but the data set has changed between these two. Remove the "
+                f"older one, and run the same command again. Received: {runs[seed].folder}, {full[seed].folder}"
             )
     if not seeds:
         return None

@@ -1,6 +1,6 @@
-"""The rows that an ablation compares: those of the paper's tables 1 (figures 4 and 5) and 5, and a cheaper cooperation.
+"""The rows of an ablation: the rows of the paper's tables 1 (figures 4 and 5) and 5, and a cheaper cooperation.
 
-Each row is the full method with its `changes`; data, steps and schedule are the same for all.
+Each row is the full method with `changes`; data, steps and schedule are the same for all rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from keras_crosscoop.config import Model, Settings
 from keras_crosscoop.errors import unknown_name
 from keras_crosscoop.models.connections import SITES
 
-REDUCTION = 8  # of the cheaper cooperation
+REDUCTION = 8  # the `channel_reduction` of the cheaper cooperation
 
 FULL = {"topology": "cross", "sites": SITES, "fusion": "concat", "channel_reduction": 1}  # the paper's method
 FULL_METHOD = "cross"  # the row that all others are compared with
@@ -23,11 +23,11 @@ class Row:
     """A method that an ablation measures.
 
     Attributes:
-        name: on the command line, and of its folder.
-        title: in tables, a format string of the backbones' names `top` and `bottom`.
-        changes: returns the model settings that differ from the given ones of the full method.
-        outputs: its outputs, each with the output of the full method that has the same backbone, for comparison.
-        ensemble: rows of single networks whose ensemble this is; it is not trained then.
+        name: the name on the command line, and of the folder.
+        title: the title in tables, a format string with the fields `top` and `bottom` for the backbones' names.
+        changes: returns the changed model settings, given the settings of the full method.
+        outputs: the outputs, each with the output of the full method to compare with, which has the same backbone.
+        ensemble: for an ensemble of trained single networks, which needs no training: the rows of these networks.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Row:
     ensemble: tuple[str, ...] = ()
 
     def settings(self, base: Settings, seed: int) -> Settings:
-        """Returns the settings of its training, which ends after all epochs; the last weights are measured."""
+        """Returns the training settings: one validation after the last epoch, so that its weights are measured."""
         full = base.model.model_copy(update=FULL)
         model = full.model_copy(update=self.changes(full))
         loss = base.loss.model_copy(update={} if model.bottom else {"weights": {}})  # a single network has one loss
@@ -45,12 +45,12 @@ class Row:
         return base.model_copy(update={"model": model, "train": train, "loss": loss})
 
     def full_title(self, base: Settings) -> str:
-        """Returns its title with the names of the backbones."""
+        """Returns the title with the names of the backbones."""
         return self.title.format(top=backbone_name(base.model.top), bottom=backbone_name(base.model.bottom))
 
 
 def backbone_name(backbone: str | Mapping[str, Any]) -> str:
-    """Returns the name in a backbone's setting, which may be a mapping of name and options."""
+    """Returns the name of a backbone setting, which may be a mapping of name and options."""
     return backbone if isinstance(backbone, str) else backbone["name"]
 
 
@@ -95,7 +95,7 @@ TABLES = {
 
 
 def select_rows(names: Sequence[str]) -> list[Row]:
-    """Returns the rows of that name or in the tables of that name, with the rows of their ensembles, in order.
+    """Returns the rows with these names or in these tables, in order; for an ensemble, also the rows of its members.
 
     Raises:
         InputError: there is no row or table of that name.

@@ -1,4 +1,4 @@
-"""An ablation study: all rows, trained and measured under identical conditions."""
+"""An ablation study: trains and measures all rows under identical conditions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +25,8 @@ class Ablation(NamedTuple):
 
     Attributes:
         folder: holds `config.yaml`, the settings that the rows share, and `{row}/seed-{n}`, each a run folder with
-            `metrics.json` and `confusions.npz`; rows that are ensembles of other rows have these two files alone.
-        settings: of the full method; rows change the model and the seed.
+            `metrics.json` and `confusions.npz`; ensembles of other rows have only these two files.
+        settings: the settings of the full method; rows change the model and the seed.
         rows: the rows to compare.
         seeds: the seeds of each row.
     """
@@ -41,7 +41,7 @@ class Ablation(NamedTuple):
         return self.folder / row / f"seed-{seed}"
 
     def whole(self) -> "Ablation":
-        """Returns the study of all rows and seeds in the folder, including those of earlier calls."""
+        """Returns the study with all rows and seeds in the folder, also from earlier calls."""
         names = (path.name.removeprefix("seed-") for path in self.folder.glob("*/seed-*") if path.is_dir())
         return self._replace(rows=tuple(ROWS.values()), seeds=sorted({int(name) for name in names if name.isdecimal()}))
 
@@ -70,23 +70,23 @@ class Ablation(NamedTuple):
 def ablate(
     settings: Settings, folder: Path, *, at_once: int | None = None, progress: JobProgress
 ) -> tuple[Ablation, dict[str, str]]:
-    """Trains and measures every row with every seed, except for those that are done already.
+    """Trains and measures every row with every seed, unless that is already done.
 
     Args:
-        settings: of the full method. `settings.ablation` names the rows and the number of seeds, counted from
-            `train.seed`. With the same seed all rows see the same crops in the same order.
-        folder: a new folder, or that of an ablation with the same settings, which then continues.
-        at_once: number of simultaneous trainings; by default as many as there are GPUs, or one. Where there are GPUs,
-            each training has one of its own.
-        progress: is called with progress: job, stage, done, total.
+        settings: the settings of the full method. `settings.ablation` names the rows and the number of seeds, counted
+            from `train.seed`. With the same seed, all rows see the same crops in the same order.
+        folder: a new folder, or the folder of an ablation with the same settings, which then continues.
+        at_once: number of simultaneous trainings; by default the number of GPUs, or one. With GPUs, each training has
+            its own.
+        progress: called with (job, stage, done, total).
 
     Returns:
-        The study, and the reasons of the jobs that failed.
+        The study, and the reasons for the jobs that failed.
 
     Raises:
-        InputError: there is no such row, backbone or weight file; the settings describe a single network or set what
-            the rows decide; the data set cannot be used; or the folder holds something else, or is in use.
-        Interrupted: a signal ended it; what was done is kept.
+        InputError: there is no such row, backbone or weight file; the settings describe a single network or change
+            settings that rows set; the data set cannot be used; or the folder holds other files or is in use.
+        Interrupted: a signal ended the study. Finished work is kept.
 
     Example:
         >>> from pathlib import Path
@@ -101,10 +101,10 @@ def ablate(
     ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
     if ablation.jobs():
         share_gpus()
-        for row in (ROWS["single_top"], ROWS["single_bottom"]):  # fails now rather than in a process later
+        for row in (ROWS["single_top"], ROWS["single_bottom"]):  # errors appear now instead of in a process later
             build(row.settings(settings, 0).model, len(data.classes))
     _create_folder(ablation)
-    with locked(folder, "Another ablation is at work in the folder. Wait for it, or name another with --output."):
+    with locked(folder, "Another ablation uses the folder. Wait for its end, or name another folder with --output."):
         jobs = ablation.jobs()
         for job in jobs:
             progress(job.name, "waiting", 0, 1)
@@ -114,7 +114,7 @@ def ablate(
 
 def _check_settings(settings: Settings) -> None:
     if settings.model.bottom is None:
-        raise InputError("An ablation compares pairs with single networks. Name --bottom, too. Received: none")
+        raise InputError("An ablation compares pairs with single networks. Name --bottom as well. Received: none")
     for name, value in FULL.items():
         if (received := getattr(settings.model, name)) != value:
             raise InputError(f"Each row of an ablation sets model.{name} itself. Leave it out. Received: {received}")
@@ -131,13 +131,13 @@ def _create_folder(ablation: Ablation) -> None:
     if path.exists():
         if config.dump(config.settings(config.read(path))) != text:
             raise InputError(
-                f"The folder holds an ablation with other settings, see {path}. Name another with --output. "
+                f"The folder holds an ablation with other settings, see {path}. Name another folder with --output. "
                 f"Received: {ablation.folder}"
             )
         return
     if ablation.folder.exists() and any(ablation.folder.iterdir()):
         raise InputError(
-            f"An ablation needs a new or empty folder. Name another with --output. Received: {ablation.folder}"
+            f"An ablation needs a new or empty folder. Name another one with --output. Received: {ablation.folder}"
         )
     make_folder(ablation.folder)
     with atomic_write(path) as partial:

@@ -1,4 +1,4 @@
-"""The tables of an ablation, as texts for Markdown, HTML and the terminal, and as CSV."""
+"""The tables of an ablation, as text for Markdown, HTML and the terminal, and as CSV."""
 
 import csv
 import io
@@ -23,14 +23,14 @@ _ABOUT_COSTS = (
 
 
 class Table(NamedTuple):
-    """A table of texts.
+    """A table of strings.
 
     Attributes:
-        title: above it.
-        columns: headings.
-        rows: texts.
+        title: the title above the table.
+        columns: the headings.
+        rows: the cells of each row.
         best: (row, column) of the best values of their columns.
-        note: below it.
+        note: the note below the table.
     """
 
     title: str
@@ -41,14 +41,14 @@ class Table(NamedTuple):
 
 
 def tables(results: Sequence[Result], settings: Settings) -> list[Table]:
-    """Returns the paper's tables as far as their rows were measured, in its order, and the table of gains."""
+    """Returns the paper's tables with their measured rows, and the table of gains."""
     name = settings.data.name
     methods = [result for result in results if result.row.name in TABLES["table1"]]
     connections = [result for result in results if result.row.name in (*TABLES["table5"], "cross_reduced")]
-    made = [_methods(methods, name, settings)] if methods else []
-    made += [_connections(connections, name, settings)] if connections else []
-    made += [_gains(results)] if any(result.gain for result in results) else []
-    return made + ([_references(name)] if name in REFERENCES else [])
+    all_tables = [_methods(methods, name, settings)] if methods else []
+    all_tables += [_connections(connections, name, settings)] if connections else []
+    all_tables += [_gains(results)] if any(result.gain for result in results) else []
+    return all_tables + ([_references(name)] if name in REFERENCES else [])
 
 
 def _methods(results: Sequence[Result], name: str, settings: Settings) -> Table:
@@ -97,7 +97,7 @@ def _connections(results: Sequence[Result], name: str, settings: Settings) -> Ta
 
 
 def _with_published(results: Sequence[Result], table: Table) -> Table:
-    """Inserts the paper's figures after the mean IoU, if there are any."""
+    """Inserts the paper's values after the mean IoU, if there are any."""
     if not any(result.published for result in results):
         return table
     place = table.columns.index("mIoU") + 1
@@ -108,7 +108,7 @@ def _with_published(results: Sequence[Result], table: Table) -> Table:
 
 
 def cost_texts(result: Result) -> list[str]:
-    """Returns millions of parameters, GFLOPs and milliseconds of a row; empty where they were not measured."""
+    """Returns millions of parameters, GFLOPs and milliseconds of a row; empty if they were not measured."""
     if (cost := result.cost) is None:
         return [""] * len(_COSTS)
     return [f"{cost.parameters / 1e6:.2f}", f"{cost.flops / 1e9:.2f}", f"{1000 * cost.seconds:.1f}"]
@@ -165,7 +165,7 @@ def markdown(table: Table) -> str:
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """Returns CSV with one line for each result; values are fractions of 1, empty where there are none."""
+    """Returns CSV with one line for each result; values are fractions of 1, or empty if there are none."""
     stream = io.StringIO()
     rows = [_flat(result) for result in results]
     writer = csv.DictWriter(stream, rows[0] if rows else [], lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The process of an ablation's job: it trains and measures a network, or measures the ensemble of two trained ones."""
+"""The worker process of an ablation's job: trains and measures a network, or measures an ensemble of trained ones."""
 
 import os
 import signal
@@ -28,33 +28,33 @@ CONFUSIONS = "confusions.npz"  # in a row's folder: the confusion matrices of ea
 
 
 def main() -> None:
-    """Does the job that arrives as a message: its `folder`, its `settings` and the run folders of its `ensemble`.
+    """Runs the job in the first message: its `folder`, its `settings` and the run folders of its `ensemble`.
 
-    The replies hold the progress, `stage`, `done` and `total`, and at last either `error` or `end`: "" if the job
-    is done, otherwise which signal stopped it after it was saved. When its input ends, because the parent process wants
-    that or is dead, the process saves and ends.
+    The replies hold the progress, `stage`, `done` and `total`, and finally either `error` or `end`: "" if the job is
+    done, otherwise the signal that stopped it after it was saved. When the input ends, by request or by the death of
+    the parent process, this process saves and ends.
     """
     messages, send = connect()
     job = next(messages)
     threading.Thread(target=_end_with, args=(messages,), daemon=True).start()
-    lock(2, wait=True)  # a process of an earlier, killed ablation that still saves has the same log
+    lock(2, wait=True)  # on the log: a process of an earlier, killed ablation may still be saving
     try:
         work(job, lambda stage, done, total: send(stage=stage, done=done, total=total))
         send(end="")
     except Interrupted as error:
         send(end=str(error))
-    except Exception as error:  # whatever it is, the other rows go on
+    except Exception as error:  # the other rows continue after any error
         traceback.print_exc()  # into the log
         *_, last = ["", *filter(str.strip, str(error).splitlines())]  # TensorFlow names the cause in the last line
         send(error=last if isinstance(error, InputError) else f"{type(error).__name__}: {last}")
 
 
 def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> None:
-    """Does whatever of a job is not done yet.
+    """Runs the part of a job that is not done yet.
 
     Raises:
         InputError: see `fit` and `evaluate`.
-        Interrupted: a signal ended the training, which is saved.
+        Interrupted: a signal ended training after a checkpoint.
     """
     folder, settings = Path(job["folder"]), config.settings(job["settings"])
     if job["ensemble"]:
@@ -63,7 +63,7 @@ def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> No
     else:
         with _ended_by_saving_alone():
             run = _train(settings, folder, _StepProgress(progress, settings.train.epochs))
-        keras.backend.clear_session(free_memory=True)  # of the trained network
+        keras.backend.clear_session(free_memory=True)  # frees the memory of training
         model = run.load()
     data = dataset(settings.data.name, settings.data.dir)
     evaluate_run(
@@ -74,13 +74,13 @@ def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> No
 def _train(settings: Settings, folder: Path, callback: keras.callbacks.Callback) -> Run:
     if (folder / "classes.json").exists():  # the last file that a new run writes
         return resume(folder, [callback])
-    (folder / "config.yaml").unlink(missing_ok=True)  # of a run whose beginning was interrupted
+    (folder / "config.yaml").unlink(missing_ok=True)  # left by a run that was interrupted when it began
     return fit(settings, folder, [callback])
 
 
 @contextmanager
 def _ended_by_saving_alone() -> Iterator[None]:
-    """Ignores SIGTERM except while `fit` answers it by saving: whoever stops all processes may send several."""
+    """Ignores SIGTERM except while `fit` handles it by saving: a batch system may send it several times."""
     former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         yield
@@ -111,9 +111,9 @@ class _StepProgress(keras.callbacks.Callback):
 
 
 def _end_with(messages: Iterator[Any]) -> None:
-    """Ends this process when no message can come any more."""
+    """Ends this process when its input ends."""
     for _ in messages:
         pass
-    while True:  # again and again, as it may be ignored: see `_ended_by_saving_alone`
+    while True:  # repeatedly, because it may be ignored: see `_ended_by_saving_alone`
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)

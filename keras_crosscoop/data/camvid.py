@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def open(data_dir: Path) -> Dataset:
-    """Opens CamVid in `data_dir`, laid out as in `ENTRY`; a missing split is an error only when it is used."""
+    """Opens CamVid in `data_dir`, with the layout of `ENTRY`; a missing split is an error only when it is used."""
     return Dataset(
         name="camvid",
         classes=tuple(COLOURS),

@@ -23,7 +23,7 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         The data set: `pairs(split)` lists its files, `classes` and `palette` describe its labels.
 
     Raises:
-        InputError: There is no such data set, or `data_dir` is missing or has another layout.
+        InputError: There is no such data set, or `data_dir` is missing or has the wrong layout.
 
     Example:
         >>> from keras_crosscoop import dataset
@@ -52,7 +52,7 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def _street_scenes(data_dir: Path | None) -> Dataset:
-    # The number is the version of the drawings: new drawings never mix with those of an older release.
+    # The number is the version of the drawings, so that drawings of different releases never mix.
     directory = data_dir or keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-2"
     street_scenes.write(directory)
     return replace(folder.open(directory), name="street_scenes")

@@ -1,4 +1,4 @@
-"""Checks of every file of a data set, which report all problems before a night of training."""
+"""Checks of every file of a data set, which report all problems before training begins."""
 
 import hashlib
 from collections import Counter
@@ -24,7 +24,7 @@ from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import threads
 
-_NEEDED = ("train", "val")  # for training; other splits are optional
+_REQUIRED = ("train", "val")  # for training; other splits are optional
 
 Progress = Callable[[int, int], None]  # checked pairs, and all pairs
 
@@ -53,12 +53,12 @@ class SplitStatistics:
     Attributes:
         name: The name of the split.
         images: The number of readable pairs.
-        labelled: Whether the labels are public. Without labels, all further statistics but `sizes` are 0.
+        labelled: Whether the labels are public. Without labels, all statistics below except `sizes` are 0.
         sizes: The number of images of each (height, width), the most frequent first.
         pixels: The number of pixels of each class.
         void: The number of void pixels.
         images_with: The number of images that contain each class.
-        pixels_around: The number of all pixels, void included, of the images that contain each class.
+        pixels_around: The number of pixels, including void, in the images that contain each class.
     """
 
     name: str
@@ -72,12 +72,12 @@ class SplitStatistics:
 
     @property
     def frequencies(self) -> tuple[float, ...]:
-        """The share of each class in all labelled pixels."""
+        """The share of each class among all labelled pixels."""
         return tuple(pixels / max(sum(self.pixels), 1) for pixels in self.pixels)
 
     @property
     def void_share(self) -> float:
-        """The share of void in all pixels."""
+        """The share of void among all pixels."""
         return self.void / max(sum(self.pixels) + self.void, 1)
 
     @property
@@ -118,11 +118,11 @@ class DatasetReport:
         return tuple(finding for finding in self.findings if finding.severity == "problem")
 
     def lines(self, severity: str) -> list[str]:
-        """The findings of a severity, one line per cause."""
+        """Returns the findings of a severity, one line per cause."""
         return summarize(finding.message for finding in self.findings if finding.severity == severity)
 
     def class_weights(self, split: str) -> dict[str, float]:
-        """The median-frequency weights of the classes in a split; see `SplitStatistics.class_weights`.
+        """Returns the median-frequency weights of a split by class name; see `SplitStatistics.class_weights`.
 
         Raises:
             InputError: The split does not exist or has no labels.
@@ -131,10 +131,10 @@ class DatasetReport:
             if statistics.name == split and any(statistics.pixels):
                 weights = zip(self.classes, statistics.class_weights, strict=True)
                 return {name: weight for name, weight in weights if weight}
-        raise InputError(f"Class weights need a split with labels. Name another. Received: {split!r}")
+        raise InputError(f"Class weights need a split with labels. Name another split. Received: {split!r}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The report for JSON, with the names of the classes."""
+        """Returns the report as JSON values, with the names of the classes."""
 
         def by_class(values: Sequence[float | None]) -> dict[str, float | None]:
             return dict(zip(self.classes, values, strict=True))
@@ -174,7 +174,7 @@ def check_dataset(
 
     Problems are: images or labels without a partner, files that cannot be decoded, pairs of different sizes, labels
     with colours or with ids outside the classes, empty or missing splits, an image in two splits, and changed records.
-    A class that never occurs is a warning in a training split and a note elsewhere.
+    A class that never occurs is a warning in a training split and a note in other splits.
 
     Args:
         dataset: The data set.
@@ -216,7 +216,7 @@ def check_dataset(
 
 
 class _Sample(NamedTuple):
-    """A decoded pair; only its errors if there are any."""
+    """A decoded pair. If there are errors, the other fields are empty."""
 
     image: ReadableFile
     errors: Sequence[tuple[tuple[str, ...], InputError]] = ()  # files and their error
@@ -232,17 +232,17 @@ def _key(pair: Pair) -> tuple[str, str]:
 def _changed_records(records: Path) -> Iterator[Finding]:
     try:
         for path in changed_files(records):
-            message = "A file of the records is not as it was written. Copy it again, or prepare the data set again."
+            message = "A file of the records has changed since it was written. Copy or prepare the records again."
             yield Finding("problem", "", f"{message} Received: {path}", (str(path),))
     except InputError as error:
         yield Finding("problem" if (records / SUMS).exists() else "note", "", str(error))
 
 
 def _find_pairs(dataset: Dataset, splits: Sequence[str] | None, findings: list[Finding]) -> dict[str, list[Pair]]:
-    """Finds the complete pairs of each existing split, and appends findings about the rest.
+    """Returns the complete pairs of each existing split, and appends findings about all other files and splits.
 
     Raises:
-        InputError: No split exists: the folder is probably a wrong one.
+        InputError: No split exists, so the folder is probably the wrong one.
     """
     pairs: dict[str, list[Pair]] = {}
     absent: dict[str, InputError] = {}
@@ -261,12 +261,12 @@ def _find_pairs(dataset: Dataset, splits: Sequence[str] | None, findings: list[F
             findings.append(Finding("problem", split, message))
     if not pairs and all(isinstance(error, AbsentError) for error in absent.values()):
         raise next(iter(absent.values()))
-    for split in _NEEDED:
+    for split in _REQUIRED:
         if not splits and split not in dataset.splits:
-            message = f'There is no split "{split}". Training needs it, or another one as data.{split}_split.'
+            message = f'There is no split "{split}". Training needs it, or another split in data.{split}_split.'
             findings.append(Finding("warning", "", message))
     for split, error in absent.items():
-        if split in (splits or _NEEDED) or not isinstance(error, AbsentError):
+        if split in (splits or _REQUIRED) or not isinstance(error, AbsentError):
             findings.append(Finding("problem", split, str(error)))
         else:
             findings.append(Finding("note", split, f"Split {split} was not checked. {error}"))
@@ -279,7 +279,7 @@ def _decode(dataset: Dataset, pair: Pair) -> _Sample:
         pixels, ids = dataset.read(image, label)
     except InputError as error:
         errors = [*_errors(image_reader, image), *(() if label is None else _errors(label_reader, label))]
-        return _Sample(image, errors or [((str(image), str(label)), error)])  # otherwise it concerns both files
+        return _Sample(image, errors or [((str(image), str(label)), error)])  # each file is fine, but not the pair
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels))
     return _Sample(image, (), ids.shape, digest.digest(), np.bincount(ids.ravel(), minlength=IGNORE_LABEL + 1))
@@ -324,7 +324,7 @@ def _incomplete_splits(name: str, pairs: Mapping[str, Sequence[Pair]]) -> Iterat
 
 
 def _duplicates(samples: Mapping[str, Sequence[_Sample]]) -> Iterator[Finding]:
-    """Images of equal pixels. In two splits they are a problem: evaluation would use training images."""
+    """Yields findings about images with equal pixels. In two splits, evaluation would use training images."""
     first: dict[str, dict[bytes, ReadableFile]] = {split: {} for split in samples}
     for split, split_samples in samples.items():
         repeated = []
@@ -338,7 +338,7 @@ def _duplicates(samples: Mapping[str, Sequence[_Sample]]) -> Iterator[Finding]:
             yield Finding("note", split, message, files)
     for one, other in combinations(samples, 2):
         if one in other or other in one or (one.startswith("train") and other.startswith("train")):
-            continue  # such as "val" and "trainval", which share images by design
+            continue  # "val" and "trainval", for example, share images by design
         for digest in first[one]:
             if digest not in first[other]:
                 continue
@@ -354,7 +354,7 @@ def _empty_labels(dataset: Dataset, samples: Mapping[str, Sequence[_Sample]]) ->
     for split, split_samples in samples.items():
         files = tuple(str(sample.image) for sample in split_samples if not sample.pixels[:IGNORE_LABEL].any())
         if files and split not in dataset.unlabelled:
-            message = f"Some labels of split {split} hold only void: the label of {files[0]}{_more(files)}."
+            message = f"Some labels of split {split} are entirely void: the label of {files[0]}{_more(files)}."
             yield Finding("note", split, message, files)
 
 
@@ -371,6 +371,6 @@ def _absent_classes(dataset: Dataset, splits: Sequence[SplitStatistics]) -> Iter
             f"{len(absent)} of {len(dataset.classes)} classes never occur in split {split.name}: {', '.join(absent)}"
         )
         if split.name.startswith("train"):
-            yield Finding("warning", split.name, f"{names}. A network cannot learn them. Are the labels' ids right?")
+            yield Finding("warning", split.name, f"{names}. A network cannot learn them. Are the label ids correct?")
         else:
             yield Finding("note", split.name, f"{names}. Their IoU cannot be measured there.")

@@ -81,9 +81,9 @@ _SPLITS = {  # the split of the images, and the kind of their labels
 
 
 def open(data_dir: Path) -> Dataset:
-    """Opens Cityscapes in `data_dir`, laid out as in `ENTRY`; a missing part is an error only when it is used.
+    """Opens Cityscapes in `data_dir`, with the layout of `ENTRY`; a missing part is an error only when it is used.
 
-    Labels are the official `*_labelIds.png`, or `*_labelTrainIds.png` where there are no others.
+    Labels are the official `*_labelIds.png`; if there are none, `*_labelTrainIds.png`.
     """
     files = _Files(data_dir)
     if files.only_training_ids():
@@ -124,7 +124,7 @@ class _Files:
             return [(images[key], None) for key in sorted(images)]
         suffix = f"_{kind}_{ids}.png"
         image_source = f", which {_package('leftImg8bit', split)} holds"
-        # `cityscapesscripts` makes the labels of training ids, so no archive holds them.
+        # Labels with training ids are made by `cityscapesscripts`; no archive holds them.
         label_source = f", which {_package(kind, split)} holds" if ids == "labelIds" else ""
         return pair_files(
             images,
@@ -134,13 +134,13 @@ class _Files:
         )
 
     def only_training_ids(self) -> bool:
-        """Whether the fine labels exist as training ids only."""
+        """Returns whether the fine labels exist only as training ids."""
         splits = [split for split in ("train", "val") if self._find("gtFine", split)]
         try:
             return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in splits) and any(
                 self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in splits
             )
-        except InputError:  # a damaged archive, which is reported by the splits that need it
+        except InputError:  # a damaged archive: the splits that need it report the error
             return False
 
     def _files(self, kind: str, split: str, suffix: str) -> dict[str, ReadableFile]:
@@ -155,7 +155,7 @@ class _Files:
         }
 
     def _find(self, kind: str, split: str) -> Path | None:
-        """The folder of a kind of files, or else the archive that holds it."""
+        """Returns the folder of a kind of files, or the archive that holds it."""
         archive = self._data_dir / _package(kind, split)
         for root in (self._data_dir, archive.with_suffix("")):
             if (root / kind / split).is_dir():
@@ -163,13 +163,13 @@ class _Files:
         return archive if archive.is_file() else None
 
     def _path(self, kind: str, split: str) -> Path:
-        """The path of the folder, on disk or in an archive, for errors."""
+        """Returns the path of the folder, on disk or in an archive, for errors."""
         root = self._find(kind, split)
         return root / kind / split if root.is_file() else root
 
 
 def _package(kind: str, split: str) -> str:
-    """The name of the official archive."""
+    """Returns the name of the official archive."""
     if kind == "gtCoarse":
         return "gtCoarse.zip"
     return f"{kind}_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"

@@ -1,7 +1,7 @@
 """Download of PASCAL VOC 2012 and SBD.
 
-The servers are slow and the archives have gigabytes, so an interrupted download is resumed, which neither
-`keras.utils.get_file` nor the download manager of TensorFlow Datasets can do.
+The servers are slow and the archives have gigabytes, so interrupted downloads are resumed. Neither
+`keras.utils.get_file` nor the download manager of TensorFlow Datasets can resume a download.
 """
 
 import gzip
@@ -18,17 +18,17 @@ import requests
 from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.system.files import file_digest, make_folder, remedy, require_free_space
 
-Progress = Callable[[str, int, int], None]  # the current work, bytes done, and bytes in all, 0 if unknown
+Progress = Callable[[str, int, int], None]  # the current stage, bytes done, and total bytes (0 if unknown)
 
 CHUNK = 1 << 16  # bytes
-ATTEMPTS = 5  # in a row without a byte received
+ATTEMPTS = 5  # consecutive attempts without a received byte
 PAUSE = 2.0  # seconds before the second attempt, doubled before each later one
 TIMEOUT = (10, 60)  # seconds, for a connection and for its next bytes
-UNPACKED = 1.2  # bytes on the disk for each byte of an archive: images do not grow when they are unpacked
+UNPACKED = 1.2  # bytes on the disk per byte of an archive: images are compressed already
 
 
 class RemoteArchive(NamedTuple):
-    """An archive to download: its address, its MD5 checksum, and the folder in it that is used."""
+    """An archive to download: its address, its MD5 checksum, and the folder of it that is needed."""
 
     url: str
     md5: str
@@ -53,12 +53,12 @@ def voc_archives() -> tuple[RemoteArchive, RemoteArchive]:
 def download_voc2012(data_dir: Path, progress: Progress = lambda *_: None) -> None:
     """Downloads VOC 2012 and SBD, 3.4 GB, and unpacks `VOCdevkit/VOC2012/` and `benchmark_RELEASE/dataset/`.
 
-    Existing folders and archives are kept. An interrupted download stays in `{archive}.part`, and the next call resumes
-    it. The archives are not needed afterwards.
+    Existing folders and archives are kept. An interrupted download stays in `{archive}.part`, from where the next call
+    resumes. The archives are not needed after unpacking.
 
     Args:
         data_dir: The folder to write to, which is made if necessary.
-        progress: Called with the current work, the bytes done, and the bytes in all.
+        progress: Called with the current stage, the bytes done, and the total bytes.
 
     Raises:
         InputError: A server cannot be reached or lacks the file, the disk is full, or an archive is damaged.
@@ -89,7 +89,7 @@ def fetch(archive: RemoteArchive, data_dir: Path, progress: Progress = lambda *_
     except OSError as error:
         raise InputError(
             f"The data set cannot be written ({reason(error)}). {remedy(error)}, and run the command again: "
-            f"it goes on from there. Received: {data_dir}"
+            f"it resumes the download. Received: {data_dir}"
         ) from error
 
 
@@ -105,14 +105,14 @@ def _download(archive: RemoteArchive, part: Path, progress: Progress) -> None:
             if failures == ATTEMPTS or missing:
                 raise InputError(
                     f"{archive.name} cannot be downloaded ({_reason(error)}). Is there a network? The same command "
-                    f"goes on after the {_size(part):,} bytes that are here; or put the file into {part.parent} "
-                    f"yourself. Received: {archive.url}"
+                    f"resumes after the first {_size(part):,} bytes; or put the file into {part.parent} yourself. "
+                    f"Received: {archive.url}"
                 ) from error
         time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 
 
 def _append(archive: RemoteArchive, part: Path, progress: Progress) -> None:
-    """Downloads the bytes behind those in `part`, or all bytes, if the server does not serve ranges."""
+    """Downloads the bytes that `part` lacks, or all bytes if the server does not support ranges."""
     start = _size(part)
     headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
     with requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
@@ -128,7 +128,7 @@ def _append(archive: RemoteArchive, part: Path, progress: Progress) -> None:
             for chunk in response.iter_content(CHUNK):
                 stream.write(chunk)
                 progress(f"Downloading {archive.name}", stream.tell(), total)
-    if _size(part) < total:  # which some versions of urllib3 ignore
+    if _size(part) < total:  # some versions of urllib3 do not check this
         raise requests.ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
 
 
@@ -137,7 +137,7 @@ def _unpack(file: Path, archive: RemoteArchive, data_dir: Path, progress: Progre
     size = _size(file)
     require_free_space(data_dir, int(UNPACKED * size))
     target, partial = data_dir / archive.folder, data_dir / f".unpacking-{archive.name}"
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     try:
         with file.open("rb") as stream, tarfile.open(fileobj=stream) as content:
             for member in content:
@@ -160,7 +160,7 @@ def _size(file: Path) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost message: `requests` wraps the errors of the system in three layers."""
+    """Returns the innermost message: `requests` wraps the system's errors three times."""
     while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), Exception):
         error = inner
     return next((text for text in error.args if isinstance(text, str)), "") or reason(error)

@@ -67,9 +67,9 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[RGB, ...]]:
         received = f"Received: {path}, line {number}: {line!r}"
         fields = _LINE.fullmatch(line)
         if not fields or (fields["colour"] is not None and not re.fullmatch("[0-9a-fA-F]{6}", fields["colour"])):
-            raise InputError(f"A class is a name, or a name and a colour as in `road #804080`. {received}")
+            raise InputError(f"A class must be a name, or a name and a colour as in `road #804080`. {received}")
         if fields["name"] in colours:
-            raise InputError(f"Two classes have one name. Rename one of them. {received}")
+            raise InputError(f"Two classes have the same name. Rename one of them. {received}")
         if len(colours) == INVALID_LABEL:
             raise InputError(
                 f"There can be at most {INVALID_LABEL} classes, as {IGNORE_LABEL} is void. Merge some. {received}"

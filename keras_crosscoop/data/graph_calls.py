@@ -20,8 +20,8 @@ def numpy_function(
 ) -> list[tf.Tensor]:
     """Calls a function that may raise `InputError`, like `tf.numpy_function`.
 
-    TensorFlow would log the whole traceback of a Python error. A failed assertion takes one line, from which
-    `readable_errors` restores the error.
+    TensorFlow would log the whole traceback of a Python error. So an `InputError` becomes a failed assertion of
+    one line, from which `readable_errors` restores it.
     """
 
     def attempt(*arguments: np.ndarray) -> tuple[np.ndarray | bytes, ...]:
@@ -39,10 +39,10 @@ def numpy_function(
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Restores the error about a bad file that a stream of `load_dataset` raises, in `model.fit` too.
+    """Restores the `InputError` about a bad file from a stream of `load_dataset`, also inside `model.fit`.
 
     Raises:
-        InputError: Instead of the `tf.errors.OpError` of the graph. Other errors pass unchanged.
+        InputError: In place of the `tf.errors.OpError` of the graph. Other errors pass unchanged.
 
     Example:
         >>> from keras_crosscoop import load_dataset
@@ -63,11 +63,11 @@ def readable_errors() -> Iterator[None]:
 class _Calls:
     """The running Python calls from graphs.
 
-    A stream may still fill its buffers when Python exits. It would then call an interpreter that cannot answer, and
-    TensorFlow would wait for the answer forever. So the exit waits for the last call.
+    A stream may still fill its buffers when Python exits. It would then call an interpreter that has shut down, and
+    TensorFlow would wait for the result forever. So the exit of Python waits for the last call.
     """
 
-    QUIET = 0.5  # seconds without a call after which no more follow; a sample takes far less
+    QUIET = 0.5  # seconds without a call, after which no more calls are expected; a sample takes far less
     TIMEOUT = 60  # seconds
 
     def __init__(self) -> None:

@@ -92,8 +92,6 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             continue
         key = path.relative_to(folder).with_suffix("").as_posix()
         if key in files:
-            raise InputError(
-                f"Two files have one name but for the suffix: {files[key]}. Remove one of them. Received: {path}"
-            )
+            raise InputError(f"Two files differ only in the suffix: {files[key]}. Remove one of them. Received: {path}")
         files[key] = path
     return files

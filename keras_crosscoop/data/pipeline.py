@@ -19,7 +19,7 @@ from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.resources import cores
 
 _PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
-_NO_TARGET = (np.zeros(3, np.int32),) * 2  # of whole images, which are not cropped
+_NO_TARGET = (np.zeros(3, np.int32),) * 2  # the unused rows and columns of whole images
 
 OnError = Literal["fail", "skip"] | Skipped
 
@@ -66,7 +66,7 @@ def load_dataset(
         split: One of the data set's splits.
         data_dir: The folder of the data set; see `dataset`.
         training: Whether to shuffle and augment.
-        crop_size: Height and width of training samples, pixels.
+        crop_size: Height and width of training samples, in pixels.
         scale: The smallest and largest random scale of training images.
         flip: Whether to mirror half of the training samples.
         photometric: Whether to vary brightness, contrast and saturation of training images.
@@ -153,8 +153,8 @@ def load_dataset(
 
     stop = None if repeat else start + len(pairs) - start % len(pairs)
     numbers = _sample_numbers(start, stop, batch_size, replicas)
-    # More calls than cores, as a slow sample holds up later ones; AUTOTUNE stops at one per core. A call takes some
-    # 15 MB with Cityscapes, which is the reason for the limit.
+    # More calls than cores, because a slow sample delays later ones; AUTOTUNE stops at one per core. The limit saves
+    # memory: a call takes about 15 MB for Cityscapes.
     samples = numbers.map(sample, num_parallel_calls=min(cores() + 2, 32), deterministic=True)
     if device_batch is not None:
         samples = samples.batch(device_batch, drop_remainder=repeat)
@@ -207,7 +207,7 @@ def _check_settings(
     if batch_size is not None and batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, or None for single samples. Received: {batch_size=}.")
     if start < 0:
-        raise InputError(f"`start` must be the number of a sample, from 0 up. Received: {start=}.")
+        raise InputError(f"`start` must be the number of a sample, 0 or more. Received: {start=}.")
 
 
 def _check_equal_sizes(pairs: list[Pair]) -> None:

@@ -1,4 +1,4 @@
-"""Writing of a data set as TFDS records, on this machine or on many with Apache Beam."""
+"""Writes a data set as TFDS records, on this machine or on several with Apache Beam."""
 
 import importlib.util
 import math
@@ -22,8 +22,8 @@ from keras_crosscoop.system.files import atomic_folder
 from keras_crosscoop.system.resources import threads
 
 _SHARD_SIZE = 128 << 20  # bytes: TFDS keeps a whole shard in memory
-_MAX_SHARDS = 256  # of a split: all stay open while it is read
-_OVERHEAD = 300  # bytes of a record beside its pixels
+_MAX_SHARDS = 256  # per split: all shards stay open while the split is read
+_OVERHEAD = 300  # bytes of a record besides its pixels
 _WORKER_ERROR = re.compile(rf"{InputError.__name__}: (?P<message>.*) \[while running ")
 
 
@@ -73,7 +73,7 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
     folder = records.absolute() / name / VERSION
     if folder.exists():
         raise InputError(
-            f'Records are never overwritten, and those of "{name}" exist. Remove them, or name another folder. '
+            f'Records of "{name}" exist, and are never overwritten. Remove them, or name another folder. '
             f"Received: {folder}"
         )
     data = dataset(name, data_dir)
@@ -95,8 +95,8 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
     free = shutil.disk_usage(next(path for path in folder.parents if path.exists())).free
     if size > free:
         raise InputError(
-            f"The records take {size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB left. Make room, name another "
-            f"disk's folder, or write fewer splits. Received: {folder}"
+            f"The records take {size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB left. Make room, choose "
+            f"another disk, or write fewer splits. Received: {folder}"
         )
     return Plan(
         data=data,
@@ -114,22 +114,23 @@ def _shard_lengths(count: int, size: int) -> list[int]:
 
 
 def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[], None] = lambda: None) -> Path:
-    """Writes records, complete or not at all.
+    """Writes records. After an error, no records remain.
 
     Record i of a split is pair i of `Dataset.pairs`. Its features are `image`, RGB, uint8 `(H, W, 3)`; `label`, class
-    ids, 255 void, uint8 `(H, W)`; and `name`, the name of the image file.
+    ids, 255 for void, uint8 `(H, W)`; and `name`, the name of the image file.
 
     Args:
         plan: The records to write.
-        beam_options: Options of Apache Beam such as "runner=DirectRunner,direct_num_workers=4", to write with it. Its
-            workers open the data set themselves: they need this package, and both folders under the same paths.
-        on_sample: Called for each sample, but not by workers of Beam.
+        beam_options: Options of Apache Beam such as "runner=DirectRunner,direct_num_workers=4"; None to write without
+            Beam. Beam's workers open the data set themselves: they need this package, and both folders under the same
+            paths.
+        on_sample: Called after each sample, but not with Beam.
 
     Returns:
         The folder of the records.
 
     Raises:
-        InputError: A file is damaged, the records cannot be written, Apache Beam is missing, or has no such runner.
+        InputError: A file is damaged, the records cannot be written, or Apache Beam or its runner is missing.
     """
     import tensorflow_datasets as tfds
 
@@ -147,7 +148,7 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
             write_sums(partial)
     except OSError as error:
         raise InputError(
-            f"The records cannot be written ({reason(error)}). Is there room, and permission? Received: {plan.folder}"
+            f"The records cannot be written ({reason(error)}). Check space and permissions. Received: {plan.folder}"
         ) from error
     finally:
         open_split.cache_clear()  # closes the files, which may change before the next call
@@ -155,7 +156,7 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
 
 
 def _beam(options: str) -> dict[str, Any]:
-    """The arguments of TFDS for Apache Beam."""
+    """Returns the arguments of TFDS for Apache Beam."""
     if importlib.util.find_spec("apache_beam") is None:
         raise InputError(
             f'Apache Beam is not installed. Install it: pip install "keras-crosscoop[beam]". Received: {options!r}'
@@ -170,14 +171,14 @@ def _beam(options: str) -> dict[str, Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"Apache Beam has no such runner ({str(error).splitlines()[0]}). "
-            f"Name one as in runner=DirectRunner. Received: {options!r}"
+            f"Name a runner, such as runner=DirectRunner. Received: {options!r}"
         ) from error
     return {"beam_runner": runner, "beam_options": parsed}
 
 
 @contextmanager
 def _worker_errors() -> Iterator[None]:
-    """Restores the `InputError` of a worker: Beam appends to its message, or passes on a traceback as text."""
+    """Restores the `InputError` of a worker. Beam appends text to its message, or raises its traceback as text."""
     try:
         yield
     except (InputError, RuntimeError) as error:

@@ -9,10 +9,10 @@ class Skipped:
 
     Attributes:
         by_image: The error of each skipped image.
-        images: The number of images in the split, which `load_dataset` sets. Of several streams, the largest counts.
+        images: The number of images in the split, which `load_dataset` sets; for several streams, the largest number.
 
     Args:
-        limit: The largest share of unusable images.
+        limit: The largest allowed share of unusable images.
 
     Example:
         >>> from keras_crosscoop import load_dataset

@@ -41,8 +41,8 @@ class Dataset:
         classes: The name of each class id.
         palette: The colour of each class id.
         splits: The names of the splits.
-        find: Returns the pairs of a split in a fixed order; knows the layout of the folder.
-        label_ids: The class id, or `IGNORE_LABEL`, of each value in a label file. By default, the values are the class
+        find: Returns the pairs of a split in a fixed order, according to the layout of the folder.
+        label_ids: The class id, or `IGNORE_LABEL`, for each value in a label file. By default, the values are class
             ids. Value 255 is always void.
         unlabelled: The splits whose labels are not public. All their pixels are void.
         check_headers: Whether `pairs` compares the headers of all files. Records were checked when they were written.
@@ -122,7 +122,7 @@ class Dataset:
 
         Args:
             image: The image file.
-            label: The label file, or None for a label of void alone.
+            label: The label file, or None for a label that is entirely void.
 
         Returns:
             RGB, uint8 `(H, W, 3)`, and class ids, 255 void, uint8 `(H, W)`.
@@ -144,7 +144,7 @@ class Dataset:
         """Opens a pair to decode windows of it.
 
         Raises:
-            InputError: As for `read`. Damage below the headers shows when a window is decoded.
+            InputError: As for `read`. Damage below the headers raises an error only when a window is decoded.
         """
         size, read_image = image_reader(image)
         if label is None:
@@ -157,8 +157,8 @@ class Dataset:
             if size != label_size:
                 (height, width), (label_height, label_width) = size, label_size
                 raise InputError(
-                    f"An image and its label must be of one size, but {image} is {width}x{height} and its label "
-                    f"{label_width}x{label_height}. Resize neither: find the label drawn for it. Received: {label}"
+                    f"An image and its label must have the same size, but {image} is {width}x{height} and its label "
+                    f"{label_width}x{label_height}. Use the label that was drawn for the image. Received: {label}"
                 )
 
             def read_ids(rows: slice, columns: slice) -> np.ndarray:
@@ -169,7 +169,7 @@ class Dataset:
     def _class_ids(self, values: np.ndarray, file: ReadableFile) -> np.ndarray:
         outside = values[(values < 0) | (values > IGNORE_LABEL)] if values.dtype.itemsize > 1 else ()
         stored = values.astype(np.uint8, copy=False)
-        # `bytes.translate` maps a pixel in a third of a nanosecond, NumPy and TensorFlow in 5.
+        # `bytes.translate` takes a third of a nanosecond per pixel; NumPy and TensorFlow take 5.
         mapped = stored.tobytes().translate(self._table)
         classes = np.frombuffer(mapped, np.uint8).reshape(values.shape)
         if len(outside) or INVALID_LABEL in mapped:
@@ -183,7 +183,7 @@ class Dataset:
 
     @cached_property
     def _table(self) -> bytes:
-        """The class id, `IGNORE_LABEL` or `INVALID_LABEL` of each of the 256 values."""
+        """The class id, `IGNORE_LABEL` or `INVALID_LABEL` for each of the 256 values."""
         table = bytearray([INVALID_LABEL]) * (IGNORE_LABEL + 1)
         table[: len(self.label_ids)] = self.label_ids
         table[IGNORE_LABEL] = IGNORE_LABEL
@@ -194,12 +194,12 @@ class Dataset:
         size = image_size(image)
         # Raw files have no header: unpacking the 9,118 labels of SBD would take 10 s at every start.
         if label is not None and not isinstance(label, RawFile) and size != label_size(label):
-            self.read(image, label)  # raises, unless metadata behind the pixels of a PNG turn it
+            self.read(image, label)  # raises an error, unless metadata after the pixels of a PNG rotate it
 
 
 @dataclass(frozen=True)
 class Submission:
-    """The format in which the makers of a data set accept predictions.
+    """The format of predictions for a data set's evaluation server.
 
     Attributes:
         path: (split, image name without suffix) -> path of the PNG with the prediction.
@@ -218,8 +218,8 @@ class Entry:
         open: Opens the data set in a folder, or without a folder (None).
         classes: The number of classes; None where it depends on the folder.
         splits: The number of images in each split; None where it depends on the folder.
-        layout: What the folder must hold.
-        source: Where to get the data set.
+        layout: The required contents of the folder.
+        source: The address of the data set.
         licence: Its terms, in a phrase.
         needs_folder: Whether the user must name a folder.
         submission: The format of predictions.

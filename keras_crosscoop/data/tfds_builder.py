@@ -26,14 +26,14 @@ def make_builder(
     target: Path,
     on_sample: Callable[[], None] | None,
 ) -> Any:
-    """Makes a TFDS builder. The generic builders of TFDS keep a whole split in memory.
+    """Makes a TFDS builder that streams samples; the generic builders of TFDS keep a whole split in memory.
 
     Args:
         data: The data set.
         data_dir: The folder of the data set.
         shards: The number of samples in each shard of each split.
         target: The folder to write to; TFDS appends name and version.
-        on_sample: Called for each sample; None with workers of Beam.
+        on_sample: Called after each sample; None with Beam.
     """
     import tensorflow_datasets as tfds
 
@@ -45,7 +45,7 @@ def make_builder(
     class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         name = data.name
         VERSION = tfds.core.Version(VERSION)
-        code_path = None  # TFDS would search it for download checksums with a package that may be missing
+        code_path = None  # TFDS would search this path for checksums, with a package that may be missing
 
         def _info(self) -> tfds.core.DatasetInfo:
             return tfds.core.DatasetInfo(
@@ -71,14 +71,14 @@ def make_builder(
             )
 
         def _log_download_bytes(self) -> None:
-            """Suppresses a message on stdout about a download: there is none."""
+            """Suppresses a message on stdout about a download that does not happen."""
 
         def _log_download_done(self) -> None:
             """Suppresses a message that names the temporary folder."""
 
         def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
-            # Split by split: TFDS would run the Beam pipeline of the first splits again with each later split. It also
-            # mixes up the lengths of more than ten shards.
+            # Each split is written separately, because TFDS would run the Beam pipelines of earlier splits again. The
+            # shard lengths are set here, because TFDS mixes up more than ten shards.
             splits = []
             for split, lengths in shards.items():
                 self._split = split
@@ -112,8 +112,8 @@ class _Samples:
         data, pairs = open_split(self.name, self.data_dir, self.split)
         if len(pairs) != self.count:
             raise InputError(
-                f'Split "{self.split}" had {self.count} samples when writing began, and now has {len(pairs)}. Leave '
-                f"the files alone, and show every worker the same ones. Received: {self.data_dir}"
+                f'Split "{self.split}" had {self.count} samples when writing began, but now has {len(pairs)}. Do not '
+                f"change the files, and give every worker the same files. Received: {self.data_dir}"
             )
         pairs = pairs[self.start : self.stop]
         with ThreadPoolExecutor(threads()) as pool:
@@ -136,6 +136,6 @@ def _counted(shard: _Samples, on_sample: Callable[[], None]) -> Callable[[], Ite
 
 @lru_cache(maxsize=4)
 def open_split(name: str, data_dir: Path | None, split: str) -> tuple[Dataset, list[Pair]]:
-    """Opens a data set and lists the pairs of a split, whose headers `prepare.plan` has checked."""
+    """Opens a data set and lists the pairs of a split; `prepare.plan` has checked their headers."""
     data = dataset(name, data_dir)
     return data, data.pairs(split, headers=False)

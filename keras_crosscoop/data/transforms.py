@@ -14,7 +14,7 @@ from keras_crosscoop.labels import IGNORE_LABEL
 
 MID_GREY = 128  # padding of images that are smaller than the crop, and the fixed point of contrast changes
 
-# Largest photometric changes: enough for another hour of the day, too little for another colour of the sky.
+# Largest photometric changes: as between two times of day, but not enough to change the hue of the sky.
 BRIGHTNESS = 32.0  # of 255, added or subtracted
 CONTRAST = 0.25  # a factor of 1 ± this value
 SATURATION = 0.25
@@ -46,7 +46,7 @@ class Span(NamedTuple):
 def sample_crop(
     image: tuple[int, int], draws: Sequence[float], *, crop_size: int, scale: tuple[float, float]
 ) -> tuple[Span, Span]:
-    """Returns the rows and columns of an image that a square crop of the scaled image shows.
+    """Returns the rows and columns of an image that a square crop of the scaled image contains.
 
     A scaled image that is smaller than the crop gets a random position within the crop.
 
@@ -56,13 +56,13 @@ def sample_crop(
         crop_size: Height and width of the crop, pixels.
         scale: The smallest and the largest scale factor; the factor is uniform between them.
     """
-    of_scale, of_row, of_column = map(float, draws)
-    factor = scale[0] + of_scale * (scale[1] - scale[0])
-    return _span(image[0], factor, crop_size, of_row), _span(image[1], factor, crop_size, of_column)
+    scale_draw, row_draw, column_draw = map(float, draws)
+    factor = scale[0] + scale_draw * (scale[1] - scale[0])
+    return _span(image[0], factor, crop_size, row_draw), _span(image[1], factor, crop_size, column_draw)
 
 
 def _span(length: int, factor: float, crop: int, draw: float) -> Span:
-    """Either the crop can move within the image or the image within the crop, so one draw serves both cases."""
+    """Places the crop within the image, or a smaller image within the crop; only one of them uses `draw`."""
     window = min(length, math.ceil(crop / factor))
     size = min(max(round(window * factor), 1), crop)
     start = int(draw * (length - window + 1))
@@ -82,8 +82,8 @@ def apply_crop(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Turns a decoded window into a crop: `(h, w, 3), (h, w) -> (crop, crop, 3), (crop, crop)`, all uint8.
 
-    The image is resized bilinearly and padded with mid-grey. The label is resized to nearest neighbours and padded
-    with void.
+    The image is resized bilinearly and padded with mid-grey. The label is resized by nearest neighbours and padded with
+    void.
 
     Args:
         image: RGB, uint8 `(h, w, 3)`.
@@ -103,7 +103,7 @@ def apply_crop(
     image = tf.cast(tf.round(image), tf.uint8)
     label = tf.transpose(_nearest(tf.transpose(_nearest(label, height)), width))
 
-    # A plane is padded three times as fast as a volume.
+    # A tensor of two axes is padded three times as fast as one of three.
     image = tf.reshape(image, [height, 3 * width])
     image = tf.pad(image, [[above, below], [3 * left, 3 * right]], constant_values=tf.constant(MID_GREY, tf.uint8))
     label = tf.pad(label, [[above, below], [left, right]], constant_values=tf.constant(IGNORE_LABEL, tf.uint8))
@@ -114,7 +114,7 @@ def apply_crop(
 
 
 def _nearest(label: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resizes the first axis to nearest neighbours.
+    """Resizes the first axis by nearest neighbours.
 
     Two gathers of whole rows and two transpositions take a sixth of the time of `tf.image.resize`.
     """
@@ -124,7 +124,7 @@ def _nearest(label: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
-    """Changes a float `(h, w, 3)` image. All three changes are linear in the colour: one 3x3 matrix product."""
+    """Changes brightness, contrast and saturation of a float image `(h, w, 3)`, in one 3x3 matrix product."""
     brightness = BRIGHTNESS * (2 * brightness - 1)
     contrast = 1 + CONTRAST * (2 * contrast - 1)
     saturation = 1 + SATURATION * (2 * saturation - 1)

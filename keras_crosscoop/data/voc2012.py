@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012: 20 classes and background. With the labels of SBD, there are 10,582 training images, not 1,464.
+"""PASCAL VOC 2012: 20 classes and background, 1,464 training images; 10,582 with the labels of SBD.
 
 Sources: Everingham et al., "The PASCAL Visual Object Classes Challenge 2012"; Hariharan et al., "Semantic Contours from
 Inverse Detectors", ICCV 2011 (SBD).
@@ -34,10 +34,10 @@ _MAT_VERSION, _MAT_COMPRESSED = b"\0\1IM", 15  # "MAT-File Format", The MathWork
 
 
 def open(data_dir: Path) -> Dataset:
-    """Opens VOC 2012 in `data_dir`, laid out as in `ENTRY`; a missing part is an error only when it is used.
+    """Opens VOC 2012 in `data_dir`, with the layout of `ENTRY`; a missing part is an error only when it is used.
 
-    Split "trainaug" is VOC's train split and all images of SBD that are neither in train nor in val. VOC's labels come
-    first, as they are finer.
+    Split "trainaug" is VOC's train split plus all images of SBD that are neither in train nor in val. If an image has
+    labels from both, VOC's are used, because they are finer.
 
     Raises:
         InputError: The folder does not hold VOC 2012.
@@ -46,7 +46,7 @@ def open(data_dir: Path) -> Dataset:
     voc = next((folder for folder in candidates if (folder / "ImageSets" / "Segmentation").is_dir()), None)
     if voc is None:
         raise InputError(
-            f"The folder holds no VOC 2012: expected {candidates[0]}/ImageSets/Segmentation. Extract {_TRAINVAL} "
+            f"The folder does not hold VOC 2012: expected {candidates[0]}/ImageSets/Segmentation. Extract {_TRAINVAL} "
             f"there. Received: {data_dir}"
         )
     return Dataset(
@@ -98,7 +98,7 @@ class MatLabel(RawFile):
 
 
 def _unpacked(mat: bytes) -> bytes:
-    """Decompresses a MATLAB file. zlib compares checksums; SciPy does not, and may crash on damaged files."""
+    """Decompresses a MATLAB file. zlib compares checksums; SciPy does not, and may crash if a file is damaged."""
     if mat[124:128] != _MAT_VERSION:
         raise ValueError("not a MATLAB 5 file")
     elements, start = [mat[:128]], 128
@@ -111,7 +111,7 @@ def _unpacked(mat: bytes) -> bytes:
 
 
 def _listed(voc: Path, split: str, more_images: Mapping[str, ReadableFile] = MappingProxyType({})) -> list[Pair]:
-    """Pairs the names in a list of VOC, in its order; `more_images` are those that VOC's own folder lacks."""
+    """Returns the pairs of a list of VOC, in its order; `more_images` supplies images that VOC's folder lacks."""
     images = {**more_images, **_files(voc / "JPEGImages", ".jpg")}
     labels = None if split == "test" else _files(voc / "SegmentationClass", ".png")
     pairs, unpaired = [], {}
@@ -134,7 +134,7 @@ def _listed(voc: Path, split: str, more_images: Mapping[str, ReadableFile] = Map
 
 
 def _augmented(voc: Path, data_dir: Path) -> list[Pair]:
-    """The pairs of split "trainaug", in the order of their names."""
+    """Returns the pairs of split "trainaug", in the order of their names."""
     sbd_images, sbd_labels = _sbd(voc, data_dir)
     images = {**sbd_images, **_files(voc / "JPEGImages", ".jpg")}
     names = sbd_labels.keys() - _names(voc, "train").keys() - _names(voc, "val").keys()
@@ -161,9 +161,9 @@ def _augmented(voc: Path, data_dir: Path) -> list[Pair]:
 
 
 def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, ReadableFile], dict[str, ReadableFile]]:
-    """The images and labels of SBD by name; there may be no images."""
+    """Returns the images and labels of SBD by name; there may be no images."""
     roots = [voc, voc.parent, data_dir, *([voc.parent.parent] if voc.parent.name == "VOCdevkit" else [])]
-    for root in roots:  # PNGs first: they are decoded faster, and their headers are checked
+    for root in roots:  # PNGs are preferred: they are decoded faster, and their headers are checked
         if labels := _files(root / "SegmentationClassAug", ".png"):
             return {}, labels
     for folder in (root / subfolder for root in roots for subfolder in _SBD_FOLDERS):
@@ -177,7 +177,7 @@ def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, ReadableFile], dict[str, 
 
 
 def _names(voc: Path, split: str) -> dict[str, None]:
-    """The names in a list of VOC, in order."""
+    """Returns the names in a list of VOC, in order."""
     path = _list(voc, split)
     try:
         return dict.fromkeys(path.read_text("utf-8").split())
@@ -196,7 +196,7 @@ def _archive(split: str) -> str:
 
 
 def _files(folder: Path, suffix: str) -> dict[str, Path]:
-    """Maps names without suffix to the files of a folder, if it exists.
+    """Returns the files of a folder with a suffix, by name without suffix; none if the folder does not exist.
 
     One listing replaces 17,125 look-ups, which would take seconds on a network disk.
     """

@@ -1,4 +1,4 @@
-"""Evaluation: metrics of a model on a split, likely label errors, submissions and example pictures."""
+"""Evaluation: metrics of a model on a split, likely label errors, prediction files and example pictures."""
 
 from keras_crosscoop.evaluation.evaluator import evaluate, write_json
 from keras_crosscoop.evaluation.examples import draw_examples

@@ -1,4 +1,4 @@
-"""Matches between the boundaries of labels and of predictions, for the boundary F-score.
+"""Counts matching boundary pixels of labels and predictions, for the boundary F-score.
 
 Reference: Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
 """
@@ -12,14 +12,14 @@ from keras_crosscoop.labels import IGNORE_LABEL
 
 
 def boundary_matches(labels: np.ndarray, outputs: np.ndarray, num_classes: int, tolerance: int) -> np.ndarray:
-    """Counts the boundary pixels of each class, and those with a match: integer `(O, C, 4)`.
+    """Counts the boundary pixels of each class, and the matched ones: integer `(O, C, 4)`.
 
-    Columns: predicted pixels; predicted pixels with a labelled one of the same class within the tolerance; labelled
-    pixels; labelled pixels with a predicted one of the same class within the tolerance.
+    Columns: predicted pixels; matched predicted pixels; labelled pixels; matched labelled pixels. A pixel is matched if
+    the other map has a boundary pixel of the same class within the tolerance.
 
-    A boundary pixel has one of its four neighbours in another class; the image's edge is not a boundary. Void, which
-    many data sets draw between classes, counts as the nearest class up to the tolerance. Farther inside, void pixels
-    are left out.
+    A pixel is on a boundary if one of its four neighbours has another class; the image's edge is not a boundary. Void,
+    which many data sets draw between classes, counts as the nearest class within the tolerance. Void pixels farther
+    from a class are left out.
 
     Args:
         labels: Class ids and 255 for void, uint8 `(H, W)`.
@@ -61,7 +61,7 @@ def boundary_matches(labels: np.ndarray, outputs: np.ndarray, num_classes: int, 
 
 
 def _count_matches(ids: np.ndarray, near: np.ndarray, bits: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts the pixels of each class that has a bit, and those of them with the same class nearby: `(C, 2)`."""
+    """Counts for each class that has a bit its pixels, and its pixels with the same class nearby: `(C, 2)`."""
     own = bits[ids]
     return np.stack([np.bincount(ids[kept != 0], minlength=num_classes) for kept in (own, own & near)], axis=1)
 
@@ -76,7 +76,7 @@ def _boundary(ids: np.ndarray) -> np.ndarray:
 
 
 def _class_bits(first: int, num_classes: int, integer: type[np.unsignedinteger]) -> np.ndarray:
-    """Returns the bit of each class id, `(256,)`: 0 for ids before `first`, and for those that an integer lacks."""
+    """Returns the bit of each class id, `(256,)`: 0 for ids before `first`, and for ids beyond the integer's bits."""
     bits = np.zeros(IGNORE_LABEL + 1, integer)
     count = min(num_classes - first, integer(0).itemsize * 8)
     bits[first : first + count] = integer(1) << np.arange(count, dtype=integer)
@@ -84,10 +84,10 @@ def _class_bits(first: int, num_classes: int, integer: type[np.unsignedinteger])
 
 
 def _dilate(bits: np.ndarray, radius: int) -> np.ndarray:
-    """Joins the bits of all pixels in a disk around each pixel.
+    """Combines the bits of all pixels in a disk around each pixel.
 
-    Goes through the disk's rows from the top, where the disk is narrowest, to the middle. So a single array grows along
-    the rows.
+    Processes the disk's rows from the top, where the disk is narrowest, to the middle, so that one array can be widened
+    step by step.
     """
     height, width = bits.shape
     dilated, row, reach = np.zeros_like(bits), bits.copy(), 0

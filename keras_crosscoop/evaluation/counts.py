@@ -1,4 +1,4 @@
-"""Pixel counts of an image, from which all metrics follow."""
+"""Pixel counts of an image, from which all metrics are computed."""
 
 from functools import cache
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from keras_crosscoop.metrics import confusion_matrix
 from keras_crosscoop.models.inference import Inference, with_ensemble
 
 BINS = 15  # of confidence, of equal width (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017)
-CONFIDENCE_UNITS = 2**24  # Confidences are summed in these units: a sum of integers does not depend on its order.
+CONFIDENCE_UNITS = 2**24  # Confidences are summed as integers in these units, so that the order does not matter.
 
 
 class Counts(NamedTuple):
@@ -19,10 +19,10 @@ class Counts(NamedTuple):
 
     Attributes:
         confusion: Pixels by label (rows) and prediction (columns), integer `(O, C, C)`.
-        calibration: For each bin of confidence the pixels, the correct pixels and the sum of confidences in units of
-            1 / `CONFIDENCE_UNITS`, integer `(O, BINS, 3)`.
-        disagreement: Pixels on which two networks differ, and those of them on which top, bottom and ensemble are
-            right, integer `(4,)`; zeros for a single network.
+        calibration: For each bin of confidence, the number of pixels, the number of correct pixels, and the sum of
+            confidences in units of 1 / `CONFIDENCE_UNITS`, integer `(O, BINS, 3)`.
+        disagreement: The number of pixels on which two networks differ, and how many of these top, bottom and ensemble
+            predict correctly, integer `(4,)`; zeros for a single network.
         boundaries: The result of `boundary_matches`, integer `(O, C, 4)`.
     """
 
@@ -45,7 +45,7 @@ class Segmentation(NamedTuple):
 
 
 def segment_and_count(inference: Inference, image: np.ndarray, labels: np.ndarray) -> tuple[Segmentation, Counts]:
-    """Segments an image and counts its pixels, all but those on boundaries.
+    """Segments an image and counts its pixels; `boundaries` is left to `boundary_matches`.
 
     Args:
         inference: Runs the model.

@@ -24,9 +24,9 @@ from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.inference import Inference
 from keras_crosscoop.system.files import atomic_write
 
-PENDING = 4  # images whose boundaries wait to be counted in another thread
+PENDING = 4  # images whose boundaries another thread has yet to count
 
-Progress = Callable[[int, int], object]  # receives the number of images done, and of all images
+Progress = Callable[[int, int], object]  # receives the numbers of finished and of all images
 
 
 def evaluate(
@@ -46,9 +46,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluates all outputs of a model on a split, in one pass over its images.
 
-    A class without any label in the split has None as its metrics and does not enter the means, even where it is
-    predicted; so the means of all outputs are over the same classes. `boundary_f` is also None for a class without a
-    boundary in the labels.
+    A class without labels in the split has None as its metrics, and means leave it out even if it is predicted. So the
+    means of all outputs are over the same classes. `boundary_f` is also None for a class without a boundary in the
+    labels.
 
     Args:
         model: A model with the classes of the data set.
@@ -61,17 +61,17 @@ def evaluate(
         label_errors: Number of likely label errors to list; 0 lists none.
         submission: Writes the predictions of the last output to files.
         confusions_path: An `.npz` file to write, with each image's confusion matrices as `confusions` `(N, O, C, C)`.
-        progress: Is called after each image with the number of images done and of all images.
+        progress: Called after each image with the numbers of finished and of all images.
         **inference_options: Options of `Inference`.
 
     Returns:
         The request (`dataset`, `split`, `crop`, `window`, `overlap`, `scales`, `flip`, `boundary_tolerance`), `images`
-        (their number), `skipped` (why images were left out), `seconds_per_image` (the median), and
+        (their number), `skipped` (the errors of skipped images), `seconds_per_image` (the median), and
 
         - `outputs`: for each output the `METRICS`; `per_class` with `iou`, `accuracy`, `dice` and `boundary_f`; the
           `confusion` matrix in pixels, rows are labels; the `calibration` diagram; `intervals` on request.
-        - `disagreement`: the share of pixels on which two networks differ, and how often each is right there; None for
-          a single network.
+        - `disagreement`: the share of pixels on which two networks differ, and how often each is right on these; None
+          for a single network.
         - `per_image`: `image`, and `mean_iou` and `pixel_accuracy` of each output.
         - `label_errors` on request, see `rank_label_errors`.
 
@@ -115,7 +115,7 @@ def evaluate(
             seconds.append(time.perf_counter() - start)
             progress(len(seconds), len(pairs))
             if str(file) in skipped.by_image:
-                continue  # The image is another one, which was read in its place.
+                continue  # The file was skipped, and another image was read in its place.
             evaluated.append(name)
             if submission is not None:
                 submission.write(file, segmentation.classes[-1])
@@ -170,7 +170,7 @@ def _add_boundaries(
 
 
 def image_names(pairs: Sequence[Pair]) -> list[str]:
-    """Returns the names of images; their paths below the folder that holds all of them where names repeat."""
+    """Returns the names of images. If names repeat, returns their paths relative to the common folder."""
     files = [image for image, _ in pairs]
     names = [Path(file.name).name for file in files]
     if len({*names}) == len(names) or not all(isinstance(file, Path) for file in files):
@@ -180,6 +180,6 @@ def image_names(pairs: Sequence[Pair]) -> list[str]:
 
 
 def write_json(metrics: dict[str, Any], path: Path) -> None:
-    """Writes metrics to a JSON file, which is complete or not there at all."""
+    """Writes metrics to a JSON file atomically."""
     with atomic_write(path) as partial_path:
         partial_path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

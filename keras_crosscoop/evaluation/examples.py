@@ -9,16 +9,16 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.overlays import add_legend, colorize, save
 from keras_crosscoop.models.inference import Inference
 
-NAME_LENGTH = 50  # characters of the image's name in the picture's name, which file systems limit to 255 bytes
+NAME_LENGTH = 50  # characters of the image's name in the picture's name; file systems allow 255 bytes
 
 
 def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Path, count: int = 4) -> None:
     """Draws images spread evenly over a split: image, label and prediction side by side, with a legend.
 
-    Unreadable images are left out, as `evaluate` reports them.
+    Unreadable images are left out; `evaluate` reports them.
 
     Args:
-        inference: Runs the model; the prediction is that of its last output.
+        inference: Runs the model; its last output is drawn.
         dataset: The data set.
         split: One of its splits.
         folder: The folder for the PNGs; it is made.

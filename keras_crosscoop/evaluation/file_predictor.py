@@ -1,4 +1,4 @@
-"""Predictions for image and video files, which threads decode in advance and write while the network computes."""
+"""Predictions for image and video files. Threads decode files and write results while the network computes."""
 
 import errno
 import os
@@ -25,13 +25,13 @@ from keras_crosscoop.images.overlays import add_legend, blend, draw_overlay, sav
 from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.system.files import atomic_write, make_folder
 
-THREADS = 4  # that read images, and as many that write; the frames of a video need their order, and so a single one
+THREADS = 4  # for reading images, and as many for writing; videos need one thread each, to keep their frames in order
 
 T = TypeVar("T")
 
 
 class Picture(NamedTuple):
-    """An image, or a frame of a video with a target of its own."""
+    """An image, or a frame of a video; each frame has its own target."""
 
     source: Source
     pixels: np.ndarray  # RGB, uint8 (H, W, 3)
@@ -39,10 +39,10 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class FilePredictor:
-    """Predicts for files and writes the results that their endings name.
+    """Predicts for files and writes the results, whose kinds `Source.endings` lists.
 
     Args:
-        predictor: Makes the predictions, with probabilities if these are to be written.
+        predictor: Makes the predictions, with probabilities if they are to be written.
         classes: The name of each class id.
         palette: The colour of each class id.
         batch_size: The largest number of successive images of one size in a batch.
@@ -57,7 +57,7 @@ class FilePredictor:
         """Predicts for images, then for videos. An error in one file does not stop the others.
 
         Yields:
-            For each image and each frame None once it is written, or the error. A video ends with its first error.
+            For each image and each frame, None after it was written, or the error. A video ends at its first error.
 
         Raises:
             OSError: The disk is full.
@@ -102,7 +102,7 @@ class FilePredictor:
         write: Callable[[Picture, Prediction], None],
         threads: int,
     ) -> Iterator[InputError | None]:
-        """Reads until a call returns None."""
+        """Predicts and writes what `reads` return, until a read returns None."""
         pending = threads + self.batch_size
 
         def finish(picture: Picture | InputError, prediction: Prediction | InputError) -> InputError | None:
@@ -124,7 +124,7 @@ class FilePredictor:
         if isinstance(batch[0], InputError):
             return batch
         if self.predictor.can_batch(*batch[0].pixels.shape[:2]):
-            with suppress(tf.errors.ResourceExhaustedError, InputError):  # Single images may succeed or name the error.
+            with suppress(tf.errors.ResourceExhaustedError, InputError):  # Below, single images may succeed.
                 return self.predictor.batch(np.stack([picture.pixels for picture in batch]))
         return [_attempt(partial(self._predict_alone, picture), picture.source.path) for picture in batch]
 
@@ -142,7 +142,7 @@ class FilePredictor:
 
     def _write_frame(self, append: Callable[[np.ndarray], None] | None, frame: Picture, prediction: Prediction) -> None:
         self._write_prediction(frame.source, prediction)
-        if append:  # All frames show the whole legend, so that all have the same height.
+        if append:  # All frames show the complete legend, so that they have the same height.
             blended = blend(frame.pixels, prediction.ids, self.palette)
             append(np.asarray(add_legend(blended, range(len(self.classes)), self.classes, self.palette)))
 
@@ -160,7 +160,7 @@ class FilePredictor:
 
 
 def _remove_frames(folder: Path, *, after: int) -> None:
-    """Removes the results of a longer video that was written to the same folder before."""
+    """Removes later frames of a longer video, which was written to the same folder earlier."""
     for path in folder.iterdir():
         if path.suffix in (IDS, PROBABILITIES) and re.fullmatch(r"\d{6,}", path.stem) and int(path.stem) > after:
             path.unlink()
@@ -175,13 +175,13 @@ def _shape(picture: Picture | InputError) -> tuple[int, ...] | None:
 
 
 def _attempt(call: Callable[[], T], path: Path | None = None) -> T | InputError:
-    """Returns the result or the `InputError` of a call; with a `path`, also an error for too little memory."""
+    """Returns the result or the `InputError` of a call; with a `path`, also an `InputError` for lack of memory."""
     try:
         return call()
     except MemoryError:
         if path is None:
             raise
-        return InputError(f"The memory is too small for the image's results. Crop or shrink it. Received: {path}")
+        return InputError(f"The image's results do not fit into memory. Crop or shrink it. Received: {path}")
     except InputError as error:
         if getattr(error.__cause__, "errno", None) == errno.ENOSPC:  # The other results would not fit either.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(error).rpartition("Received: ")[2]) from error

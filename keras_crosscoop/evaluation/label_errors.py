@@ -13,8 +13,8 @@ from scipy import ndimage
 from keras_crosscoop.evaluation.counts import BINS, Segmentation
 from keras_crosscoop.labels import IGNORE_LABEL
 
-REGIONS_PER_IMAGE = 20  # the largest are kept
-_THINNEST = np.ones((3, 3), bool)  # Thinner regions are boundaries that were drawn slightly differently.
+REGIONS_PER_IMAGE = 20  # the largest regions are kept
+_THINNEST = np.ones((3, 3), bool)  # Thinner regions are boundaries at slightly different positions.
 _CONFIDENT = BINS // 2  # the first bin that counts: a probability of about one half
 
 
@@ -58,7 +58,7 @@ def rank_label_errors(
 ) -> dict[str, Any]:
     """Ranks regions and images by the expected number of wrongly labelled pixels.
 
-    A pixel is expected to be wrongly labelled as often as the output is right at its confidence.
+    The probability that a contradicted pixel is wrongly labelled is the output's accuracy at its confidence.
 
     Args:
         regions: The `contradicted_regions` of all images.
@@ -72,7 +72,7 @@ def rank_label_errors(
     """
     pixels, right, _ = calibration.T
     accuracy = right / np.maximum(pixels, 1)
-    accuracy[accuracy <= 0.5] = 0  # The label is more likely right than the prediction.
+    accuracy[accuracy <= 0.5] = 0  # Here the label is more likely to be right than the prediction.
     errors, images = [], defaultdict(float)
     for region in regions:
         wrong = float(region.bins @ accuracy)

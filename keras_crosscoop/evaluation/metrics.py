@@ -33,7 +33,7 @@ CLASS_METRICS = ("iou", "accuracy", "dice", "boundary_f")
 
 
 def compute_metrics(counts: Counts, outputs: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Computes the metrics of each output, see `evaluate`: fractions of 1, None where nothing can be measured."""
+    """Computes the metrics of each output, see `evaluate`: fractions of 1, or None if they are undefined."""
     arrays = zip(outputs, counts.confusion, counts.calibration, counts.boundaries, strict=True)
     return {
         output: _output_metrics(confusion, calibration, boundaries, classes)
@@ -108,7 +108,7 @@ def confidence_intervals(
 
     Returns:
         For each output the lower and upper end for `mean_iou`, `pixel_accuracy` and, in `per_class`, the IoU of each
-        class; None where no resample has a label of the class.
+        class; None if no resample has a label of the class.
     """
     intervals = {}
     for index, output in enumerate(outputs):
@@ -163,7 +163,7 @@ def best_and_worst(metrics: Mapping[str, Any], count: int) -> tuple[list[dict], 
 
 
 def best_indices(values: Sequence[float | None], *, higher_is_better: bool = True) -> set[int]:
-    """Returns the indices of the best values, rounded to a tenth of a percent; none where all values are equal."""
+    """Returns the indices of the best values, rounded to a tenth of a percent; none if all values are equal."""
     rounded = {index: round(value, 3) for index, value in enumerate(values) if value is not None}
     if len(set(rounded.values())) < 2:
         return set()

@@ -1,4 +1,4 @@
-"""Calls in threads, in order and with a bounded number of them pending, and batches of similar items."""
+"""Runs calls in threads, in order and with a bounded number pending, and groups similar items into batches."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ def pipelined(pool: Executor, calls: Iterable[Callable[[], T]], pending: int, *,
         pool: Runs the calls.
         calls: An iterator, which is advanced only while at most `pending` calls are unfinished.
         pending: The number of calls that run or wait while a result is used.
-        prefetch: Whether to keep `pending` calls submitted. If not, each result is yielded as soon as it is there.
+        prefetch: Whether to always keep `pending` calls submitted. If not, finished results are yielded at once.
     """
     futures: deque[Future[T]] = deque()
     for call in calls:

@@ -36,17 +36,17 @@ class Predictor:
         self.probabilities = probabilities
 
     def can_batch(self, height: int, width: int) -> bool:
-        """Whether images of this size can form a batch: each is seen whole, at one scale, and is not large."""
+        """Returns whether images of this size can form a batch: no windows, one scale, no flip, and not `LARGE`."""
         inference = self.inference
         return (
             inference.window is None and inference.scales == (1.0,) and not inference.flip and height * width <= LARGE
         )
 
     def __call__(self, image: np.ndarray) -> Prediction:
-        """Predicts for an image, RGB `(H, W, 3)`. Holds probabilities of the whole image only if they are requested.
+        """Predicts for an image, RGB `(H, W, 3)`. Keeps the image's probabilities in memory only if requested.
 
         Raises:
-            InputError: The image is too large for the memory.
+            InputError: The image does not fit into memory.
         """
         indices = [self.inference.model.sides.index(side) for side in self.sides]
         means = (_mean([strip[index] for index in indices]) for strip in self.inference.strips(image))
@@ -59,7 +59,7 @@ class Predictor:
 
         Raises:
             InputError: The probabilities of an image are not finite.
-            tf.errors.ResourceExhaustedError: The batch does not fit into the memory.
+            tf.errors.ResourceExhaustedError: The batch does not fit into memory.
         """
         total, ids, *probabilities = self._network(images)
         check_numbers(total)

@@ -1,4 +1,4 @@
-"""The metrics and the history of a run: measured, written and read."""
+"""Measures, writes and reads the metrics of a run, and reads its history."""
 
 import csv
 from pathlib import Path
@@ -73,7 +73,7 @@ def read_metrics(run: Run, dataset: Dataset, progress: Progress = lambda done, i
     classes, outputs = list(next(iter(metrics.outputs.values())).per_class), list(metrics.outputs)
     if classes != list(run.classes) or outputs != list(run.outputs):
         raise InputError(
-            f"The run's metrics are those of another network (outputs {', '.join(outputs)}, classes "
+            f"The run's metrics belong to another network (outputs {', '.join(outputs)}, classes "
             f"{', '.join(classes)}). {remedy} Received: {path}"
         )
     return metrics.model_dump(exclude_unset=True)
@@ -83,7 +83,7 @@ def read_history(run: Run) -> History:
     """Reads a run's `history.csv`; returns an empty list if there is no such file.
 
     Raises:
-        InputError: The file cannot be read, or holds something else than numbers.
+        InputError: The file cannot be read, or holds values that are not numbers.
     """
     try:
         with run.history.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Predictions by TensorFlow Serving, over REST or gRPC, in place of a model in this process.
+"""Predictions by TensorFlow Serving over REST or gRPC, instead of by a model in this process.
 
 Reference: https://www.tensorflow.org/tfx/serving/api_rest; gRPC has the same requests as protocol buffers.
 """
@@ -32,7 +32,7 @@ except ModuleNotFoundError:  # the extra `serving`; REST does not need it
 CONNECT_TIMEOUT, TIMEOUT = 10.0, 600.0  # seconds: a large image takes minutes on a CPU
 
 # Both protocols retry a request three times if the connection breaks or the server is not ready. If all retries fail,
-# later requests are not retried until one succeeds: a lost server does not delay every image of a folder.
+# later requests are not retried until one succeeds, so that a lost server does not delay every image of a folder.
 _SERVICE_CONFIG = """{
   "methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.25s", "maxBackoff": "1s",
                                                   "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}],
@@ -48,7 +48,7 @@ _CHANNEL_OPTIONS = [
 
 class _Retry(Retry):
     def increment(self, *args: Any, error: Exception | None = None, **options: Any) -> Retry:
-        if isinstance(error, ReadTimeoutError):  # another attempt would take as long
+        if isinstance(error, ReadTimeoutError):  # another attempt would take equally long
             raise error
         return super().increment(*args, error=error, **options)
 
@@ -85,7 +85,7 @@ def connect(url: str, model: str, num_classes: int, **options: bool) -> Iterator
 
 def open_connection(url: str, model: str) -> "_Rest | _Grpc":
     """Opens `http(s)://HOST[:PORT][/PREFIX][/v1/models/NAME[/versions/N]]` or `grpc://HOST[:8500][/NAME[/N]]`."""
-    shown = re.sub("//[^/]*@", "//", url.strip())  # no passwords in messages
+    shown = re.sub("//[^/]*@", "//", url.strip())  # without passwords, for messages
     if shown.startswith("grpc:") and grpc is None:
         raise InputError(
             'gRPC needs tensorflow-serving-api, which is not installed: pip install "keras-crosscoop[serving]". '
@@ -98,7 +98,7 @@ def open_connection(url: str, model: str) -> "_Rest | _Grpc":
         return {"http": _Rest, "https": _Rest, "grpc": _Grpc}[parts.scheme](parts, model)
     except (KeyError, ValueError):
         raise InputError(
-            "A server's address is http://HOST:8501 or http://HOST:8501/v1/models/NAME/versions/N, or for gRPC "
+            "A server's address must be http://HOST:8501 or http://HOST:8501/v1/models/NAME/versions/N, or for gRPC "
             f"grpc://HOST:8500 or grpc://HOST:8500/NAME/N. Received: {shown}"
         ) from None
 
@@ -186,16 +186,16 @@ class _Rest:
         else:
             instances = [{"image": image.tolist()} for image in images]
         answer = self._request("POST", ":predict", json={"signature_name": signature, "instances": instances})
-        # A signature of one output answers with its values, others with mappings.
+        # For a signature of one output, the server sends its values; for others, mappings.
         return np.asarray([row[output] if isinstance(row, dict) else row for row in answer["predictions"]])
 
     def _request(self, method: str, path: str, **content: Any) -> Any:
-        limits = {"timeout": (CONNECT_TIMEOUT, TIMEOUT), "allow_redirects": False}  # they turn POST into GET
+        limits = {"timeout": (CONNECT_TIMEOUT, TIMEOUT), "allow_redirects": False}  # redirects turn POST into GET
         try:
             response = self.session.request(method, self.url + path, **limits, **content)
         except requests.RequestException as error:
             self.adapter.max_retries = _RETRIES.new(total=0)
-            reason = getattr(next(iter(error.args), None), "reason", error)  # without urllib3's account of its retries
+            reason = getattr(next(iter(error.args), None), "reason", error)  # without urllib3's description of retries
             raise _failure(self.address, 504 if isinstance(error, requests.Timeout) else 503, reason) from error
         self.adapter.max_retries = _RETRIES
         if response.status_code != requests.codes.ok:
@@ -242,4 +242,4 @@ class _Grpc:
 def _failure(address: str, status: int, reason: object) -> InputError:
     reason = " ".join(str(reason).split())[:300]  # TensorFlow's messages may name every node of a graph
     remedy = _REMEDIES.get(status, "See the server's log.")
-    return InputError(f"The server did not predict ({reason}). {remedy} Received: {address}")
+    return InputError(f"The prediction by the server failed ({reason}). {remedy} Received: {address}")

@@ -1,4 +1,4 @@
-"""Sources of predictions and the places of their results, all checked before anything is computed."""
+"""The input files of predictions and the paths of their results, which are checked before anything is computed."""
 
 import os
 from collections import defaultdict
@@ -19,7 +19,7 @@ class Source:
     """An image or a video.
 
     Attributes:
-        path: Its file.
+        path: The file.
         target: The path of its results without their endings; for a video, the folder of its frames' results.
         endings: The endings of the results.
     """
@@ -35,12 +35,12 @@ class Source:
 
     @property
     def with_suffix_in_target(self) -> "Source":
-        """The source with its file's suffix in the names of its results: `x_jpg` for `x.jpg`."""
+        """A copy of the source with the file's suffix in the names of its results: `x_jpg` for `x.jpg`."""
         name = "_".join(filter(None, (_stem(self.path), self.path.suffix.removeprefix("."))))
         return replace(self, target=self.target.with_name(name))
 
     def count_images(self) -> int:
-        """Counts the images to predict for: the frames of a video according to its header; 1 if that is damaged.
+        """Returns the number of images: for a video the frames according to its header, or 1 if it is damaged.
 
         Raises:
             InputError: The source is a video, and the extra for videos is missing.
@@ -69,14 +69,14 @@ def add_ending(target: Path, ending: str) -> Path:
 def find_sources(
     paths: Iterable[Path], folder: Path, *, overlay: bool = True, probabilities: bool = False
 ) -> list[Source]:
-    """Finds the images and videos of files, folders and globs (see `search`), and the target of each.
+    """Finds the images and videos of files, folders and globs (see `search`), and sets their targets.
 
-    Sources whose results would have the same name get their files' suffixes into these names: `x_jpg` and `x_png` for
-    `x.jpg` and `x.png`.
+    If results of several sources would have the same name, the suffix of the file becomes part of it: `x_jpg` and
+    `x_png` for `x.jpg` and `x.png`.
 
     Args:
         paths: Files, folders and globs.
-        folder: The folder for the results, which get the same subfolders as their sources.
+        folder: The folder for the results; its subfolders are those of the sources.
         overlay: Whether overlays will be written.
         probabilities: Whether probabilities will be written.
 
@@ -99,7 +99,7 @@ def _stem(place: Path) -> str:
 
 
 def _conflicts(sources: Sequence[Source]) -> set[int]:
-    """Returns the indices of sources with a result that is also another source's result, or a folder of results."""
+    """Returns the indices of sources with a result that is also another source's result or a results folder."""
     ignore_case = bool(sources) and is_case_insensitive(sources[0].target.parent)
 
     def key(path: Path) -> str:
@@ -114,15 +114,15 @@ def _conflicts(sources: Sequence[Source]) -> set[int]:
 
 
 def check_targets(sources: Sequence[Source], *, force: bool = False) -> None:
-    """Refuses results that would overwrite something or could not be written.
+    """Checks that results overwrite nothing and that their names are valid.
 
     Args:
         sources: The result of `find_sources`.
         force: Whether existing results may be overwritten; sources never are.
 
     Raises:
-        InputError: Two sources have the same result; or the name of a result is too long; or a result exists already,
-            or is a source.
+        InputError: Two sources have the same result, the name of a result is too long, or a result already exists or is
+            a source.
     """
     for index in _conflicts(sources):
         result, *_ = sources[index].results
@@ -140,7 +140,7 @@ def check_targets(sources: Sequence[Source], *, force: bool = False) -> None:
             if file.exists() and _identity(file) in inputs:
                 raise InputError(f"A prediction would overwrite a source. Name another folder. Received: {file}")
             if file.exists() and not force and not (file.is_dir() and not any(file.iterdir())):
-                raise InputError(f"The result exists already. Overwrite it with --force. Received: {file}")
+                raise InputError(f"The result already exists. Overwrite it with --force. Received: {file}")
 
 
 def make_folders(sources: Sequence[Source]) -> None:

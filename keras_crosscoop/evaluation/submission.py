@@ -12,7 +12,7 @@ from keras_crosscoop.system.files import ReadableFile, make_folder
 
 
 class SubmissionWriter:
-    """Writes predictions in the format of the data set's evaluation server, or else as palette PNGs of class ids.
+    """Writes predictions in the format of the data set's evaluation server; without one, as palette PNGs of class ids.
 
     Args:
         folder: The folder to write to; it is made.
@@ -21,7 +21,7 @@ class SubmissionWriter:
         force: Whether to overwrite earlier predictions.
 
     Raises:
-        InputError: The folder contains a prediction already (without `force`), or two images have the same file.
+        InputError: The folder already contains a prediction (without `force`), or two images have the same file.
     """
 
     def __init__(self, folder: Path, dataset: Dataset, split: str, *, force: bool = False) -> None:
@@ -36,7 +36,7 @@ class SubmissionWriter:
             if target in targets:
                 raise InputError(f"Two images have the same prediction file, {target}. Rename one. Received: {image}")
             if target.exists() and not force:
-                raise InputError(f"The prediction exists already. Overwrite it with --force. Received: {target}")
+                raise InputError(f"The prediction already exists. Overwrite it with --force. Received: {target}")
             targets.add(target)
 
     def target(self, image: ReadableFile) -> Path:

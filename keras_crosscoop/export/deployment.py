@@ -1,4 +1,4 @@
-"""The deployment graph: everything from pixels to class ids that `evaluate` and `predict` compute, and nothing else."""
+"""The deployment graph: exactly the computation of `evaluate` and `predict`, from pixels to class ids."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,16 @@ from keras_crosscoop.models import Segmenter
 
 Size = tuple[int, int]  # (H, W)
 
-_STRIDE = 4  # image pixels between two of the decoder's, and so of the logits
+_STRIDE = 4  # of the decoder's features, and therefore of the logits, in image pixels
 
 
 def deployment_graph(model: Segmenter, output: str, size: Size | None = None) -> keras.Model:
-    """Returns the layers that an output needs, in inference, up to the logits at a quarter of the (padded) image.
+    """Returns the graph of an output for inference, from images to logits at a quarter of the (padded) image's size.
 
-    RGB in [0, 255], `(B, H, W, 3) -> {side: (B, H'/4, W'/4, C)}`; `predictions` turns these into classes.
+    RGB in [0, 255], `(B, H, W, 3) -> {side: (B, H'/4, W'/4, C)}`; `predictions` converts the logits to classes.
 
     Args:
-        model: the trained networks; they do not change.
+        model: the trained networks, which stay unchanged.
         output: one of `model.output_choices`.
         size: a fixed input size `(H, W)`; any size by default.
     """
@@ -29,14 +29,14 @@ def deployment_graph(model: Segmenter, output: str, size: Size | None = None) ->
 
 
 def probabilities(logits: Mapping[str, tf.Tensor], size: tf.Tensor | Size) -> tf.Tensor:
-    """Returns class probabilities of images `(H, W)`, of an ensemble the mean of its networks': `(B, H, W, C)`."""
+    """Returns class probabilities at the images' size `(H, W)`, averaged over the networks: `(B, H, W, C)`."""
     return _crop(_sum_of_probabilities(logits), size) / len(logits)
 
 
 def predictions(logits: Mapping[str, tf.Tensor], size: tf.Tensor | Size) -> dict[str, tf.Tensor]:
     """Returns the most likely class of each pixel and its probability: `classes` and `confidence`, `(B, H, W)`.
 
-    The same as argmax and maximum of `probabilities`, but cropping and averaging touch one number a pixel, not C.
+    Equals argmax and maximum of `probabilities`, but crops and averages one number per pixel instead of C.
     """
     scores = _sum_of_probabilities(logits)
     classes = tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32), tf.uint8)
@@ -45,10 +45,10 @@ def predictions(logits: Mapping[str, tf.Tensor], size: tf.Tensor | Size) -> dict
 
 
 def _sum_of_probabilities(logits: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """The sum over networks at the padded image's size: `(B, H', W', C)`."""
+    """Sums class probabilities over the networks, at the padded image's size: `(B, H', W', C)`."""
     first, *_ = logits.values()
     size = tuple(_STRIDE * length for length in keras.ops.shape(first)[1:3])
-    return sum(tf.nn.softmax(tf.image.resize(of_network, size)) for of_network in logits.values())
+    return sum(tf.nn.softmax(tf.image.resize(network_logits, size)) for network_logits in logits.values())
 
 
 def _crop(padded: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
@@ -57,14 +57,14 @@ def _crop(padded: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
 
 
 def resize_in(image: tf.Tensor, size: Size) -> tf.Tensor:
-    """Resizes images, uint8 `(B, H, W, 3)`, to the input size of an exported network: bilinear, rounded."""
+    """Resizes images, uint8 `(B, H, W, 3)`, to the input size of an exported network, bilinearly and with rounding."""
     if tuple(image.shape[1:3]) == tuple(size):
         return image
     resized = tf.image.resize(tf.cast(image, tf.float32), size)  # ONNX would keep the type of its input
-    # Half way between two integers, which is common, rounds up whatever a runtime's last bit.
+    # Values half way between two integers, which are common, round up in all runtimes, even if the last bit differs.
     return tf.cast(tf.floor(resized + 0.501), tf.uint8)
 
 
 def resize_back(predicted: Mapping[str, tf.Tensor], size: Any) -> dict[str, tf.Tensor]:
-    """Resizes `predictions` at another size, `(B, h, w)`, to the images' own `(B, H, W)`: nearest neighbour."""
+    """Resizes `predictions` of size `(B, h, w)` to the images' own size `(B, H, W)`, by nearest neighbours."""
     return {name: tf.image.resize(array[..., None], size, "nearest")[..., 0] for name, array in predicted.items()}

@@ -1,7 +1,7 @@
-"""Batch normalisation folding: a trained graph as it infers, with normalisation inside convolutions and no dropout.
+"""Batch normalisation folding: turns a trained graph into an inference graph without normalisation and dropout.
 
-In inference batch normalisation multiplies and shifts each channel. A convolution before it takes both into its kernel
-and bias: the same function, with fewer passes over memory.
+In inference, batch normalisation scales and shifts each channel. The kernel and bias of a convolution before it can
+include both: the function stays the same, with fewer passes over memory.
 
 Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 CVPR 2018, section 3.2 and figure C.8.
@@ -22,7 +22,7 @@ CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
 def fold_batch_normalization(model: keras.Model, input_shape: Sequence[int | None] = (None, None, 3)) -> keras.Model:
-    """Returns a float32 copy of a model that computes what the model computes in inference.
+    """Returns a float32 copy of a model for inference, with the same outputs.
 
     Args:
         model: see `rewrite`.
@@ -42,7 +42,7 @@ def fold_batch_normalization(model: keras.Model, input_shape: Sequence[int | Non
 
 
 def _foldable(model: keras.Model) -> dict[int, layers.BatchNormalization]:
-    """The normalisation after each convolution whose output nothing else reads, by the convolution's `id`."""
+    """Returns the normalisations that alone read the output of a convolution, by the convolution's `id`."""
     inputs = [tensor for operation in model.operations for tensor in keras.tree.flatten(operation.input)]
     readers = Counter(map(id, [*inputs, *model.outputs]))
     normalizations = {}
@@ -59,7 +59,7 @@ def _foldable(model: keras.Model) -> dict[int, layers.BatchNormalization]:
 
 
 def _folded_weights(convolution: keras.Layer, normalization: layers.BatchNormalization) -> list[np.ndarray]:
-    """The weights of a convolution that also does the normalisation after it; the bias is the last."""
+    """Returns the weights of a convolution that includes the normalisation after it; the bias is the last."""
     weights = convolution.get_weights()
     mean, variance = np.float64(normalization.moving_mean), np.float64(normalization.moving_variance)
     factor = 1 / np.sqrt(variance + normalization.epsilon)

@@ -1,4 +1,4 @@
-"""The export formats, and which options each takes."""
+"""The export formats and their options."""
 
 import importlib
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Format:
     Attributes:
         folder: the folder of its exports within a run.
         file: the name of the exported file; "" if the export is the folder itself.
-        quantizations: those it supports.
+        quantizations: the supported quantisations.
         any_size: whether one export can take images of any size.
         extra: the extra of this package that installs `modules`.
-        modules: those it needs.
+        modules: the required modules.
     """
 
     folder: str
@@ -42,7 +42,7 @@ FORMATS = {
 
 
 def check_options(name: str, quantize: Quantize = "none", size: Size | str | None = None) -> Format:
-    """Returns the format of that name, if it supports the other options.
+    """Returns the format of that name, after a check that it supports the other options.
 
     Raises:
         InputError: there is no such format, it does not support an option, or a module is not installed.

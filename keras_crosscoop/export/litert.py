@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) files: one fixed input size, one signature, float or quantised, with labels attached."""
+"""LiteRT (TensorFlow Lite) files: one fixed input size, one signature, float or quantised, with class names."""
 
 import json
 import tempfile
@@ -32,22 +32,22 @@ def write_litert(
 ) -> None:
     """Writes a file with the signature `serving_default`: `image`, uint8 `(1, H, W, 3)` -> `classes`, `confidence`.
 
-    Class ids are uint8 `(1, H, W)`, confidences float32 `(1, H, W)`. Address outputs by name: the converter reorders
-    them. Like other TensorFlow Lite files with metadata, the file is a zip archive, too: of `labels.txt`, one class a
-    line, and `metadata.json`.
+    Class ids are uint8 `(1, H, W)`, confidences float32 `(1, H, W)`. Read outputs by name: the converter reorders
+    them. Like other TensorFlow Lite files with metadata, the file is also a zip archive, with `labels.txt`, one class
+    per line, and `metadata.json`.
 
     Args:
-        network: a `deployment_graph` of that size.
+        network: a `deployment_graph` of this size.
         path: the file.
         size: `(H, W)`.
         quantize: "float16" and "dynamic" (8 bits) store small weights; "int8" also computes with 8 bits, up to logits.
-        samples: returns images of that size, uint8 `(H, W, 3)`, which calibrate the ranges of features for "int8".
+        samples: returns images of this size, uint8 `(H, W, 3)`, which calibrate the ranges of features for "int8".
         metadata: JSON values; its `classes` are the labels.
 
     Raises:
-        InputError: an operation cannot be converted; it is named, with its layer.
+        InputError: an operation cannot be converted. The error names it and its layer.
     """
-    if quantize == "none":  # quantisation would round each of the products to 8 bits
+    if quantize == "none":  # with quantisation, each of the products would be rounded to 8 bits
         network = conv_before_upsample(network)
     with tempfile.TemporaryDirectory() as folder:
         float_operations = _save(network, size, folder)
@@ -58,7 +58,7 @@ def write_litert(
             converter.target_spec.supported_types = [tf.float16]
         try:
             content = _int8(converter, samples, float_operations) if quantize == "int8" else converter.convert()
-        except InputError:  # of a sample
+        except InputError:  # from reading a sample
             raise
         except Exception as error:  # of many types
             raise _conversion_error(error, network) from error
@@ -69,7 +69,7 @@ def write_litert(
 
 
 def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
-    """Writes the SavedModel to convert; returns the names of all operations after the logits."""
+    """Writes the SavedModel to convert, and returns the names of all operations after the logits."""
     image = tf.TensorSpec([1, *size, 3], tf.uint8, name="image")
     core = tf.function(
         lambda image: network(tf.cast(image, tf.float32), training=False), input_signature=[image], autograph=False
@@ -91,11 +91,11 @@ def _save(network: keras.Model, size: Size, folder: str) -> list[str]:
 def _int8(
     converter: tf.lite.TFLiteConverter, samples: Callable[[], Iterable[np.ndarray]], float_operations: list[str]
 ) -> bytes:
-    """The network with 8 bits a number, except for the named operations.
+    """Converts the network to 8-bit integers, except for the named operations.
 
-    Those upsample logits and choose classes: 8 bits would take twice as long, since few of them have such kernels, and
-    probabilities would have steps of 1/256. The two calls are those of `tf.lite.experimental.QuantizationDebugger`,
-    which makes another network in between, three times as large.
+    These upsample logits and choose classes. In 8 bits they would take twice as long, because few of them have integer
+    kernels, and probabilities would have steps of 1/256. `tf.lite.experimental.QuantizationDebugger` makes the same two
+    calls, but also builds a network three times as large between them.
     """
     converter.representative_dataset = lambda: ([sample[None]] for sample in samples())
     converter._experimental_calibrate_only = True

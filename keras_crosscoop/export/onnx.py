@@ -28,16 +28,16 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, metadata: Ma
     Raises:
         InputError: an operation cannot be converted.
     """
-    import onnx  # of the extra
+    import onnx  # from the extra
 
     image = keras.Input((None, None, 3), dtype="uint8", name="image")
     model = keras.Model(image, _Segmentation(_with_explicit_padding(network), size, name="segmentation")(image))
-    model(ops.zeros((1, 64, 64, 3), "uint8"))  # Keras exports no model that was never called
+    model(ops.zeros((1, 64, 64, 3), "uint8"))  # Keras exports only models that have been called
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of Keras's, about NumPy
-        logger.setLevel(logging.CRITICAL + 1)  # the errors below say all that it logs
+        warnings.simplefilter("ignore", FutureWarning)  # from Keras, about NumPy
+        logger.setLevel(logging.CRITICAL + 1)  # it logs nothing that the errors below do not contain
         try:
             model.export(path, format="onnx", verbose=False)
         except Exception as error:  # of many types
@@ -46,7 +46,7 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, metadata: Ma
             logger.setLevel(level)
     file = onnx.load(path)
     unknown = [(node.op_type, node.name) for node in file.graph.node if not onnx.defs.has(node.op_type, node.domain)]
-    if unknown:  # the exporter writes them all the same
+    if unknown:  # the exporter writes operations that ONNX does not have
         path.unlink()
         raise unsupported_operations("ONNX", unknown, network)
     properties = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
@@ -55,7 +55,7 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, metadata: Ma
 
 
 class _Segmentation(layers.Layer):
-    """Pixels to classes and confidence: a layer, because Keras's own operations lack some of its steps."""
+    """Computes classes and confidence from pixels, in a layer because some steps are not Keras operations."""
 
     def __init__(self, network: keras.Model, size: Size | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -69,7 +69,7 @@ class _Segmentation(layers.Layer):
 
 
 def _with_explicit_padding(network: keras.Model) -> keras.Model:
-    """A copy whose dilated convolutions have a padding layer before them: onnxruntime pads them wrongly."""
+    """Returns a copy with a padding layer before each dilated convolution, which onnxruntime would pad wrongly."""
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
         if not isinstance(operation, CONVOLUTIONS) or max(operation.dilation_rate) == 1 or operation.padding != "same":

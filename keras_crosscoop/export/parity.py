@@ -1,4 +1,4 @@
-"""Parity: how far an exported network agrees with the live one on the same images."""
+"""Parity: the agreement of an exported network with the live one on the same images."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -26,8 +26,10 @@ def live(model: Segmenter, output: str, size: Size | None = None) -> Live:
     def probabilities(image: tf.Tensor) -> tf.Tensor:
         resized = image if size is None else resize_in(image, size)
         scores = model.scores(model(tf.cast(resized, tf.float32), training=False), output)
-        of_classes = model.probabilities(scores, output)
-        return of_classes if size is None else tf.image.resize(of_classes, tf.shape(image)[1:3], "nearest")
+        class_probabilities = model.probabilities(scores, output)
+        if size is None:
+            return class_probabilities
+        return tf.image.resize(class_probabilities, tf.shape(image)[1:3], "nearest")
 
     return lambda image: probabilities(tf.constant(image[None]))[0].numpy()
 
@@ -43,29 +45,29 @@ def parity(
 
     Args:
         exported: the exported network.
-        live: the live one, see the function `live`.
+        live: the live network, see the function `live`.
         samples: images, uint8 `(H, W, 3)`, and labels with 255 for void, uint8 `(H, W)`.
-        num_classes: of both.
-        progress: is called with the number of images done.
+        num_classes: the number of classes of both networks.
+        progress: called with the number of finished images.
 
     Returns:
         `images`; `agreement`, the share of pixels with the same class; `largest_probability_difference`, over the
         classes that the exported network predicts; `mean_iou` of both; `latency`: `median` and `p90` of the exported
-        network's seconds an image.
+        network's seconds per image.
     """
     confusions = [Confusion(num_classes, name=name) for name in ("live", "exported")]
     equal, differences, seconds = [], [], []
     for image, labels in samples:
         if not seconds:
-            exported(image)  # sets itself up
+            exported(image)  # the first call initialises the runtime
         start = time.perf_counter()
         predicted = exported(image)
         seconds.append(time.perf_counter() - start)
         probabilities = live(image)
         classes, expected = predicted["classes"], probabilities.argmax(axis=-1)
         equal.append((classes == expected) & np.isfinite(predicted["confidence"]))  # NaN agrees with nothing
-        of_predicted = np.take_along_axis(probabilities, classes[..., None].astype(np.intp), axis=-1)[..., 0]
-        differences.append(float(np.abs(of_predicted - np.nan_to_num(predicted["confidence"])).max()))
+        live_confidence = np.take_along_axis(probabilities, classes[..., None].astype(np.intp), axis=-1)[..., 0]
+        differences.append(float(np.abs(live_confidence - np.nan_to_num(predicted["confidence"])).max()))
         for confusion, ids in zip(confusions, (expected, classes), strict=True):
             confusion.update_state(labels[None], ids[None])
         progress(len(seconds))
@@ -79,6 +81,6 @@ def parity(
 
 
 def mean_iou_of(confusion: Confusion) -> float | None:
-    """Returns the mean IoU of counted pixels; None where no pixel was labelled, as in test splits."""
+    """Returns the mean IoU of the counted pixels; None if no pixel is labelled, as in test splits."""
     value = float(mean_iou(np.asarray(confusion.matrix)))
     return None if np.isnan(value) else value

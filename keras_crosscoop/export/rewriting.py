@@ -1,11 +1,11 @@
-"""Rewriting of functional graphs: a model is built again with some of its operations replaced."""
+"""Rewrites functional graphs: builds a model again, with some of its operations replaced."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-# (operation, its inputs in the new graph) -> its outputs there, or None to copy the operation as it is
+# (operation, its inputs in the new graph) -> its outputs there, or None to copy the operation unchanged
 Replace = Callable[..., Any]
 
 
@@ -13,11 +13,11 @@ def rewrite(model: keras.Model, replace: Replace, input_shape: Sequence[int | No
     """Returns a copy of a model in which some operations are replaced; its layers and weights are new, and float32.
 
     Args:
-        model: a functional model with one input that calls each layer once. Models within it are rewritten alike.
-        replace: is called for each operation.
-        input_shape: input shape of the copy, `(H, W, C)`; the model's by default.
+        model: a functional model with one input that calls each layer once. Nested models are rewritten, too.
+        replace: called for each operation.
+        input_shape: input shape of the copy, `(H, W, C)`; by default the model's.
     """
-    graph = keras.Model(model.input, model.output)  # of Keras's own class, and only what the outputs need
+    graph = keras.Model(model.input, model.output)  # a plain Keras model, with only the operations for the outputs
 
     def call(operation: keras.Operation, *arguments: Any, **options: Any) -> Any:
         if isinstance(operation, keras.Model):
@@ -37,8 +37,8 @@ def copy_of(operation: keras.Operation, *, weights: Any = None, **changes: Any) 
 
     Args:
         operation: a layer or another operation of a graph.
-        weights: of the copy; the operation's by default.
-        **changes: to the configuration.
+        weights: the copy's weights; by default the operation's.
+        **changes: changes of the configuration.
     """
     config = operation.get_config() | changes
     if not isinstance(operation, keras.Layer):
@@ -46,7 +46,7 @@ def copy_of(operation: keras.Operation, *, weights: Any = None, **changes: Any) 
     copy = type(operation).from_config(config | {"dtype": "float32"})
 
     def call(*arguments: Any, **options: Any) -> Any:
-        outputs = copy(*arguments, **options)  # which builds it
+        outputs = copy(*arguments, **options)  # builds the copy
         copy.set_weights(operation.get_weights() if weights is None else weights)
         return outputs
 

@@ -1,4 +1,4 @@
-"""The export of a run: written to a temporary folder, compared with the live model, and only then given its name."""
+"""Exports a run: writes to a temporary folder, compares with the live model, and only then renames the folder."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -43,23 +43,23 @@ def export(
     model: Segmenter | None = None,
     progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Exports a run's network, if its predictions equal the live model's on images of the run's data set.
+    """Exports a run's network, if the predictions agree with the live model's on images of the data set.
 
     Args:
         run: a trained run.
-        dataset: a data set with the run's classes. Images of its validation split are compared, images of its training
-            split calibrate quantisation.
+        dataset: a data set with the run's classes. Its validation split is used for the comparison, its training split
+            for the calibration of quantisation.
         name: the format: "savedmodel", "tflite" or "onnx".
-        output: "top", "bottom", "ensemble" or "single"; the ensemble by default, where there is one.
+        output: "top", "bottom", "ensemble" or "single"; by default the ensemble, if there is one.
         size: input size `(H, W)` of the network, or "dynamic" for any; by default "dynamic", for "tflite" the size of
             the data set's first image.
         quantize: "none" or, for "tflite", "float16", "dynamic" or "int8".
-        folder: the folder of the exports; by default the run's own for that format.
+        folder: the folder of the exports; by default the format's folder inside the run.
         calibration: number of training images that calibrate "int8".
         images: number of validation images to compare.
-        min_agreement: the least share of pixels with the live model's class; by default that of `MIN_AGREEMENT`.
-        model: the run's model, if it is loaded already.
-        progress: is called with progress: stage, done, total.
+        min_agreement: the minimum share of pixels with the live model's class; by default from `MIN_AGREEMENT`.
+        model: the run's model, if it is already loaded.
+        progress: called with (stage, done, total).
 
     Returns:
         The SavedModel's folder or the file, and the content of `parity.json` beside it: the options of the export, its
@@ -67,8 +67,8 @@ def export(
 
     Raises:
         InputError: options contradict each other, the run has no weights, the folder cannot be written, or the network
-            cannot be converted. Nothing is left then.
-        DisagreementError: too few pixels get the live model's class. Nothing is left then.
+            cannot be converted. No files are left.
+        DisagreementError: too few pixels get the live model's class. No files are left.
 
     Example:
         >>> from keras_crosscoop import dataset
@@ -116,7 +116,7 @@ def export(
             )
         except tf.errors.ResourceExhaustedError as error:
             raise InputError(
-                "The memory is too small for the networks at the size of the data set's images. Use a smaller --size. "
+                "The networks do not fit into memory at the size of the data set's images. Use a smaller --size. "
                 f"Received: --size {size or DYNAMIC}"
             ) from error
         size_on_disk = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
@@ -156,7 +156,7 @@ def _write(
 
 
 def _target(export_format: Format, folder: Path, options: Mapping[str, Any]) -> Path:
-    """The folder of an export: the next version for a server, or named by the options."""
+    """Returns the folder of an export: the next version for a server, or a folder named after the options."""
     if not export_format.file:
         try:
             versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
@@ -176,6 +176,6 @@ def evenly_spread(pairs: list[Pair], count: int) -> list[Pair]:
 
 
 def _calibration_images(run: Run, dataset: Dataset, count: int, size: Size) -> Iterator[np.ndarray]:
-    """Training images of that size, uint8 `(H, W, 3)`."""
+    """Yields training images of this size, uint8 `(H, W, 3)`."""
     for pair in evenly_spread(dataset.find(run.settings.data.train_split), count):
         yield np.asarray(resize_in(dataset.read(*pair)[0][None], size)[0])

@@ -1,4 +1,4 @@
-"""Runtimes of exported networks: TensorFlow, LiteRT and onnxruntime behind one class."""
+"""Runtimes of exported networks: TensorFlow, LiteRT and onnxruntime, with the same interface."""
 
 import os
 import warnings
@@ -18,8 +18,8 @@ class Exported(NamedTuple):
     """An exported network, loaded by its runtime. Calling it segments an image of any size.
 
     Attributes:
-        run: images, uint8 `(1, H, W, 3)` -> `classes`, uint8, and `confidence`, float32, both `(1, H, W)`.
-        size: the fixed input size `(H, W)` of the file; None if it takes any.
+        run: a function: images, uint8 `(1, H, W, 3)` -> `classes`, uint8, and `confidence`, float32, both `(1, H, W)`.
+        size: the fixed input size `(H, W)` of the file; None for any size.
 
     Example:
         >>> import numpy as np
@@ -47,7 +47,7 @@ def load_exported(path: str | os.PathLike) -> Exported:
         path: the folder of a SavedModel, or a `.tflite` or `.onnx` file.
 
     Raises:
-        InputError: it is none of these, or its runtime is not installed.
+        InputError: there is no such file or folder, or the runtime is not installed.
 
     Example:
         >>> load_exported("model.pt")
@@ -74,7 +74,7 @@ def _saved_model(path: Path) -> Exported:
     def run(image: np.ndarray) -> dict[str, np.ndarray]:
         return {name: tensor.numpy() for name, tensor in segment(image=tf.constant(image)).items()}
 
-    run.loaded = loaded  # which must live as long as its signatures
+    run.loaded = loaded  # must live as long as its signatures
     return Exported(run)
 
 
@@ -102,8 +102,8 @@ def _onnx(path: Path) -> Exported:
     options.intra_op_num_threads = cores()
     # By default its threads spin for a while after each image, which slows down other work.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # It warns of an attribute of TensorFlow's nearest neighbour. Its logger is the process's, and its level cannot be
-    # read: 2 (warnings) is the default, 3 is errors.
+    # Hides a warning about TensorFlow's nearest-neighbour resizing. The logger belongs to the whole process, and its
+    # level cannot be read: 2 (warnings) is the default, 3 is errors.
     onnxruntime.set_default_logger_severity(3)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""SavedModels for TensorFlow Serving: three signatures of one network, and errors that name the problem."""
+"""SavedModels for TensorFlow Serving: one network with three signatures, which check their inputs."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ _FILES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
 def write_saved_model(network: keras.Model, folder: Path, size: Size | None = None) -> None:
-    """Writes a SavedModel that needs TensorFlow alone, with the signatures
+    """Writes a SavedModel that needs only TensorFlow, with the signatures
 
-    - `serving_default`: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8 `(B, H, W)`, `confidence`, float32 alike;
+    - `serving_default`: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8, and `confidence`, float32, both `(B, H, W)`;
     - `serve_bytes`: `image_bytes`, B encoded JPEGs or PNGs of one size -> the same;
     - `probabilities`: `image` -> `probabilities`, float32 `(B, H, W, C)`.
 
-    Images may have any size. An `InvalidArgument` error answers other shapes, empty batches and other files.
+    Images may have any size. Other shapes, empty batches and other files raise an `InvalidArgument` error.
 
     Args:
         network: a `deployment_graph`.
@@ -55,11 +55,11 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
         shape = tf.shape(image)[1:3]
         if size is None:
             return {"probabilities": probabilities(core(image), shape)}
-        of_size = probabilities(core(resize_in(image, size)), size)
-        return {"probabilities": tf.image.resize(of_size, shape, "nearest")}
+        resized = probabilities(core(resize_in(image, size)), size)
+        return {"probabilities": tf.image.resize(resized, shape, "nearest")}
 
     module = tf.Module()
-    # As variables: TensorFlow keeps a dozen copies of constants for each signature, and gains 15 % of speed by them.
+    # Weights stay variables: as constants they would be 15 % faster, but TensorFlow keeps a dozen copies per signature.
     module.weights = [weight.value for weight in network.weights]
     signatures = {
         "serving_default": serving_default,
@@ -70,11 +70,11 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
 
 
 def with_fused_bias(model: keras.Model) -> keras.Model:
-    """Returns a copy of a model in which TensorFlow fuses convolutions with their biases and activations.
+    """Returns a copy of a model in which TensorFlow can fuse convolutions with their biases and activations.
 
-    TensorFlow's remapper tries to fuse a sum into the convolution before it, too. Where two such sums follow each other
-    it fails ("fanout exist for missing node", 2.21), and fuses nothing in the whole graph. So each term of a sum passes
-    through an operation that does nothing and that the remapper keeps.
+    TensorFlow's remapper also tries to fuse a sum into the convolution before it. If two such sums follow each other,
+    it fails ("fanout exist for missing node", 2.21), and fuses nothing in the whole graph. Therefore each term of a sum
+    passes through an identity operation, which the remapper keeps.
     """
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
@@ -91,10 +91,11 @@ class _Barrier(layers.Layer):
 
 
 def _checked(image: tf.Tensor) -> tf.Tensor:
-    """Checks the images' shape at run time, since servers do not compare it with the signature."""
+    """Checks the images' shape at run time, because servers do not compare it with the signature."""
     image = tf.compat.v1.placeholder_with_default(image, shape=None)  # forgets the static shape
     shape = tf.shape(image)
-    is_rgb = tf.logical_and(tf.equal(tf.size(shape), 4), tf.reduce_all(tf.equal(shape[-1:], 3)))  # a scalar has no last
+    # `shape[-1:]` is empty for a scalar.
+    is_rgb = tf.logical_and(tf.equal(tf.size(shape), 4), tf.reduce_all(tf.equal(shape[-1:], 3)))
     with _require(is_rgb, "`image` must be RGB, uint8 (B, H, W, 3). Received shape:", shape):
         some = tf.greater(tf.size(image), 0)
     with _require(some, "`image` must hold at least one image. Received shape:", shape):
@@ -102,12 +103,12 @@ def _checked(image: tf.Tensor) -> tf.Tensor:
 
 
 def _require(condition: tf.Tensor, *message: Any) -> Any:
-    """A context whose operations run only if the condition holds."""
+    """Returns a context whose operations run only if the condition holds."""
     return tf.control_dependencies([tf.Assert(condition, message, summarize=8)])  # numbers of a shape
 
 
 def _decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes files of one image size: `(B,) -> uint8 (B, H, W, 3)`."""
+    """Decodes images of the same size: `(B,) -> uint8 (B, H, W, 3)`."""
     some, count = tf.greater(tf.size(image_bytes), 0), tf.shape(image_bytes)
     with _require(some, "`image_bytes` must hold at least one file. Received shape:", count):
         first = tf.shape(_decode(image_bytes[0]))
@@ -115,7 +116,7 @@ def _decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
     def decode(file: tf.Tensor) -> tf.Tensor:
         image = _decode(file)
         shape = tf.shape(image)
-        message = "The images of a request must have one size. Send others separately. Received (H, W, 3):"
+        message = "The images of a request must have the same size. Send others separately. Received (H, W, 3):"
         with _require(tf.reduce_all(tf.equal(shape, first)), message, first, shape):
             return tf.identity(image)
 
@@ -123,7 +124,7 @@ def _decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _decode(file: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG or PNG to the pixels that Pillow gives: RGB, uint8 `(H, W, 3)`."""
+    """Decodes a JPEG or PNG to the same pixels as Pillow: RGB, uint8 `(H, W, 3)`."""
     known = tf.logical_or(tf.io.is_jpeg(file), tf.equal(tf.strings.substr(file, 0, 4), b"\x89PNG"))
     message = "`image_bytes` must be JPEG or PNG files. Received bytes that begin:"
     with _require(known, message, tf.strings.substr(file, 0, 8)):

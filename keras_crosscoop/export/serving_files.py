@@ -27,13 +27,13 @@ model_config_list {{
 """,
     "batching_parameters.txt": """\
 # For tensorflow_model_server --enable_batching --batching_parameters_file: images of several requests go through the
-# network together, which takes less time on a GPU. ONLY WHERE ALL CLIENTS SEND IMAGES OF ONE SIZE: the server refuses
+# network together, which takes less time on a GPU. ONLY IF ALL CLIENTS SEND IMAGES OF THE SAME SIZE: the server refuses
 # simultaneous requests of different sizes. (pad_variable_length_inputs does not help: the network sees the padding.)
 max_batch_size {{ value: 8 }}
 batch_timeout_micros {{ value: 5000 }}  # how long an image waits for others
 num_batch_threads {{ value: 2 }}        # batches at a time: while one computes, the next is decoded
 max_enqueued_batches {{ value: 64 }}    # beyond these the server answers 503, UNAVAILABLE
-allowed_batch_sizes: [1, 2, 4, 8]     # batches are padded to the next of these, so the network is set up for few sizes
+allowed_batch_sizes: [1, 2, 4, 8]     # batches are padded to one of these, so the network is traced for few sizes
 """,
 }
 
@@ -41,17 +41,17 @@ allowed_batch_sizes: [1, 2, 4, 8]     # batches are padded to the next of these,
 def write_warmup(extra: Path, name: str, image: np.ndarray) -> None:
     """Writes one request for each signature; TensorFlow Serving runs them before it serves a new version.
 
-    Without them the first request of a client waits until TensorFlow has set itself up.
+    Without them, a client's first request waits until TensorFlow is initialised.
 
     Args:
         extra: the folder `assets.extra` of a SavedModel.
         name: the name of the model on the server.
-        image: RGB, uint8 `(H, W, 3)`; best of the size that clients will send.
+        image: RGB, uint8 `(H, W, 3)`, preferably of the size that clients will send.
 
     Raises:
         InputError: the file cannot be written.
     """
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # of the extra
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # from the extra
 
     inputs = {"image": image[None]}
     requests = {
@@ -88,14 +88,14 @@ def check_name(name: str) -> None:
 def write_server_files(folder: Path, name: str) -> list[Path]:
     """Writes `models.config` and `batching_parameters.txt`, for the container's path `/models/{name}`.
 
-    They lie beside the versions, because TensorFlow Serving takes only numbered folders for versions.
+    They lie beside the versions: TensorFlow Serving regards only numbered folders as versions.
 
     Args:
         folder: the folder of the versions.
         name: the name of the model on the server.
 
     Returns:
-        The files that already had other content, such as a user's; they do not change.
+        The files that already had other content, such as a user's changes; they stay unchanged.
 
     Raises:
         InputError: the name is invalid, or a file cannot be read or written.

@@ -1,4 +1,4 @@
-"""Errors of converters, in terms of the network's layers."""
+"""Errors of converters, which name the layers of the network."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], 
 
     Args:
         runtime: the runtime that does not support them.
-        operations: the kind of each, and its name in the traced graph.
+        operations: the kind of each operation, and its name in the traced graph.
         network: the network that contains them.
     """
     layers = set(_layer_names(network))
@@ -27,7 +27,7 @@ def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], 
 
 
 def conversion_failure(runtime: str, error: Exception, network: keras.Model) -> InputError:
-    """Returns the error for any other failure of a converter: its message, and the layers named in it."""
+    """Returns the error for any other failure of a converter, with its message and the layers named in it."""
     text = " ".join(str(error).split())
     layers = sorted({name for name in _layer_names(network) if re.search(rf"\b{re.escape(name)}\b", text)})
     where = f" (layer {', '.join(layers)})" if layers else ""
@@ -45,7 +45,7 @@ def _layer_names(network: keras.Model) -> Iterator[str]:
 
 
 def _layer(name: str, layers: set[str]) -> str:
-    """The innermost layer in `scope/.../layer_1/Operation@function`; tracing numbers scopes that occur again."""
+    """Returns the innermost layer in `scope/.../layer_1/Operation@function`; tracing numbers repeated scopes."""
     for scope in reversed(name.partition("@")[0].split("/")):
         for layer in (scope, re.sub(r"_\d+$", "", scope)):
             if layer in layers:

@@ -1,9 +1,8 @@
 """The decoder's first 3x3 convolution, computed before its input is upsampled.
 
-A 3x3 convolution is nine matrix products over channels, one a tap, whose results are shifted and added. Products over
-channels commute with bilinear upsampling along rows and along columns. So the products are taken of the small features,
-which have a sixteenth of the pixels; shifting, adding and upsampling are one matrix along each axis. The results are
-the same up to rounding.
+A 3x3 convolution is nine matrix products over channels, one per tap, whose results are shifted and added. Products over
+channels commute with bilinear upsampling. So the products are computed for the small features, which have a sixteenth
+of the pixels. Shifting, adding and upsampling are one matrix along each axis. The results are the same up to rounding.
 """
 
 from typing import Any
@@ -22,7 +21,7 @@ _TAPS = 3  # of the kernel, along each axis
 def conv_before_upsample(model: keras.Model) -> keras.Model:
     """Returns a copy of a model in which each 3x3 convolution of [upsampled features, other features] is split.
 
-    The part that reads upsampled features becomes an `UpsampledConv2D` of the small ones.
+    The part that reads upsampled features becomes an `UpsampledConv2D` of the features before upsampling.
 
     Args:
         model: see `rewrite`.
@@ -41,10 +40,10 @@ def conv_before_upsample(model: keras.Model) -> keras.Model:
         kernel, *bias = operation.get_weights()
         channels = features.shape[-1]
         convolution = UpsampledConv2D(operation.filters, name=f"{operation.name}_upsampled")
-        of_upsampled = convolution(features, like)
+        upsampled_part = convolution(features, like)
         convolution.set_weights([kernel[:, :, :channels]])
-        of_others = copy_of(operation, weights=[kernel[:, :, channels:], *bias])(others)
-        return layers.Add(name=f"{operation.name}_sum")([of_upsampled, of_others])
+        other_part = copy_of(operation, weights=[kernel[:, :, channels:], *bias])(others)
+        return layers.Add(name=f"{operation.name}_sum")([upsampled_part, other_part])
 
     return rewrite(model, replace)
 
@@ -90,7 +89,7 @@ class UpsampledConv2D(keras.layers.Layer):
 
 
 def _upsampling_matrix(length: Any, new_length: Any) -> tf.Tensor:
-    """Upsamples an axis, shifts it and adds three taps: `(new_length, 3 length)`."""
+    """Returns the matrix that upsamples, shifts and adds three taps along an axis: `(new_length, 3 length)`."""
     upsampling = tf.image.resize(tf.eye(length)[..., None], [new_length, length])[..., 0]
-    padded = tf.pad(upsampling, [[1, 1], [0, 0]])  # the zeros around the image that a convolution reads
+    padded = tf.pad(upsampling, [[1, 1], [0, 0]])  # the convolution's zero padding
     return tf.concat([padded[tap : tap + new_length] for tap in range(_TAPS)], axis=1)

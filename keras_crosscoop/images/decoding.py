@@ -1,7 +1,7 @@
 """Fast decoding of windows of image and label files, with the same pixels as `images.io`.
 
-TensorFlow decodes common JPEG and PNG files faster than Pillow, and only the JPEG blocks that a window touches. Pillow
-decodes everything else: turned, transparent, 16-bit and unusual files.
+TensorFlow decodes common JPEG and PNG files faster than Pillow, and of a JPEG only the blocks that a window touches.
+Pillow decodes all other files: rotated, transparent, 16-bit and unusual ones.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class WindowReader(NamedTuple):
 
 
 class RawFile:
-    """A `ReadableFile` of pixels that need no decoder. Its bytes are a PPM or PGM file."""
+    """A `ReadableFile` of raw pixels, which need no decoder. Its bytes are a PPM or PGM file."""
 
     def pixels(self) -> np.ndarray:
         """Returns RGB, uint8 `(H, W, 3)`, or ids, uint8 `(H, W)`.
@@ -56,8 +56,8 @@ def image_reader(file: ReadableFile) -> WindowReader:
     """Opens an image; its windows are RGB, uint8 `(h, w, 3)`, with the pixels of `read_image`.
 
     Raises:
-        InputError: The file cannot be read or is too large (`check_size`). Damage below the header shows when a window
-            is decoded.
+        InputError: The file cannot be read or is too large (`check_size`). Damage below the header raises an error only
+            when a window is decoded.
     """
     if isinstance(file, RawFile):
         return _of_array(file.pixels())
@@ -78,7 +78,7 @@ def label_reader(file: ReadableFile) -> WindowReader:
 
     Raises:
         InputError: The file cannot be read, is too large (`check_size`), or holds colours instead of ids. Damage below
-            the header shows when a window is decoded.
+            the header raises an error only when a window is decoded.
     """
     if isinstance(file, RawFile):
         return _of_array(file.pixels())
@@ -99,7 +99,7 @@ def _content(file: ReadableFile) -> bytes:
         raise
     except Exception as error:  # damaged archives raise errors of several types
         raise InputError(
-            f"The file cannot be read ({reason(error)}). Is it there, complete, and yours to read? Received: {file}"
+            f"The file cannot be read ({reason(error)}). Is it complete, and may you read it? Received: {file}"
         ) from error
 
 
@@ -115,7 +115,7 @@ def _is_turned(file: ReadableFile, data: bytes) -> bool:
 def _by_tensorflow(
     file: ReadableFile, size: tuple[int, int], decode: _ReadWindow, by_pillow: Callable[[], np.ndarray]
 ) -> WindowReader:
-    """Decodes with TensorFlow, or with Pillow where TensorFlow fails: Pillow's errors are better."""
+    """Decodes with TensorFlow. If that fails, decodes with Pillow, whose errors are clearer."""
     check_size(size, file)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
@@ -135,7 +135,7 @@ def _by_tensorflow(
 
 def _jpeg_decoder(data: bytes, width: int) -> _ReadWindow:
     def decode(rows: slice, columns: slice) -> np.ndarray:
-        # Chroma is interpolated from both neighbours, but from one in the outer columns of a crop: decode two more.
+        # Chroma is interpolated from both neighbours, but at the edges of a crop from one: decode two more columns.
         start, stop = max(columns.start - 2, 0), min(columns.stop + 2, width)
         box = [rows.start, start, rows.stop - rows.start, stop - start]
         pixels = tf.io.decode_and_crop_jpeg(data, box, channels=3, dct_method="INTEGER_ACCURATE").numpy()
@@ -145,7 +145,7 @@ def _jpeg_decoder(data: bytes, width: int) -> _ReadWindow:
 
 
 def _png_decoder(data: bytes, channels: int) -> _ReadWindow:
-    # Stopping below the window would save a tenth of the time, but libpng prints a warning for each such file.
+    # To stop decoding below the window would save a tenth of the time, but libpng would print a warning for each file.
     def decode(rows: slice, columns: slice) -> np.ndarray:
         pixels = tf.io.decode_png(data, channels=channels).numpy()[rows, columns]
         return pixels if channels == 3 else pixels[..., 0]

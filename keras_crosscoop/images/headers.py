@@ -1,4 +1,4 @@
-"""Headers of JPEG and PNG files. Pillow's parser would take a good part of the time of a small file."""
+"""Parsers of JPEG and PNG headers, because Pillow's take a large part of the time to read a small file."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ _EXIF_TEXT = b"Raw profile type exif"  # the keyword of a tEXt chunk that may ho
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive frames
 _EXIF, _SCAN = 0xE1, 0xDA  # markers of metadata and of the pixels
-_END, _TAIL = b"\xff\xd9", 1024  # the end marker, behind which cameras may write some bytes
+_END, _TAIL = b"\xff\xd9", 1024  # the end marker, and the bytes that cameras may write after it
 
 
 class Png(NamedTuple):
@@ -21,7 +21,7 @@ class Png(NamedTuple):
 
     Attributes:
         size: `(H, W)`.
-        colour_type: `GREY`, `COLOURED`, `INDEXED` or another one.
+        colour_type: The colour type, such as `GREY`, `COLOURED` or `INDEXED`.
         plain: Whether libpng and Pillow read the same pixels: 8 bits, opaque, one frame, upright, not interlaced.
         pixels: The position of the first IDAT chunk.
     """
@@ -46,7 +46,7 @@ def png(data: bytes) -> Png | None:
         return None
     width, height, depth, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     chunks, at = {}, 33  # name -> position
-    while at + 8 <= len(data):  # to the end, as an orientation may follow the pixels
+    while at + 8 <= len(data):  # to the end, because an orientation may follow the pixels
         chunks.setdefault(data[at + 4 : at + 8], at)
         if data.startswith(_EXIF_TEXT, at + 8):
             chunks[b"eXIf"] = at

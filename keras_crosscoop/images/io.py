@@ -16,7 +16,7 @@ from keras_crosscoop.system.files import ReadableFile, atomic_write
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 ImageFile = str | os.PathLike | ReadableFile
 
-# The file formats that are read, whatever the suffix. Pillow's other plugins are rarely used, and some fail badly.
+# The supported file formats, whatever the suffix. Pillow's other plugins are rarely used, and some crash.
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -27,15 +27,15 @@ _SWAPPED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
 def read_image(path: ImageFile, content: BinaryIO | None = None) -> np.ndarray:
-    """Reads an image file as RGB, uint8 `(H, W, 3)`, in the way of `to_rgb`.
+    """Reads an image file as RGB, uint8 `(H, W, 3)`, converted as by `to_rgb`.
 
     Args:
         path: The file.
         content: The content of the file, if it was read before.
 
     Raises:
-        InputError: The file is missing, damaged, or of none of `PILLOW_FORMATS`, or has too many pixels for the memory
-            or for Pillow's limit.
+        InputError: The file is missing or damaged, is not one of `PILLOW_FORMATS`, or has too many pixels for the
+            memory or for Pillow's limit.
     """
     with open_image(path, content) as image:
         return to_rgb(image)
@@ -44,13 +44,13 @@ def read_image(path: ImageFile, content: BinaryIO | None = None) -> np.ndarray:
 def as_rgb(image: ImageLike) -> np.ndarray:
     """Converts a path, a Pillow image or an array to RGB in [0, 255], uint8 or float `(H, W, 3)`.
 
-    Arrays of this shape are returned as they are.
+    Arrays of this shape are returned unchanged.
 
     Raises:
         InputError: The file or Pillow image cannot be read, or the array has another shape.
     """
     if isinstance(image, Image.Image):
-        with _named_errors(_name(image)):  # Pillow may decode only now
+        with _named_errors(_name(image)):  # Pillow decodes lazily, so errors may arise here
             return to_rgb(image)
     if not isinstance(image, np.ndarray):
         return read_image(image)
@@ -66,7 +66,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     scaled to 8 bits. Only the first of several frames is used.
 
     Raises:
-        InputError: The pixels are floating-point or 32-bit, so that their range is unknown.
+        InputError: The pixels are floating-point, or integers above 16 bits, whose range is unknown.
     """
     name = _name(image)
     image = ImageOps.exif_transpose(image)
@@ -84,7 +84,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def read_label(path: ImageFile, content: BinaryIO | None = None) -> np.ndarray:
-    """Reads the stored ids of a label file, int32 `(H, W)`: grey values (8 or 16 bit), palette indices, or 0 and 1.
+    """Reads the ids in a label file, int32 `(H, W)`: grey values (8 or 16 bit), palette indices, or bits (0 and 1).
 
     Raises:
         InputError: The file cannot be read (see `read_image`), or holds colours instead of ids.
@@ -122,7 +122,7 @@ def encode_pnm(array: np.ndarray) -> bytes:
 
 
 def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB] | None) -> None:
-    """Writes a label file, complete or not at all.
+    """Writes a label file; after an error, there is no partial file.
 
     Args:
         path: The PNG to write; its folder exists.
@@ -139,7 +139,7 @@ def write_label(path: str | os.PathLike, ids: np.ndarray, palette: Sequence[RGB]
 
 
 def write_png(image: Image.Image, path: Path, **options: Any) -> None:
-    """Writes a Pillow image as PNG, complete or not at all.
+    """Writes a Pillow image as PNG; after an error, there is no partial file.
 
     Raises:
         InputError: The file cannot be written.
@@ -149,7 +149,7 @@ def write_png(image: Image.Image, path: Path, **options: Any) -> None:
             image.save(partial, format="PNG", **options)
     except OSError as error:
         raise InputError(
-            f"The image cannot be written ({reason(error)}). Is there room, and permission? Received: {path}"
+            f"The image cannot be written ({reason(error)}). Check free space and permissions. Received: {path}"
         ) from error
 
 
@@ -168,7 +168,7 @@ def check_size(size: tuple[int, int], path: ImageFile) -> None:
 
 
 def _too_large(path: ImageFile) -> InputError:
-    return InputError(f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Cut or shrink it. Received: {path}")
+    return InputError(f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Crop or shrink it. Received: {path}")
 
 
 @contextmanager
@@ -197,11 +197,11 @@ def _named_errors(path: ImageFile) -> Iterator[None]:
         raise _too_large(path) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(
-            f"The file holds no image that can be read. Replace it by one of {', '.join(PILLOW_FORMATS)}, or remove "
-            f"it. Received: {path}"
+            f"The file is not a readable image. Replace it by one of {', '.join(PILLOW_FORMATS)}, or "
+            f"remove it. Received: {path}"
         ) from error
     except MemoryError as error:
-        raise InputError(f"The memory does not hold the image. Cut or shrink it. Received: {path}") from error
+        raise InputError(f"The image does not fit into memory. Crop or shrink it. Received: {path}") from error
     except Exception as error:  # damaged files make Pillow raise errors of any type
         raise InputError(
             f"The image cannot be read ({reason(error)}). Replace or remove it. Received: {path}"
@@ -214,7 +214,7 @@ def _name(image: Image.Image) -> str:
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
-    # The base class's method: the one of PNG decodes all pixels to find metadata behind them.
+    # The method of the base class, because PNG's method decodes all pixels to find metadata after them.
     orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     if orientation in _SWAPPED and image.format != "TIFF":  # Pillow turns the size of TIFF files itself
         return width, height
@@ -224,6 +224,6 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 def _check_ids(image: Image.Image, path: ImageFile) -> None:
     if image.mode not in _ID_MODES:
         raise InputError(
-            f"A label must hold one class id a pixel, as a grey or palette PNG, not {image.mode} colours. "
+            f"A label must hold one class id per pixel, as a grey or palette PNG, not {image.mode} colours. "
             f"Take the file as it was distributed, or replace each colour by its class id. Received: {path}"
         )

@@ -1,4 +1,4 @@
-"""Pictures of class ids: coloured, blended over an image, with a legend."""
+"""Pictures of class ids: in class colours, blended over an image, and with a legend."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ OPACITY = 0.6  # of the class colours over the image
 
 
 def draw_overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
-    """Draws class colours over an image, and a legend of the classes that occur below it.
+    """Draws class colours over an image, and below it a legend of the classes that occur.
 
     Args:
         image: RGB, uint8 `(H, W, 3)`.
@@ -34,7 +34,7 @@ def draw_overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], pal
 
 def blend(image: np.ndarray, ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
     """Blends class colours over an image, uint8 `(H, W, 3)`."""
-    mixed = (np.float32(OPACITY) * palette_table(palette))[ids]  # in place and in 32 bits, as images may be large
+    mixed = (np.float32(OPACITY) * palette_table(palette))[ids]  # in place and in float32, because images may be large
     mixed += np.float32(1 - OPACITY) * image
     return mixed.round(out=mixed).astype(np.uint8)
 
@@ -68,7 +68,7 @@ def add_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], 
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Writes a picture as PNG, complete or not at all.
+    """Writes a picture as PNG; after an error, there is no partial file.
 
     Raises:
         InputError: The file cannot be written.

@@ -15,10 +15,10 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 
 
 def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
-    """Returns each image and video of a path, with its position relative to the searched folder.
+    """Returns the images and videos of a path, each with its path relative to the searched folder.
 
-    A folder gives all its images, at any depth, without hidden ones. A glob gives the images and videos that it
-    matches, relative to its part without wildcards. Folders that several links lead to are searched once.
+    A folder gives all its images, at any depth, except hidden ones. A glob gives all matching images and videos; the
+    searched folder is its part without wildcards. A folder with several links to it is searched once.
 
     Args:
         path: A file, which may have any suffix, a folder, or a glob.
@@ -45,8 +45,8 @@ def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
         and not (inside and results.resolve() in Path(os.path.realpath(file)).parents)  # works for circular links too
     ]
     if not files:
-        raise InputError(f"No images are there ({', '.join(IMAGE_SUFFIXES)}). Is the path right? Received: {path}")
-    if ".." in path.parts:  # behind a wildcard, `..` may lead out of the root
+        raise InputError(f"There are no images ({', '.join(IMAGE_SUFFIXES)}). Is the path right? Received: {path}")
+    if ".." in path.parts:  # after a wildcard, `..` may lead out of the root
         absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - removes `..`
         common = os.path.commonpath([os.path.abspath(root), *(file.parent for file in absolute)])  # noqa: PTH100
         return [(file, place.relative_to(common)) for file, place in zip(files, absolute, strict=True)]

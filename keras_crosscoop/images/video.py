@@ -1,4 +1,4 @@
-"""Reading and writing of videos with imageio and ffmpeg, which the extra `video` installs."""
+"""Reading and writing of videos with imageio and ffmpeg, from the extra `video`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,12 +11,12 @@ import numpy as np
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.system.files import atomic_write
 
-# The header gives the duration of the longest stream, and sound may be this much longer than the pictures.
+# The header gives the duration of the longest stream. Sound may be longer than the pictures by this share.
 _LONGER_SOUND = 0.05
 
 
 class VideoHeader(NamedTuple):
-    """Frames per second, and the number of frames computed from the duration; truncated files have fewer."""
+    """Frames per second, and the number of frames, computed from the duration. Truncated files have fewer frames."""
 
     fps: float
     frames: int
@@ -50,7 +50,7 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
 
 @contextmanager
 def open_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Opens an MP4 file (H.264) and yields a function that appends a frame. The file appears complete or not at all.
+    """Opens an MP4 file (H.264) and yields a function that appends a frame. An error leaves no partial file.
 
     Raises:
         InputError: The file cannot be written.
@@ -70,7 +70,7 @@ def open_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]
             yield append
     except OSError as error:
         reason = error.strerror or "ffmpeg failed"
-        raise InputError(f"The video cannot be written ({reason}). Is there room? Received: {path}") from error
+        raise InputError(f"The video cannot be written ({reason}). Check free space. Received: {path}") from error
 
 
 def import_imageio() -> ModuleType:
@@ -97,5 +97,5 @@ def _open(path: Path) -> Iterator[Any]:
             yield reader
     except InputError:
         raise
-    except Exception as error:  # of many types, with many lines of ffmpeg's output
+    except Exception as error:  # of any type, with pages of ffmpeg's output
         raise InputError(f"The video cannot be read. Replace or remove it. Received: {path}") from error

@@ -1,4 +1,4 @@
-"""Layers that Keras lacks, or that are faster here; the rest of the networks is made of Keras's own layers.
+"""Layers that Keras lacks, and faster versions of Keras layers. All other layers of the networks are Keras's own.
 
 On TensorFlow some of them use its kernels directly. On other backends they use Keras's operations, with equal results.
 """

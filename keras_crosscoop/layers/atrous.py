@@ -47,7 +47,7 @@ class AtrousConv2D(keras.layers.Conv2D):
 
     @property
     def _own_gradient_is_faster(self) -> bool:
-        """Whether `_convolve` supports the layer, and is faster: dilated kernels and 1x1 kernels."""
+        """Whether `_convolve` supports the layer and is faster, as it is for dilated kernels and 1x1 kernels."""
         centred = self.strides == (1, 1) and self.padding == "same" and all(size % 2 for size in self.kernel_size)
         return centred and (max(self.dilation_rate) > 1 or max(self.kernel_size) == 1)
 
@@ -86,8 +86,8 @@ class AtrousMaxPooling2D(keras.layers.Layer):
     def call(self, features: KerasTensor) -> KerasTensor:
         """See the class."""
         shifts = [step * self.dilation_rate for step in range(1, self.pool_size)]
-        # A pixel without a neighbour stands in for it. Padding with the lowest number would spoil int8 quantisation,
-        # whose range would have to include that number.
+        # Where the neighbour would lie beyond the edge, the pixel itself is used. Padding with the lowest float would
+        # spoil int8 quantisation, whose range would have to include that number.
         rows = features
         for shift in shifts:
             rows = ops.maximum(rows, ops.concatenate([features[:, shift:], features[:, -shift:]], axis=1))
@@ -108,9 +108,9 @@ class AtrousMaxPooling2D(keras.layers.Layer):
 def _convolve(image: Any, kernel: Any, rates: tuple[int, int]) -> Any:
     """Convolves with zero padding and a gradient for CPUs: `(B, H, W, C), (kh, kw, C, F) -> (B, H, W, F)`, kh, kw odd.
 
-    TensorFlow's kernel for the kernel's gradient also multiplies the zeros around the image: at rate 18 and 17x17
-    pixels eight of nine taps are nothing else. Without oneDNN it supports no rates above 1. This gradient is one matrix
-    product a tap, over the pixels inside the image.
+    TensorFlow's kernel gradient also multiplies the zeros around the image: at rate 18 and 17x17 pixels, eight of nine
+    taps read only zeros. Without oneDNN it supports no rates above 1. This gradient takes one matrix product per tap,
+    over the pixels inside the image.
     """
 
     @tf.custom_gradient
@@ -124,7 +124,7 @@ def _convolve(image: Any, kernel: Any, rates: tuple[int, int]) -> Any:
 
 
 def _gradients(image: Any, kernel: Any, upstream: Any, rates: tuple[int, int]) -> tuple[Any, Any]:
-    """Returns the gradients of `image` and `kernel` from that of the outputs, `(B, H, W, F)`."""
+    """Returns the gradients of `image` and `kernel` from the gradient of the outputs, `(B, H, W, F)`."""
     _, height, width, channels = tf.unstack(tf.shape(image))
     kernel_height, kernel_width, _, filters = kernel.shape
     image_gradients, kernel_gradients = [], []
@@ -148,5 +148,5 @@ def _crop(features: Any, rows: tuple, columns: tuple, whole: bool) -> Any:
 
 
 def _span(size: Any, offset: int) -> tuple[Any, Any]:
-    """Returns the start and end of the pixels of an axis that stay inside it when moved back by `offset`."""
+    """Returns the start and end of the pixels that an axis and its copy, shifted by `-offset`, have in common."""
     return tf.minimum(max(offset, 0), size), tf.maximum(size + min(offset, 0), 0)

@@ -1,10 +1,10 @@
 """Batch normalisation that trains with TensorFlow's fused kernels.
 
-Keras composes a training step of many operations. On several devices it takes the variance for the mean of squares
-less the square of the mean, which cancels common digits, and it reduces three times a layer where one is enough.
+Keras composes batch normalisation of many operations. On several devices it computes the variance as the mean of
+squares minus the square of the mean, which loses digits, and it reduces three times per layer, where once is enough.
 
 Reference: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979
-(how variances of parts are combined).
+(the combination of the variances of several parts).
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Returns all batch normalisation layers of a model, those of nested models first."""
+    """Returns all batch normalisation layers of a model, with the layers of nested models first."""
     nested = [norm for layer in model.layers if isinstance(layer, keras.Model) for norm in batch_norms(layer)]
     return nested + [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
@@ -56,7 +56,7 @@ def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
 def _normalize(features: Any, gamma: Any, beta: Any, epsilon: float, synchronized: bool) -> tuple[Any, Any, Any]:
     """Normalises a batch: `(B, H, W, C) -> outputs (B, H, W, C), mean (C,), biased variance (C,)`.
 
-    The statistics are those of all replicas in sync where `synchronized`, and of this replica's batch otherwise.
+    The statistics cover all replicas in sync if `synchronized`, otherwise only this replica's batch.
     """
     outputs, mean, variance = fused_batch_norm(features, gamma, beta, epsilon)
     count = tf.cast(tf.size(features) // gamma.shape[0], variance.dtype)
@@ -87,7 +87,7 @@ def _normalize(features: Any, gamma: Any, beta: Any, epsilon: float, synchronize
 
 
 def _combine(count: Any, mean: Any, variance: Any, replica: Any) -> tuple[Any, Any, Any]:
-    """Returns count, mean and variance over the pixels of all replicas, bit by bit the same on each of them."""
+    """Returns count, mean and variance over the pixels of all replicas, with the same bits on each replica."""
     statistics = tf.concat([count[None], mean, variance], 0)
     statistics = tf.where(count > 0, statistics, 0.0)  # the kernel returns NaN for an empty batch
     row = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)

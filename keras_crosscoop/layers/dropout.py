@@ -11,9 +11,9 @@ else:
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Dropout(keras.layers.Dropout):
-    """Applies `keras.layers.Dropout` with a mask of its own on each device of a `tf.distribute` strategy.
+    """Applies `keras.layers.Dropout` with a separate mask on each device of a `tf.distribute` strategy.
 
-    Keras drops the same units of every device's images. Arguments and configuration are Keras's.
+    Keras itself drops the same units on every device. Arguments and configuration are those of the Keras layer.
 
     Example:
         >>> np.unique(np.asarray(Dropout(0.5)(np.ones((1, 64)), training=True)))

@@ -17,12 +17,12 @@ Shape = tuple[int | None, ...]
 class PadToMultiple(keras.layers.Layer):
     """Pads images below and to the right to multiples of a size: `(B, H, W, C) -> (B, H', W', C)`.
 
-    Backbones round odd sizes differently (some up, some down), and networks can only be connected where their feature
-    maps have equal sizes. On multiples of the output stride they have.
+    Networks can be connected only where their feature maps have equal sizes. Backbones round odd sizes differently
+    (some up, some down), but have equal sizes for multiples of the output stride.
 
     Args:
-        multiple: divides the padded height and width, in pixels.
-        value: fills the new pixels; the middle of [0, 255] by default, which backbones normalise to about zero.
+        multiple: the padded height and width are multiples of this number of pixels.
+        value: the value of the new pixels; by default the middle of [0, 255], which backbones normalise to about zero.
         **kwargs: further arguments of `keras.layers.Layer`.
 
     Example:
@@ -75,7 +75,7 @@ class ResizeLike(_SizeOfAnother):
     def call(self, features: KerasTensor, like: KerasTensor) -> KerasTensor:
         """See the class."""
         size = ops.shape(like)[1:3]
-        exact = ops.cast(features, "float32")  # TensorFlow resizes in float32; so do the others here
+        exact = ops.cast(features, "float32")  # as TensorFlow does, so that all backends give the same results
         if tf is None:
             resized = ops.image.resize(exact, size, "bilinear", data_format="channels_last")
             return ops.cast(resized, features.dtype)

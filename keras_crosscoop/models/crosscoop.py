@@ -41,7 +41,7 @@ class CrossCoop(Segmenter):
     Images are RGB in [0, 255] of any size; logits are float32.
 
     Args:
-        num_classes: Channels of the logits; void is no class.
+        num_classes: Channels of the logits; void is not a class.
         top: The top network's backbone: one of `backbones.NAMES`, or `{"name": ..., **options}`.
         bottom: The bottom network's backbone; the method needs two different backbones.
         topology: Which network reads its partner's features: none, "bottom" ("one_way") or both ("cross").
@@ -87,7 +87,7 @@ class CrossCoop(Segmenter):
 
         Args:
             name: A key of `presets`.
-            num_classes: Channels of the logits; void is no class.
+            num_classes: Channels of the logits; void is not a class.
             **arguments: Arguments of `CrossCoop` that replace the preset's.
 
         Raises:
@@ -149,7 +149,7 @@ class DeepLabV3Plus(Segmenter):
     """One DeepLabV3+ network, for comparison: `(B, H, W, 3) -> {"single"}: (B, H, W, num_classes)`.
 
     Args:
-        num_classes: Channels of the logits; void is no class.
+        num_classes: Channels of the logits; void is not a class.
         backbone: One of `backbones.NAMES`, or `{"name": ..., **options}`.
         output_stride: Stride of the features that ASPP reads, in pixels: 8, 16 or 32.
         input_shape: `(H, W, 3)`; None for any height or width.

@@ -1,4 +1,4 @@
-"""Devices that TensorFlow can compute on, and the number formats that their hardware supports."""
+"""Devices that TensorFlow can use, and the number formats that their hardware supports."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +19,10 @@ class Device(NamedTuple):
 
 
 def devices() -> list[Device]:
-    """Lists the devices, each with the number formats that its hardware multiplies in.
+    """Lists the devices, each with the number formats for which its hardware has instructions.
 
-    A GPU multiplies in float16 from compute capability 7.0 (tensor cores) and in bfloat16 from 8.0. Every CPU also
-    computes in `mixed_bfloat16` and `mixed_float16`, but more slowly than in float32 without such instructions.
+    GPUs have float16 from compute capability 7.0 (tensor cores) and bfloat16 from 8.0. A CPU without such instructions
+    also computes in `mixed_bfloat16` and `mixed_float16`, but more slowly than in float32.
     """
     listed = []
     for device in tf.config.list_physical_devices():
@@ -39,9 +39,9 @@ def devices() -> list[Device]:
 
 
 def fastest_precision() -> str:
-    """Returns the Keras policy of the format that the devices for training multiply fastest in: all GPUs, or the CPU.
+    """Returns the fastest Keras dtype policy of the devices for training: all GPUs, or the CPU.
 
-    bfloat16 comes before float16, because it needs no loss scaling.
+    bfloat16 is preferred to float16, because it needs no loss scaling.
     """
     listed = devices()
     kind = "GPU" if any("GPU" in device.name for device in listed) else "CPU"
@@ -60,7 +60,7 @@ def share_gpus() -> None:
 
 
 def _cpu_halves() -> list[str]:
-    """Returns the half-precision formats that the CPU has instructions for, as far as Linux reports them."""
+    """Returns the half-precision formats of the CPU's instructions, if Linux reports them."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:

@@ -1,4 +1,4 @@
-"""Files: the interface of readable ones, atomic writing, and walking through folders."""
+"""Files: an interface for reading, atomic writing, folders, free space and checksums."""
 
 import errno
 import hashlib
@@ -28,7 +28,7 @@ class ReadableFile(Protocol):
         """Reads the whole file."""
 
     def __str__(self) -> str:
-        """Where a person finds the file."""
+        """Returns the location of the file, for messages."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
     Args:
         path: the final path.
-        durable: whether to wait until the content is on the disk, so that a power cut cannot leave `path` without it.
+        durable: whether to wait until the content is on the disk, so that a power cut cannot lose it.
     """
     partial = _partial(path)
     try:
@@ -52,12 +52,12 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Returns a new hidden path in the same folder, with the ending of `path`, which some writers look at."""
+    """Returns a new hidden path in the same folder, with the ending of `path`, on which some writers depend."""
     return path.with_name(f".{uuid4().hex}-{path.name[-50:]}")
 
 
 def max_name_length(folder: Path) -> int:
-    """Returns how many bytes a file name may have in a folder, which need not exist yet."""
+    """Returns the maximum length of a file name in a folder, in bytes. The folder need not exist."""
     for place in (folder, *folder.absolute().parents):
         with suppress(OSError, AttributeError, ValueError):  # it does not exist yet; Windows has no `pathconf`
             return os.pathconf(place, "PC_NAME_MAX")
@@ -65,7 +65,7 @@ def max_name_length(folder: Path) -> int:
 
 
 def is_case_insensitive(folder: Path) -> bool:
-    """Returns whether a folder, which need not exist yet, ignores the case of names, as on macOS and Windows."""
+    """Returns whether a folder ignores the case of names, as on macOS and Windows. The folder need not exist."""
     for place in (folder.absolute(), *folder.absolute().parents):
         swapped = place.with_name(place.name.swapcase()) if place.name else place
         with suppress(OSError):
@@ -77,11 +77,11 @@ def is_case_insensitive(folder: Path) -> bool:
 def walk_files(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Path]:
     """Yields all files in folders and their subfolders, and follows links. Each folder is entered once.
 
-    A folder that several paths lead to is entered by one without links, so that links cannot make a loop. Broken links
-    are yielded too, so that an error can name them. Pipes and devices, which may never end, are not.
+    If several paths lead to a folder, it is entered by a path without links, if there is one. Broken links are yielded,
+    too, so that an error can name them. Pipes and devices are not, because to read them may never end.
 
     Args:
-        folders: where to begin.
+        folders: the folders to begin with.
         hidden: whether to include files and folders whose names begin with a dot.
     """
     entered: set[tuple[int, int]] = set()
@@ -122,7 +122,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yields a new folder beside `folder`; it is renamed to `folder` at the end, or removed after an error.
 
     Raises:
-        InputError: `folder` exists already, or cannot be made.
+        InputError: `folder` already exists, or cannot be made.
     """
     partial, missing = _partial(folder), []
     try:
@@ -134,18 +134,18 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise _not_made(folder, error) from error
     try:
         yield partial
-        if folder.exists():  # by now; `rename` would replace an empty one
+        if folder.exists():  # made in the meantime; `rename` would replace an empty folder
             raise _already_there(folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):  # they are not empty
+        with suppress(OSError):  # a folder that is not empty
             for parent in missing:
                 parent.rmdir()
 
 
 def _already_there(folder: Path) -> InputError:
-    return InputError(f"The folder exists already. Remove it, or name another. Received: {folder}")
+    return InputError(f"The folder already exists. Remove it, or name another. Received: {folder}")
 
 
 def _not_made(folder: Path, error: OSError) -> InputError:
@@ -159,11 +159,11 @@ def check_new_file(path: Path, *suffixes: str, force: bool = False) -> None:
         InputError: The path has none of the suffixes, its folder is missing, or it exists (without `force`).
     """
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"The file has another format. End its name in {suffixes[0]}. Received: {path}")
+        raise InputError(f"The name of the file must end in {suffixes[0]}. Received: {path}")
     if not path.absolute().parent.is_dir():
         raise InputError(f"The folder of the file does not exist. Make it, or name another. Received: {path}")
     if path.exists() and not force:
-        raise InputError(f"The file exists already. Overwrite it with --force. Received: {path}")
+        raise InputError(f"The file already exists. Overwrite it with --force. Received: {path}")
 
 
 def make_folder(folder: Path) -> None:
@@ -179,7 +179,7 @@ def make_folder(folder: Path) -> None:
 
 
 def require_free_space(folder: Path, size: int) -> None:
-    """Checks the free space before a library writes that crashes on a full disk, as HDF5 does.
+    """Checks the free space before writing with a library that crashes on a full disk, such as HDF5.
 
     Raises:
         OSError: fewer than `size` bytes are free.
@@ -189,7 +189,7 @@ def require_free_space(folder: Path, size: int) -> None:
 
 
 def remedy(error: Exception) -> str:
-    """Returns the remedy of a writing error, as the beginning of a sentence."""
+    """Returns the remedy for a writing error, as the beginning of a sentence."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
     return "Make room" if full else "Fix the cause"
 

@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None
 
-LOCK_FILE = ".lock"  # in a locked folder; it stays there, as removing it would race with other processes
+LOCK_FILE = ".lock"  # in a locked folder; it stays there, because its removal would race with other processes
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def lock(file: int, *, wait: bool) -> bool:
     """Locks an open file for this process until the file is closed.
 
-    Windows and some file systems have no such locks. There the function changes nothing; for a file system it logs a
+    Windows and some file systems have no such locks. There, the function does nothing; for a file system it logs a
     warning.
 
     Args:
@@ -38,7 +38,7 @@ def lock(file: int, *, wait: bool) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        _log.warning("This file system has no locks (%s): let one process at a time write there.", error.strerror)
+        _log.warning("This file system has no locks (%s). Let only one process write to it.", error.strerror)
     return True
 
 

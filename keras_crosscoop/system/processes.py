@@ -1,4 +1,4 @@
-"""Worker processes: Python children that import what this process imports and exchange lines of JSON with it."""
+"""Worker processes: Python child processes with the same import path, which exchange lines of JSON with this one."""
 
 import json
 import math
@@ -15,27 +15,27 @@ from queue import Empty, SimpleQueue
 from types import MappingProxyType
 from typing import Any
 
-# Lines of native code on stderr that are no errors: TensorFlow's log of levels I and W with the line before it,
-# LiteRT's log, and the int8 converter's.
+# Lines of native code on stderr that are not errors: TensorFlow's log of levels I and W with the line before it, and
+# the logs of LiteRT and of the int8 converter.
 CHATTER = r"[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|INFO: |fully_quantize: "
 _LONGEST = 2**20  # characters of a message
-_POLL = 0.5  # seconds between two looks at whether the process lives
+_POLL = 0.5  # seconds between checks that the process lives
 
 
 class WorkerError(Exception):
-    """A worker process failed, died, hung or wrote something else than messages; the text is one line."""
+    """A worker process failed, died, hung or wrote an invalid message; the text is one line."""
 
 
 class Worker:
     """A child process that exchanges messages with this one; leaving its `with` block kills it.
 
-    It has a session of its own, so Ctrl-C reaches this process alone. Its program should end when its input ends: that
-    is how it is asked to stop, and how it notices the death of its parent.
+    The child has its own session, so Ctrl-C reaches only this process. Its program should end when its input ends: this
+    is the request to stop, and also happens when the parent process dies.
 
     Args:
         program: Python code, which calls `connect`.
         log: file for its stderr.
-        environment: variables that are added to those of this process.
+        environment: variables to add to this process's environment.
     """
 
     def __init__(self, program: str, log: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -62,7 +62,7 @@ class Worker:
         self.close()
 
     def send(self, message: object) -> None:
-        """Sends a JSON message; if the process is dead, the next `receive` says so."""
+        """Sends a JSON message; if the process is dead, the next `receive` raises the error."""
         with suppress(OSError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
@@ -74,17 +74,18 @@ class Worker:
             timeout: seconds to wait for it.
 
         Raises:
-            WorkerError: the message is an `error`, or none came: the process died, wrote no JSON object, or was silent.
+            WorkerError: the message is an `error`, or there is none: the process died, wrote no JSON object, or timed
+                out.
         """
         line = self._next_line(timeout)
-        if not line.endswith("\n") and len(line) < _LONGEST:  # the process died, if in the middle of a message
+        if not line.endswith("\n") and len(line) < _LONGEST:  # the process died, perhaps in the middle of a message
             raise WorkerError(self._last_words())
         try:
             message = json.loads(line)
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            raise WorkerError(f"Its process wrote something else than a message: {line[:80].strip()!r}.")
+            raise WorkerError(f"Its process wrote an invalid message: {line[:80].strip()!r}.")
         if "error" in message:
             raise WorkerError(message["error"])
         return message
@@ -101,41 +102,41 @@ class Worker:
             self.process.wait(timeout)
         self.process.kill()
         self.process.wait()
-        self._listener.join(_POLL)  # not for ever: a grandchild may hold the pipe open
+        self._listener.join(_POLL)  # with a timeout, because a grandchild may hold the pipe open
 
     def _listen(self) -> None:
         line = "\n"
         with self.process.stdout as lines:
             while line.endswith("\n"):
                 line = lines.readline(_LONGEST)
-                self._lines.put(line)  # the last one has no "\n": it is empty, cut off or too long
+                self._lines.put(line)  # the last one has no "\n": it is empty, truncated or too long
 
     def _next_line(self, timeout: float) -> str:
         deadline = time.monotonic() + timeout
         while True:
-            dead = self.process.poll() is not None  # asked before waiting: messages of a dead process still arrive
+            dead = self.process.poll() is not None  # checked before waiting: messages of a dead process still arrive
             try:
                 return self._lines.get(timeout=_POLL)
             except Empty:
                 if dead:
                     return ""
                 if time.monotonic() > deadline:
-                    raise WorkerError(f"It gave no answer for {timeout:.0f} seconds.") from None
+                    raise WorkerError(f"It did not answer for {timeout:.0f} seconds.") from None
 
     def _last_words(self) -> str:
-        """Describes the end of the process, with the last line of its log that is no chatter."""
+        """Describes the end of the process, with the last line of its log that is not `CHATTER`."""
         code = self.process.wait()
         end = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        hint = ", as one that takes too much memory" if code == -9 else ""
+        hint = ", perhaps for lack of memory" if code == -9 else ""
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
-        said = next((line.strip() for line in lines[::-1] if line.strip() and not re.match(CHATTER, line)), "")
-        return f"Its process ended {end}{hint}." + (f" It said: {said}" if said else "")
+        last = next((line.strip() for line in lines[::-1] if line.strip() and not re.match(CHATTER, line)), "")
+        return f"Its process ended {end}{hint}." + (f" Its last output: {last}" if last else "")
 
 
 def connect() -> tuple[Iterator[Any], Callable[..., None]]:
-    """Within a worker's program, gives the messages to it and a function that sends one.
+    """Connects a worker's program to its parent: returns the incoming messages, and a function that sends a reply.
 
-    From then on every other write to stdout, also of native code, goes to stderr.
+    Redirects every other write to stdout, including native code's, to stderr.
     """
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

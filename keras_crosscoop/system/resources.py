@@ -1,7 +1,9 @@
-"""CPU cores and memory that this process may use: those of the machine, within the limits of containers and batch jobs.
+"""CPU cores and memory that this process may use, within the limits of the machine, containers and batch jobs.
 
-Linux limits processes by nested control groups (cgroups); the smallest limit of a process's group and all groups above
-it applies. References: https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html beside it.
+Linux limits processes by nested control groups (cgroups): the smallest limit of a process's group and its parent groups
+applies.
+
+References: https://docs.kernel.org/admin-guide/cgroup-v2.html and https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 """
 
 import math
@@ -17,7 +19,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Returns the number of cores that this process may use: the least of its CPU affinity and its cgroups' quotas."""
+    """Returns the number of cores that this process may use: the minimum of its CPU affinity and cgroup quotas."""
     if hasattr(os, "process_cpu_count"):  # from Python 3.13
         count = os.process_cpu_count()
     elif hasattr(os, "sched_getaffinity"):
@@ -28,12 +30,12 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """Returns how many threads should read files: as many as `ThreadPoolExecutor` has by default, for `cores`."""
+    """Returns the number of threads for reading files: the default of `ThreadPoolExecutor` for `cores()` cores."""
     return min(32, cores() + 4)
 
 
 def free_memory() -> int:
-    """Returns the bytes that this process can still take: the least of the machine's and its cgroups' free memory.
+    """Returns the bytes that this process can still allocate: the minimum free memory of machine and cgroups.
 
     A cgroup's file cache counts as free, because the kernel drops it on demand.
     """
@@ -69,9 +71,9 @@ def _free_cgroup_memory() -> Iterator[int]:
 
 
 def _cgroups(controller: str) -> Iterator[Path]:
-    """Yields the folders of this process's cgroup and of those above it, for both versions of cgroups.
+    """Yields the folders of this process's cgroup and its parent groups, for both versions of cgroups.
 
-    A container may see only its own group, mounted as the root, under a path of the host: missing folders do no harm.
+    In a container, the group's path may be the host's, and only the root may exist. So some folders may be missing.
     """
     try:
         lines = [line.split(":", 2) for line in _OWN_CGROUPS.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Signals that end a program in order: after the first one, the work is saved; a later one ends the program at once."""
+"""Signals that end a program: after the first signal, the program saves its work; a later one ends it at once."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Programs such as `timeout` signal a process and its group: signals within so many seconds count as one.
+# Programs such as `timeout` signal a process and its group: signals within this many seconds count as one.
 AT_ONCE = 1.0
 
 _SIGHUP = getattr(signal, "SIGHUP", None)  # a closed terminal; Windows lacks it
@@ -18,7 +18,7 @@ class Signals:
     """Remembers the signals that this process received.
 
     Attributes:
-        first: the number of the first one; None before it.
+        first: the number of the first signal; None before it.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Signals:
         self._first_time = 0.0
 
     def received(self, number: int) -> bool:
-        """Notes a signal, and returns whether it should end the program at once, as a later one does.
+        """Records a signal, and returns whether it should end the program at once: a later one should.
 
-        SIGHUP never does: the kernel and shells send several when one terminal is closed.
+        SIGHUP never should, because the kernel and shells send several when a terminal is closed.
         """
         now = time.monotonic()
         if self.first is None:
@@ -39,8 +39,8 @@ class Signals:
 def handle_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:
     """Sets the handler of the signals in `ENDING`, and returns the earlier handlers, for `restore`.
 
-    It does nothing outside the main thread, where Python handles no signals. A SIGHUP that is ignored, as under
-    `nohup`, stays ignored.
+    Outside the main thread, where Python cannot set handlers, it does nothing. If SIGHUP is ignored, as under `nohup`,
+    it stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -55,5 +55,5 @@ def handle_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:
 def restore(handlers: Mapping[int, Any]) -> None:
     """Sets the handlers that `handle_signals` returned."""
     for number, handler in handlers.items():
-        if handler is not None:  # native code set that one; Python cannot set it again
+        if handler is not None:  # None: a handler of native code, which Python cannot set again
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Measurements that take turns, so that a noisy machine slows all contenders alike."""
+"""Measurements that take turns, so that other load on the machine affects all contenders equally."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
@@ -17,17 +17,17 @@ def take_turns(
     Args:
         contenders: functions of a round that return a measurement.
         rounds: their arguments.
-        failed: gets the reason of each contender that raises an error; the others go on without it.
+        failed: receives the reason of each contender that raises an error. The others continue.
 
     Returns:
-        The measurements of each contender that did not fail, one a round.
+        The measurements of each contender that did not fail, one per round.
     """
     measurements: dict[str, list[Measurement]] = {name: [] for name in contenders}
     for number in rounds:
         for name in list(measurements):
             try:
                 measurements[name].append(contenders[name](number))
-            except Exception as error:  # whatever it is, the other contenders go on
+            except Exception as error:  # the other contenders continue after any error
                 failed[name] = str(error) if isinstance(error, WorkerError) else describe(error)
                 del measurements[name]
     return measurements

@@ -1,4 +1,4 @@
-"""The reader of YAML: plain values, unique keys, and limits on what a text may take of time and memory."""
+"""A YAML reader that accepts only plain values and unique keys, and limits time and memory."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ import yaml
 _MAX_LENGTH = 2**18  # characters of a text; a recipe has 1,000
 _MAX_DEPTH = 20  # of nested values; settings have 3
 _MAX_VALUES = 10_000  # an alias counts as all values that it stands for
-_MAX_SCALAR = 4096  # characters of one value, as of paths
+_MAX_SCALAR = 4096  # characters of one value, as for paths
 _MAX_NUMBER = 400  # characters; Python is slow at numbers with thousands of digits, or refuses them
 
 _CORE = "tag:yaml.org,2002:"
 _NUMBERS = (f"{_CORE}int", f"{_CORE}float")
-_READ_AS_TEXT = (f"{_CORE}timestamp", f"{_CORE}value")  # dates, some of which PyYAML fails at, and "="
+_READ_AS_TEXT = (f"{_CORE}timestamp", f"{_CORE}value")  # dates (PyYAML fails at some of them), and "="
 
 
 def read(path: Path) -> Any:
@@ -22,7 +22,7 @@ def read(path: Path) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: as of `load`.
+        ValueError: see `load`.
     """
     with path.open(encoding="utf-8") as file:
         return load(file.read(_MAX_LENGTH + 1))
@@ -105,7 +105,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Converts a number; PyYAML takes some texts for numbers that are none, such as `0x_`."""
+        """Converts a number. PyYAML mistakes some strings for numbers, such as `0x_`."""
         convert = self.construct_yaml_int if node.tag == _NUMBERS[0] else self.construct_yaml_float
         try:
             return convert(node)

@@ -1,4 +1,4 @@
-"""Training: the optimizer and its schedule, and whole runs."""
+"""Training: the optimizer, its schedule, and the training of runs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Builds the network, loss, optimizer and batches of a training from settings."""
+"""Builds the network, loss, optimizer and batches of a training run from its settings."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ def data(settings: Settings) -> Dataset:
 
 
 def steps_per_epoch(settings: Settings, images: int) -> int:
-    """Returns the number of steps that show about all images once, in whole executions."""
+    """Returns the number of steps that see each image about once, a multiple of `steps_per_execution`."""
     execution = settings.train.steps_per_execution
     return execution * max(1, round(images / settings.train.batch_size / execution))
 
@@ -79,7 +79,7 @@ def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
 
 
 def optimizer(settings: Settings, steps: int) -> SGD:
-    """Returns the optimizer, with a schedule for epochs of so many steps."""
+    """Returns the optimizer, with a schedule for epochs of `steps` steps."""
     options = settings.train
     return SGD(
         Polynomial(options.learning_rate, steps * options.epochs, options.poly_power, options.warmup_steps),
@@ -93,7 +93,7 @@ def optimizer(settings: Settings, steps: int) -> SGD:
 
 
 def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, start: int) -> Batches:
-    """Returns infinite training batches, from that of step `start` on."""
+    """Returns infinite training batches, beginning with the batch of step `start`."""
     options = settings.train
 
     def load(replicas: ReplicaRange) -> tf.data.Dataset:

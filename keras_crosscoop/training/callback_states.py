@@ -1,4 +1,4 @@
-"""The states of callbacks, which Keras does not save, as plain values."""
+"""The states of callbacks as plain values; Keras does not save them."""
 
 import copy
 import pickle
@@ -17,16 +17,16 @@ _SET_BY_KERAS = ("_model", "params", "validation_data", "min_delta")
 class CallbackStates:
     """Gets and sets the states of callbacks.
 
-    A callback may define its state by `get_state()` and `set_state(state)`. The state of every other callback, such as
-    Keras's `EarlyStopping` and `ReduceLROnPlateau`, is all of its attributes that have changed since it was new and are
-    plain: numbers, texts, None, arrays, and lists and dicts of these.
+    A callback may define its state by `get_state()` and `set_state(state)`. For every other callback, such as Keras's
+    `EarlyStopping` and `ReduceLROnPlateau`, the state is all plain attributes that have changed since it was new.
+    Plain are numbers, strings, None, arrays, and lists and dicts of these.
 
     Args:
         callbacks: new callbacks, in their order.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        # By class and number within the class: of several processes, the one that writes has additional callbacks.
+        # By class and number within the class, because the process that writes files has additional callbacks.
         self._callbacks: dict[str, keras.callbacks.Callback] = {}
         for callback in callbacks:
             name = type(callback).__name__
@@ -38,7 +38,7 @@ class CallbackStates:
         """Returns the state of each callback, by class and number.
 
         Raises:
-            InputError: a `get_state` returns something that a checkpoint cannot hold.
+            InputError: a `get_state` returns a value that a checkpoint cannot hold.
         """
         return {name: self._state(name) for name in self._callbacks}
 
@@ -57,9 +57,9 @@ class CallbackStates:
                 callback.set_state(state)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(
-                    f"The checkpoint's state of callback {type(callback).__name__} does not fit it "
-                    f"({describe(error)}). Continue with the version that wrote it, or begin another run with this "
-                    f"one's best weights by --init-from. Received: {', '.join(state)}"
+                    f"Callback {type(callback).__name__} cannot be restored from the checkpoint ({describe(error)}). "
+                    f"Continue with the version that wrote it, or begin another run from this run's best weights with "
+                    f"--init-from. Received: {', '.join(state)}"
                 ) from error
 
     def _state(self, name: str) -> dict[str, Any]:
@@ -68,8 +68,8 @@ class CallbackStates:
             state = callback.get_state()
             if not _is_plain(state):
                 raise InputError(
-                    "A callback's `get_state` must return numbers, texts, None, arrays, and lists and dicts of these, "
-                    f"with texts for keys. Received: {state!r} from {type(callback).__name__}"
+                    "A callback's `get_state` must return numbers, strings, None, arrays, lists and dicts of these, "
+                    f"with strings as keys. Received: {state!r} from {type(callback).__name__}"
                 )
             return state
         changed = {key for key, value in _pickled_attributes(callback).items() if self._initial[name].get(key) != value}
@@ -77,7 +77,7 @@ class CallbackStates:
 
 
 def _pickled_attributes(callback: keras.callbacks.Callback) -> dict[str, bytes]:
-    """Returns the plain attributes as bytes, which are equal only for equal types and values, NaN included."""
+    """Returns the plain attributes as bytes, which are equal only if types and values are; NaN equals NaN."""
     plain = {key: value for key, value in vars(callback).items() if key not in _SET_BY_KERAS and _is_plain(value)}
     return {key: pickle.dumps(value) for key, value in plain.items()}
 

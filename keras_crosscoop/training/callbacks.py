@@ -1,4 +1,4 @@
-"""Callbacks at the end of an epoch: they keep the best weights, and write the metrics and the skipped files."""
+"""Callbacks that save the best weights, and write the metrics and the list of skipped files, after each epoch."""
 
 import csv
 import math
@@ -17,11 +17,11 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         run: the run to save into; None to save nothing.
-        patience: stops the training after this many validations without improvement; None to never stop it.
+        patience: the number of validations without improvement after which training stops; None to never stop it.
 
     Attributes:
         best: the best mean IoU so far, from 0 to 1; NaN before the first validation.
-        worse: the number of validations since the best.
+        worse: the number of validations since the best one.
     """
 
     def __init__(self, run: Run | None, patience: int | None = None) -> None:
@@ -32,7 +32,7 @@ class KeepBest(keras.callbacks.Callback):
         self.worse = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Compares and saves, if this epoch was validated.
+        """Compares the score and saves the weights, if this epoch was validated.
 
         Raises:
             InputError: the mean IoU is NaN.
@@ -44,7 +44,7 @@ class KeepBest(keras.callbacks.Callback):
         if math.isnan(score):
             raise InputError(
                 "No best epoch can be chosen, because all pixels of the validation images are void. Check their "
-                f"labels, or name another split by data.val_split. Received: {name}=nan"
+                f"labels, or name another split in data.val_split. Received: {name}=nan"
             )
         if not score <= self.best:
             if self.run:

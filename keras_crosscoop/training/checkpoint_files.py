@@ -1,6 +1,6 @@
 """The checkpoint files of a run: NumPy's `.npz` archives with a checksum for each array.
 
-Each is written as a whole or not at all, and a damaged one is recognised.
+Files are written atomically, and damaged files are recognised.
 """
 
 import json
@@ -18,7 +18,7 @@ from keras_crosscoop.errors import InputError, describe
 from keras_crosscoop.system.files import atomic_write, remedy
 from keras_crosscoop.training.state import TrainingState
 
-_KEPT = 2  # files: the last one, and the one before in case the last is damaged
+_KEPT = 2  # files: the last one, and the one before it in case the last is damaged
 _PROGRESS = "progress.json"  # the name of a JSON text among the arrays
 _VARIABLE, _CALLBACK, _TUPLE = "variables/", "callbacks/", "tuple/"
 
@@ -49,15 +49,15 @@ class CheckpointFiles:
 
     @property
     def files(self) -> list[Path]:
-        """The files, the newest first, without the user's own and partial files of a killed process."""
+        """The checkpoint files, newest first. Other files and partial files of killed processes are left out."""
         files = (path for path in self.folder.glob("*.npz") if path.stem.isdecimal())
         return sorted(files, key=lambda path: int(path.stem), reverse=True)
 
     def save(self, state: TrainingState) -> Path:
-        """Writes a state, and removes all files but the last two up to it; later ones must have been damaged.
+        """Writes a state, and keeps only the last two files up to it. Files of later steps must have been damaged.
 
         Raises:
-            InputError: the file cannot be written, as on a full disk. The earlier ones are unchanged.
+            InputError: the file cannot be written, for example on a full disk. Earlier files are unchanged.
         """
         arrays: dict[str, np.ndarray] = {f"{_VARIABLE}{name}": value for name, value in state.variables.items()}
         callbacks = _pack(state.callbacks, arrays)
@@ -75,7 +75,7 @@ class CheckpointFiles:
             start = f"step {int(self.files[0].stem)}" if self.files else "the start"
             raise InputError(
                 f"The checkpoint of step {state.steps} cannot be written ({error.strerror or error}). {remedy(error)}, "
-                f"then continue with `crosscoop-tf fit --resume {self.folder.parent}`, from {start}. Received: {path}"
+                f"then continue from {start} with `crosscoop-tf fit --resume {self.folder.parent}`. Received: {path}"
             ) from error
         kept = [file for file in self.files if int(file.stem) <= state.steps][:_KEPT]
         for file in set(self.files).difference(kept):
@@ -83,7 +83,7 @@ class CheckpointFiles:
         return path
 
     def load(self, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> TrainingState | None:
-        """Returns the newest state from an undamaged file; None if there are no files. Logs a warning for damaged ones.
+        """Returns the state of the newest undamaged file; None if there are no files. Logs damaged files as warnings.
 
         Args:
             shapes: the shape and type of each variable.
@@ -100,8 +100,8 @@ class CheckpointFiles:
                 _log.warning("The checkpoint is damaged (%s) and skipped. Received: %s", describe(error), path)
         if self.files:
             raise InputError(
-                "All checkpoints of the run are damaged. Remove them for --resume to begin anew, or begin another run "
-                f"with this one's best weights by --init-from. Received: {self.folder}"
+                "All checkpoints of the run are damaged. Remove them, and --resume begins anew; or begin another run "
+                f"from this run's best weights with --init-from. Received: {self.folder}"
             )
         return None
 
@@ -115,18 +115,18 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
             raise ValueError(f"the checksum of {name} is wrong")
     with np.load(path, allow_pickle=False) as archive:
         progress = _Progress.model_validate_json(archive[_PROGRESS].tobytes())
-        if len(archive.files) != progress.arrays + 1:  # a damaged list of contents may lack some
+        if len(archive.files) != progress.arrays + 1:  # a damaged table of contents may lack arrays
             raise ValueError(f"it lists {len(archive.files)} arrays instead of {progress.arrays + 1}")
         names = {name.removeprefix(_VARIABLE) for name in archive.files if name.startswith(_VARIABLE)}
         if names != shapes.keys():
             difference = min(names ^ shapes.keys())
-            raise InputError(f"The checkpoint is of another network ({difference} is only in one). Received: {path}")
+            raise InputError(f"The checkpoint belongs to another network (only one has {difference}). Received: {path}")
         variables = {}
         for name, (shape, dtype) in shapes.items():
             array = variables[name] = archive[f"{_VARIABLE}{name}"]
             if (array.shape, array.dtype) != (shape, dtype):
                 raise InputError(
-                    f"The checkpoint is of another network ({name} is {array.dtype} {array.shape} there, "
+                    f"The checkpoint belongs to another network ({name} is {array.dtype} {array.shape} there, "
                     f"{dtype} {shape} here). Received: {path}"
                 )
         callbacks = _unpack(progress.callbacks, archive)
@@ -134,7 +134,7 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """Returns a value for JSON, and moves its arrays to `arrays`."""
+    """Converts a value to JSON values, and moves its arrays to `arrays`."""
     if isinstance(value, Mapping):
         return {key: _pack(item, arrays) for key, item in value.items()}
     if isinstance(value, tuple):

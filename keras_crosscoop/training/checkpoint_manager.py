@@ -1,4 +1,4 @@
-"""When a training writes checkpoints: at intervals, at its end, and when a signal ends it; never after it diverged."""
+"""Writes checkpoints at intervals, at the end of training, and after a signal, but never after divergence."""
 
 import logging
 import math
@@ -23,10 +23,10 @@ _MAX_NAMED = 32  # files in an error
 
 
 class CheckpointManager(keras.callbacks.Callback):
-    """Keeps the checkpoints of a training; it must be the last of its callbacks.
+    """Writes the checkpoints of a training run; it must be the last callback.
 
-    Within `with manager:` SIGTERM, SIGHUP and Ctrl-C end the training after the current step, with a checkpoint. A
-    second signal ends it at once. A training outside the main thread receives no signals.
+    Within `with manager:`, SIGTERM, SIGHUP and Ctrl-C end training after the current step, with a checkpoint. A second
+    signal ends it at once. Training outside the main thread receives no signals.
 
     Args:
         model: the compiled model.
@@ -34,12 +34,12 @@ class CheckpointManager(keras.callbacks.Callback):
         callbacks: all other callbacks.
         every_steps: steps between checkpoints.
         every_seconds: seconds between checkpoints.
-        writes: whether this process writes files; of several processes, only one does.
-        files: returns the files of a step's batch, for the error if the training diverges there.
+        writes: whether this process writes files; only one of several processes does.
+        files: returns the files of a step's batch, for the error message after divergence.
 
     Attributes:
-        position: the number of complete epochs, and of complete steps of the next one.
-        step: the number of complete steps in all.
+        position: the number of complete epochs, and of complete steps of the next epoch.
+        step: the total number of complete steps.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class CheckpointManager(keras.callbacks.Callback):
         self.position = (0, 0)
         self.step = 0  # the optimizer does not count steps that it skips for infinite gradients
         self._loaded_states: dict[str, Any] = {}
-        self._training_losses: dict[str, np.ndarray] = {}  # during validation, which counts its own
+        self._training_losses: dict[str, np.ndarray] = {}  # during validation, which overwrites them in the model
         self._signals = Signals()
         self._restart_interval()
 
@@ -73,7 +73,7 @@ class CheckpointManager(keras.callbacks.Callback):
         """Loads the newest undamaged checkpoint, if there is one, and returns `position`.
 
         Raises:
-            InputError: all checkpoints are damaged, or one is of another network.
+            InputError: all checkpoints are damaged, or one belongs to another network.
         """
         targets = variables(self.segmenter)
         shapes = {name: (tuple(target.shape), np.dtype(target.dtype)) for name, target in targets.items()}
@@ -106,16 +106,16 @@ class CheckpointManager(keras.callbacks.Callback):
             signal.raise_signal(number)
 
     def set_model(self, model: keras.Model) -> None:
-        """Takes new snapshots of the callbacks' attributes: Keras's `TensorBoard` sets its folders in `set_model`."""
+        """Takes new snapshots of the callbacks' states: Keras's `TensorBoard` sets attributes in `set_model`."""
         super().set_model(model)
         self.states = CallbackStates(self.callbacks)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Sets the callbacks' states, after their own `on_train_begin`."""
+        """Restores the callbacks' states, after their own `on_train_begin`."""
         self.states.set(self._loaded_states)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Keeps the training losses; Keras is about to count those of validation in the same variables."""
+        """Saves the training losses, because validation uses the same variables."""
         self._training_losses = self._training_losses or values(metric_variables(self.segmenter))
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -123,12 +123,12 @@ class CheckpointManager(keras.callbacks.Callback):
         self.heed_signals()
 
     def after_step(self, epoch: int, step: int, loss: float | None = None) -> None:
-        """Ends the training after a signal, or saves if it is time. Call this after each step and each epoch.
+        """Ends training after a signal, or saves a checkpoint if one is due. Call this after each step and each epoch.
 
         Args:
             epoch: the number of complete epochs.
             step: the number of complete steps of the next epoch.
-            loss: of the epoch so far; None after an epoch.
+            loss: the loss of the epoch so far; None after an epoch.
 
         Raises:
             InputError: the loss is not finite, or the checkpoint cannot be written.
@@ -146,7 +146,9 @@ class CheckpointManager(keras.callbacks.Callback):
             self.save()
 
     def check_weights(self) -> dict[str, np.ndarray]:
-        """Returns the values of all variables; an activation can hide non-finite weights from the loss.
+        """Checks that all weights are finite, and returns the values of all variables.
+
+        An activation can hide non-finite weights from the loss.
 
         Raises:
             InputError: weights are not finite.
@@ -162,7 +164,7 @@ class CheckpointManager(keras.callbacks.Callback):
         """Writes a checkpoint.
 
         Raises:
-            InputError: it cannot be written, or weights are not finite.
+            InputError: the checkpoint cannot be written, or weights are not finite.
         """
         arrays = self.check_weights() | self._training_losses
         if self.writes:
@@ -179,10 +181,10 @@ class CheckpointManager(keras.callbacks.Callback):
         return self._signals.first is not None
 
     def heed_signals(self) -> None:
-        """Ends the training after a signal. All machines must call this at the same points.
+        """Ends training after a signal. All machines must call this at the same points.
 
         Raises:
-            Interrupted: a signal arrived at any machine; otherwise the other machines would wait for this one.
+            Interrupted: a signal arrived at any machine. All machines stop, because they would wait for that one.
         """
         if on_any_machine(self.stopping):
             folder = self.checkpoints.folder.parent
@@ -192,12 +194,12 @@ class CheckpointManager(keras.callbacks.Callback):
             )
 
     def _diverged(self, problem: str, last_good: int) -> InputError:
-        """Returns the error for a state that is not finite, and was when `last_good` steps were done."""
+        """Returns the error for a state that is not finite, but was after `last_good` steps."""
         steps = range(max(0, min(last_good, self.step - 1)), self.step)
         files = [file for step in steps[-_MAX_NAMED:] for file in self.files(step)][-_MAX_NAMED:]
         when = f"at step {self.step}" if len(steps) < 2 else f"between steps {steps[0] + 1} and {self.step}"
         last = next(iter(self.checkpoints.files), "none")
         return InputError(
             f"Training diverged {when}: {problem}. Lower train.learning_rate, set train.clip_norm, or check the files "
-            f"of the batch: {', '.join(files)}. The last good checkpoint: {last}. Received: {problem}"
+            f"of the batch: {', '.join(files)}. Last good checkpoint: {last}. Received: {problem}"
         )

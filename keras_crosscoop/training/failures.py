@@ -1,4 +1,4 @@
-"""Failures from outside a training, explained in one line: a full disk, a removed run folder, a lost machine."""
+"""One-line errors for failures outside of training: a full disk, a removed run folder, a lost machine."""
 
 import errno
 import re
@@ -19,10 +19,10 @@ _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # only writers meet these,
 
 @contextmanager
 def disk_errors(run: Run) -> Iterator[None]:
-    """Explains why the run's folder can no longer be written.
+    """Turns errors of writing to the run's folder into an explanation.
 
     Raises:
-        InputError: in place of the error of writing it. Other errors pass unchanged.
+        InputError: in place of an error of writing. Other errors pass unchanged.
     """
     try:
         yield
@@ -30,8 +30,8 @@ def disk_errors(run: Run) -> Iterator[None]:
         again = f"continue with `crosscoop-tf fit --resume {run.folder}`"
         if run.writes and not run.folder.is_dir():
             raise InputError(
-                f"The run's folder is gone: it was removed or renamed while the run trained. Train again, or put it "
-                f"back and {again}. Received: {run.folder}"
+                f"The run's folder was removed or renamed during training. Train again, or put it back and {again}. "
+                f"Received: {run.folder}"
             ) from error
         if (failure := _write_failure(error, run.folder)) is None:
             raise
@@ -44,7 +44,7 @@ def disk_errors(run: Run) -> Iterator[None]:
 
 def _write_failure(error: Exception, folder: Path) -> tuple[str, str] | None:
     """Returns the reason and the file of a writing error; None for other errors."""
-    if isinstance(error, tf.errors.OpError):  # of the TensorBoard writer, which names the file only in its message
+    if isinstance(error, tf.errors.OpError):  # the TensorBoard writer names the file only in its message
         return unwritable_file(error, str(folder / "tensorboard"))
     if not isinstance(error, OSError):
         return None
@@ -55,7 +55,7 @@ def _write_failure(error: Exception, folder: Path) -> tuple[str, str] | None:
 
 @contextmanager
 def lost_machines(folder: Path) -> Iterator[None]:
-    """Explains that another machine of the training is gone.
+    """Turns errors about a lost connection to another machine into an explanation.
 
     Raises:
         InputError: in place of TensorFlow's error about the lost connection. Other errors pass unchanged.
@@ -69,6 +69,6 @@ def lost_machines(folder: Path) -> Iterator[None]:
         name = f" ({machine})" if machine else ""
         reason = re.sub(r"{{.*?}} ", "", error.message.splitlines()[0])
         raise InputError(
-            f"Another machine of this training{name} is gone. Look at its last output, then continue on all machines "
-            f"with `crosscoop-tf fit --resume {folder}`. Received: {reason}"
+            f"The connection to another machine of this training{name} is lost. Look at its last output, then continue "
+            f"on all machines with `crosscoop-tf fit --resume {folder}`. Received: {reason}"
         ) from error

@@ -1,4 +1,4 @@
-"""The loop over steps and epochs, which can begin at any step; Keras's own loop begins with whole epochs."""
+"""The training loop, which can begin at any step; Keras's own loop begins only at the start of an epoch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -25,16 +25,16 @@ def train(
     steps: int,
     validate_every: int,
 ) -> None:
-    """Trains a compiled model as its `fit` does, from the position of the checkpoint manager.
+    """Trains a compiled model like its method `fit`, from the position of the checkpoint manager.
 
     Args:
-        model: compiled; its `steps_per_execution` divides `steps`.
+        model: the compiled model; its `steps_per_execution` divides `steps`.
         batches: infinite training batches, from the first remaining step on.
-        validate: measures the model, with averaged weights if the optimizer keeps them. It takes the callbacks, and a
-            function to call wherever a signal may interrupt it.
+        validate: returns the validation metrics, of averaged weights if the optimizer keeps them. It takes the
+            callbacks, and a function to call wherever a signal may interrupt it.
         callbacks: called as by `fit`; the manager is the last of them.
-        manager: keeps checkpoints.
-        epochs: number of epochs in all.
+        manager: writes checkpoints.
+        epochs: total number of epochs.
         steps: steps per epoch.
         validate_every: epochs between validations; the last epoch is always validated.
     """
@@ -54,7 +54,7 @@ def train(
             manager.after_step(epoch, last + 1, float(losses["loss"]))
             if model.stop_training:  # a callback ends the epoch here
                 break
-        manager.check_weights()  # before they are measured and kept as the best
+        manager.check_weights()  # before validation, after which they may be saved as the best
         first_step = 0
         logs = {name: float(loss) for name, loss in model.mean_losses().items()}
         validates = (epoch + 1) % validate_every == 0 or epoch + 1 == epochs

@@ -20,8 +20,8 @@ class SGD(OptimizerWithSharedStep):
         v <- momentum v + g + weight_decay w
         w <- w - r v
 
-    Keras's SGD differs: r is inside its velocity, which matters while r decays, and its weight decay is apart from the
-    gradient. With `decoupled_weight_decay`, so is this one's (SGDW):
+    Keras's SGD differs: its velocity includes r, which matters while r decays, and its weight decay is decoupled from
+    the gradient. With `decoupled_weight_decay`, this optimizer decouples it, too (SGDW):
 
         v <- momentum v + g
         w <- w - r v - r weight_decay w
@@ -33,8 +33,8 @@ class SGD(OptimizerWithSharedStep):
 
         a <- d' a + (1 - d') w,    d' = min(d, (1 + t) / (10 + t))
 
-    The smaller d' of early steps lets a short run forget its initial weights, as in
-    `tf.train.ExponentialMovingAverage`. Batch-normalisation statistics are averaged alike: see
+    In early steps d' is smaller, so that short runs forget their initial weights, as in
+    `tf.train.ExponentialMovingAverage`. Batch-normalisation statistics are averaged in the same way, see
     `update_ema_statistics`.
 
     Args:
@@ -42,7 +42,7 @@ class SGD(OptimizerWithSharedStep):
         momentum: the decay of the velocity.
         weight_decay: the decay of all weights.
         head_lr_multiplier: the factor of the learning rate outside the backbones.
-        decoupled_weight_decay: whether weights decay apart from the velocity.
+        decoupled_weight_decay: whether to apply weight decay outside of the velocity.
         ema_decay: d in [0, 1); None for no averages.
         **kwargs: options of `keras.optimizers.Optimizer`. `global_clipnorm` bounds the norm of all gradients before
             weight decay, as `torch.nn.utils.clip_grad_norm_` does.
@@ -54,7 +54,7 @@ class SGD(OptimizerWithSharedStep):
         ema_statistics: their averages.
 
     Raises:
-        InputError: `ema_decay` is out of range, or Keras's `use_ema` is on.
+        InputError: `ema_decay` is out of range, or `use_ema` of Keras is set.
 
     Example:
         >>> import keras
@@ -85,7 +85,7 @@ class SGD(OptimizerWithSharedStep):
             raise InputError(f"`ema_decay` must be at least 0 and below 1, or None. Received: ema_decay={ema_decay!r}.")
         if kwargs.get("use_ema"):
             raise InputError(
-                "Keras does not keep averages on each device: set `ema_decay` instead. Received: use_ema=True."
+                "`use_ema` does not average on each device. Set `ema_decay` instead. Received: use_ema=True."
             )
         super().__init__(learning_rate, name=name, **kwargs)
         self.momentum = momentum
@@ -106,14 +106,14 @@ class SGD(OptimizerWithSharedStep):
         self.multipliers = [1.0 if in_backbone(variable) else self.head_lr_multiplier for variable in variables]
 
     def update_ema_statistics(self, statistics: list[keras.Variable]) -> None:
-        """Averages these variables after each step too, if it averages weights. Needs `build` before, and TensorFlow.
+        """Averages these variables, too, if the optimizer averages weights. Call `build` before. TensorFlow only.
 
-        On several devices, each averages its own copy.
+        Each of several devices averages its own copy.
 
         Args:
             statistics: variables that change without gradients: moving means and variances of batch normalisation.
         """
-        if self.ema_decay is not None and not self.statistics:  # a model may be compiled again with the same optimizer
+        if self.ema_decay is not None and not self.statistics:  # set already if a model is compiled again
             self.statistics = list(statistics)
             self.ema_statistics = self._averages_of(statistics)
 
@@ -182,7 +182,7 @@ class SGD(OptimizerWithSharedStep):
 
 
 def in_backbone(variable: keras.Variable) -> bool:
-    """Returns whether a variable belongs to a backbone, whose scope its path begins with."""
+    """Returns whether a variable belongs to a backbone, according to the first part of its path."""
     return variable.path.split("/")[0].endswith("backbone")
 
 

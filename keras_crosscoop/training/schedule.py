@@ -10,17 +10,17 @@ from keras_crosscoop.errors import InputError
 
 @keras.saving.register_keras_serializable("keras_crosscoop")
 class Polynomial(keras.optimizers.schedules.LearningRateSchedule):
-    """Polynomial decay to zero, as of DeepLab, with an optional linear warm-up.
+    """Polynomial decay to zero, as in DeepLab, with an optional linear warm-up.
 
         rate(step) = learning_rate (1 - step / steps)^power min(1, (step + 1) / warmup_steps),    step = 0, 1, ...
 
-    The decay runs from the first step on and the warm-up multiplies it, as in detectron2's DeepLab (`WarmupPolyLR`) and
-    pytorch-deeplab-xception; in mmsegmentation the decay begins after the warm-up. Unlike theirs, this warm-up begins
-    at 1 / `warmup_steps` of the rate, so that the first step already moves the weights.
+    The decay begins at the first step, and the warm-up is a factor, as in detectron2's DeepLab (`WarmupPolyLR`) and
+    pytorch-deeplab-xception. In mmsegmentation, the decay begins after the warm-up. Unlike in these, the warm-up begins
+    at 1 / `warmup_steps` of the rate, so that the first step already changes the weights.
 
     Args:
         learning_rate: the initial rate.
-        steps: the number of steps in all; the rate is zero from there on.
+        steps: the total number of steps, after which the rate is zero.
         power: the exponent; 0.9 in the public implementations.
         warmup_steps: the number of warm-up steps; 0 for none.
 

@@ -1,4 +1,4 @@
-"""The complete state of a training between two steps."""
+"""The complete state of training between two steps."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ from keras_crosscoop.models import Segmenter
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The state of a training.
+    """The state of training.
 
     Attributes:
         epoch: the number of complete epochs, including their validation.
         step: the number of complete steps of the next epoch.
-        steps: the number of complete steps in all, including those that the optimizer skipped for infinite gradients.
+        steps: the total number of complete steps, including steps that the optimizer skipped for infinite gradients.
         variables: the values of `variables`.
         callbacks: the states of the callbacks, see `CallbackStates`.
     """
@@ -34,15 +34,15 @@ class TrainingState:
 
 
 def variables(model: Segmenter) -> dict[str, keras.Variable]:
-    """Returns all variables that steps change, by number and path: the model's, the optimizer's, the metrics'."""
+    """Returns the variables of the model, the optimizer and the metrics, by number and path."""
     unique = {id(v): v for v in (*model.variables, *model.optimizer.variables, *_metric_variables(model))}
-    # Without the numbers that Keras gives the random states of layers, through the whole process.
+    # Without the numbers of random states, which Keras counts across the whole process.
     path = partial(re.sub, r"\b(seed_generator)_\d+/", r"\1/")
     return {f"{number:05} {path(variable.path)}": variable for number, variable in enumerate(unique.values())}
 
 
 def metric_variables(model: Segmenter) -> dict[str, keras.Variable]:
-    """Returns those of `variables` that count the losses of the current epoch."""
+    """Returns the part of `variables` that belongs to metrics, such as the losses of the current epoch."""
     ids = set(map(id, _metric_variables(model)))
     return {name: variable for name, variable in variables(model).items() if id(variable) in ids}
 
@@ -66,16 +66,16 @@ def assign(variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndar
 def replicas(variable: keras.Variable) -> tuple:
     """Returns the TensorFlow variables of a Keras variable, one for each device of this process.
 
-    They are read and set one by one, because the strategy would sum or split the sums of metrics again.
+    They are read and set separately, because the strategy would sum or split the sums in metrics again.
     """
     return tf.distribute.get_strategy().experimental_local_results(variable.value)
 
 
 @contextmanager
 def use_ema_weights(model: Segmenter) -> Iterator[None]:
-    """Gives the model its averaged weights and batch-normalisation statistics, and restores its own at the end.
+    """Swaps in the averaged weights and batch-normalisation statistics, and restores the model's own on exit.
 
-    Nothing changes if its optimizer keeps no averages.
+    Does nothing if the optimizer keeps no averages.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # inside of loss scaling
     if not getattr(optimizer, "ema_weights", None):

@@ -1,4 +1,4 @@
-"""The devices of a training: one, all of this machine, or those of several machines."""
+"""The distribution of training over one device, all devices of this machine, or several machines."""
 
 import json
 import os
@@ -15,10 +15,9 @@ Strategy = Literal["auto", "none", "mirrored", "multiworker"]
 
 
 def strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
-    """Returns a distribution strategy; "auto" takes as many devices as there are.
+    """Returns a distribution strategy; "auto" uses all devices.
 
-    Several machines are those of `TF_CONFIG`, or of a Slurm step. TensorFlow must learn of them before it computes
-    anything.
+    `TF_CONFIG` or a Slurm step name several machines. TensorFlow must connect them before it computes anything.
 
     Raises:
         InputError: no machines are named, or one of them cannot be reached.
@@ -87,7 +86,7 @@ def on_first_replica(value: Any, other: Any) -> Any:
 
 
 def _cluster() -> Literal["TF_CONFIG", "Slurm"] | None:
-    """Returns the source that names several machines, if any."""
+    """Returns the name of the source that lists several machines; None if there is none."""
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
         workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
@@ -106,8 +105,8 @@ def _multiworker() -> tf.distribute.Strategy:
     match cluster := _cluster():
         case None:
             raise InputError(
-                "Several machines are named by TF_CONFIG, or by Slurm within srun. Name them, or choose another "
-                f"strategy. Received: {os.environ.get('TF_CONFIG', 'neither')}"
+                "Strategy multiworker needs several machines in TF_CONFIG, or a Slurm step (srun). Name them, or set "
+                f"another strategy. Received: {os.environ.get('TF_CONFIG', 'neither')}"
             )
         case "Slurm":
             resolver = resolvers.SlurmClusterResolver
@@ -117,4 +116,4 @@ def _multiworker() -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver())
     except (RuntimeError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"The machines cannot be joined ({reason}). Received: {cluster}") from error
+        raise InputError(f"The machines cannot be connected ({reason}). Received: {cluster}") from error

@@ -1,6 +1,6 @@
-"""TensorBoard logs of a training: metrics, example predictions, and a profile.
+"""TensorBoard logs of training: metrics, example predictions, and a profile.
 
-Keras's own callback counts epochs instead of steps, and begins anew when a run is resumed.
+Keras's own callback counts epochs instead of steps, and starts again at 0 when a run is resumed.
 """
 
 import math
@@ -24,16 +24,16 @@ from keras_crosscoop.runs import Run
 from keras_crosscoop.training.throughput import Throughput
 
 PANEL = 512  # pixels, the maximum width of each panel of a picture
-WARM_UP = 10  # steps before a profile: the first is traced, then buffers fill and kernels are chosen
+WARM_UP = 10  # steps before a profile: the first step is traced, then buffers are filled and kernels chosen
 PROFILED = 5  # steps
 
 
 class _Stopping(Exception):  # noqa: N818 - not an error
-    """A picture is abandoned, because the training is about to end."""
+    """A picture is abandoned, because training is about to end."""
 
 
 class WriteTensorBoard(keras.callbacks.Callback):
-    """Writes the folder `tensorboard` of a run, by steps of the optimizer, within `with`.
+    """Writes the folder `tensorboard` of a run, by optimizer step; training runs within `with board:`.
 
     Tags are `train/...` for training, `validation/...` for validation, and `examples/...` for pictures of an image, its
     label and each network's prediction. A resumed run writes another file, which begins with an event that makes
@@ -42,10 +42,10 @@ class WriteTensorBoard(keras.callbacks.Callback):
     Args:
         run: the run.
         examples: images, RGB uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
-        every: steps between values within an epoch; its end is always written.
+        every: number of steps between values within an epoch; values at its end are always written.
         profile: whether to profile five steps, after the first ten of this process.
-        inference: returns how the model should process the examples.
-        is_stopping: returns whether the training is about to end by a signal; then no pictures are drawn.
+        inference: returns the inference that segments the examples.
+        is_stopping: returns whether a signal is about to end training; then no pictures are drawn.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Closes the files and the profile, also after an error, of which Keras does not inform callbacks."""
+        """Closes the files and the profile, also after an error, which Keras does not report to callbacks."""
         self._step_mark.close()
         self._profiler.close()
         self._writer.close()
@@ -92,7 +92,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self._warm_up = min(WARM_UP, self.params["epochs"] * steps - self._step - self._profiled)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Begins the profile, if it is time and the rest of the epoch is long enough."""
+        """Begins the profile, if it is due and the rest of the epoch is long enough."""
         if self.profile and self._done >= self._warm_up and batch + self._profiled <= self.params["steps"]:
             self.profile = False
             self._profile_end = self._done + self._profiled
@@ -102,7 +102,7 @@ class WriteTensorBoard(keras.callbacks.Callback):
         self._throughput.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Writes the losses of the epoch so far, if it is time."""
+        """Writes the losses of the epoch so far, every `every` steps."""
         before, self._step = self._step, int(self.model.optimizer.iterations.numpy())  # this waits for the step
         self._throughput.end()
         self._done += self._executed_steps
@@ -159,5 +159,5 @@ class WriteTensorBoard(keras.callbacks.Callback):
             raise _Stopping
 
     def get_state(self) -> dict[str, Any]:
-        """Returns nothing: the optimizer counts steps, and times belong to this process."""
+        """Returns an empty state: the optimizer counts steps, and times belong to this process."""
         return {}

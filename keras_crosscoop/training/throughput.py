@@ -1,16 +1,16 @@
-"""The throughput of a training, in images per second."""
+"""The throughput of training, in images per second."""
 
 import math
 import time
 
-SMOOTHING = 10.0  # seconds of steps after which a step has the weight 1/e in the recent rate
+SMOOTHING = 10.0  # seconds of steps after which the weight of a step in the recent rate falls to 1/e
 
 
 class Throughput:
-    """Measures images per second of training steps, without the time between them and the first, traced step.
+    """Measures images per second of training steps. The first (traced) step and time between steps are left out.
 
     Args:
-        images: the number of images of one call of the train function.
+        images: the number of images per call of the train function.
     """
 
     def __init__(self, images: int) -> None:

@@ -1,4 +1,4 @@
-"""Training from settings into a run folder."""
+"""Trains a network from settings into a run folder."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,8 @@ Callbacks = Sequence[keras.callbacks.Callback]
 def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
     """Trains a network into a new run folder, and keeps the best weights there.
 
-    Random seeds and other settings of the process are restored at the end; no other thread should train meanwhile.
+    Training changes random seeds and other settings of the process, and restores them at the end. No other thread
+    should train at the same time.
 
     Args:
         settings: the settings, from `keras_crosscoop.config.settings`.
@@ -89,7 +90,7 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         The run.
 
     Raises:
-        InputError: as of `fit`; or the folder is no run, the data set has other classes, or another process trains it.
+        InputError: see `fit`; or the folder is not a run, the data set has other classes, or another process trains it.
         Interrupted: a signal arrived, and a checkpoint was written.
 
     Example:
@@ -112,13 +113,13 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
 def _check_backend() -> None:
     if keras.backend.backend() != "tensorflow":
         raise InputError(
-            "Runs are trained on TensorFlow; other backends train by `model.fit`. Unset KERAS_BACKEND. "
+            "Runs need TensorFlow; other backends train with `model.fit`. Unset KERAS_BACKEND. "
             f"Received: {keras.backend.backend()!r}"
         )
 
 
 def _open_data(settings: Settings) -> Dataset:
-    """Opens the data set, after checks of the batch size."""
+    """Checks the batch size, and opens the data set."""
     options, crop = settings.train, settings.data.crop_size
     distribution = tf.distribute.get_strategy()
     replicas, accumulation = distribution.num_replicas_in_sync, options.accumulation_steps
@@ -138,7 +139,7 @@ def _open_data(settings: Settings) -> Dataset:
     received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulation_steps={accumulation}"
     if share // accumulation * crop**2 * len(data.classes) >= 2**31:
         raise InputError(
-            "A device computes 2^31 logits or more at a time, which TensorFlow cannot count. Use smaller crops or "
+            "A device would compute 2^31 logits or more at a time, too many for TensorFlow. Use smaller crops or "
             f"batches, or more accumulation steps. Received: {received}, {len(data.classes)} classes"
         )
     if (need := share * crop**2 * 4) > (free := free_memory()):  # three channels and a label, uint8
@@ -210,7 +211,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
 
 @contextmanager
 def _reproducible(run: Run) -> Iterator[None]:
-    """Seeds the process; computes the same bits each time if the settings ask for it, or by default on CPUs."""
+    """Seeds the process, and makes TensorFlow deterministic if the settings ask for it, or by default on CPUs."""
     options = run.settings.train
     if options.deterministic and options.jit_compile:
         raise InputError(
@@ -227,8 +228,8 @@ def _reproducible(run: Run) -> Iterator[None]:
 
 
 def _exclusive(run: Run) -> AbstractContextManager:
-    """Keeps other processes from training the run; of several machines, the one that writes asks for all."""
-    busy = "Another process trains the run already. Wait for its end, or stop it."
+    """Keeps other processes from training the run; of several machines, only the writing one takes the lock."""
+    busy = "Another process is training the run. Wait for its end, or stop it."
     return locked(run.folder, busy) if run.writes else nullcontext()
 
 

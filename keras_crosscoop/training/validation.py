@@ -1,6 +1,6 @@
 """Validation during training, with the results of `evaluate`.
 
-Images that the network sees as a whole go through Keras's `evaluate`, on all devices. Images larger than
+Keras's `evaluate` processes images that the network sees as a whole, on all devices. Images larger than
 `evaluation.window`, or too large for the memory, follow one at a time, in windows.
 """
 
@@ -30,9 +30,9 @@ _log = logging.getLogger(__name__)
 class Validation:
     """Measures a model on the validation split.
 
-    The losses of an image in windows are those of its strips, one after another, from the blended probabilities of the
-    windows. A loss of whole images, such as Dice or `hard_pixel_fraction`, sees strips there. Several devices do not
-    share such an image, and several machines all process it.
+    The loss of an image in windows is computed strip by strip, from the blended probabilities of the windows. A loss of
+    whole images, such as Dice or `hard_pixel_fraction`, then sees strips. Such an image is not split over devices, and
+    every machine processes it.
 
     Args:
         model: the compiled model.
@@ -61,18 +61,18 @@ class Validation:
             before_window: called before each window.
 
         Raises:
-            InputError: a file cannot be used, or the memory does not hold an image or window.
+            InputError: a file cannot be used, or an image or window does not fit into memory.
         """
         if self.large is None:
-            # Decided once for all machines, of which some may have less memory.
+            # Decided once for all machines, because some may have less memory.
             self._select_large(lambda size: on_any_machine(not self.inference.is_whole(*size)))
         try:
             metrics = self._measure_whole(callbacks)
-        except tf.errors.ResourceExhaustedError as error:  # of a GPU, whose free memory is not known before
+        except tf.errors.ResourceExhaustedError as error:  # on a GPU, whose free memory is not known in advance
             self._select_large(lambda size: max(size) > inference.WINDOW)
             if several_machines() or self.inference.window or not self.large:
                 raise InputError(
-                    "The memory does not hold the features of a validation image. Lower evaluation.window, or set "
+                    "The features of a validation image do not fit into memory. Lower evaluation.window, or set "
                     f"evaluation.crop. Received: {self.inference.window}"
                 ) from error
             metrics = self._measure_whole(callbacks)
@@ -91,17 +91,17 @@ class Validation:
 
     @cached_property
     def inference(self) -> Inference:
-        """The inference of images that fit into the memory."""
+        """The inference for images that fit into memory."""
         return Inference(self.model, window=self.settings.evaluation.window)
 
     @cached_property
     def _windowed(self) -> Inference:
-        """The inference of large images; its windows must be the same on all machines, whatever memory they have."""
+        """The inference for large images, with the same windows on all machines, whatever memory they have."""
         return self.inference if self.inference.window else Inference(self.model, window=inference.WINDOW)
 
     @cached_property
     def _count(self) -> Callable[[tf.Tensor, tf.Tensor], None]:
-        """Counts a strip, labels `(H, W)` and probabilities `(S, H, W, C)`, as the model's `evaluate` does a batch."""
+        """Adds a strip to the metrics like `evaluate`: labels `(H, W)` and probabilities `(S, H, W, C)`."""
 
         def measure(labels: tf.Tensor, probabilities: tf.Tensor) -> None:
             logits = tf.math.log(tf.maximum(probabilities, np.finfo("float32").tiny))[:, None]
@@ -111,7 +111,7 @@ class Validation:
         return tf.function(lambda *strip: strategy.run(measure, strip), reduce_retracing=True)
 
     def _select_large(self, is_large: Callable[[tuple[int, int]], bool]) -> None:
-        """Selects the images to be measured in windows from now on."""
+        """Selects the images to measure in windows from now on."""
         by_size = {size: is_large(size) for size in dict.fromkeys(self.sizes)}
         selected = [by_size[size] for size in self.sizes]
         self.large = [pair for pair, large in zip(self.pairs, selected, strict=True) if large]

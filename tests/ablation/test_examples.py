@@ -50,9 +50,9 @@ def look(wrong):
     """A network that sees class 1 on the left of some images: `{number: share of the width}`."""
 
     def classes(image):
-        found = np.zeros(image.shape[:2], np.uint8)
-        found[:, : int(wrong.get(image[0, 0, 0] // 10, 0) * image.shape[1])] = 1
-        return {"top": found}
+        classes = np.zeros(image.shape[:2], np.uint8)
+        classes[:, : int(wrong.get(image[0, 0, 0] // 10, 0) * image.shape[1])] = 1
+        return {"top": classes}
 
     return Look(classes)
 
@@ -78,5 +78,5 @@ def test_the_images_of_most_difference_come_first(data, tmp_path, monkeypatch):
 def test_networks_differ_where_some_are_right():
     """All right, one right, all wrong, void."""
     truth = np.array([[0, 0, 0, 255]])
-    found = {"one": np.array([[0, 0, 1, 0]]), "other": np.array([[0, 1, 1, 1]])}
-    np.testing.assert_array_equal(differing(truth, found), [[False, True, False, False]])
+    predictions = {"one": np.array([[0, 0, 1, 0]]), "other": np.array([[0, 1, 1, 1]])}
+    np.testing.assert_array_equal(differing(truth, predictions), [[False, True, False, False]])

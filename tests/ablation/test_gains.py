@@ -11,12 +11,12 @@ from keras_crosscoop.metrics import iou_per_class
 def confusions(images, right, seed=0):
     """Of images with two classes, each pixel right with that probability: `(N, 2, 2)`."""
     rng = np.random.default_rng(seed)
-    found = np.zeros((images, 2, 2), int)
-    for matrix in found:
+    matrices = np.zeros((images, 2, 2), int)
+    for matrix in matrices:
         for label in range(2):
             hits = rng.binomial(500, right)
             matrix[label, label], matrix[label, 1 - label] = hits, 500 - hits
-    return found
+    return matrices
 
 
 def mean_iou(matrix):
@@ -26,11 +26,11 @@ def mean_iou(matrix):
 
 def test_the_gain_is_the_difference_of_mean_ious():
     first, second = [confusions(20, 0.9, 1), confusions(20, 0.88, 2)], [confusions(20, 0.8, 3), confusions(20, 0.82, 4)]
-    found = gain(first, second)
+    result = gain(first, second)
     expected = [mean_iou(a.sum(0)) - mean_iou(b.sum(0)) for a, b in zip(first, second, strict=True)]
-    assert found.of_seeds == pytest.approx(expected)
-    assert found.mean == pytest.approx(np.mean(expected))
-    assert found.spread == pytest.approx(np.std(expected, ddof=1))
+    assert result.of_seeds == pytest.approx(expected)
+    assert result.mean == pytest.approx(np.mean(expected))
+    assert result.spread == pytest.approx(np.std(expected, ddof=1))
 
 
 def test_the_interval_is_that_of_a_paired_bootstrap():
@@ -44,8 +44,8 @@ def test_the_interval_is_that_of_a_paired_bootstrap():
             )
         )
     low, high = np.quantile(gains, [0.025, 0.975])
-    found = gain(first, second)
-    assert found.interval == pytest.approx((low, high), abs=(high - low) / 8)
+    result = gain(first, second)
+    assert result.interval == pytest.approx((low, high), abs=(high - low) / 8)
 
 
 def test_images_that_are_hard_for_both_take_no_part():
@@ -55,10 +55,10 @@ def test_images_that_are_hard_for_both_take_no_part():
     better[:, 0, 0] += better[:, 0, 1] // 10
     better[:, 0, 1] -= hard[:, 0, 1] // 10
     alone = percentile_interval(iou_per_class(bootstrap(hard)).mean(axis=-1))
-    found = gain([better, better], [hard, hard])
-    assert 0 < found.interval[0] < found.mean < found.interval[1]
-    assert found.interval[1] - found.interval[0] < (alone[1] - alone[0]) / 5
-    assert found.verdict == "ahead"
+    result = gain([better, better], [hard, hard])
+    assert 0 < result.interval[0] < result.mean < result.interval[1]
+    assert result.interval[1] - result.interval[0] < (alone[1] - alone[0]) / 5
+    assert result.verdict == "ahead"
 
 
 def test_what_is_unclear():

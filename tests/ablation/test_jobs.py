@@ -95,9 +95,9 @@ def test_failures_are_named_and_the_others_go_on(job, run, progress, tmp_path):
     assert failed.pop("d").startswith("The folder cannot be made (File exists).")
     assert failed == {
         "a": "There is no such file. Received: x",
-        "b": "Its process ended by signal 9, as one that takes too much memory. It said: Killed by a test",
-        "ensemble": "It is made of a, which failed.",
-        "e": "Its process wrote something else than a message: 'hello'.",
+        "b": "Its process ended by signal 9, perhaps for lack of memory. Its last output: Killed by a test",
+        "ensemble": "It needs a, which failed.",
+        "e": "Its process wrote an invalid message: 'hello'.",
     }
     assert (tmp_path / "c/done").exists()
     assert not (tmp_path / "ensemble").exists()
@@ -135,7 +135,7 @@ def stop(tmp_path):
 def test_a_signal_lets_jobs_save_and_begins_no_other(job, run, tmp_path, stop, number):
     stop(number)
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=r"^stopped, and saved\. Continue with the same command") as error:
+    with pytest.raises(Interrupted, match=r"^stopped and saved\. Continue with the same command") as error:
         run([job("a", sleep=60), job("b"), job("ensemble", ("a",))], 1)
     assert error.value.signal == number
     assert (tmp_path / "a/ended").exists()
@@ -145,7 +145,7 @@ def test_a_signal_lets_jobs_save_and_begins_no_other(job, run, tmp_path, stop, n
 
 def test_a_second_signal_does_not_wait(job, run, tmp_path, stop):
     stop(signal.SIGINT, signal.SIGINT, wait=0.3)
-    with pytest.raises(Interrupted, match=r"^stopped, and saved, but for a\. Continue with the same command"):
+    with pytest.raises(Interrupted, match=r"^stopped and saved, except a\. Continue with the same command"):
         run([job("a", sleep=60, saving=60)], 1)
     assert not (tmp_path / "a/ended").exists()
 
@@ -153,14 +153,14 @@ def test_a_second_signal_does_not_wait(job, run, tmp_path, stop):
 def test_a_signal_that_comes_twice_at_once_is_one(job, run, tmp_path, stop, monkeypatch):
     monkeypatch.setattr(signals, "AT_ONCE", 60)
     stop(signal.SIGTERM, signal.SIGTERM, wait=0.1)
-    with pytest.raises(Interrupted, match=r"^stopped, and saved\. Continue"):
+    with pytest.raises(Interrupted, match=r"^stopped and saved\. Continue"):
         run([job("a", sleep=60, saving=0.3)], 1)
     assert (tmp_path / "a/ended").exists()
 
 
 def test_jobs_that_could_not_save_are_named(job, run, stop):
     stop(signal.SIGTERM)
-    with pytest.raises(Interrupted, match=r"^stopped, and saved, but for a\. Continue with the same command"):
+    with pytest.raises(Interrupted, match=r"^stopped and saved, except a\. Continue with the same command"):
         run([job("a", sleep=60, lost=True, meets=["b"]), job("b", sleep=60)], 2)
 
 
@@ -176,7 +176,7 @@ def test_a_job_that_does_not_end_is_killed(job, run, monkeypatch):
     monkeypatch.setattr(jobs, "_PATIENCE", 0.1)
     begin = time.monotonic()
     failed = run([job("a", how="prints", waits=60, saving=60)], 1)
-    assert failed == {"a": "Its process wrote something else than a message: 'hello'."}
+    assert failed == {"a": "Its process wrote an invalid message: 'hello'."}
     assert time.monotonic() - begin < 30
 
 

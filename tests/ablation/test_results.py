@@ -60,28 +60,28 @@ def mean_iou(confusions, index):
 
 def test_each_seed_is_compared_with_the_same_of_the_full_method(write, tmp_path):
     single, cross = ([write(row, seed) for seed in (0, 1)] for row in ("single_top", "cross"))
-    found = read_results(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
-    assert [(result.row.name, result.output, result.compared_with) for result in found] == [
+    results = read_results(ablation(tmp_path, ["single_top", "cross"], (0, 1)), {"cross": COST})
+    assert [(result.row.name, result.output, result.compared_with) for result in results] == [
         ("single_top", "single", "top"),
         *(("cross", output, output) for output in ("top", "bottom", "ensemble")),
     ]
-    assert found[0].mean_iou == pytest.approx([mean_iou(each, 0) for each in single])
-    assert found[2].mean_iou == pytest.approx([mean_iou(each, 1) for each in cross])
-    road = [iou_per_class(each[:, 0].sum(0))[0] for each in single]
-    assert found[0].per_class["road"] == pytest.approx(road)
+    assert results[0].mean_iou == pytest.approx([mean_iou(counts, 0) for counts in single])
+    assert results[2].mean_iou == pytest.approx([mean_iou(counts, 1) for counts in cross])
+    road = [iou_per_class(counts[:, 0].sum(0))[0] for counts in single]
+    assert results[0].per_class["road"] == pytest.approx(road)
     gains = [mean_iou(a, 0) - mean_iou(b, 0) for a, b in zip(cross, single, strict=True)]
-    assert found[0].gain.of_seeds == pytest.approx(gains)
-    assert (found[0].cost, found[1].cost) == (None, COST)
-    assert all(result.gain is None for result in found[1:])
+    assert results[0].gain.of_seeds == pytest.approx(gains)
+    assert (results[0].cost, results[1].cost) == (None, COST)
+    assert all(result.gain is None for result in results[1:])
 
 
 def test_seeds_that_only_one_has_are_not_compared(write, tmp_path):
     for row, seeds in {"single_top": (0, 1, 2), "cross": (1,), "none": ()}.items():
         for seed in seeds:
             write(row, seed)
-    found = read_results(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
-    assert [(result.row.name, result.seeds) for result in found[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
-    assert len(found[0].gain.of_seeds) == 1
+    results = read_results(ablation(tmp_path, ["single_top", "none", "cross"], (0, 1, 2)), {})
+    assert [(result.row.name, result.seeds) for result in results[:2]] == [("single_top", (0, 1, 2)), ("cross", (1,))]
+    assert len(results[0].gain.of_seeds) == 1
 
 
 def test_half_of_what_a_row_leaves_is_nothing(write, tmp_path):
@@ -129,7 +129,7 @@ def test_jobs_name_their_networks(tmp_path):
 def test_other_images_are_no_comparison(write, tmp_path):
     write("cross", 0)
     write("none", 0, images=[0, 1, 2, 3, 7])
-    with pytest.raises(InputError, match=r"on the same images.*Received: .*none/seed-0, .*cross/seed-0"):
+    with pytest.raises(InputError, match=r"the same images.*Received: .*none/seed-0, .*cross/seed-0"):
         read_results(ablation(tmp_path, ["none", "cross"], (0,)), {})
 
 
@@ -152,11 +152,11 @@ def test_damaged_results_are_told(write, tmp_path, file, content, why):
     path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, confusions=content)
     message = refused(read_results, ablation(tmp_path, ["single_top"], [0]), {})
     assert re.search(why, message)
-    assert message.endswith(f"the same command measures the row again. Received: {path}")
+    assert message.endswith(f"run the same command again to measure the row. Received: {path}")
 
 
 def test_figures_of_other_outputs_are_told(write, tmp_path):
     write("cross", 0)
     path = tmp_path / "cross/seed-0/metrics.json"
     path.write_text(path.read_text().replace("ensemble", "single"))
-    assert "of another network" in refused(read_results, ablation(tmp_path, ["cross"], [0]), {})
+    assert "belong to another network" in refused(read_results, ablation(tmp_path, ["cross"], [0]), {})

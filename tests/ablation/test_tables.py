@@ -18,10 +18,10 @@ GAIN = Gain(0.02, (0.01, 0.03), (0.005, 0.031), 0.0141, True)
 
 
 def line(row, output, mean_iou, road, sky, gain=None, published=None, cost=COST):
-    each = ROWS[row]
+    method = ROWS[row]
     classes = {"road": road, "sky": sky}
-    title = each.title.format(top="a", bottom="b")
-    return Result(each, title, output, (0, 1), mean_iou, classes, cost, published, gain, each.outputs[output])
+    title = method.title.format(top="a", bottom="b")
+    return Result(method, title, output, (0, 1), mean_iou, classes, cost, published, gain, method.outputs[output])
 
 
 LINES = [
@@ -72,8 +72,8 @@ def test_connections():
     ],
 )
 def test_ticks_follow_the_sites(row, ticks):
-    found = tables([line(row, "top", (0.5,), (0.5,), (0.5,))], settings("camvid"))[0]
-    assert texts(found)[0][1:3] == ticks
+    table = tables([line(row, "top", (0.5,), (0.5,), (0.5,))], settings("camvid"))[0]
+    assert texts(table)[0][1:3] == ticks
     sites = ROWS[row].settings(config.settings({}), 0).model.sites
     assert ticks == ["✓" if site in sites else "" for site in ("backbone", "aspp_output")]
 

@@ -193,7 +193,7 @@ def test_two_at_a_time_are_refused(ablation, crosscoop, halves):
     with locked(folder, ""):
         code, _, err = crosscoop("ablate", *options(halves, folder), *SHOWN)
     assert code == 2
-    assert "Another ablation is at work in the folder." in err
+    assert "Another ablation uses the folder." in err
     assert err.count("\n") == 1
 
 

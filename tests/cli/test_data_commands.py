@@ -70,7 +70,7 @@ def test_check_lists_problems_and_exits_with_1(crosscoop, make_folder):
     assert code == 1
     alone, unreadable = (line for line in out.splitlines() if line.startswith("problem: "))
     assert alone.startswith("problem: An image has no label: expected ")
-    assert unreadable.startswith("problem: 6 times: The file holds no image")
+    assert unreadable.startswith("problem: 6 times: The file is not a readable image")
     assert unreadable.rpartition(" Received: ")[2] == f"{bad[0]}, {bad[1]}, {bad[2]} and 3 more"
     assert "7 problems; images without problems: 2." in out
     assert "Traceback" not in err
@@ -114,7 +114,7 @@ def test_without_weights_there_is_no_training(crosscoop, make_folder):
     """Where `data check` finds a problem it prints none, and `fit` is given nothing."""
     code, _, err = crosscoop("fit", f"--data-dir={make_folder()}", *TINY_FIT, "--set", "")
     assert code == 2
-    assert "A setting is given as section.key=value" in err
+    assert "A setting must be section.key=value" in err
 
 
 def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
@@ -145,14 +145,14 @@ def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
     assert (code, err.splitlines()) == (
         2,
         [
-            'crosscoop-tf: The config is no valid YAML ("loss" is given twice, in lines 1 and 4). Received: my.yaml',
+            'crosscoop-tf: The config is not valid YAML ("loss" is given twice, in lines 1 and 4). Received: my.yaml',
         ],
     )
 
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", root, "--weights", "--split", "val")
     assert code == 1  # no weights from a part of the data
     assert out == ""
-    assert err.startswith("problem: The file holds no image")
+    assert err.startswith("problem: The file is not a readable image")
 
 
 def test_check_weighs_one_split(crosscoop, halves):
@@ -175,7 +175,7 @@ def test_check_draws_a_chart_in_the_colours_of_the_classes(crosscoop, halves, tm
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("chart.jpg", "End its name in .png."), ("missing/chart.png", "Make it, or name another.")]
+    ("name", "reason"), [("chart.jpg", "must end in .png."), ("missing/chart.png", "Make it, or name another.")]
 )
 def test_check_refuses_a_chart_before_it_reads_anything(crosscoop, halves, tmp_path, name, reason):
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", halves, "--chart", name)

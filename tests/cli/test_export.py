@@ -90,7 +90,7 @@ def idle(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["nowhere", "--format=onnx"], "This is no run: there is no such folder."),
+        (["nowhere", "--format=onnx"], "This is not a run: there is no such folder."),
         (["nowhere", "--format=onnx", "--quantize=int8"], "Format onnx is float32 only."),
         (["nowhere", "--format=savedmodel", "--quantize=float16"], "Format savedmodel is float32 only."),
         (["nowhere", "--format=tflite", "--size=dynamic"], "Format tflite has a fixed input size."),
@@ -178,7 +178,7 @@ def test_converters_print_nothing(crosscoop, run_folder, tmp_path):
     content = (run / "tflite/ensemble-32x48-int8/model.tflite").read_bytes()
     code, out, err = crosscoop("export", run, *options)
     assert (code, out) == (2, "")
-    assert "The folder exists already. Remove it, or name another." in err
+    assert "The folder already exists. Remove it, or name another." in err
     assert (run / "tflite/ensemble-32x48-int8/model.tflite").read_bytes() == content
     assert path.endswith("model.tflite")
 

@@ -49,7 +49,7 @@ def test_both_end_and_go_on(halves, tmp_path, victim, number):
     else:
         assert codes[victim] == -signal.SIGKILL
         assert codes[1 - victim] == 2
-        assert f"Another machine of this training (worker {victim}) is gone" in errors[1 - victim]
+        assert f"another machine of this training (worker {victim}) is lost" in errors[1 - victim]
         assert "Traceback" not in errors[1 - victim]
     codes, errors = ended(start("fit", "--resume", run))
     assert codes == [0, 0], errors

@@ -85,7 +85,7 @@ def test_errors_are_grouped_and_the_other_images_predicted(crosscoop, stub_run, 
     assert len(lines) == 3
     assert lines[0].startswith("crosscoop-tf: The image cannot be read (")
     assert lines[0].endswith("Received: photos/cut[bold].png")
-    assert lines[1].startswith("crosscoop-tf: 4 times: The file holds no image")
+    assert lines[1].startswith("crosscoop-tf: 4 times: The file is not a readable image")
     assert lines[1].endswith("Received: photos/text.png, photos/text2.png, photos/text3.png and 1 more")
     assert lines[2] == "crosscoop-tf: 5 of 8 could not be segmented, see above."
     assert {name for name in written(tmp_path / "out") if "overlay" not in name} == {"a.png", "x/a.png", "x/b.png"}
@@ -102,7 +102,7 @@ def test_errors_are_listed_also_after_ctrl_c(crosscoop, stub_run, photos, monkey
     monkeypatch.setattr(FilePredictor, "__call__", stopped)
     code, _, err = crosscoop("predict", stub_run, "photos", "--output", "out")
     assert code == 130
-    assert err.splitlines()[0].startswith("crosscoop-tf: The file holds no image")
+    assert err.splitlines()[0].startswith("crosscoop-tf: The file is not a readable image")
     assert err.splitlines()[0].endswith("Received: photos/0.png")
 
 
@@ -118,7 +118,7 @@ def test_names_of_any_bytes_are_printed_in_one_line_and_written(crosscoop, stub_
     code, out, err = crosscoop("predict", stub_run, *paths, "--output", "out", "--no-overlay")
     assert code == 1
     message, _ = err.splitlines()
-    assert message.startswith("crosscoop-tf: 4 times: The file holds no image that can be read.")
+    assert message.startswith("crosscoop-tf: 4 times: The file is not a readable image.")
     received = message.rpartition("Received: ")[2]
     assert received == "photos/bad ..png, photos/bad latin-\\udcfc.png, photos/bad red\\x1b[31m.png and 1 more"
     expected = {"a.png", "x/a.png", "x/b.png", *names[:3], "..png.png", f"{'n' * 251}.png"}
@@ -173,6 +173,7 @@ def test_bombs_are_refused_unread_and_large_scans_are_not(crosscoop, stub_run, p
     code, _, err = crosscoop("predict", stub_run, "photos/a.png", "--output=bombs")
     assert code == 1
     assert (
-        err.splitlines()[0] == "crosscoop-tf: The image has over 1,534 pixels. Cut or shrink it. Received: photos/a.png"
+        err.splitlines()[0]
+        == "crosscoop-tf: The image has over 1,534 pixels. Crop or shrink it. Received: photos/a.png"
     )
     assert written(tmp_path / "bombs") == []

@@ -73,7 +73,7 @@ def test_existing_records_are_not_overwritten(crosscoop, halves, records):
     folder, _ = records
     done = crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", folder)
     assert done.code == 2
-    assert done.err.startswith('crosscoop-tf: Records are never overwritten, and those of "folder" exist.')
+    assert done.err.startswith('crosscoop-tf: Records of "folder" exist, and are never overwritten.')
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_download(crosscoop, monkeypatch, tmp_path):
     assert "Fetching" in done.err
     done = crosscoop("data", "prepare", "voc2012", "--data-dir", tmp_path, "--download", "--records", "records")
     assert len(calls) == 2
-    assert "The folder holds no VOC 2012" in done.err  # the records are written from what was downloaded
+    assert "The folder does not hold VOC 2012" in done.err  # the records are written from what was downloaded
 
 
 def test_an_interruption_leaves_nothing(crosscoop, halves, tmp_path, monkeypatch):

@@ -139,4 +139,4 @@ def test_a_signal_ends_the_run_saved_and_it_is_resumed(crosscoop, halves, tmp_pa
 def test_only_runs_are_resumed(crosscoop, tmp_path):
     code, _, err = crosscoop("fit", "--resume", tmp_path)
     assert code == 2
-    assert "This is no run" in err
+    assert "This is not a run" in err

@@ -45,8 +45,8 @@ def test_every_command_is_listed_and_shows_examples(crosscoop, command):
         (["fit", "--set", "train.epoch=3"], 'no setting of that name. Did you mean "train.epochs"?'),
         (["fit", "--set", "train.epochs"], "section.key=value"),
         (["fit", "--epochs", "0"], "Setting train.epochs: Input should be greater than or equal to 1. Received: 0"),
-        (["evaluate", "nowhere"], "This is no run"),
-        (["predict", "nowhere", "a.jpg", "--output", "out"], "This is no run"),
+        (["evaluate", "nowhere"], "This is not a run"),
+        (["predict", "nowhere", "a.jpg", "--output", "out"], "This is not a run"),
     ],
 )
 def test_bad_input_takes_one_line_and_leaves_nothing(crosscoop, tmp_path, arguments, message):

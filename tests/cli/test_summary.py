@@ -62,7 +62,7 @@ def test_summary_of_a_single_network_has_no_connections(crosscoop):
             "--size must be HEIGHTxWIDTH, such as 512x1024, or one number for both. Received: '0'",
         ),
         (["--classes=0", "--size=32"], "Invalid value for '--classes': 0 is not in the range 1<=x<=255."),
-        (["nowhere"], "This is no run"),
+        (["nowhere"], "This is not a run"),
         (["nowhere", "--top=resnet50"], "A run cannot be combined with options that describe a network."),
         (["--config=cityscape"], 'Did you mean "cityscapes"?'),
     ],

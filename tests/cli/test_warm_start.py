@@ -150,10 +150,10 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(crosscoop, make_fold
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
     (tmp_path / "text.weights.h5").write_text("hello")
     for name, message in {
-        "nowhere": "no such run or file of weights to start from",
+        "nowhere": "no such run or file of weights",
         "other.keras": "Nothing in the file fits",
         "text.weights.h5": "cannot be read",
-        "mine": "This is no run",
+        "mine": "This is not a run",
     }.items():
         code, out, err = crosscoop("fit", *TINY, data, f"--init-from={name}", "--output=run")
         assert (code, out) == (2, "")

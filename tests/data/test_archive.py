@@ -80,8 +80,8 @@ def test_truncated_archive(tmp_path, left):
     path = write(tmp_path / "a.zip", labels(2))
     path.write_bytes(path.read_bytes()[:left])
     message = refused(open_archive, path)
-    assert message.startswith("The archive cannot be opened (File is not a zip file). Is it fully downloaded? ")
-    assert message.endswith(f"Get it again. Received: {path}")
+    assert message.startswith("The archive cannot be opened (File is not a zip file). Is it complete? ")
+    assert message.endswith(f"Download it again. Received: {path}")
     assert descriptors(path) == 0
 
 
@@ -109,7 +109,7 @@ def test_damaged_member(tmp_path, packing, position, reason):
     members = members_of(path)
     message = refused(label_reader, members["0"])
     assert message.startswith(f"The file cannot be read ({reason}")
-    assert message.endswith(f"Is it there, complete, and yours to read? Received: {path}/d/0")
+    assert message.endswith(f"Is it complete, and may you read it? Received: {path}/d/0")
     assert label_reader(members["1"]).size == (30, 40)
 
 

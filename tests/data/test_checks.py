@@ -329,7 +329,7 @@ def test_records_are_compared_with_their_checksums(mine, tmp_path):
     (records / "q").write_text("changed")
     (problem,) = checked(mine, records=records).findings
     assert (problem.severity, problem.split, problem.files) == ("problem", "", (str(records / "q"),))
-    assert "not as it was written" in problem.message
+    assert "has changed since it was written" in problem.message
 
 
 def test_a_report_as_a_dict(mine):

@@ -263,7 +263,7 @@ def test_truncated_archive(tmp_path, kind):
     path = write_cityscapes(tmp_path, zipped=True) / f"{kind}_trainvaltest.zip"
     path.write_bytes(path.read_bytes()[:-200])
     message = refused(lambda: dataset("cityscapes", tmp_path).pairs("train"))
-    assert message.startswith("The archive cannot be opened (File is not a zip file). Is it fully downloaded? Get it")
+    assert message.startswith("The archive cannot be opened (File is not a zip file). Is it complete? Download it")
     assert message.endswith(f"Received: {path}")
 
 
@@ -311,7 +311,7 @@ def test_colours_in_place_of_ids(root, zipped):
         zip_cityscapes(root)
         path = root / "gtFine_trainvaltest.zip" / path.relative_to(root)
     message = refused(dataset("cityscapes", root).pairs, "train")
-    assert "one class id a pixel, as a grey or palette PNG, not RGBA colours. Take the file as it was dist" in message
+    assert "one class id per pixel, as a grey or palette PNG, not RGBA colours. Take the file as it was dist" in message
     assert message.endswith(f"Received: {path}")
 
 

@@ -81,7 +81,7 @@ def test_palette_masks_hold_ids(make_folder):
         ("", r"list of classes is empty\. Write one name per line\. Received: .*classes\.txt$"),
         ("road\nsky #12345\n", r"a name and a colour as in `road #804080`\. .*classes\.txt, line 2: 'sky #12345'$"),
         ("#804080\n", r"a name and a colour .* line 1: '#804080'$"),
-        ("road\n\nroad #000000", r"Two classes have one name\. Rename one of them\. .* line 3: 'road #000000'$"),
+        ("road\n\nroad #000000", r"Two classes have the same name\. Rename one of them\. .* line 3: 'road #000000'$"),
         ("\n".join(map(str, range(255))), r"at most 254 classes, as 255 is void\. .* line 255: '254'$"),
     ],
 )

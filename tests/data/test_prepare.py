@@ -71,7 +71,7 @@ def files_of(folder):
 def test_nothing_is_overwritten(root, records, written):
     before = files_of(records)
     message = refused(plan, "folder", root, records)
-    assert message.startswith('Records are never overwritten, and those of "folder" exist.')
+    assert message.startswith('Records of "folder" exist, and are never overwritten.')
     assert message.endswith(f"Received: {written}")
     assert files_of(records) == before
 
@@ -189,7 +189,7 @@ def test_files_that_change_between_planning_and_writing(root, records):
     (root / "images/val/000.png").unlink()
     (root / "masks/val/000.png").unlink()
     message = refused(prepare.write, planned)
-    assert message.startswith('Split "val" had 3 samples when writing began, and now has 2.')
+    assert message.startswith('Split "val" had 3 samples when writing began, but now has 2.')
     assert not records.exists()
 
 

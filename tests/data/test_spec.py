@@ -102,7 +102,7 @@ def test_labels_without_images(root):
 
 def test_two_images_for_one_label(root):
     Image.new("RGB", (32, 24)).save(root / "images/train/001.jpg")
-    with pytest.raises(InputError, match=r"one name but for the suffix: .*train/001\.(png|jpg)\. Remove one of them\."):
+    with pytest.raises(InputError, match=r"differ only in the suffix: .*train/001\.(png|jpg)\. Remove one of them\."):
         dataset("folder", root).pairs("train")
 
 
@@ -144,14 +144,14 @@ def test_an_orientation_behind_the_pixels_counts(root, monkeypatch):
 
 def test_coloured_label_is_found_before_training(root):
     Image.new("RGB", (32, 24)).save(root / "masks/train/003.png")
-    with pytest.raises(InputError, match=r"one class id a pixel, .* not RGB .* Received: .*masks/train/003\.png$"):
+    with pytest.raises(InputError, match=r"one class id per pixel, .* not RGB .* Received: .*masks/train/003\.png$"):
         dataset("folder", root).pairs("train")
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
 def test_unreadable_file_is_found_before_training(root, kind):
     (root / kind / "train/003.png").write_bytes(b"")
-    with pytest.raises(InputError, match=rf"holds no image that can be read\. .* Received: .*{kind}/train/003\.png$"):
+    with pytest.raises(InputError, match=rf"is not a readable image\. .* Received: .*{kind}/train/003\.png$"):
         dataset("folder", root).pairs("train")
 
 

@@ -211,7 +211,7 @@ def test_write_leaves_a_complete_set_alone_and_refuses_an_incomplete_one(small_s
     monkeypatch.setattr(street_scenes, "draw_scene", None)
     street_scenes.write(tmp_path)
     (tmp_path / "masks" / "val" / "0001.png").unlink()
-    with pytest.raises(InputError, match=r"holds other files. Name another. Received: "):
+    with pytest.raises(InputError, match=r"holds other files. Name another folder. Received: "):
         street_scenes.write(tmp_path)
     assert (tmp_path / "images" / "val" / "0001.png").is_file()
 

@@ -294,7 +294,7 @@ def test_palette_label_saved_again_as_rgb(voc):
     with Image.open(path) as label:
         label.convert("RGB").save(path)
     message = refused(dataset("voc2012", voc).pairs, "train")
-    assert "one class id a pixel, as a grey or palette PNG, not RGB colours. Take the file as it was dist" in message
+    assert "one class id per pixel, as a grey or palette PNG, not RGB colours. Take the file as it was dist" in message
     assert message.endswith(f"Received: {path}")
 
 

@@ -116,7 +116,7 @@ def test_metrics_of_another_network_are_refused(make_run, make_metrics):
     run, data = make_run(bottom=None)
     (run.folder / "metrics.json").write_text(json.dumps(make_metrics(data)))
     message = refused(read_metrics, run, data)
-    assert message.startswith("The run's metrics are those of another network (outputs top, bottom,")
+    assert message.startswith("The run's metrics belong to another network (outputs top, bottom,")
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_the_model_stays_as_it_is(pair):
     deployment_graph(model, "top", (40, 56))
     assert model.to_json() == config
     assert [weight.path for weight in model.weights] == names
-    for found, before in zip(model.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(found, before)
+    for after, before in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(after, before)
     np.testing.assert_array_equal(values(model, images)["top"], expected["top"])
 
 

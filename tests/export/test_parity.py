@@ -50,8 +50,8 @@ def test_figures_by_hand(monkeypatch):
     times = iter([10, 11, 20, 23])
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     seen = []
-    found = parity(Called(predict), live_probabilities, samples(), 2, seen.append)
-    assert found == {
+    result = parity(Called(predict), live_probabilities, samples(), 2, seen.append)
+    assert result == {
         "images": 2,
         "agreement": 6 / 8,
         "largest_probability_difference": 0.5,
@@ -59,7 +59,7 @@ def test_figures_by_hand(monkeypatch):
         "latency": {"median": 2.0, "p90": pytest.approx(1 + 0.9 * 2)},
     }
     assert seen == [1, 2]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(result)) == result
 
 
 def test_setting_up_is_not_timed(monkeypatch):
@@ -72,9 +72,9 @@ def test_setting_up_is_not_timed(monkeypatch):
 
 
 def test_without_labels_there_is_no_mean_iou():
-    found = parity(Called(predict), live_probabilities, samples(np.full((2, 2, 2), 255)), 2)
-    assert found["mean_iou"] == {"live": None, "exported": None}
-    assert found["agreement"] == 6 / 8
+    result = parity(Called(predict), live_probabilities, samples(np.full((2, 2, 2), 255)), 2)
+    assert result["mean_iou"] == {"live": None, "exported": None}
+    assert result["agreement"] == 6 / 8
 
 
 def test_classes_that_do_not_occur_do_not_count():
@@ -90,10 +90,10 @@ def test_nan_agrees_with_nothing():
     def nan(image):
         return {"classes": np.zeros((2, 2), np.uint8), "confidence": np.full((2, 2), np.nan, np.float32)}
 
-    found = parity(Called(nan), lambda image: np.ones((2, 2, 2), np.float32), samples(), 2)
-    assert found["agreement"] == 0
-    assert found["largest_probability_difference"] == 1
-    assert json.loads(json.dumps(found)) == found
+    result = parity(Called(nan), lambda image: np.ones((2, 2, 2), np.float32), samples(), 2)
+    assert result["agreement"] == 0
+    assert result["largest_probability_difference"] == 1
+    assert json.loads(json.dumps(result)) == result
 
 
 @pytest.mark.parametrize("output", ["bottom", "ensemble"])
@@ -109,5 +109,5 @@ def test_at_a_size_the_live_network_sees_that_size(network):
     image = photographs(1, 24, 16, seed=20)[0]
     large = image.repeat(2, 0).repeat(2, 1)
     expected = network.segment(image, probabilities=True)[1]
-    found = live(network, "ensemble", (24, 16))(large)
-    np.testing.assert_allclose(found, expected.repeat(2, 0).repeat(2, 1), atol=1e-5)
+    result = live(network, "ensemble", (24, 16))(large)
+    np.testing.assert_allclose(result, expected.repeat(2, 0).repeat(2, 1), atol=1e-5)

@@ -158,7 +158,7 @@ def test_files_lie_where_their_names_say(run, data, network, written, name, opti
 
     before = everything(run.folder)
     message = refused(export, run, data, name, model=network, **options)
-    assert message == f"The folder exists already. Remove it, or name another. Received: {path.parent}"
+    assert message == f"The folder already exists. Remove it, or name another. Received: {path.parent}"
     assert len(written) == 1, "nothing is converted first"
     assert everything(run.folder) == before
 
@@ -250,7 +250,7 @@ def test_a_version_that_appears_meanwhile_stays(run, data, network, written):
     def progress(stage, done, total):
         (run.folder / "serving" / "1").mkdir(exist_ok=True)
 
-    assert "exists already" in refused(export, run, data, "savedmodel", progress=progress, model=network)
+    assert "already exists" in refused(export, run, data, "savedmodel", progress=progress, model=network)
     assert [path.name for path in (run.folder / "serving").iterdir()] == ["1"]
     assert list((run.folder / "serving" / "1").iterdir()) == []
 

@@ -138,7 +138,7 @@ BAD_FILES = {
     "one of two": ([FILES["png"], b"text"], "must be JPEG or PNG files"),
     "torn png": ([FILES["png"][:200]], "PNG"),
     "torn jpeg": ([JPEG[: len(JPEG) // 2]], "JPEG"),
-    "two sizes": ([FILES["png"], OTHER_SIZE], r"must have one size. .*Received \(H, W, 3\):.*\[33 41 3\].*\[33 40 3\]"),
+    "two sizes": ([FILES["png"], OTHER_SIZE], r"have the same size. .*Received \(H, W, 3\):.*\[33 41 3\].*\[33 40 3\]"),
 }
 
 
@@ -202,8 +202,8 @@ def test_bad_shapes_are_named_and_the_next_request_is_answered(session, signatur
     text = " ".join(map(str, shape))
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"`image` {message}\. Received shape:.*\[{text}\]"):
         session(signature, image=np.zeros(shape, np.uint8))
-    for name, found in session(signature, image=SMALL).items():
-        np.testing.assert_array_equal(found, expected[name])
+    for name, array in session(signature, image=SMALL).items():
+        np.testing.assert_array_equal(array, expected[name])
 
 
 def test_floats_are_refused(session):

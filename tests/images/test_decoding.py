@@ -193,7 +193,7 @@ def test_damaged_jpeg(damage, reason, tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it there, .* Received: .*a\.png$"):
+    with pytest.raises(InputError, match=r"cannot be read \(No such file.*\)\. Is it complete, .* Received: .*a\.png$"):
         image_reader(tmp_path / "a.png")
 
 
@@ -206,4 +206,4 @@ def test_too_large_images_are_refused_before_decoding(kind, tmp_path, monkeypatc
     open_file(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] // 2 - 1)
     message = refused(open_file, path)
-    assert message == f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Cut or shrink it. Received: {path}"
+    assert message == f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Crop or shrink it. Received: {path}"

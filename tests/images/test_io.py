@@ -137,7 +137,7 @@ def test_coloured_labels_are_refused(tmp_path, mode):
     for function in (read_label, label_size):
         with pytest.raises(
             InputError,
-            match=rf"one class id a pixel, as a grey or palette PNG, not {mode} colours\. "
+            match=rf"one class id per pixel, as a grey or palette PNG, not {mode} colours\. "
             r"Take the file as it was distributed, or replace each colour by its class id\. Received: .*a\.png$",
         ):
             function(tmp_path / "a.png")
@@ -148,7 +148,7 @@ def test_missing_and_foreign_files(tmp_path, function):
     with pytest.raises(InputError, match=r"no such image file\. Is the path right\? Received: .*none\.png$"):
         function(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("not an image")
-    with pytest.raises(InputError, match=r"no image that can be read\. Replace it .* Received: .*text\.png$"):
+    with pytest.raises(InputError, match=r"not a readable image\. Replace it .* Received: .*text\.png$"):
         function(tmp_path / "text.png")
     with pytest.raises(InputError, match=r"cannot be read \(.*\)\. Replace or remove it\. Received: "):
         function(tmp_path)
@@ -189,7 +189,7 @@ def test_formats_go_by_content(tmp_path, function):
         (NotImplementedError("no such thing"), "cannot be read (no such thing)"),
         (RecursionError(), "cannot be read (RecursionError)"),
         (struct.error("unpack requires 4 bytes\nand more"), "cannot be read (unpack requires 4 bytes)"),
-        (MemoryError(), "The memory does not hold the image. Cut or shrink it."),
+        (MemoryError(), "The image does not fit into memory. Crop or shrink it."),
         (OverflowError("too large"), "cannot be read (too large)"),
     ],
 )
@@ -233,7 +233,7 @@ def test_sizes_need_no_pixels(tmp_path, suffix):
 def test_decompression_bomb(tmp_path, monkeypatch):
     Image.new("L", (40, 40)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(InputError, match=r"over 200 pixels\. Cut or shrink it\. Received: .*a\.png$"):
+    with pytest.raises(InputError, match=r"over 200 pixels\. Crop or shrink it\. Received: .*a\.png$"):
         read_image(tmp_path / "a.png")
 
 

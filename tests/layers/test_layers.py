@@ -303,12 +303,12 @@ def test_shapes_are_told_and_traced_as_they_come_out(known):
     inputs = [
         keras.Input(array.shape[1:] if known else (None, None, array.shape[3]), batch) for array in (small, image)
     ]
-    told = through(*inputs)
+    outputs = through(*inputs)
     if known:
-        assert [array.shape for array in told] == [tuple(array.shape) for array in expected]
+        assert [array.shape for array in outputs] == [tuple(array.shape) for array in expected]
     else:
-        assert [array.shape for array in told] == [(None, None, None, channels) for channels in (3, 2, 2)]
-    for mine, eager in zip(keras.Model(inputs, told)([small, image]), expected, strict=True):
+        assert [array.shape for array in outputs] == [(None, None, None, channels) for channels in (3, 2, 2)]
+    for mine, eager in zip(keras.Model(inputs, outputs)([small, image]), expected, strict=True):
         np.testing.assert_array_equal(mine, eager)
 
 

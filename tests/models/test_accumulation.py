@@ -45,13 +45,13 @@ def trained(network, parts, *, frozen=True, **options):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_weights_are_those_of_the_whole_batch(pair, loss, remat):
     expected, expected_losses = trained(pair, 1, loss=loss, run_eagerly=True)
-    found, losses = trained(pair, 4, loss=loss, remat=remat)
+    actual, losses = trained(pair, 4, loss=loss, remat=remat)
     for step, expected_step in zip(losses, expected_losses, strict=True):
         assert step == pytest.approx(expected_step, rel=1e-5)
     assert expected_losses[0]["loss"] != pytest.approx(expected_losses[-1]["loss"], rel=1e-3)  # it did learn
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(actual[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_float16_makes_the_step_of_float32(parts, clip):
         }
     pairs = list(zip(moved["mixed_float16"].values(), moved["float32"].values(), strict=True))
     assert len(pairs) == 2
-    for found, expected in pairs:
+    for actual, expected in pairs:
         assert np.linalg.norm(expected) > 1e-4
-        assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+        assert np.linalg.norm(actual - expected) < 0.02 * np.linalg.norm(expected)
 
 
 def test_batch_normalisation_sees_micro_batches():

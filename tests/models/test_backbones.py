@@ -163,7 +163,7 @@ def test_facts_are_those_of_the_network(network):
     """What `info --backbones` reads instead of building them all."""
     name, dilated, _ = network
     model = dilated[min(dilated)]
-    (facts,) = (each for each in FACTS if each["name"] == name)
+    (facts,) = (entry for entry in FACTS if entry["name"] == name)
     assert facts["parameters"] == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     for tap, strides in (("low", [4]), ("high", list(backbones.OUTPUT_STRIDES))):
         layer = model.output[tap]._keras_history.operation.name
@@ -184,8 +184,8 @@ def test_features_have_the_declared_strides(network, size):
         shapes = {tap: values.shape for tap, values in features(model, image).items()}
         for tap, stride in (("low", 4), ("high", output_stride)):
             assert model.output[tap].shape == (None, None, None, shapes[tap][-1])
-            for pixels, found in zip(size, shapes[tap][1:3], strict=True):
-                assert pixels // stride <= found <= -(-pixels // stride)
+            for pixels, length in zip(size, shapes[tap][1:3], strict=True):
+                assert pixels // stride <= length <= -(-pixels // stride)
 
 
 def test_features_are_those_of_keras_applications(network):
@@ -308,9 +308,9 @@ def test_xception_65_has_the_variables_of_its_checkpoint(shared):
         variable = "kernel" if variable.endswith("weights") else variable
         expected[scope.replace("/", "_"), variable] = shape
     ours = backbones.build("xception65", weights=None).variables
-    found = {tuple(variable.path.split("/")[1:]): list(variable.shape) for variable in ours}
+    actual = {tuple(variable.path.split("/")[1:]): list(variable.shape) for variable in ours}
     assert len(expected) == 660
-    assert found == expected
+    assert actual == expected
 
 
 @pytest.mark.slow

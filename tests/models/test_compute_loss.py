@@ -66,8 +66,8 @@ class OfLogits(DeepLabV3Plus):
 def test_a_subclass_adds_to_the_loss_that_is_trained(options):
     data = batch()
     expected, logs = moved(compiled(single()), *data)
-    found, of_subclass = moved(compiled(single(Threefold), **options), *data)
-    for ours, theirs in zip(found, expected, strict=True):
+    actual, of_subclass = moved(compiled(single(Threefold), **options), *data)
+    for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours, 3 * theirs, rtol=1e-3, atol=1e-6)
     assert max(np.abs(step).max() for step in expected) > 1e-3
     assert of_subclass == pytest.approx({"loss": 3 * logs["loss"], "single_loss": logs["loss"]}, rel=1e-5)
@@ -84,11 +84,11 @@ def test_a_subclass_replaces_the_loss_that_is_trained_and_reported():
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(model(images, training=True)["single"]))
     by_hand = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
-    for each in (model, twin):
-        each.set_weights(start)
-        found, logs = moved(each, images, labels)
+    for network in (model, twin):
+        network.set_weights(start)
+        steps, logs = moved(network, images, labels)
         assert logs == {"loss": pytest.approx(np.mean(logits**2), rel=1e-4)}
-        for step, gradient in zip(found, by_hand, strict=True):
+        for step, gradient in zip(steps, by_hand, strict=True):
             np.testing.assert_allclose(step, -0.1 * (0 if gradient is None else gradient), rtol=1e-3, atol=1e-6)
     assert measured["loss"] == pytest.approx(np.mean(logits**2), rel=1e-4)
 
@@ -106,9 +106,9 @@ def test_sample_weights_are_keras(of, accumulation_steps):
     by_hand = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
     evaluated = [model.test_on_batch(images, labels, given, return_dict=True) for given in (weights, None)]
     model.reset_metrics()
-    found, logs = moved(model, images, labels, weights)
+    steps, logs = moved(model, images, labels, weights)
     assert [logs["loss"], evaluated[0]["loss"]] == pytest.approx([float(loss)] * 2, rel=1e-4)
-    for step, gradient in zip(found, by_hand, strict=True):
+    for step, gradient in zip(steps, by_hand, strict=True):
         np.testing.assert_allclose(step, -0.1 * gradient, rtol=1e-3, atol=1e-6)
     assert evaluated[0]["single_mean_iou"] == evaluated[1]["single_mean_iou"]
 
@@ -125,22 +125,22 @@ def test_fit_takes_sample_weights():
 def test_dice_weighs_images():
     """By hand: the mean over images of their weighted losses."""
     labels, logits = batch()[1], RNG.normal(size=(2, 32, 32, 3)).astype("float32")
-    each = [float(Dice()(labels[i : i + 1], logits[i : i + 1])) for i in range(2)]
+    losses = [float(Dice()(labels[i : i + 1], logits[i : i + 1])) for i in range(2)]
     weights = np.array([0.5, 3.0])
-    assert float(Dice()(labels, logits, weights)) == pytest.approx(np.mean(weights * each), rel=1e-5)
+    assert float(Dice()(labels, logits, weights)) == pytest.approx(np.mean(weights * losses), rel=1e-5)
     both = WeightedSum([CrossEntropy(), Dice()], [1, 2])(labels, logits, weights)
     assert float(both) == pytest.approx(
-        float(CrossEntropy()(labels, logits, weights)) + 2 * np.mean(weights * each), rel=1e-5
+        float(CrossEntropy()(labels, logits, weights)) + 2 * np.mean(weights * losses), rel=1e-5
     )
 
 
 def test_sample_weights_that_mean_nothing_are_refused():
     labels, logits = batch()[1], np.zeros((2, 32, 32, 3), "float32")
     assert "whole images" in refused(Dice(), labels, logits, np.ones(labels.shape))
-    assert "(B,), or of pixels, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones((2, 32)))
-    assert "(B,), or of pixels, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones(3))
-    for each in ({"single": np.ones(2)}, {}):
-        assert "the same for all outputs" in refused(compiled(single()).train_on_batch, *batch(), each)
+    assert "(B,), or per pixel, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones((2, 32)))
+    assert "(B,), or per pixel, (B, H, W)" in refused(CrossEntropy(), labels, logits, np.ones(3))
+    for weights in ({"single": np.ones(2)}, {}):
+        assert "the same for all outputs" in refused(compiled(single()).train_on_batch, *batch(), weights)
     model = compiled(single(), loss=KERAS)
     assert "keras_crosscoop.losses" in refused(model.train_on_batch, *batch(), np.ones(2))
 
@@ -163,9 +163,9 @@ def test_losses_of_layers_are_trained_and_reported():
         start = plain.get_weights()
         regular.set_weights(start)
         value = kernel.numpy()
-        (expected, logs), (found, of_regular) = (moved(model, images, labels) for model in twins)
+        (expected, logs), (actual, of_regular) = (moved(model, images, labels) for model in twins)
         plain.set_weights(start)
-        for weight, ours, theirs in zip(regular.trainable_weights, found, expected, strict=True):
+        for weight, ours, theirs in zip(regular.trainable_weights, actual, expected, strict=True):
             pull = 0.1 * value if weight is kernel else 0
             np.testing.assert_allclose(ours, theirs - pull, rtol=1e-3, atol=1e-6)
         assert of_regular["loss"] == pytest.approx(logs["loss"] + 0.5 * np.sum(value**2), rel=1e-4)
@@ -185,13 +185,13 @@ def test_metrics_of_keras_are_measured_where_labels_are_valid(tmp_path):
     }
     model.compile(metrics=metrics)
     images, labels = batch(3)
-    found = model.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True)
-    assert found["ensemble_accuracy"] == pytest.approx(found["ensemble_pixel_accuracy"], rel=1e-5)
-    assert found["ensemble_iou"] == pytest.approx(found["ensemble_mean_iou"], rel=1e-5)
-    assert found["top_entropy"] == pytest.approx(found["top_loss"], rel=1e-4)
+    logs = model.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True)
+    assert logs["ensemble_accuracy"] == pytest.approx(logs["ensemble_pixel_accuracy"], rel=1e-5)
+    assert logs["ensemble_iou"] == pytest.approx(logs["ensemble_mean_iou"], rel=1e-5)
+    assert logs["top_entropy"] == pytest.approx(logs["top_loss"], rel=1e-4)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True) == pytest.approx(found, rel=1e-5)
+    assert loaded.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True) == pytest.approx(logs, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,12 @@ def test_reduced_features_are_made_of_all_of_the_partners():
     features = dict(zip(("top", "bottom"), inputs, strict=True))
     reads = cooperation("cross", channel_reduction=4)("decoder", features, "here")
     model = keras.Model(inputs, reads)
-    found = model([own, partner])
+    outputs = model([own, partner])
     kernel = model.get_layer("top_here_received_conv").kernel.numpy()
     assert kernel.shape == (1, 1, 6, 2)
     expected = np.maximum(partner @ kernel[0, 0] / np.sqrt(1 + 1e-5), 0)  # a new normalisation
-    np.testing.assert_allclose(found["top"], np.concatenate([own, expected], axis=-1), atol=1e-5)
-    assert found["bottom"].shape[-1] == 6 + 1
+    np.testing.assert_allclose(outputs["top"], np.concatenate([own, expected], axis=-1), atol=1e-5)
+    assert outputs["bottom"].shape[-1] == 6 + 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -27,14 +27,14 @@ def profiled_flops(model):
     options["output"] = "none"
     with graph.as_default():
         profile = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
-    found = {}
+    float_ops = {}
     children = list(profile.children)
     while children:
         node = children.pop()
         children += node.children
-        found[node.name] = node.float_ops
-    assert all(found[name] > 0 for name in PROFILED)
-    return sum(found[name] for name in PROFILED)
+        float_ops[node.name] = node.float_ops
+    assert all(float_ops[name] > 0 for name in PROFILED)
+    return sum(float_ops[name] for name in PROFILED)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_layers_of_other_ranks_are_counted_by_hand():
     features = keras.layers.Multiply(name="single_aspp_gate")([features, gate])
     features = keras.layers.Dense(5, name="single_aspp_map")(features)
     logits = keras.layers.Conv2D(2, 1, name="single_decoder_conv")(features)
-    found = {part.name: part.cost for part in costs.components(Segmenter(image, {"single": logits}, {}))}
+    by_name = {part.name: part.cost for part in costs.components(Segmenter(image, {"single": logits}, {}))}
     positions, numbers = 3 * 3, 4  # of a feature map; bytes of each
-    assert found == {
+    assert by_name == {
         "backbone": Cost(9 * 3 + 3 * 4 + 4, 2 * positions * (9 * 3 + 3 * 4), numbers * (6 * 5 * 3 + positions * 4)),
         "aspp": Cost(
             2 * 4 + 4 * 4 + 4 * 5 + 5, 2 * (4 * 4 + positions * 4 * 5), numbers * (3 * 4 + positions * (4 + 5))
@@ -134,16 +134,16 @@ def test_sites_cost_what_reading_the_partner_takes(pair, topology):
         "aspp_output": [(9 * width * width, low)],
         "decoder": [(9 * 48 * width, low), (9 * width * width, low), (width * 3, low)],
     }
-    found = costs.site_costs(model)
-    assert tuple(found) == SITES
+    by_site = costs.site_costs(model)
+    assert tuple(by_site) == SITES
     for site, reads in expected.items():
-        assert found[site].parameters == receivers * sum(parameters for parameters, _ in reads), site
-        assert found[site].flops == receivers * 2 * sum(parameters * pixels for parameters, pixels in reads), site
+        assert by_site[site].parameters == receivers * sum(parameters for parameters, _ in reads), site
+        assert by_site[site].flops == receivers * 2 * sum(parameters * pixels for parameters, pixels in reads), site
     four = np.dtype("float32").itemsize
     # the concatenation, and what image pooling makes of the partner's share
-    assert found["backbone"].activations == receivers * four * (high * 2 * partner + partner)
+    assert by_site["backbone"].activations == receivers * four * (high * 2 * partner + partner)
     # the concatenation of each branch, and five times the partner's width in that of all branches; pooling is resized
-    assert found["aspp"].activations == receivers * four * high * (5 * 2 * width + 5 * width)
+    assert by_site["aspp"].activations == receivers * four * high * (5 * 2 * width + 5 * width)
 
 
 def test_sites_without_connections_cost_nothing(pair):

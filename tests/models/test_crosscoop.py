@@ -101,14 +101,14 @@ def test_without_paths_the_pair_is_two_single_networks(pair, arguments):
     model = pair(**arguments)
     assert not [layer.name for layer in model.layers if "connection" in layer.name]
     image = images(64, 64)
-    found = logits(model, image)
+    actual = logits(model, image)
     for side, backbone in (("top", "micro_3x3"), ("bottom", "micro_5x5")):
         lone = single(backbone=backbone)
         own = [w for w in model.weights if w.path.startswith(side)]
         assert [w.path.removeprefix(side) for w in own] == [w.path.removeprefix("single") for w in lone.weights]
         for weight, value in zip(lone.weights, own, strict=True):
             weight.assign(value)
-        np.testing.assert_allclose(logits(lone, image)["single"], found[side], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(logits(lone, image)["single"], actual[side], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_logits_have_any_images_size(pair, arguments, sizes):
         image = images(height, width, batch=2)
         padding = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
         by_hand = logits(model, np.pad(image, padding, constant_values=127.5))
-        for side, found in logits(model, image).items():
-            assert found.shape == (2, height, width, 3)
-            assert found.dtype == "float32"
-            assert np.isfinite(found).all()
-            np.testing.assert_allclose(found, by_hand[side][:, :height, :width], rtol=1e-4, atol=1e-5)
+        for side, array in logits(model, image).items():
+            assert array.shape == (2, height, width, 3)
+            assert array.dtype == "float32"
+            assert np.isfinite(array).all()
+            np.testing.assert_allclose(array, by_hand[side][:, :height, :width], rtol=1e-4, atol=1e-5)
 
 
 def test_logits_are_resized_from_the_decoder(pair):
@@ -216,13 +216,13 @@ def test_logits_are_float32_in_mixed_precision(pair, mixed_bfloat16):
     assert {w.dtype for w in model.weights} == {"float32"}
     for name in ("top_decoder_2_conv", "bottom_aspp_rate_6_conv"):
         assert model.get_layer(name).compute_dtype == "bfloat16"
-    found = logits(model, image)
-    assert {values.dtype.name for values in found.values()} == {"float32"}
+    actual = logits(model, image)
+    assert {values.dtype.name for values in actual.values()} == {"float32"}
     keras.config.set_dtype_policy("float32")
     exact = pair()
     exact.set_weights(model.get_weights())
     for side, values in logits(exact, image).items():
-        np.testing.assert_allclose(found[side], values, atol=0.1 * values.std())
+        np.testing.assert_allclose(actual[side], values, atol=0.1 * values.std())
 
 
 def test_training_in_mixed_precision_stays_finite(pair, mixed_bfloat16):

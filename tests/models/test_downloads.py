@@ -128,9 +128,9 @@ def test_an_archive_has_no_name_before_it_is_whole(forgotten, server, released, 
     server.content, seen = released, []
 
     def retrieve(url, file, *arguments):
-        found = urlretrieve(url, file, *arguments)
+        result = urlretrieve(url, file, *arguments)
         seen.extend((cache / NAME).exists() for _ in cache.iterdir())
-        return found
+        return result
 
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", retrieve)
     deeplab.load_imagenet(forgotten)

@@ -87,15 +87,15 @@ def plain_probabilities(model, image, side, window, overlap, scales, flip):
 )
 def test_as_plain_numpy(model, options):
     image = photograph(29, 37)[0].astype("uint8")
-    found = Inference(model, **options)(image)
+    actual = Inference(model, **options)(image)
     settings = {"window": None, "overlap": 1 / 3, "scales": (1.0,), "flip": False} | options
     expected = {side: plain_probabilities(model, image, side, **settings) for side in model.sides}
     expected["ensemble"] = (expected["top"] + expected["bottom"]) / 2
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for output, probabilities in expected.items():
-        np.testing.assert_allclose(found[output], probabilities, atol=2e-5)
+        np.testing.assert_allclose(actual[output], probabilities, atol=2e-5)
     alone = Inference(model)(image)["ensemble"]
-    assert np.abs(alone - found["ensemble"]).max() > 0.01, "the options change nothing here"
+    assert np.abs(alone - actual["ensemble"]).max() > 0.01, "the options change nothing here"
 
 
 def test_windows_as_large_as_the_image_and_one_scale_are_the_whole_image(model):
@@ -189,9 +189,9 @@ def test_what_a_gpu_does_not_hold_is_seen_in_windows(model, monkeypatch):
 
     looking = Inference(model)
     monkeypatch.setattr(looking, "_network", small_alone)
-    found = looking.classes(image)
-    assert found.keys() == {"top", "bottom", "ensemble"}
-    for output, classes in found.items():
+    predictions = looking.classes(image)
+    assert predictions.keys() == {"top", "bottom", "ensemble"}
+    for output, classes in predictions.items():
         np.testing.assert_array_equal(classes, expected[output])
         assert classes.dtype == np.uint8
         np.testing.assert_array_equal(classes, Inference(model, window=32)(image)[output].argmax(axis=-1))

@@ -66,20 +66,20 @@ def compared(build, at_least=AT_LEAST):
     model, other = build(), build()
     before = state(model)
     plain = step(model, lambda x: model(x, training=True))
-    found = step(other, remat.recomputed(other, at_least))
-    assert found.keys() == plain.keys()
+    actual = step(other, remat.recomputed(other, at_least))
+    assert actual.keys() == plain.keys()
     changed = {name for name, value in before.items() if not np.array_equal(value, plain[name])}
-    return plain, found, changed
+    return plain, actual, changed
 
 
-def assert_alike(plain, found, tolerance=1e-4):
+def assert_alike(plain, actual, tolerance=1e-4):
     """Each array, to `tolerance` of its largest number, or of a hundredth of the largest of all gradients.
 
     Before a normalisation, gradients of additions are zero but for rounding.
     """
     largest = max(np.abs(value).max() for name, value in plain.items() if name.startswith("gradient/"))
     for name, expected in plain.items():
-        expected, array = np.asarray(expected, "float64"), np.asarray(found[name], "float64")
+        expected, array = np.asarray(expected, "float64"), np.asarray(actual[name], "float64")
         scale = max(np.abs(expected).max(), 0.01 * largest)
         np.testing.assert_allclose(array, expected, rtol=0, atol=tolerance * scale, err_msg=name)
 
@@ -96,18 +96,18 @@ def assert_alike(plain, found, tolerance=1e-4):
 )
 def test_a_step_is_the_same(kind, arguments):
     """Moving averages among what it leaves: updated once, not again in the backward pass. Dropout is on."""
-    plain, found, changed = compared(lambda: network(kind, **arguments))
+    plain, actual, changed = compared(lambda: network(kind, **arguments))
     assert any(name.endswith("moving_variance") and "backbone" in name for name in changed)
     assert all(np.any(plain[name]) for name in plain if name.startswith("gradient/"))
-    assert_alike(plain, found)
+    assert_alike(plain, actual)
 
 
 @pytest.mark.slow
 def test_dropout_in_a_backbone_draws_the_same_twice():
     """EfficientNet drops whole blocks; a second draw would give the gradients of another network."""
-    plain, found, changed = compared(lambda: network(DeepLabV3Plus, backbone="efficientnet_b0"), 40)
+    plain, actual, changed = compared(lambda: network(DeepLabV3Plus, backbone="efficientnet_b0"), 40)
     assert sum("seed" in name for name in changed) > 3, "the head has three"
-    assert_alike(plain, found)
+    assert_alike(plain, actual)
 
 
 @pytest.mark.slow
@@ -117,9 +117,9 @@ def test_frozen_weights_have_no_gradient_and_frozen_statistics_stay():
         model.get_layer("top_backbone").trainable = False
         return model
 
-    plain, found, changed = compared(build)
-    assert not any("top_backbone" in name for name in [*changed, *found] if not name.startswith("after/"))
-    assert_alike(plain, found)
+    plain, actual, changed = compared(build)
+    assert not any("top_backbone" in name for name in [*changed, *actual] if not name.startswith("after/"))
+    assert_alike(plain, actual)
 
 
 @pytest.mark.slow
@@ -134,8 +134,8 @@ def test_a_step_in_half_precision_is_the_same(policy):
         finally:
             keras.config.set_dtype_policy("float32")
 
-    plain, found, _ = compared(build)
-    assert_alike(plain, found, 0.01)  # bfloat16 has 8 bits
+    plain, actual, _ = compared(build)
+    assert_alike(plain, actual, 0.01)  # bfloat16 has 8 bits
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_the_model_stays_as_it_is(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images())["top"], model(images())["top"])
-    found = step(loaded, remat.recomputed(loaded, AT_LEAST))
-    assert_alike(step(model, lambda x: model(x, training=True)), found)
+    actual = step(loaded, remat.recomputed(loaded, AT_LEAST))
+    assert_alike(step(model, lambda x: model(x, training=True)), actual)
 
 
 def on_two_devices(file):
@@ -181,7 +181,7 @@ def on_two_devices(file):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    found = {}
+    arrays = {}
     for name in ("plain", "recomputed"):
         with strategy.scope():
             model = network(dropout=(0, 0, 0))
@@ -204,8 +204,8 @@ def on_two_devices(file):
         before = model.get_weights()
         for _ in range(2):
             strategy.run(traced, [halves])
-        found |= {f"{name}/gradient/{w.path}": w.numpy() - old for w, old in zip(model.weights, before, strict=True)}
-    np.savez(file, **found)
+        arrays |= {f"{name}/gradient/{w.path}": w.numpy() - old for w, old in zip(model.weights, before, strict=True)}
+    np.savez(file, **arrays)
 
 
 def highest():
@@ -241,9 +241,9 @@ def alone(*arguments):
 @pytest.mark.slow
 def test_two_devices_in_step_recompute_alike(tmp_path):
     alone("devices", str(tmp_path / "found.npz"))
-    with np.load(tmp_path / "found.npz") as found:
+    with np.load(tmp_path / "found.npz") as archive:
         plain, recomputed = (
-            {name.removeprefix(kind): found[name] for name in found if name.startswith(kind)}
+            {name.removeprefix(kind): archive[name] for name in archive if name.startswith(kind)}
             for kind in ("plain/", "recomputed/")
         )
     assert np.abs(plain["gradient/top_backbone/entry_flow_conv1_1/kernel"]).max() > 0

@@ -78,14 +78,14 @@ def test_evaluate_reports_what_numpy_makes_of_predict(pair, kind):
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(3))
     logits = model.predict(np.concatenate([images for images, _ in batches]), batch_size=5, verbose=0)
     for _ in range(2):  # the second time starts anew
-        found = model.evaluate(dataset, return_dict=True, verbose=0)
+        actual = model.evaluate(dataset, return_dict=True, verbose=0)
 
-    assert set(found) == (PAIR_FIGURES if kind == "pair" else SINGLE_FIGURES)
+    assert set(actual) == (PAIR_FIGURES if kind == "pair" else SINGLE_FIGURES)
     matrices, expected = figures_by_hand(np.concatenate([labels for _, labels in batches]), logits)
     for side, values in logits.items():
         expected[f"{side}_loss"] = cross_entropy(np.concatenate([labels for _, labels in batches]), values)
     expected["loss"] = sum(expected[f"{side}_loss"] for side in logits)
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert actual == pytest.approx(expected, rel=1e-4)
     assert list(model.confusions) == list(model.output_choices) == list(matrices)
     for name, matrix in matrices.items():
         np.testing.assert_array_equal(model.confusions[name], matrix)
@@ -237,9 +237,9 @@ def test_segment_gives_the_class_of_each_pixel(pair, tmp_path):
         str(tmp_path / "image.png"),
     )
     for form in forms:
-        found = model.segment(form)
-        assert (found.dtype, found.shape) == ("uint8", (19, 27))
-        np.testing.assert_array_equal(found, classes["ensemble"])
+        actual = model.segment(form)
+        assert (actual.dtype, actual.shape) == ("uint8", (19, 27))
+        np.testing.assert_array_equal(actual, classes["ensemble"])
     for output, expected in classes.items():
         np.testing.assert_array_equal(model.segment(image, output), expected)
         np.testing.assert_array_equal(model.segment(image, output=output), expected)
@@ -250,8 +250,8 @@ def test_segment_gives_probabilities(pair):
     logits = model(image[None].astype("float32"))
     top, bottom = (keras.ops.convert_to_numpy(keras.ops.softmax(logits[side][0])) for side in ("top", "bottom"))
     for output, expected in (("top", top), ("bottom", bottom), ("ensemble", (top + bottom) / 2)):
-        classes, found = model.segment(image, output, probabilities=True)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        classes, actual = model.segment(image, output, probabilities=True)
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
         np.testing.assert_array_equal(classes, expected.argmax(axis=-1))
 
 

@@ -38,10 +38,10 @@ def values(model):
     return {variable.path: variable.numpy() for variable in model.variables if "seed" not in variable.path}
 
 
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
+def assert_equal(actual, expected):
+    assert actual.keys() == expected.keys()
     for path, array in expected.items():
-        np.testing.assert_array_equal(found[path], array, err_msg=path)
+        np.testing.assert_array_equal(actual[path], array, err_msg=path)
 
 
 def write(model, folder, form):

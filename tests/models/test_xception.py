@@ -224,13 +224,13 @@ def blank():
 def test_features_are_those_of_the_released_network(network, arrays, size):
     output_stride, model = network
     image = photograph(*size)
-    found = model(image)
+    features = model(image)
     low, high = Reference(arrays, output_stride)(image)
     for tap, stride, expected in (("low", 4, low), ("high", output_stride, high)):
         assert expected.shape[1:3] == tuple(-(-pixels // stride) for pixels in size)
         contrast = expected.std(axis=(1, 2)).mean()  # from place to place
         assert contrast > 0.25 * expected.std() > 0.05
-        errors = np.asarray(found[tap]) - expected
+        errors = np.asarray(features[tap]) - expected
         assert np.abs(errors).max() < 1e-4 * np.abs(expected).max()
         assert np.sqrt(np.mean(errors**2)) < 1e-4 * contrast
 

@@ -167,7 +167,7 @@ def test_a_lost_server_is_listed_in_one_line(predict, model, url, run, photos):
     code, _, err = predict(run.folder, photos, "--output=out", "--server", url)
     error, _ = err.splitlines()
     assert code == 1
-    assert error.startswith("crosscoop-tf: 4 times: The server did not predict (")
+    assert error.startswith("crosscoop-tf: 4 times: The prediction by the server failed (")
     assert error.endswith(" and 1 more")
     assert [str(photos / name) in error for name in ("a.png", "b.jpg", "x/a.png", "x/c.png")] == [True] * 3 + [False]
     assert model.requests == 1 + 4 + 3

@@ -62,7 +62,7 @@ def test_addresses(url, address):
 )
 def test_malformed_addresses(url):
     message = refused(open_connection, url, "run-1")
-    assert message.startswith("A server's address is http://HOST:8501 or ")
+    assert message.startswith("A server's address must be http://HOST:8501 or ")
     assert message.endswith(f"Received: {url.replace('me:secret@', '')}")
 
 

@@ -84,10 +84,10 @@ def test_a_folder_that_is_there_stays(tmp_path):
             blocks.append(partial)
             before()
 
-    assert refused(write) == f"The folder exists already. Remove it, or name another. Received: {folder}"
+    assert refused(write) == f"The folder already exists. Remove it, or name another. Received: {folder}"
     assert blocks == [], "the block is not begun"
     folder.rmdir()
-    assert "exists already" in refused(write, folder.mkdir)
+    assert "already exists" in refused(write, folder.mkdir)
     assert list(tmp_path.iterdir()) == [folder]
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "1"
@@ -134,7 +134,7 @@ def test_whether_case_is_ignored_is_asked_of_the_file_system(tmp_path):
 
 
 def test_paths_that_are_no_place_for_a_new_file_are_refused(tmp_path):
-    assert "End its name in .html" in refused(check_new_file, tmp_path / "a.pdf", ".html", ".htm")
+    assert "must end in .html" in refused(check_new_file, tmp_path / "a.pdf", ".html", ".htm")
     assert "folder of the file does not exist" in refused(check_new_file, tmp_path / "no/a.html", ".html")
     (tmp_path / "a.html").write_text("mine")
     assert "--force" in refused(check_new_file, tmp_path / "a.html", ".html")

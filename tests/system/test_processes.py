@@ -26,20 +26,20 @@ def test_messages_there_and_back(tmp_path):
     assert worker.process.returncode is not None
 
 
-DIES = "Its process ended by signal 9, as one that takes too much memory."
+DIES = "Its process ended by signal 9, perhaps for lack of memory."
 PROGRAMS = {
-    "hangs": ("import time; time.sleep(600)", "It gave no answer for 0 seconds."),
+    "hangs": ("import time; time.sleep(600)", "It did not answer for 0 seconds."),
     "dies": ("import os; os.kill(os.getpid(), 9)", DIES),
     "breaks": (
         "import sys; print('Bad luck\\nINFO: Created TensorFlow Lite XNNPACK', file=sys.stderr); sys.exit(3)",
-        "exit code 3. It said: Bad luck",
+        "exit code 3. Its last output: Bad luck",
     ),
-    "prints": ("input(); print('hello'); input()", "Its process wrote something else than a message: 'hello'."),
-    "writes no object": ("input(); print('3'); input()", "something else than a message: '3'."),
-    "is endless": ("import sys\nwhile True: sys.stdout.write('x' * 2**16)", "something else than a message: 'xxx"),
+    "prints": ("input(); print('hello'); input()", "Its process wrote an invalid message: 'hello'."),
+    "writes no object": ("input(); print('3'); input()", "an invalid message: '3'."),
+    "is endless": ("import sys\nwhile True: sys.stdout.write('x' * 2**16)", "an invalid message: 'xxx"),
     "stops amid a message": ("print('{', end=''); import os, sys; sys.stdout.flush(); os._exit(3)", "exit code 3."),
     "leaves a child": ("import subprocess; subprocess.Popen(['sleep', '30'])", "Its process ended with exit code 0."),
-    "writes no text": ("import os; os.write(1, bytes(range(128, 256)) + b'\\n'); input()", "something else than"),
+    "writes no text": ("import os; os.write(1, bytes(range(128, 256)) + b'\\n'); input()", "an invalid message"),
     "complains": ('input(); print(\'{"error": "InputError: no"}\')', "InputError: no"),
 }
 

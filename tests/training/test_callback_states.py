@@ -240,7 +240,7 @@ def test_what_no_checkpoint_can_hold_is_refused(state):
             return state
 
     message = refused(CallbackStates([Strange()]).get)
-    assert "A callback's `get_state` must return numbers, texts" in message
+    assert "A callback's `get_state` must return numbers, strings" in message
     assert "from Strange" in message
 
 
@@ -256,5 +256,5 @@ def test_what_a_callback_does_not_take_is_told():
 
     message = refused(CallbackStates([Counts()]).set, {"Counts 0": {"counted": 1}})
     assert message.startswith(
-        "The checkpoint's state of callback Counts does not fit it (KeyError: 'count'). Continue with the version"
+        "Callback Counts cannot be restored from the checkpoint (KeyError: 'count'). Continue with the version"
     )

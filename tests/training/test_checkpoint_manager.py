@@ -263,7 +263,7 @@ def test_a_loss_that_is_not_finite_ends_it(tmp_path, loss):
     message = refused(run)
     assert message.startswith(f"Training diverged at step 4: the loss is {loss}.")
     assert "files of the batch: /data/3a.png, /data/3b.png. " in message
-    assert f"The last good checkpoint: {tmp_path / '000000002.npz'}. " in message
+    assert f"Last good checkpoint: {tmp_path / '000000002.npz'}. " in message
     assert saved(manager) == [2]
 
 
@@ -287,7 +287,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, where, end):
     message = refused(run)
     assert message.startswith("Training diverged between steps 1 and 2: weights are not finite.")
     assert "/data/0a.png, /data/0b.png, /data/1a.png, /data/1b.png. " in message
-    assert "The last good checkpoint: none. " in message
+    assert "Last good checkpoint: none. " in message
     assert saved(manager) == []
 
 

@@ -176,7 +176,7 @@ def test_a_folder_removed_while_it_trains_is_told(monkeypatch, make_folder, tmp_
 
     monkeypatch.setattr(trainer, "train", remove)
     message = refused(training.fit, settings_of(make_folder()), tmp_path / "run")
-    assert message.startswith("The run's folder is gone: it was removed or renamed while the run trained.")
+    assert message.startswith("The run's folder was removed or renamed during training.")
     assert not (tmp_path / "run").exists()
 
 
@@ -206,7 +206,7 @@ def test_a_run_that_trains_is_not_trained_twice(make_folder, tmp_path):
         message = refused(training.resume, run.folder)
         with trainer._exclusive(replace(run, writes=False)):
             pass
-    assert message == (f"Another process trains the run already. Wait for its end, or stop it. Received: {run.folder}")
+    assert message == (f"Another process is training the run. Wait for its end, or stop it. Received: {run.folder}")
     assert sorted(run.folder.rglob("*")) == before
 
 
@@ -229,7 +229,7 @@ def test_a_run_needs_nothing_of_what_it_began_with_to_go_on(make_folder, tmp_pat
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ({"crop": 16_384, "batch_size": 4}, "A device computes 2^31 logits or more at a time"),
+        ({"crop": 16_384, "batch_size": 4}, "A device would compute 2^31 logits or more at a time"),
         ({"crop": 16_384, "batch_size": 4, "accumulation_steps": 2}, None),
         (
             {"crop": 16_384, "batch_size": 1024, "accumulation_steps": 1024},

@@ -1,4 +1,4 @@
-"""Data sets in records: those of `data.prepare`, and Cityscapes as the builder of TFDS writes it."""
+"""Opens records as data sets: the records of `data.prepare`, and Cityscapes records of the TFDS builder."""
 
 import math
 import re
@@ -59,7 +59,7 @@ class _Split(BaseModel):
 
 
 class _Info(BaseModel):
-    """The part of TFDS's `dataset_info.json` that is used."""
+    """The entries of TFDS's `dataset_info.json` that are needed here."""
 
     name: str
     fileFormat: str = "tfrecord"  # noqa: N815
@@ -135,10 +135,10 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
     Args:
         name: The name of the data set.
         folder: The folder of its records.
-        open_files: Opens the data set as files; called for the classes of records that TFDS wrote.
+        open_files: Opens the data set as files. Records of the TFDS builder take their classes from it.
 
     Raises:
-        InputError: The records are damaged or belong to another data set or program.
+        InputError: The records are damaged, or another data set or program wrote them.
     """
     info = _read(folder / _INFO, _Info)
     if info.fileFormat != "tfrecord":
@@ -194,8 +194,8 @@ def _records(folder: Path, info: _Info, name: str) -> list[Record]:
     splits = [split for split in info.splits if split.name == name]
     if len(splits) != 1:
         raise InputError(
-            f'The description of the records must list split "{name}" once, and lists it {len(splits)} times. Copy it, '
-            f"or prepare the data set again. Received: {folder / _INFO}"
+            f'The description of the records must list split "{name}" once, but lists it {len(splits)} times. Copy it '
+            f"again, or prepare the data set again. Received: {folder / _INFO}"
         )
     counts = splits[0].shardLengths
     paths = (folder / _shard_name(info, splits[0], number) for number in range(len(counts)))

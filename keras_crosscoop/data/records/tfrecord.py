@@ -1,11 +1,11 @@
-"""Random access to TFRecord files: the position of each record, and of each feature's value in it.
+"""Random access to TFRecord files: finds each record, and the value of each feature in it.
 
-A file is a sequence of records: the length in 8 bytes, its checksum in 4, the data, their checksum in 4. The data are a
-`tf.train.Example`. Parsing it as a message would copy its pixels several times, so only the few bytes between the
-values are parsed here.
+A file is a sequence of records: the length in 8 bytes, its checksum in 4, the data, the data's checksum in 4. The data
+are a `tf.train.Example`. Parsing the whole message would copy its pixels several times, so only the few bytes between
+the values are parsed here.
 
-As in TensorFlow's reader, checksums are compared: those of the lengths when a file is opened, that of the data when a
-record is first read in a process.
+As in TensorFlow's reader, checksums are compared: the checksum of a length when the file is opened, the checksum of the
+data when a process first reads the record.
 """
 
 import errno
@@ -19,13 +19,13 @@ import google_crc32c
 from keras_crosscoop.errors import InputError, reason
 
 _LENGTH, _CHECKSUM = 8, 4  # bytes
-_BLOCK = 1 << 16  # bytes read at once for a checksum: they stay in the processor's cache
-_HEAD = 128  # bytes at the start of a feature that include everything but its value
+_BLOCK = 1 << 16  # bytes read at once for a checksum: small enough for the processor's cache
+_HEAD = 128  # bytes at the start of a feature, enough for everything before its value
 _REMEDY = "Copy it again, or prepare the data set again."
 
 
 class Shard:
-    """A TFRecord file, open as long as something refers to it.
+    """A TFRecord file, which stays open while something refers to it.
 
     Raises:
         InputError: The file cannot be opened.
@@ -38,7 +38,7 @@ class Shard:
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
             remedy = _REMEDY
             if getattr(error, "errno", None) == errno.EMFILE:
-                remedy = "Allow more open files with `ulimit -n`: each shard is one."
+                remedy = "Allow more open files with `ulimit -n`: every shard stays open."
             raise InputError(
                 f"A shard of the records cannot be opened ({reason(error)}). {remedy} Received: {path}"
             ) from error
@@ -55,27 +55,27 @@ class Shard:
         return os.pread(self._descriptor, length, start)
 
     def records(self, count: int) -> list["Record"]:
-        """Finds all records.
+        """Returns all records.
 
         Args:
             count: The expected number of records.
 
         Raises:
-            InputError: The file is truncated, damaged, or holds another number of records.
+            InputError: The file is truncated or damaged, or holds a different number of records.
         """
         size, start, records = os.fstat(self._descriptor).st_size, 0, []
         while start < size and len(records) <= count:
             head = self.read(start, _LENGTH + _CHECKSUM)
             length = int.from_bytes(head[:_LENGTH], "little")
             if len(head) == _LENGTH + _CHECKSUM and _masked(google_crc32c.value(head[:_LENGTH])) != head[_LENGTH:]:
-                raise self._damaged(f"is damaged: the length of its record {len(records)} is not as it was written")
+                raise self._damaged(f"is damaged: the length of record {len(records)} does not match its checksum")
             data, start = start + _LENGTH + _CHECKSUM, start + _LENGTH + length + 2 * _CHECKSUM
             if len(head) < _LENGTH + _CHECKSUM or start > size:
-                raise self._damaged(f"breaks off in its record {len(records)}")
+                raise self._damaged(f"is truncated in record {len(records)}")
             records.append(Record(self, len(records), data, length))
         if len(records) != count:
             actual = len(records) if start >= size else "more"
-            raise self._damaged(f"must hold {count} records, and this one holds {actual}")
+            raise self._damaged(f"must hold {count} records, but holds {actual}")
         return records
 
     def _damaged(self, problem: str) -> InputError:
@@ -112,7 +112,7 @@ class Record:
         start, length = self._values[feature]
         data = self.shard.read(start, length)
         if len(data) < length:
-            raise self.damaged(f"{feature} breaks off")
+            raise self.damaged(f"{feature} is truncated")
         return data
 
     def integers(self, feature: str) -> tuple[int, ...]:
@@ -127,23 +127,23 @@ class Record:
                 value, at = _varint(data, at)
                 values.append(value)
         except IndexError as error:
-            raise self.damaged(f"{feature} breaks off") from error
+            raise self.damaged(f"{feature} is truncated") from error
         return tuple(values)
 
     def damaged(self, reason: str) -> InputError:
-        """The error for a damaged record."""
+        """Returns the error for a damaged record."""
         return InputError(
             f"A record is damaged ({reason}). Copy its shard again, or prepare the data set again. Received: {self}"
         )
 
     @cached_property
     def _values(self) -> dict[str, tuple[int, int]]:
-        """The position in the file and the length of each feature's value. The checksum is compared first."""
+        """The position in the file and the length of each feature's value. The checksum is verified first."""
         end, checksum = self.start + self.length, 0
         for start in range(self.start, end, _BLOCK):
             checksum = google_crc32c.extend(checksum, self.shard.read(start, min(_BLOCK, end - start)))
         if _masked(checksum) != self.shard.read(end, _CHECKSUM):
-            raise self.damaged("it is not as it was written: its checksum is another")
+            raise self.damaged("its checksum is wrong")
         try:
             return self._locate()
         except (IndexError, ValueError, struct.error) as error:
@@ -170,19 +170,19 @@ class Record:
 
 
 def _masked(checksum: int) -> bytes:
-    """A CRC-32C as TFRecord files store it: rotated and shifted, so that records may contain records."""
+    """Masks a CRC-32C as TFRecord files store it: rotated and shifted, so that records may contain records."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(_CHECKSUM, "little")
 
 
 def _field(data: bytes, at: int, *numbers: int) -> tuple[int, int]:
-    """The length and the start of the content of a protobuf field with one of these numbers."""
+    """Returns the length and the start of the content of a protobuf field with one of these numbers."""
     if data[at] not in [number << 3 | 2 for number in numbers]:  # 2: a field with its length in front
         raise ValueError(data[at])
     return _varint(data, at + 1)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A protobuf integer, 7 bits per byte from the lowest, and the position behind it."""
+    """Returns a protobuf integer (7 bits per byte, the lowest first) and the position after it."""
     value = shift = 0
     while True:
         byte = data[at]

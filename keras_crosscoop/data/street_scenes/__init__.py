@@ -1,7 +1,7 @@
-"""Street scenes: a data set that is drawn, not downloaded.
+"""Street scenes: the default data set, which is drawn instead of downloaded.
 
-Driving scenes with occlusion, texture, light from noon to dusk, haze, blur and noise, and colours that several classes
-share. They are the default data set, for trials, tests and benchmarks; no published result uses them.
+Driving scenes with occlusion, texture, light from noon to dusk, haze, blur and noise, and with colours that several
+classes share. They serve for trials, tests and benchmarks; no published result uses them.
 """
 
 import tempfile
@@ -46,7 +46,7 @@ def draw_scene(seed: Sequence[int] | int, height: int = 192, width: int = 256) -
 def write(directory: Path) -> None:
     """Draws all splits into `directory`, in the layout of the data set `folder`.
 
-    The directory appears once it is complete, and then stays as it is; several processes may write at once.
+    The directory appears when it is complete, and is never changed. Several processes may write it at once.
 
     Raises:
         InputError: `directory` holds other files, or cannot be written.
@@ -55,7 +55,7 @@ def write(directory: Path) -> None:
         return
     try:
         if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-            problem = "Street scenes are drawn into a new folder, and this one holds other files. Name another."
+            problem = "Street scenes need a new folder, but this one holds other files. Name another folder."
             raise InputError(f"{problem} Received: {directory}")
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as scratch:

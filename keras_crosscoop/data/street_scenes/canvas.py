@@ -54,7 +54,7 @@ class Canvas:
         self._polygons.append((0, 0, 0, 0, *self._object))  # polygon 0 is the background
 
     def project(self, points: Iterable[Point]) -> list[tuple[int, int]]:
-        """World points as (column, row), rounded because versions of Pillow round differently."""
+        """Projects world points to (column, row), rounded because versions of Pillow round differently."""
         focal, u, v, x0, y0, bend, hill = self.focal, self.u, self.v, self.x, self.y, self.bend, self.hill
         return [
             (round(u + focal * ((x - x0) / z + bend * z)), round(v - focal * ((y - y0) / z + hill * z)))
@@ -62,22 +62,22 @@ class Canvas:
         ]
 
     def light_on(self, x: float, z: float) -> float:
-        """Brightness of an upright surface with the normal (x, z)."""
+        """Returns the brightness of an upright surface with the normal (x, z)."""
         return 0.78 + self.direct * max(0.0, x * self.sun[0] + z * self.sun[1])
 
     def pick(self, colours: Sequence[Colour]) -> Colour:
-        """One of the colours, somewhat lighter or darker and with a slight cast."""
+        """Returns one of the colours, slightly changed in brightness and hue."""
         gain = self.rng.uniform(0.9, 1.1)
         return [channel * gain * self.rng.uniform(0.97, 1.03) for channel in self.rng.choice(colours)]
 
     def begin(self, name: str) -> None:
-        """Starts an object, to which the next polygons belong. Void separates poles, signs, people and cars."""
+        """Begins an object of a class: the next polygons belong to it. Void separates poles, signs, people and cars."""
         class_id, self._objects = self._classes.index(name), self._objects + 1
         outline = len(self._classes) + self._objects if name in ("pole", "traffic sign", "person", "car") else class_id
         self._object = class_id, outline, *_GRAIN.get(name, (0.015, 0.01, 0.02))
 
     def fill(self, points: Sequence[Point], colour: Colour, light: float | None = 1.0) -> None:
-        """Draws a polygon, lit by `light`; one without it (None) glows in the dark."""
+        """Draws a polygon with the brightness `light`; None for a lamp, which glows in the dark."""
         gains = (1.0, 1.0, 1.0) if light is None and self.lamps > 0.2 else self.tint
         lit = [(1.0 if light is None else light) * gain * channel for gain, channel in zip(gains, colour, strict=True)]
         corners = self.project(points)
@@ -86,13 +86,13 @@ class Canvas:
             self._polygons.append((*lit, (points[0][2] + points[2][2]) / 2, *self._object))
 
     def shade(self, shadows: Iterable[tuple[Sequence[Point], float]]) -> None:
-        """Darkens what is drawn so far under shadows of a depth in [0, 1]. The last shadow at a pixel counts."""
+        """Darkens all earlier polygons by shadows of a depth in [0, 1]; the last shadow at a pixel counts."""
         draw, self._shaded = ImageDraw.Draw(self._shadows), len(self._polygons)
         for points, depth in shadows:
             draw.polygon(self.project(points), fill=round(255 * depth))
 
     def develop(self) -> tuple[np.ndarray, np.ndarray]:
-        """The finished image, uint8 RGB `(H, W, 3)`, and its label map, uint8 `(H, W)` with void 255."""
+        """Returns the finished image, uint8 RGB `(H, W, 3)`, and its label map, uint8 `(H, W)` with void 255."""
         table, numbers = np.array(self._polygons), np.asarray(self._map)
         clearness, (classes, outlines) = np.exp(-self.haze * table[:, 3:4]), np.array(table[:, 4:6].T, int, order="C")
         colours = clearness * table[:, :3] + (1 - clearness) * self.horizon
@@ -113,12 +113,12 @@ class Canvas:
         return self._expose(np.asarray(image.reduce(2)) * gain[..., None]), label
 
     def _noise(self, shape: Sequence[int], cell: int) -> np.ndarray:
-        """Smooth noise, float32 `(H, W)`: standard normal at nodes that are `cell` pixels apart."""
+        """Returns smooth noise, float32 `(H, W)`: standard normal at nodes that are `cell` pixels apart."""
         nodes = self._generator.standard_normal([side if cell == 1 else side // cell + 2 for side in shape], np.float32)
         return np.asarray(Image.fromarray(nodes).resize(shape[::-1], Image.Resampling.BICUBIC))
 
     def _sky(self) -> Image.Image:
-        """A gradient with clouds."""
+        """Draws a gradient with clouds."""
         size, extent = self._map.size, (0, 0, 256, 256 * self._map.height / self.v)
         gradient = Image.linear_gradient("L").transform(size, Image.Transform.EXTENT, extent)
         sky = ImageOps.colorize(gradient, self.zenith, self.horizon)
@@ -128,7 +128,7 @@ class Canvas:
         return sky
 
     def _expose(self, image: np.ndarray) -> np.ndarray:
-        """A photograph: exposure, vignette, gamma, white balance, blur and noise."""
+        """Applies the camera: exposure, vignette, gamma, white balance, blur and noise."""
         uniform, steps = self.rng.uniform, np.arange(256) / 255
         rows, columns = np.ogrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
         vignette = uniform(0.92, 1.28) * (1 - uniform(0, 0.28) * (rows**2 + columns**2) / 2)

@@ -1,4 +1,4 @@
-"""Objects of street scenes. Each painter draws one onto a canvas, around a centre (x, z) on the ground."""
+"""Objects of street scenes. Each painter draws one object onto a canvas, around a centre (x, z) on the ground."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -48,14 +48,14 @@ def facing(x: float, z: float, outline: Outline, scale: float = 1.0) -> list[Poi
 
 
 def on_wall(wall: Sequence[Point], outline: Outline) -> list[Point]:
-    """An outline in shares of the length and height of a wall, whose corners go round from the lower left one."""
+    """Maps an outline, in shares of a wall's length and height, onto the wall; its first corner is the lower left."""
     (x0, y0, z0), (x1, _, z1), (x2, y2, z2), (x3, _, z3) = wall
     mix = [((1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t, y0 + t * (y2 - y0)) for s, t in outline]
     return [(a * x0 + b * x1 + c * x2 + d * x3, y, a * z0 + b * z1 + c * z2 + d * z3) for a, b, c, d, y in mix]
 
 
 def _draw_wall(canvas: Canvas, ends: Outline, height: float, colour: Colour, light: float, details: Callable) -> None:
-    """A wall in sections, as haze varies, the last one first. `details` maps their distance to the parts on them."""
+    """Draws a wall in sections, from back to front, because haze varies. `details` returns a section's parts."""
     (x0, z0), (x1, z1), count = *ends, max(1, round(math.dist(*ends) / 3))
     stops = [(x0 + (x1 - x0) * number / count, z0 + (z1 - z0) * number / count) for number in range(count + 1)]
     for (x0, z0), (x1, z1) in reversed(list(pairwise(stops))):

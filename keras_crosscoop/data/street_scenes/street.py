@@ -27,7 +27,7 @@ _ROWS = (  # painter, size, zone, metres behind its edge; chance of a row and of
     (car, _CAR, "lane", (-0.3, 0.3), 1.0, 0.55, (4, 4), (9, 24), (9, 26)),
     (car, _CAR, "parking", (1.0, 1.2), 1.0, 0.55, (10, 10), (5.5, 9), (5.6, 7)),
 )
-Thing = namedtuple("Thing", "x z size paint")  # with its centre on the ground; painters take a canvas, x and z
+Thing = namedtuple("Thing", "x z size paint")  # (x, z) is its centre on the ground; painters take a canvas, x and z
 
 
 class Side:
@@ -50,7 +50,7 @@ class Side:
 
 
 def draw_street(canvas: Canvas) -> None:
-    """Draws a street with all that stands and moves in it, from back to front."""
+    """Draws a street and its objects, from back to front."""
     rng = canvas.rng
     width, zebra = rng.uniform(2.8, 3.4), rng.uniform(7, 22) if rng.random() < 0.5 else -99.0  # of a lane; crossing
     sides = [Side(rng, sign, width) for sign in (-1, 1)]
@@ -70,7 +70,7 @@ def _flat(outline: objects.Outline) -> list[Point]:
 
 
 def _shadows(canvas: Canvas, things: list[Thing]) -> Iterator[tuple[list[Point], float]]:
-    """Shadows of boxes where the sun shines, then the dark ground right below small objects; each with its depth."""
+    """Yields shadows with their depths: of boxes if the sun shines, then the dark ground below small objects."""
     (sun_x, sun_z), sunlight = canvas.sun, canvas.direct
     grounds = [box(x - half, x + half, z - depth, z + depth) for x, z, (half, depth, _), _ in things]
     for foot, thing in zip(grounds, things, strict=True):
@@ -82,7 +82,7 @@ def _shadows(canvas: Canvas, things: list[Thing]) -> Iterator[tuple[list[Point],
 
 
 def _draw_ground(canvas: Canvas, sides: list[Side], width: float, zebra: float) -> None:
-    """The skyline, grass, pavements, the road and its side streets, and what is painted on it."""
+    """Draws the skyline, grass, pavements, the road with its side streets, and the lane markings."""
     rng, asphalt, paving, length = canvas.rng, canvas.pick(_ASPHALTS), canvas.pick(_PAVINGS), (NEAR, _FAR)
     for x in range(-110, 110, 11):
         is_tree, height = rng.random() < 0.5, rng.uniform(6, 22)
@@ -118,7 +118,7 @@ def _draw_ground(canvas: Canvas, sides: list[Side], width: float, zebra: float) 
 
 
 def _plots(rng: random.Random, side: Side) -> Iterator[Thing]:
-    """Buildings, trees in the gaps between them, and gardens with fences and trees."""
+    """Yields buildings, trees in the gaps between them, and gardens with fences and trees."""
     lengths, gaps, storeys = ((8, 12), (1, 2, 4), (1, 2, 2)) if side.homes else ((9, 20), (0, 0, 3), (2, 3, 4, 5))
     z = NEAR - rng.uniform(0, 8)
     while z < _FAR:
@@ -139,7 +139,7 @@ def _plots(rng: random.Random, side: Side) -> Iterator[Thing]:
 
 
 def _rows(rng: random.Random, side: Side, zebra: float) -> Iterator[Thing]:
-    """Rows of things that stand, walk and drive along the street, where nothing is in their way."""
+    """Yields rows of objects along the street, except where the crossing or a side street is in the way."""
     near, far = side.mouth
     for paint, size, zone, offsets, row_chance, chance, counts, first, pitch in _ROWS:
         edge, z = getattr(side, zone), rng.uniform(*first)

@@ -15,9 +15,9 @@ from keras_crosscoop.evaluation.report.page import COLOURS
 from keras_crosscoop.evaluation.run_metrics import History
 
 MARKERS = "os^Dv*P"
-SIZE = (4.6, 3.6)  # inches: about the width of a phone, where text keeps its size
+SIZE = (4.6, 3.6)  # inches: about the width of a phone, so that charts need not shrink there
 _STYLE = {
-    "svg.fonttype": "none",  # Text stays text.
+    "svg.fonttype": "none",  # Text is stored as text, not as outlines.
     "svg.hashsalt": "keras-crosscoop",
     "font.size": 10,
     "axes.spines.top": False,
@@ -44,7 +44,7 @@ class Curves(NamedTuple):
 
 
 def learning_curves(runs: Sequence[Curves]) -> list[Chart]:
-    """Draws a chart of the losses by epoch and one of mean IoU, each only if it has a value."""
+    """Draws charts of the losses and of the mean IoU by epoch; a chart without values is left out."""
     charts = []
     for title, factor in (("Loss", 1), ("Validation mean IoU, %", 100)):
         last_values = []
@@ -98,11 +98,11 @@ def reliability_diagram(outputs: Mapping[str, Mapping[str, Any]]) -> Chart:
             histogram.stairs(100 * pixels / max(pixels.sum(), 1), edges, color=colour, linewidth=1.5)
         axes.set(title="Calibration", ylabel="accuracy, %")
         histogram.set(ylabel="% of pixels", xlabel="confidence, %")
-        return _svg(figure, "Accuracy of each output by its confidence. On the dotted line both are equal.")
+        return _svg(figure, "Accuracy of each output by its confidence. On the dotted line, they are equal.")
 
 
 def _svg(figure: Figure, alt: str) -> Chart:
-    """Adds the legend. The data URI keeps the ids of several charts in one page apart."""
+    """Adds the legend and renders the chart. In a data URI, its ids cannot collide with another chart's."""
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     file = BytesIO()
     FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})

@@ -35,15 +35,15 @@ class EvaluatedRun(NamedTuple):
 def write_comparison(runs: Sequence[tuple[Run, Mapping[str, Any], Dataset]], target: Path) -> list[str]:
     """Writes several runs side by side as a self-contained HTML page.
 
-    Only runs that were evaluated on the same images and labels are comparable. Each group of them has a table and best
-    values of its own. If all runs are comparable, the page shows the images on which they differ most.
+    Only runs that were evaluated on the same images and labels are comparable. Each comparable group has its own table
+    and best values. If all runs are comparable, the page shows the images on which they differ most.
 
     Args:
         runs: Each run with the result of `evaluate` and the data set.
         target: The page.
 
     Returns:
-        The runs that are not comparable with the first one, and why: one sentence for each group.
+        For each group that is not comparable with the first run, a sentence with the reason.
 
     Raises:
         InputError: A run's weights or an image of the data set cannot be read, or the page cannot be written.
@@ -132,7 +132,7 @@ def _table(group: Sequence[int], letters: Sequence[str], runs: Sequence[Evaluate
 
 
 def _class_ious(runs: Sequence[EvaluatedRun]) -> dict[str, list[float | None]]:
-    """Returns the IoU of every run by class; None also where a run has no such class."""
+    """Returns the IoU of every run by class; None if a run does not have the class."""
     metrics = [run.metrics["outputs"][run.output]["per_class"] for run in runs]
     names = dict.fromkeys(name for per_class in metrics for name in per_class)
     return {name: [per_class.get(name, {"iou": None})["iou"] for per_class in metrics] for name in names}

@@ -1,4 +1,4 @@
-"""Images of a split for a report, seen as they were in the evaluation."""
+"""Example images for a report, with the inference options of the evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,14 +47,14 @@ class Example:
         )
 
     def subsample(self, array: np.ndarray) -> np.ndarray:
-        """Selects the pixels nearest to those of the panels, without interpolation: `(H, W, ...) -> (h, w, ...)`."""
+        """Samples an array at the panels' pixels by nearest neighbours: `(H, W, ...) -> (h, w, ...)`."""
         return array[np.ix_(self._rows, self._columns)]
 
     def probabilities(self, inference: Inference) -> dict[str, np.ndarray]:
         """Predicts the subsampled class probabilities of every output, `(h, w, C)`, strip by strip.
 
         Raises:
-            InputError: The image or a window of it does not fit into the memory.
+            InputError: The image or a window of it does not fit into memory.
         """
         strips, top = [], 0
         for strip in inference.strips(self.image):
@@ -71,7 +71,7 @@ def inference_options(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def representative_images(scores: Sequence[float | None]) -> list[tuple[str, int]]:
-    """Selects the best image, the worst, and up to four at even ranks between: pairs of title and index."""
+    """Selects the best image, the worst, and up to four evenly spaced ranks between them: (title, index) pairs."""
     ranked = sorted((index for index, score in enumerate(scores) if score is not None), key=lambda i: -scores[i])
     if not ranked:
         return []

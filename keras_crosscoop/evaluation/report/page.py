@@ -1,4 +1,4 @@
-"""HTML pages from templates, with their style and script inside."""
+"""HTML pages from templates, with inline style and script."""
 
 from datetime import datetime
 from importlib.metadata import version
@@ -39,7 +39,7 @@ _TEMPLATES.globals |= {"version": version("keras-crosscoop"), "void_colour": VOI
 
 
 def write_page(template: str, target: Path, **content: Any) -> None:
-    """Renders a template and writes the page, which is complete or not there at all.
+    """Renders a template and writes the page atomically.
 
     Raises:
         InputError: The page cannot be written.
@@ -49,7 +49,7 @@ def write_page(template: str, target: Path, **content: Any) -> None:
 
 
 def write_text(target: Path, text: str, subject: str) -> None:
-    """Writes a text file, which is complete or not there at all.
+    """Writes a text file atomically.
 
     Raises:
         InputError: The file cannot be written; the message begins with the subject.

@@ -1,4 +1,4 @@
-"""Pictures of one example that the viewer fades into each other: image, label, outputs and disagreement."""
+"""Pictures of one example, between which the viewer fades: image, label, outputs and disagreement."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from keras_crosscoop.evaluation.report.page import COLOURS
 from keras_crosscoop.images.palettes import RGB, palette_table
 from keras_crosscoop.labels import IGNORE_LABEL
 
-TOP_CLASSES = 3  # with a readable probability at each pixel: one for each colour channel
+TOP_CLASSES = 3  # the classes whose probabilities the viewer shows at each pixel, one per colour channel
 
-AGREEMENT = {  # The colours of the cases in which two outputs agree or not; void is white.
+AGREEMENT = {  # The colour for each case of agreement between two outputs; void is white.
     "both right": "#DDDDDD",
     "both wrong, same class": "#888888",
     "only top right": COLOURS[0],
@@ -82,5 +82,5 @@ def _draw(ids: np.ndarray, table: np.ndarray) -> str:
 
 def _data_uri(picture: Image.Image, kind: str = "PNG") -> str:
     file = BytesIO()
-    picture.save(file, kind, quality=85)  # which only affects JPEGs
+    picture.save(file, kind, quality=85)  # the quality only affects JPEGs
     return f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"

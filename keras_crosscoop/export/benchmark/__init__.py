@@ -1,4 +1,4 @@
-"""The formats of one network side by side on one machine: time, memory, file size and agreement."""
+"""Benchmark of all formats of one network on this machine: time, memory, file size and agreement."""
 
 from keras_crosscoop.export.benchmark.comparison import benchmark
 

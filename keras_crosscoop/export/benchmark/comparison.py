@@ -1,4 +1,4 @@
-"""A run's network in every format on this machine: how fast, how large, how close to the live model."""
+"""Exports a run's network to every format, and measures speed, size and agreement with the live model."""
 
 import gc
 import tempfile
@@ -36,10 +36,13 @@ CONTENDERS: dict[str, tuple[str, Quantize]] = {  # name -> format and quantisati
 
 
 def available(names: Iterable[str] | None) -> tuple[list[str], dict[str, str]]:
-    """Returns the contenders that the installed packages allow, and why the others are left out; None means all.
+    """Returns the contenders that the installed packages allow, and the reasons for leaving out the others.
+
+    Args:
+        names: names from `CONTENDERS`; None for all.
 
     Raises:
-        InputError: there is no such contender, or packages of one that was named are missing.
+        InputError: there is no such contender, or `names` has one whose packages are missing.
     """
     possible, left_out = [], {}
     for name in dict.fromkeys(CONTENDERS if names is None else names):
@@ -71,36 +74,36 @@ def benchmark(
 ) -> dict[str, Any]:
     """Measures a run's network in Keras and in each format that it can be exported to, side by side.
 
-    Each format has a process of its own and as many threads as the machine. The formats take turns: one image each,
-    then the next. The exports are temporary.
+    Each format has its own process, with as many threads as the machine has cores. The formats take turns: each
+    segments one image, then each segments the next. The exports are temporary.
 
     Args:
         run: a trained run.
         dataset: a data set with the run's classes. Images of its validation split are segmented.
         formats: names from `CONTENDERS`; by default all that the installed packages allow.
-        output: "top", "bottom", "ensemble" or "single"; the ensemble by default, where there is one.
+        output: "top", "bottom", "ensemble" or "single"; by default the ensemble, if there is one.
         size: input size `(H, W)` of every format; by default the size of the first image.
         images: number of images, evenly spread over the split.
         calibration: training images for the calibration of "tflite-int8".
-        rounds: images that each format segments, starting over if need be; by default as many as take a minute, 10 to
-            200.
-        patience: seconds that a process may take to load, or for an image.
-        progress: is called with progress: stage, done, total.
+        rounds: number of images that each format segments, which may repeat; by default as many as take a minute, but
+            10 to 200.
+        patience: maximum seconds for loading, and for an image.
+        progress: called with (stage, done, total).
 
     Returns:
-        `output`, `size`, `images`, `threads`, versions; `gpu`: whether Keras and SavedModels use one; `formats`, for
+        `output`, `size`, `images`, `threads`, versions; `gpu`: whether Keras and SavedModels use a GPU; `formats`, for
         each measured format
 
         - `latency`: `median` and `p90` of the seconds from an image in memory to class ids in memory;
-        - `throughput`: images a second; `rounds`: the images measured;
+        - `throughput`: images per second; `rounds`: the number of measured images;
         - `speedup`: Keras's median over the format's; None without Keras;
-        - `memory`: the peak memory of its process, less the memory once all modules were imported;
-        - `bytes`: the size of its files, for Keras of the weights;
-        - `agreement`: the share of pixels with the live model's class; `agrees`: whether `export` accepts that;
-        - `mean_iou`: None where no image has labels;
+        - `memory`: the peak memory of its process, minus the memory after the import of all modules;
+        - `bytes`: the size of its files, or of the weights for Keras;
+        - `agreement`: the share of pixels with the live model's class; `agrees`: whether `export` accepts this share;
+        - `mean_iou`: None if no image has labels;
 
-        `fastest` and `smallest`: names; `together`: the groups of formats that took turns, several where the memory did
-        not hold all; `failed` and `left_out`: the reason of each other format.
+        `fastest` and `smallest`: names; `together`: the groups of formats that took turns, several if not all fitted
+        into memory; `failed` and `left_out`: the reason for each other format.
 
     Raises:
         InputError: there is no such format or output, the run has no weights, or packages of a named format are
@@ -138,7 +141,7 @@ def benchmark(
                     model=model,
                     progress=lambda stage, done, total, name=name: progress(f"{name}: {stage.lower()}", done, total),
                 )
-            except Exception as error:  # converters fail in many ways; the other formats go on
+            except Exception as error:  # converters fail in many ways; the other formats continue
                 failed[name] = describe(error)
                 continue
             jobs[name] = {"format": export_format, "path": str(path)}
@@ -159,7 +162,7 @@ def benchmark(
             size_on_disk = run.weights.stat().st_size
             agreements[KERAS] = {"bytes": size_on_disk, "agreement": 1.0, "agrees": True, "mean_iou": live_mean_iou}
         del model
-        gc.collect()  # the memory is for the formats
+        gc.collect()  # leaves the memory to the formats
         jobs = {name: {**job, "images": str(folder)} for name, job in jobs.items()}
         groups, failed_later = measure(jobs, len(pairs), folder, rounds=rounds, patience=patience, progress=progress)
     figures = {name: {**timing, **agreements[name]} for name, timing in summarize(groups).items()}

@@ -1,4 +1,4 @@
-"""Latency, throughput and memory of contenders that take turns, as many at a time as the memory holds."""
+"""Latency, throughput and memory of contenders that take turns, as many at a time as fit into memory."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ from keras_crosscoop.system.turns import take_turns
 Group = Mapping[str, Sequence[dict[str, Any]]]  # contenders that took turns -> replies of `worker.main`, one an image
 
 _PROGRAM = "from keras_crosscoop.export.benchmark.worker import main; main()"
-WARM_UP = 3  # images: at the first a runtime sets itself up, and some optimise once they have seen it
+WARM_UP = 3  # images: runtimes initialise at the first, and some optimise after it
 _SECONDS, _ROUNDS = 60, (10, 200)  # by default
 
 
@@ -28,22 +28,22 @@ def measure(
     patience: float = 600,
     progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
 ) -> tuple[list[Group], dict[str, str]]:
-    """Has contenders segment images in turns: one image each, then the next.
+    """Measures contenders in turns: each segments one image, then each segments the next.
 
-    Where the free memory is less than the largest process so far takes, the loaded contenders are measured and
-    unloaded, and the others follow, again in turns with Keras.
+    If less memory is free than the largest process so far takes, the loaded contenders are measured and unloaded. The
+    others follow as another group, again in turns with Keras.
 
     Args:
-        jobs: of each contender the first message to `worker.main`.
+        jobs: the first message to `worker.main` for each contender.
         images: number of images.
-        folder: for the logs of the processes.
-        rounds: images that each contender segments, starting over if need be; by default as many as take a minute, 10
-            to 200.
-        patience: seconds that a process may take to load, or for an image.
-        progress: is called with progress: stage, done, total.
+        folder: the folder for the logs of the processes.
+        rounds: number of images that each contender segments, which may repeat; by default as many as take a minute,
+            but 10 to 200.
+        patience: maximum seconds for loading, and for an image.
+        progress: called with (stage, done, total).
 
     Returns:
-        The groups of contenders that took turns, with their measurements, and why the others failed.
+        The groups of contenders that took turns, with their measurements, and the reasons why others failed.
     """
     waiting, failed = list(jobs), {}
     groups: list[Group] = []
@@ -86,7 +86,7 @@ def _with_progress(turns: int, images: int, progress: Callable[[str, int, int], 
 
 
 def summarize(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
-    """Returns the `latency` and so on of each contender, see `benchmark`."""
+    """Returns `latency`, `throughput`, `speedup`, `memory` and `rounds` of each contender, see `benchmark`."""
     figures: dict[str, dict[str, Any]] = {}
     for group in groups:
         seconds = {name: [reply["seconds"] for reply in replies] for name, replies in group.items()}

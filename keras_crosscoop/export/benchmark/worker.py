@@ -1,4 +1,4 @@
-"""The process of a contender in a benchmark: it loads a network, then segments one image for each message."""
+"""The worker process of a contender in a benchmark: loads a network, then segments an image for each message."""
 
 import importlib
 import time
@@ -23,19 +23,19 @@ _RUNTIMES = {".tflite": "ai_edge_litert.interpreter", ".onnx": "onnxruntime"}
 
 
 def main() -> None:
-    """Loads the network of the first message, then segments the image of each number that arrives; replies to each.
+    """Loads the network of the first message, then segments the image of each later message, an image's number.
 
     The first message holds `images`, a folder of `0.npy` and so on, uint8 `(H, W, 3)`, the `format`, and the network's
     `path`: an exported network, or, for Keras, a run folder or `.keras` file with the `output` to compute. If that is
     None, Keras computes all logits and no classes.
 
-    A reply holds `seconds`, from an image in memory to class ids in memory (None after loading), `resident`, the peak
-    memory of the process in bytes, and `memory`, the part of it that came after all modules were imported.
+    It replies to each message with `seconds`, from an image in memory to class ids in memory (None after loading),
+    `resident`, the peak memory of the process in bytes, and `memory`, the part of it after the import of all modules.
     """
     messages, send = connect()
     try:
         job = next(messages)
-        tf.config.threading.set_intra_op_parallelism_threads(cores())  # as many as other runtimes get
+        tf.config.threading.set_intra_op_parallelism_threads(cores())  # as for the other runtimes
         share_gpus()
         runtime = _RUNTIMES.get(Path(job["path"]).suffix)
         if runtime and importlib.util.find_spec(runtime.split(".")[0]):
@@ -49,12 +49,12 @@ def main() -> None:
             segment(image)
             seconds = time.perf_counter() - start
             send(seconds=seconds, resident=peak_memory(), memory=peak_memory() - imports)
-    except Exception as error:  # whatever it is, the other contenders go on
+    except Exception as error:  # the other contenders continue after any error
         send(error=describe(error))
 
 
 def peak_memory() -> int:
-    """Returns the most bytes of memory that this process has held so far."""
+    """Returns the peak memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.is_file():  # Linux, whose `getrusage` counts the memory of the parent process, too
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -68,7 +68,7 @@ def peak_memory() -> int:
 
 
 def _segmenter(job: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """A function of an image, uint8 `(H, W, 3)`, that returns class ids `(H, W)`."""
+    """Returns a function from an image, uint8 `(H, W, 3)`, to class ids `(H, W)`."""
     if job["format"] != KERAS:
         exported = load_exported(job["path"])
         return lambda image: exported(image)["classes"]
