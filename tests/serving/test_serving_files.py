@@ -84,7 +84,7 @@ def test_batching_parameters(tmp_path):
     assert list(values.allowed_batch_sizes) == sorted(set(values.allowed_batch_sizes))
     assert values.allowed_batch_sizes[-1] == values.max_batch_size.value > 1  # TensorFlow Serving requires it
     assert min(values.batch_timeout_micros.value, values.num_batch_threads.value, values.max_enqueued_batches.value) > 0
-    assert "ONE SIZE" in text
+    assert "IMAGES OF THE SAME SIZE" in text
 
 
 def test_files_that_a_user_changed_stay(tmp_path):
