@@ -47,6 +47,25 @@ def identify(path):
     return str(path.relative_to(ROOT))
 
 
+def for_every(paths):
+    """Makes one test of a rule about a file, which lists all files that break it."""
+
+    def decorate(rule):
+        def test():
+            broken = {}
+            for path in paths:
+                try:
+                    rule(path)
+                except AssertionError as error:
+                    broken[identify(path)] = str(error)
+            assert broken == {}
+
+        return test
+
+    return decorate
+
+
+@cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -78,23 +97,23 @@ def part(path):
     return path.relative_to(ROOT / "keras_crosscoop").parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=identify)
+@for_every(LIBRARY)
 def test_imports_point_one_way(path):
     assert part(path) in MAY_IMPORT, "say here what it may import"
     assert parts_imported(ast.walk(tree(path))) <= MAY_IMPORT[part(path)] | {part(path)}
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=identify)
+@for_every(LIBRARY)
 def test_the_library_knows_nothing_of_the_command_line(path):
     assert not {name.split(".")[0] for name in imported(ast.walk(tree(path)))} & FOREIGN_TO_LIBRARY
 
 
-@pytest.mark.parametrize("path", LIBRARY + COMMANDS, ids=identify)
+@for_every(LIBRARY + COMMANDS)
 def test_heavy_packages_are_imported_where_they_are_used(path):
     assert not {name.split(".")[0] for name in imported(module_level(tree(path)))} & HEAVY
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=identify)
+@for_every(LIBRARY)
 def test_library_code_neither_asserts_nor_prints_nor_swallows(path):
     for node in ast.walk(tree(path)):
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
@@ -131,7 +150,7 @@ def private_names(module):
     yield from (name for name in imported(nodes) if re.match(r"keras\.src|tensorflow\.(python|raw_ops)", name))
 
 
-@pytest.mark.parametrize("path", [path for path in LIBRARY if path.stem != "keras_internals"], ids=identify)
+@for_every([path for path in LIBRARY if path.stem != "keras_internals"])
 def test_private_names_of_keras_and_tensorflow_stand_in_one_module(path):
     assert set(private_names(tree(path))) == set()
 

@@ -93,12 +93,12 @@ def test_weights_that_do_not_fit_are_named_before_anything_is_written(crosscoop,
         (np._core._exceptions._ArrayMemoryError((10**9,), np.dtype("float32")), "Out of memory. .*Unable to allocate"),
     ],
 )
-def test_errors_of_the_machine_take_one_line(crosscoop, run_folder, monkeypatch, error, message):
+def test_errors_of_the_machine_take_one_line(crosscoop, stub_run, monkeypatch, error, message):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(evaluation, "evaluate", fail)
-    code, _, err = crosscoop("evaluate", run_folder)
+    code, _, err = crosscoop("evaluate", stub_run)
     assert code == 2
     assert re.fullmatch(f"crosscoop-tf: .*{message}.*", err.splitlines()[-1])
     assert "Traceback" not in err

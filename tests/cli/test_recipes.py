@@ -22,8 +22,8 @@ from keras_crosscoop.models import backbones
 SHRUNK = ("--set=model.decoder_channels=8", "--crop-size=33", "--batch-size=2", "--epochs=1", "--weights=none")
 
 
-# The quick suite trains the smallest recipe; the others differ in their settings, which it checks for all.
-RECIPES = [pytest.param(recipe, marks=[pytest.mark.slow] * (recipe != "street_scenes")) for recipe in recipes.names()]
+# Training every recipe takes minutes. The quick suite checks their settings, and trains in other tests.
+RECIPES = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in recipes.names()]
 
 
 def write_pairs(data_dir, folders):
@@ -125,7 +125,6 @@ def test_its_costs_are_counted(trained, crosscoop):
     assert json.loads(crosscoop("summary", run, "--json").out)["total"] == summary["total"]
 
 
-@pytest.mark.slow
 def test_it_is_exported_and_reported(trained, crosscoop):
     _, run = trained
     code, out, err = crosscoop("export", run, "--format=tflite", "--images=1", "--json")

@@ -87,6 +87,7 @@ def test_training_and_conversion_print_their_own_lines_alone(halves, tmp_path):
     assert list(json.loads((run / "metrics.json").read_text())["outputs"]) == ["single"]
 
 
+@pytest.mark.slow
 def test_evaluation_and_prediction_print_their_own_lines_alone(run_folder, halves, tmp_path):
     """In a process of its own: native code prints about start-up once per process."""
     commands = [

@@ -87,7 +87,8 @@ def assert_alike(plain, actual, tolerance=1e-4):
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [
-        (CrossCoop, {"top": "micro_3x3", "bottom": "micro_5x5"}),
+        (DeepLabV3Plus, {"backbone": "micro_3x3"}),
+        pytest.param(CrossCoop, {"top": "micro_3x3", "bottom": "micro_5x5"}, marks=pytest.mark.slow),
         pytest.param(CrossCoop, {}, marks=pytest.mark.slow),
         pytest.param(CrossCoop, {"topology": "none", "sites": ()}, marks=pytest.mark.slow),
         pytest.param(DeepLabV3Plus, {"backbone": "tiny_xception"}, marks=pytest.mark.slow),

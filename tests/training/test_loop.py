@@ -372,7 +372,9 @@ def test_averages_are_validated_and_kept(tmp_path):
 def test_a_diverged_training_ends_before_it_is_validated(tmp_path):
     model = compiled(network())
     at = At("train_batch", 4, lambda: model.trainable_variables[0].assign(math.nan * model.trainable_variables[0]))
-    with pytest.raises(ValueError, match=r"at step 5: the loss is nan\..* batch: 4\. The last .*000000003\.npz"):
+    with pytest.raises(
+        ValueError, match=r"at step 5: the loss is nan\..* batch: 4\. Last good checkpoint: .*000000003\.npz"
+    ):
         trained(tmp_path, model, at, every_steps=3, validate_every=1)
     assert [path.stem for path in CheckpointFiles(tmp_path / "checkpoints").files] == ["000000003"]
     assert at.counts == {"train_batch": 5, "epoch": 1, "test_start": 1, "test_batch": 2}
