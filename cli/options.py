@@ -76,7 +76,7 @@ def check_calibration_unused(context: click.Context, received: str) -> None:
     """Refuses --calibration where nothing is quantised to int8.
 
     Raises:
-        click.UsageError: the option was given.
+        click.UsageError: The option was given.
     """
     if context.get_parameter_source("calibration") is not ParameterSource.DEFAULT:
         raise click.UsageError(f"--calibration is for int8. Received: {received}", context)

@@ -39,7 +39,7 @@ class StageProgress:
     """Shows the current stage of a task: in a bar on a terminal, else as one line per stage.
 
     Args:
-        stage: name of the first stage.
+        stage: Name of the first stage.
     """
 
     def __init__(self, stage: str) -> None:
@@ -157,7 +157,7 @@ class EvaluateProgress:
     """A bar over the images of an evaluation.
 
     Args:
-        quiet: whether to hide it.
+        quiet: Whether to hide it.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

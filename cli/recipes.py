@@ -18,7 +18,7 @@ def read(name: str) -> dict[str, Any]:
     """Reads a recipe of the package by name, or a YAML file by path.
 
     Raises:
-        InputError: no such recipe or file exists, or it is invalid.
+        InputError: No such recipe or file exists, or it is invalid.
     """
     from keras_crosscoop import config
     from keras_crosscoop.errors import InputError, unknown_name

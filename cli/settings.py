@@ -75,13 +75,13 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
     (`train.init_from`) takes the model settings of that run, except those that the user gives.
 
     Args:
-        recipe: name or path of a recipe; None for the default.
-        assignments: values of `--set`, such as "train.epochs=3".
-        kind: variant of the default recipe, such as "ablation".
-        **options: values by option name; None where an option was not given.
+        recipe: Name or path of a recipe; None for the default.
+        assignments: Values of `--set`, such as "train.epochs=3".
+        kind: Variant of the default recipe, such as "ablation".
+        **options: Values by option name; None where an option was not given.
 
     Raises:
-        InputError: the recipe or a setting does not exist, or a value is invalid.
+        InputError: The recipe or a setting does not exist, or a value is invalid.
     """
     from keras_crosscoop import config
 

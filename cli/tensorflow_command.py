@@ -53,7 +53,7 @@ def native_messages_filtered(chatter: str) -> Iterator[None]:
     A separate process filters them. A thread would die with this process and lose its last messages.
 
     Args:
-        chatter: regular expression that matches the beginning of lines to discard.
+        chatter: Regular expression that matches the beginning of lines to discard.
     """
     stderr = os.dup(2)
     try:

@@ -14,8 +14,8 @@ class SurvivingStream:
     """Wraps a standard stream; once its reader is gone, further output goes to the null device.
 
     Args:
-        stream: the standard stream.
-        gone: error numbers that mean that the reader is gone.
+        stream: The standard stream.
+        gone: Error numbers that mean that the reader is gone.
     """
 
     def __init__(self, stream: TextIO, gone: tuple[int, ...]) -> None:

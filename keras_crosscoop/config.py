@@ -231,11 +231,11 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
     """Returns validated settings from nested mappings, each of which overrides the ones before it.
 
     Args:
-        *layers: mappings of sections to settings, such as `{"train": {"epochs": 3}}`. Missing settings take their
+        *layers: Mappings of sections to settings, such as `{"train": {"epochs": 3}}`. Missing settings take their
             defaults.
 
     Raises:
-        InputError: a setting does not exist, or its value is invalid.
+        InputError: A setting does not exist, or its value is invalid.
 
     Example:
         >>> from keras_crosscoop import config
@@ -268,7 +268,7 @@ def read(path: Path) -> dict[str, Any]:
     """Reads a YAML file of settings, for `settings`.
 
     Raises:
-        InputError: the file cannot be read, or does not hold a YAML mapping.
+        InputError: The file cannot be read, or does not hold a YAML mapping.
     """
     try:
         content = yaml_files.read(path)
@@ -285,7 +285,7 @@ def parse(assignment: str) -> dict[str, Any]:
     """Returns an assignment such as "train.epochs=3" as a nested mapping; the value is read as YAML.
 
     Raises:
-        InputError: there is no `=`, or the value is not valid YAML.
+        InputError: There is no `=`, or the value is not valid YAML.
     """
     key, equals, value = assignment.partition("=")
     if not (key and equals) or key.count(".") > _MAX_DOTS:

@@ -33,8 +33,8 @@ class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
     """A signal such as SIGTERM ended the work after its state was saved.
 
     Args:
-        message: a description of the saved state and of the way to continue.
-        signal: the signal's number.
+        message: A description of the saved state and of the way to continue.
+        signal: The signal's number.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -84,7 +84,7 @@ def group_by_cause(messages: Iterable[tuple[str, str]]) -> list[tuple[list[str],
     Messages have the same cause if they differ only in numbers, paths, file names and the value received.
 
     Args:
-        messages: pairs of a name, such as a file's, and its error message.
+        messages: Pairs of a name, such as a file's, and its error message.
 
     Returns:
         The names and the first message of each cause, in the order of the messages.

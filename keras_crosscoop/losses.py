@@ -87,8 +87,8 @@ class CrossEntropy(SegmentationLoss):
     is the sum over the images of k times the mean of w_y over the n pixels: without options, the number of pixels.
 
     Args:
-        class_weights: w, `(C,)`; None for 1 each.
-        label_smoothing: s, the share of the target that is spread evenly over all classes, in [0, 1).
+        class_weights: W, `(C,)`; None for 1 each.
+        label_smoothing: S, the share of the target that is spread evenly over all classes, in [0, 1).
         focal_gamma: The exponent that reduces the weight of pixels with confident, correct predictions (Lin et al.,
             ICCV 2017, eq. 4); 0 for equal weights.
         hard_pixel_fraction: The share of each image's valid pixels that count, in [0.0001, 1]; rounded to the nearest

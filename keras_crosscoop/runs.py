@@ -34,16 +34,16 @@ class Run:
     """An open run folder.
 
     Attributes:
-        folder: holds `config.yaml` (all settings), `classes.json` (class names and colours), `best.weights.h5` (the
+        folder: Holds `config.yaml` (all settings), `classes.json` (class names and colours), `best.weights.h5` (the
             weights of the epoch with the best validation mean IoU of the default output), `history.csv` (the metrics of
             each epoch), `metrics.json` (the metrics of the best weights), `report.html`, `pictures/` (example
             predictions), `tensorboard/`, `checkpoints/`, and, after a warm start, `init_from.csv` (the variables that
             the earlier run initialised).
-        settings: the settings.
-        classes: the class names, by id.
-        palette: the class colours, by id.
-        own_folder: whether `create` made the folder; False if the user did.
-        writes: whether this process writes to the folder; of several machines, only one does.
+        settings: The settings.
+        classes: The class names, by id.
+        palette: The class colours, by id.
+        own_folder: Whether `create` made the folder; False if the user did.
+        writes: Whether this process writes to the folder; of several machines, only one does.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class Run:
         """Makes the folder of a new run.
 
         Raises:
-            InputError: the folder is not empty, or cannot be made.
+            InputError: The folder is not empty, or cannot be made.
         """
         exists = folder.exists()
         run = cls(folder, settings, dataset.classes, dataset.palette, own_folder=not exists)
@@ -106,7 +106,7 @@ class Run:
         """Opens the folder of a run.
 
         Raises:
-            InputError: the folder is not a run, or one of its files is damaged.
+            InputError: The folder is not a run, or one of its files is damaged.
         """
         if not folder.is_dir():
             raise InputError(f"This is not a run: there is no such folder. Is the path right? Received: {folder}")
@@ -130,7 +130,7 @@ class Run:
         """Checks that a data set has the classes of the run.
 
         Raises:
-            InputError: the class names differ.
+            InputError: The class names differ.
         """
         if self.classes != tuple(dataset.classes):
             raise InputError(
@@ -151,7 +151,7 @@ class Run:
         """Writes the model's weights atomically, without the optimizer.
 
         Raises:
-            OSError: they cannot be written, for example on a full disk.
+            OSError: They cannot be written, for example on a full disk.
         """
         require_free_space(self.folder, sum(4 * math.prod(weight.shape) + _HDF5_OVERHEAD for weight in model.weights))
         uncompiled = keras.Model(model.inputs, model.outputs)
@@ -162,7 +162,7 @@ class Run:
         """Loads the weights that `save_weights` wrote, with the options of `load_hdf5`.
 
         Raises:
-            InputError: there are no weights yet, they do not fit the model, or they cannot be read.
+            InputError: There are no weights yet, they do not fit the model, or they cannot be read.
         """
         if self.weights.is_file():
             return load_hdf5(model, self.weights, **options)
@@ -180,7 +180,7 @@ class Run:
         """Returns the trained model.
 
         Raises:
-            InputError: see `load_weights`.
+            InputError: See `load_weights`.
         """
         model = build(self.settings.model, len(self.classes), pretrained=False)
         self.load_weights(model)
@@ -207,13 +207,13 @@ def build(
     """Builds and compiles the network that settings describe.
 
     Args:
-        model: the settings.
-        num_classes: the number of classes.
-        pretrained: whether to load the backbones' initial weights; otherwise all weights are random.
+        model: The settings.
+        num_classes: The number of classes.
+        pretrained: Whether to load the backbones' initial weights; otherwise all weights are random.
         input_shape: `(H, W, 3)` of images; None for any height or width.
 
     Raises:
-        InputError: a backbone or option does not exist, or its weights are not available or do not fit.
+        InputError: A backbone or option does not exist, or its weights are not available or do not fit.
     """
     arguments = {**model.model_dump(), "input_shape": input_shape}
     if not pretrained:
@@ -234,13 +234,13 @@ def load(source: str | os.PathLike) -> Segmenter:
     """Loads a trained model, ready for `segment`, `predict` and `evaluate`.
 
     Args:
-        source: a run folder, or a `.keras` file of a network of this package.
+        source: A run folder, or a `.keras` file of a network of this package.
 
     Returns:
         The compiled model.
 
     Raises:
-        InputError: there is no such run or file, or it cannot be read.
+        InputError: There is no such run or file, or it cannot be read.
 
     Example:
         >>> from keras_crosscoop import DeepLabV3Plus, load
@@ -275,15 +275,15 @@ def warm_start(model: Segmenter, source: str | os.PathLike, *, needs_backbone: b
     it). Variables that are not loaded keep their values.
 
     Args:
-        model: the model to initialise.
-        source: a run folder, or a `.keras`, `.weights.h5` or `.h5` file.
-        needs_backbone: whether to refuse a source that does not fill at least one backbone completely.
+        model: The model to initialise.
+        source: A run folder, or a `.keras`, `.weights.h5` or `.h5` file.
+        needs_backbone: Whether to refuse a source that does not fill at least one backbone completely.
 
     Returns:
         A report of the variables that were `loaded` and `skipped`, with the reasons.
 
     Raises:
-        InputError: there is no such run or file, it cannot be read, or too little fits. The model is unchanged.
+        InputError: There is no such run or file, it cannot be read, or too little fits. The model is unchanged.
 
     Example:
         >>> from keras_crosscoop import DeepLabV3Plus, warm_start

@@ -19,9 +19,9 @@ class RowCost(NamedTuple):
     """The cost of a row's networks for one image.
 
     Attributes:
-        parameters: the number of trainable parameters.
-        flops: operations of the forward pass, see `models.costs.Cost`.
-        seconds: median time from an image in memory to logits in memory.
+        parameters: The number of trainable parameters.
+        flops: Operations of the forward pass, see `models.costs.Cost`.
+        seconds: Median time from an image in memory to logits in memory.
     """
 
     parameters: int
@@ -35,7 +35,7 @@ def row_costs(
     """Measures the costs of rows at one image size; the rows take turns.
 
     Args:
-        builders: for each row, a function that builds its networks for this size.
+        builders: For each row, a function that builds its networks for this size.
         size: `(H, W)`.
 
     Returns:

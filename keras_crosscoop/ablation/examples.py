@@ -30,13 +30,13 @@ def draw_examples(dataset: Dataset, split: str, networks: Mapping[str, tuple[Inf
     """Draws the images on which correctness differs most between networks: image, label and each prediction.
 
     Args:
-        dataset: the data set.
-        split: one of its splits.
-        networks: for each panel an inference and the output to draw.
-        target: the PNG to write.
+        dataset: The data set.
+        split: One of its splits.
+        networks: For each panel an inference and the output to draw.
+        target: The PNG to write.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     pairs = dataset.find(split)
     candidates = np.linspace(0, len(pairs) - 1, min(len(pairs), 6 * EXAMPLES)).astype(int)

@@ -13,11 +13,11 @@ class Gain(NamedTuple):
     """The difference in mean IoU between two networks on the same images, as fractions of 1.
 
     Attributes:
-        mean: the mean over the seeds.
-        of_seeds: the gain of each seed.
+        mean: The mean over the seeds.
+        of_seeds: The gain of each seed.
         interval: 95 % confidence interval of the mean, over resampled images (percentile bootstrap).
-        spread: standard deviation over seeds; None for a single seed.
-        is_clear: whether the interval excludes 0 and the absolute mean is larger than the spread. Without a true
+        spread: Standard deviation over seeds; None for a single seed.
+        is_clear: Whether the interval excludes 0 and the absolute mean is larger than the spread. Without a true
             difference, this mean exceeds the spread in 39 % of cases with two seeds, and in 23 % with three
             (Student's t).
     """
@@ -40,8 +40,8 @@ def gain(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Gain:
     Each bootstrap resample holds the same images for both networks, so images that are hard for both cancel out.
 
     Args:
-        first: for each seed, the confusion matrices of all images, integers `(N, C, C)`.
-        second: the same for the other network, with the same seeds and images.
+        first: For each seed, the confusion matrices of all images, integers `(N, C, C)`.
+        second: The same for the other network, with the same seeds and images.
 
     Example:
         >>> import numpy as np

@@ -27,9 +27,9 @@ class Job(NamedTuple):
     """A row with a seed.
 
     Attributes:
-        name: names the row and the seed, for progress and failures.
-        task: the message to `worker.main`.
-        after: names of the jobs that must be done before this one.
+        name: Names the row and the seed, for progress and failures.
+        task: The message to `worker.main`.
+        after: Names of the jobs that must be done before this one.
     """
 
     name: str
@@ -46,7 +46,7 @@ def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[s
         The reason for each failed job, by name. All other jobs are done.
 
     Raises:
-        Interrupted: a signal ended the jobs.
+        Interrupted: A signal ended the jobs.
     """
     pool = _Pool(at_once, progress)
     futures: dict[str, Future] = {}
@@ -78,8 +78,8 @@ class _Pool:
     """The running processes.
 
     Attributes:
-        signals: the received signals.
-        lost: names of the jobs that could not save their state after a signal.
+        signals: The received signals.
+        lost: Names of the jobs that could not save their state after a signal.
     """
 
     def __init__(self, at_once: int, progress: JobProgress) -> None:

@@ -9,8 +9,8 @@ def late_ensemble(top: Segmenter, bottom: Segmenter) -> Segmenter:
     """Returns a model with the outputs of both networks: `(B, H, W, 3) -> "top", "bottom": (B, H, W, C)`.
 
     Args:
-        top: a network with one output, such as `DeepLabV3Plus`; it is renamed.
-        bottom: another such network.
+        top: A network with one output, such as `DeepLabV3Plus`; it is renamed.
+        bottom: Another such network.
     """
     image = keras.Input((None, None, 3), name="image")
     logits = {}

@@ -30,15 +30,15 @@ def write_results(
     The tables hold all measured rows, even if costs or pictures fail.
 
     Args:
-        ablation: a study with at least one measured row.
-        failed: the reasons for the rows that failed.
-        progress: called with each stage.
+        ablation: A study with at least one measured row.
+        failed: The reasons for the rows that failed.
+        progress: Called with each stage.
 
     Returns:
         The results, the files, and `failed` with the reasons for other failures, such as "costs of cross".
 
     Raises:
-        InputError: rows cannot be compared, or a file cannot be written.
+        InputError: Rows cannot be compared, or a file cannot be written.
     """
     dataset, ablation = builders.data(ablation.settings), ablation.whole()
     progress("timing")

@@ -25,16 +25,16 @@ class Result(NamedTuple):
     """The scores of an output of a row, fractions of 1, one for each seed.
 
     Attributes:
-        row: the row.
-        title: the row's title with the names of backbones.
+        row: The row.
+        title: The row's title with the names of backbones.
         output: "top", "bottom", "ensemble" or "single".
-        seeds: the measured seeds.
-        mean_iou: the mean IoU of each seed.
-        per_class: for each class, the IoU of each seed; None if no label has the class.
-        cost: the row's cost; None if it could not be measured.
-        published: the paper's mean IoU in %, if there is one.
-        gain: the full method's gain over this output; None for the full method, and if that was not measured.
-        compared_with: the output of the full method in that comparison.
+        seeds: The measured seeds.
+        mean_iou: The mean IoU of each seed.
+        per_class: For each class, the IoU of each seed; None if no label has the class.
+        cost: The row's cost; None if it could not be measured.
+        published: The paper's mean IoU in %, if there is one.
+        gain: The full method's gain over this output; None for the full method, and if that was not measured.
+        compared_with: The output of the full method in that comparison.
     """
 
     row: Row
@@ -77,7 +77,7 @@ def read_results(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Resul
     """Reads the results of all rows that were measured with at least one seed.
 
     Raises:
-        InputError: a file is damaged, or a row was measured on other images than the full method.
+        InputError: A file is damaged, or a row was measured on other images than the full method.
     """
     base = ablation.settings
     is_paper = tuple(map(backbone_name, (base.model.top, base.model.bottom))) == BACKBONES

@@ -23,11 +23,11 @@ class Row:
     """A method that an ablation measures.
 
     Attributes:
-        name: the name on the command line, and of the folder.
-        title: the title in tables, a format string with the fields `top` and `bottom` for the backbones' names.
-        changes: returns the changed model settings, given the settings of the full method.
-        outputs: the outputs, each with the output of the full method to compare with, which has the same backbone.
-        ensemble: for an ensemble of trained single networks, which needs no training: the rows of these networks.
+        name: The name on the command line, and of the folder.
+        title: The title in tables, a format string with the fields `top` and `bottom` for the backbones' names.
+        changes: Returns the changed model settings, given the settings of the full method.
+        outputs: The outputs, each with the output of the full method to compare with, which has the same backbone.
+        ensemble: For an ensemble of trained single networks, which needs no training: the rows of these networks.
     """
 
     name: str
@@ -98,7 +98,7 @@ def select_rows(names: Sequence[str]) -> list[Row]:
     """Returns the rows with these names or in these tables, in order; for an ensemble, also the rows of its members.
 
     Raises:
-        InputError: there is no row or table of that name.
+        InputError: There is no row or table of that name.
     """
     selected: set[str] = set()
     for name in names:

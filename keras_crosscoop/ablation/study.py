@@ -24,11 +24,11 @@ class Ablation(NamedTuple):
     """An ablation study and its folder.
 
     Attributes:
-        folder: holds `config.yaml`, the settings that the rows share, and `{row}/seed-{n}`, each a run folder with
+        folder: Holds `config.yaml`, the settings that the rows share, and `{row}/seed-{n}`, each a run folder with
             `metrics.json` and `confusions.npz`; ensembles of other rows have only these two files.
-        settings: the settings of the full method; rows change the model and the seed.
-        rows: the rows to compare.
-        seeds: the seeds of each row.
+        settings: The settings of the full method; rows change the model and the seed.
+        rows: The rows to compare.
+        seeds: The seeds of each row.
     """
 
     folder: Path
@@ -73,20 +73,20 @@ def ablate(
     """Trains and measures every row with every seed, unless that is already done.
 
     Args:
-        settings: the settings of the full method. `settings.ablation` names the rows and the number of seeds, counted
+        settings: The settings of the full method. `settings.ablation` names the rows and the number of seeds, counted
             from `train.seed`. With the same seed, all rows see the same crops in the same order.
-        folder: a new folder, or the folder of an ablation with the same settings, which then continues.
-        at_once: number of simultaneous trainings; by default the number of GPUs, or one. With GPUs, each training has
+        folder: A new folder, or the folder of an ablation with the same settings, which then continues.
+        at_once: Number of simultaneous trainings; by default the number of GPUs, or one. With GPUs, each training has
             its own.
-        progress: called with (job, stage, done, total).
+        progress: Called with (job, stage, done, total).
 
     Returns:
         The study, and the reasons for the jobs that failed.
 
     Raises:
-        InputError: there is no such row, backbone or weight file; the settings describe a single network or change
+        InputError: There is no such row, backbone or weight file; the settings describe a single network or change
             settings that rows set; the data set cannot be used; or the folder holds other files or is in use.
-        Interrupted: a signal ended the study. Finished work is kept.
+        Interrupted: A signal ended the study. Finished work is kept.
 
     Example:
         >>> from pathlib import Path

@@ -26,11 +26,11 @@ class Table(NamedTuple):
     """A table of strings.
 
     Attributes:
-        title: the title above the table.
-        columns: the headings.
-        rows: the cells of each row.
+        title: The title above the table.
+        columns: The headings.
+        rows: The cells of each row.
         best: (row, column) of the best values of their columns.
-        note: the note below the table.
+        note: The note below the table.
     """
 
     title: str

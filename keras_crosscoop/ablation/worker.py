@@ -53,8 +53,8 @@ def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> No
     """Runs the part of a job that is not done yet.
 
     Raises:
-        InputError: see `fit` and `evaluate`.
-        Interrupted: a signal ended training after a checkpoint.
+        InputError: See `fit` and `evaluate`.
+        Interrupted: A signal ended training after a checkpoint.
     """
     folder, settings = Path(job["folder"]), config.settings(job["settings"])
     if job["ensemble"]:

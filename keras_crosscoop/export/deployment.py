@@ -20,9 +20,9 @@ def deployment_graph(model: Segmenter, output: str, size: Size | None = None) ->
     RGB in [0, 255], `(B, H, W, 3) -> {side: (B, H'/4, W'/4, C)}`; `predictions` converts the logits to classes.
 
     Args:
-        model: the trained networks, which stay unchanged.
-        output: one of `model.output_choices`.
-        size: a fixed input size `(H, W)`; any size by default.
+        model: The trained networks, which stay unchanged.
+        output: One of `model.output_choices`.
+        size: A fixed input size `(H, W)`; any size by default.
     """
     logits = {side: model.get_layer(f"{side}_classifier").output for side in model.sides_of(output)}
     return fold_batch_normalization(keras.Model(model.input, logits, name=output), (*(size or (None, None)), 3))

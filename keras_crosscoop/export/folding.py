@@ -25,8 +25,8 @@ def fold_batch_normalization(model: keras.Model, input_shape: Sequence[int | Non
     """Returns a float32 copy of a model for inference, with the same outputs.
 
     Args:
-        model: see `rewrite`.
-        input_shape: input shape of the copy, `(H, W, C)`.
+        model: See `rewrite`.
+        input_shape: Input shape of the copy, `(H, W, C)`.
     """
     normalizations = _foldable(model)
     folded = {id(normalization) for normalization in normalizations.values()}

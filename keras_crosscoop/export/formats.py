@@ -18,12 +18,12 @@ class Format:
     """An export format.
 
     Attributes:
-        folder: the folder of its exports within a run.
-        file: the name of the exported file; "" if the export is the folder itself.
-        quantizations: the supported quantisations.
-        any_size: whether one export can take images of any size.
-        extra: the extra of this package that installs `modules`.
-        modules: the required modules.
+        folder: The folder of its exports within a run.
+        file: The name of the exported file; "" if the export is the folder itself.
+        quantizations: The supported quantisations.
+        any_size: Whether one export can take images of any size.
+        extra: The extra of this package that installs `modules`.
+        modules: The required modules.
     """
 
     folder: str
@@ -45,7 +45,7 @@ def check_options(name: str, quantize: Quantize = "none", size: Size | str | Non
     """Returns the format of that name, after a check that it supports the other options.
 
     Raises:
-        InputError: there is no such format, it does not support an option, or a module is not installed.
+        InputError: There is no such format, it does not support an option, or a module is not installed.
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)

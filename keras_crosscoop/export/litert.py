@@ -37,15 +37,15 @@ def write_litert(
     per line, and `metadata.json`.
 
     Args:
-        network: a `deployment_graph` of this size.
-        path: the file.
+        network: A `deployment_graph` of this size.
+        path: The file.
         size: `(H, W)`.
         quantize: "float16" and "dynamic" (8 bits) store small weights; "int8" also computes with 8 bits, up to logits.
-        samples: returns images of this size, uint8 `(H, W, 3)`, which calibrate the ranges of features for "int8".
+        samples: Returns images of this size, uint8 `(H, W, 3)`, which calibrate the ranges of features for "int8".
         metadata: JSON values; its `classes` are the labels.
 
     Raises:
-        InputError: an operation cannot be converted. The error names it and its layer.
+        InputError: An operation cannot be converted. The error names it and its layer.
     """
     if quantize == "none":  # with quantisation, each of the products would be rounded to 8 bits
         network = conv_before_upsample(network)

@@ -20,13 +20,13 @@ def write_onnx(network: keras.Model, path: Path, size: Size | None, metadata: Ma
     """Writes a file: `image`, uint8 `(B, H, W, 3)` of any size -> `classes`, uint8 `(B, H, W)`, `confidence`, float32.
 
     Args:
-        network: a `deployment_graph`.
-        path: the file.
+        network: A `deployment_graph`.
+        path: The file.
         size: `(H, W)` that images are resized to for the network, and class maps back from; None for no resizing.
         metadata: JSON values, which become properties of the file.
 
     Raises:
-        InputError: an operation cannot be converted.
+        InputError: An operation cannot be converted.
     """
     import onnx  # from the extra
 

@@ -44,11 +44,11 @@ def parity(
     """Compares an exported network with the live one.
 
     Args:
-        exported: the exported network.
-        live: the live network, see the function `live`.
-        samples: images, uint8 `(H, W, 3)`, and labels with 255 for void, uint8 `(H, W)`.
-        num_classes: the number of classes of both networks.
-        progress: called with the number of finished images.
+        exported: The exported network.
+        live: The live network, see the function `live`.
+        samples: Images, uint8 `(H, W, 3)`, and labels with 255 for void, uint8 `(H, W)`.
+        num_classes: The number of classes of both networks.
+        progress: Called with the number of finished images.
 
     Returns:
         `images`; `agreement`, the share of pixels with the same class; `largest_probability_difference`, over the

@@ -13,9 +13,9 @@ def rewrite(model: keras.Model, replace: Replace, input_shape: Sequence[int | No
     """Returns a copy of a model in which some operations are replaced; its layers and weights are new, and float32.
 
     Args:
-        model: a functional model with one input that calls each layer once. Nested models are rewritten, too.
-        replace: called for each operation.
-        input_shape: input shape of the copy, `(H, W, C)`; by default the model's.
+        model: A functional model with one input that calls each layer once. Nested models are rewritten, too.
+        replace: Called for each operation.
+        input_shape: Input shape of the copy, `(H, W, C)`; by default the model's.
     """
     graph = keras.Model(model.input, model.output)  # a plain Keras model, with only the operations for the outputs
 
@@ -36,9 +36,9 @@ def copy_of(operation: keras.Operation, *, weights: Any = None, **changes: Any) 
     """Returns a function that calls a copy of an operation and sets its weights.
 
     Args:
-        operation: a layer or another operation of a graph.
-        weights: the copy's weights; by default the operation's.
-        **changes: changes of the configuration.
+        operation: A layer or another operation of a graph.
+        weights: The copy's weights; by default the operation's.
+        **changes: Changes of the configuration.
     """
     config = operation.get_config() | changes
     if not isinstance(operation, keras.Layer):

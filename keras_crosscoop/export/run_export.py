@@ -46,29 +46,29 @@ def export(
     """Exports a run's network, if the predictions agree with the live model's on images of the data set.
 
     Args:
-        run: a trained run.
-        dataset: a data set with the run's classes. Its validation split is used for the comparison, its training split
+        run: A trained run.
+        dataset: A data set with the run's classes. Its validation split is used for the comparison, its training split
             for the calibration of quantisation.
-        name: the format: "savedmodel", "tflite" or "onnx".
+        name: The format: "savedmodel", "tflite" or "onnx".
         output: "top", "bottom", "ensemble" or "single"; by default the ensemble, if there is one.
-        size: input size `(H, W)` of the network, or "dynamic" for any; by default "dynamic", for "tflite" the size of
+        size: Input size `(H, W)` of the network, or "dynamic" for any; by default "dynamic", for "tflite" the size of
             the data set's first image.
         quantize: "none" or, for "tflite", "float16", "dynamic" or "int8".
-        folder: the folder of the exports; by default the format's folder inside the run.
-        calibration: number of training images that calibrate "int8".
-        images: number of validation images to compare.
-        min_agreement: the minimum share of pixels with the live model's class; by default from `MIN_AGREEMENT`.
-        model: the run's model, if it is already loaded.
-        progress: called with (stage, done, total).
+        folder: The folder of the exports; by default the format's folder inside the run.
+        calibration: Number of training images that calibrate "int8".
+        images: Number of validation images to compare.
+        min_agreement: The minimum share of pixels with the live model's class; by default from `MIN_AGREEMENT`.
+        model: The run's model, if it is already loaded.
+        progress: Called with (stage, done, total).
 
     Returns:
         The SavedModel's folder or the file, and the content of `parity.json` beside it: the options of the export, its
         size in `bytes`, and the results of `parity`.
 
     Raises:
-        InputError: options contradict each other, the run has no weights, the folder cannot be written, or the network
+        InputError: Options contradict each other, the run has no weights, the folder cannot be written, or the network
             cannot be converted. No files are left.
-        DisagreementError: too few pixels get the live model's class. No files are left.
+        DisagreementError: Too few pixels get the live model's class. No files are left.
 
     Example:
         >>> from keras_crosscoop import dataset

@@ -18,8 +18,8 @@ class Exported(NamedTuple):
     """An exported network, loaded by its runtime. Calling it segments an image of any size.
 
     Attributes:
-        run: a function: images, uint8 `(1, H, W, 3)` -> `classes`, uint8, and `confidence`, float32, both `(1, H, W)`.
-        size: the fixed input size `(H, W)` of the file; None for any size.
+        run: A function: images, uint8 `(1, H, W, 3)` -> `classes`, uint8, and `confidence`, float32, both `(1, H, W)`.
+        size: The fixed input size `(H, W)` of the file; None for any size.
 
     Example:
         >>> import numpy as np
@@ -44,10 +44,10 @@ def load_exported(path: str | os.PathLike) -> Exported:
     """Loads an exported network.
 
     Args:
-        path: the folder of a SavedModel, or a `.tflite` or `.onnx` file.
+        path: The folder of a SavedModel, or a `.tflite` or `.onnx` file.
 
     Raises:
-        InputError: there is no such file or folder, or the runtime is not installed.
+        InputError: There is no such file or folder, or the runtime is not installed.
 
     Example:
         >>> load_exported("model.pt")

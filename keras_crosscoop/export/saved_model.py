@@ -25,8 +25,8 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
     Images may have any size. Other shapes, empty batches and other files raise an `InvalidArgument` error.
 
     Args:
-        network: a `deployment_graph`.
-        folder: a new folder.
+        network: A `deployment_graph`.
+        folder: A new folder.
         size: `(H, W)` that images are resized to for the network, and class maps back from; None for no resizing.
     """
     network = with_fused_bias(conv_before_upsample(network))

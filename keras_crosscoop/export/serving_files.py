@@ -44,12 +44,12 @@ def write_warmup(extra: Path, name: str, image: np.ndarray) -> None:
     Without them, a client's first request waits until TensorFlow is initialised.
 
     Args:
-        extra: the folder `assets.extra` of a SavedModel.
-        name: the name of the model on the server.
+        extra: The folder `assets.extra` of a SavedModel.
+        name: The name of the model on the server.
         image: RGB, uint8 `(H, W, 3)`, preferably of the size that clients will send.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # from the extra
 
@@ -77,7 +77,7 @@ def check_name(name: str) -> None:
     """Refuses a model name that the addresses of TensorFlow Serving cannot contain.
 
     Raises:
-        InputError: the name has a colon or slash, or is empty.
+        InputError: The name has a colon or slash, or is empty.
     """
     if not name or ":" in name or "/" in name:
         raise InputError(
@@ -91,14 +91,14 @@ def write_server_files(folder: Path, name: str) -> list[Path]:
     They lie beside the versions: TensorFlow Serving regards only numbered folders as versions.
 
     Args:
-        folder: the folder of the versions.
-        name: the name of the model on the server.
+        folder: The folder of the versions.
+        name: The name of the model on the server.
 
     Returns:
         The files that already had other content, such as a user's changes; they stay unchanged.
 
     Raises:
-        InputError: the name is invalid, or a file cannot be read or written.
+        InputError: The name is invalid, or a file cannot be read or written.
     """
     check_name(name)
     kept = []

@@ -14,9 +14,9 @@ def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], 
     """Returns the error that names unsupported operations and their layers.
 
     Args:
-        runtime: the runtime that does not support them.
-        operations: the kind of each operation, and its name in the traced graph.
-        network: the network that contains them.
+        runtime: The runtime that does not support them.
+        operations: The kind of each operation, and its name in the traced graph.
+        network: The network that contains them.
     """
     layers = set(_layer_names(network))
     names = dict.fromkeys(f"{kind} of layer {_layer(name, layers)}" for kind, name in operations)

@@ -24,7 +24,7 @@ def conv_before_upsample(model: keras.Model) -> keras.Model:
     The part that reads upsampled features becomes an `UpsampledConv2D` of the features before upsampling.
 
     Args:
-        model: see `rewrite`.
+        model: See `rewrite`.
     """
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:
@@ -58,7 +58,7 @@ class UpsampledConv2D(keras.layers.Layer):
     """A 3x3 convolution of features that `ResizeLike` upsamples: `(B, h, w, C), (B, H, W, *) -> (B, H, W, filters)`.
 
     Args:
-        filters: channels of the outputs.
+        filters: Channels of the outputs.
     """
 
     def __init__(self, filters: int, **kwargs: Any) -> None:

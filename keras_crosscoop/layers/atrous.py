@@ -66,9 +66,9 @@ class AtrousMaxPooling2D(keras.layers.Layer):
     `MaxPooling2D(pool_size, strides, "same")` on sizes that are multiples of the stride.
 
     Args:
-        pool_size: height and width of the window, in pixels.
-        dilation_rate: distance between two pixels of the window.
-        **kwargs: further arguments of `keras.layers.Layer`.
+        pool_size: Height and width of the window, in pixels.
+        dilation_rate: Distance between two pixels of the window.
+        **kwargs: Further arguments of `keras.layers.Layer`.
 
     Example:
         >>> image = np.array([[1, 5, 2], [3, 4, 0], [9, 0, 0]], "float32")[None, :, :, None]

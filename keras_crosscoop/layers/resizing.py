@@ -21,9 +21,9 @@ class PadToMultiple(keras.layers.Layer):
     (some up, some down), but have equal sizes for multiples of the output stride.
 
     Args:
-        multiple: the padded height and width are multiples of this number of pixels.
-        value: the value of the new pixels; by default the middle of [0, 255], which backbones normalise to about zero.
-        **kwargs: further arguments of `keras.layers.Layer`.
+        multiple: The padded height and width are multiples of this number of pixels.
+        value: The value of the new pixels; by default the middle of [0, 255], which backbones normalise to about zero.
+        **kwargs: Further arguments of `keras.layers.Layer`.
 
     Example:
         >>> PadToMultiple(16)(np.zeros((1, 30, 33, 3))).shape

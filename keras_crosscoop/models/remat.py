@@ -29,8 +29,8 @@ def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Forward:
     Outside of a `tf.function` no memory is saved.
 
     Args:
-        model: a network of any backbones.
-        at_least: the minimum number of operations in a segment; the last one of a backbone may have fewer.
+        model: A network of any backbones.
+        at_least: The minimum number of operations in a segment; the last one of a backbone may have fewer.
     """
     backbones = [operation for operation in model.operations if isinstance(operation, keras.Model)]
     inputs, taps = zip(*map(call_tensors, backbones), strict=True)

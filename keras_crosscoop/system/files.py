@@ -36,8 +36,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path in the same folder; the file is renamed to `path` at the end, or removed after an error.
 
     Args:
-        path: the final path.
-        durable: whether to wait until the content is on the disk, so that a power cut cannot lose it.
+        path: The final path.
+        durable: Whether to wait until the content is on the disk, so that a power cut cannot lose it.
     """
     partial = _partial(path)
     try:
@@ -81,8 +81,8 @@ def walk_files(folders: Iterable[Path], *, hidden: bool = False) -> Iterator[Pat
     too, so that an error can name them. Pipes and devices are not, because to read them may never end.
 
     Args:
-        folders: the folders to begin with.
-        hidden: whether to include files and folders whose names begin with a dot.
+        folders: The folders to begin with.
+        hidden: Whether to include files and folders whose names begin with a dot.
     """
     entered: set[tuple[int, int]] = set()
     folders, links = deque(folders), deque[Path]()
@@ -170,7 +170,7 @@ def make_folder(folder: Path) -> None:
     """Makes a folder and its parents, unless they exist.
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: The folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def require_free_space(folder: Path, size: int) -> None:
     """Checks the free space before writing with a library that crashes on a full disk, such as HDF5.
 
     Raises:
-        OSError: fewer than `size` bytes are free.
+        OSError: Fewer than `size` bytes are free.
     """
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))

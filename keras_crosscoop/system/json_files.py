@@ -16,13 +16,13 @@ def read_json(path: Path, structure: type[T], subject: str, remedy: str) -> T:
     """Reads a JSON file.
 
     Args:
-        path: the file.
-        structure: the pydantic model of its content.
-        subject: the subject of an error, such as "The run's classes".
-        remedy: a sentence of the error that says what to do.
+        path: The file.
+        structure: The pydantic model of its content.
+        subject: The subject of an error, such as "The run's classes".
+        remedy: A sentence of the error that says what to do.
 
     Raises:
-        InputError: the file cannot be read, or has another structure.
+        InputError: The file cannot be read, or has another structure.
     """
     try:
         with path.open("rb") as file:

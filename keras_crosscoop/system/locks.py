@@ -25,8 +25,8 @@ def lock(file: int, *, wait: bool) -> bool:
     warning.
 
     Args:
-        file: the file descriptor.
-        wait: whether to wait for another process that holds the lock.
+        file: The file descriptor.
+        wait: Whether to wait for another process that holds the lock.
 
     Returns:
         Whether no other process holds the lock.
@@ -47,11 +47,11 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
     """Locks an existing folder for this process, with the limits of `lock`.
 
     Args:
-        folder: the folder.
-        refusal: the error's text if another process holds the lock.
+        folder: The folder.
+        refusal: The error's text if another process holds the lock.
 
     Raises:
-        InputError: another process holds the lock, or the folder is gone or not writable.
+        InputError: Another process holds the lock, or the folder is gone or not writable.
     """
     try:
         # Network file systems lock only files that are open for writing.

@@ -34,8 +34,8 @@ class Worker:
 
     Args:
         program: Python code, which calls `connect`.
-        log: file for its stderr.
-        environment: variables to add to this process's environment.
+        log: File for its stderr.
+        environment: Variables to add to this process's environment.
     """
 
     def __init__(self, program: str, log: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -71,10 +71,10 @@ class Worker:
         """Returns the next message.
 
         Args:
-            timeout: seconds to wait for it.
+            timeout: Seconds to wait for it.
 
         Raises:
-            WorkerError: the message is an `error`, or there is none: the process died, wrote no JSON object, or timed
+            WorkerError: The message is an `error`, or there is none: the process died, wrote no JSON object, or timed
                 out.
         """
         line = self._next_line(timeout)

@@ -18,7 +18,7 @@ class Signals:
     """Remembers the signals that this process received.
 
     Attributes:
-        first: the number of the first signal; None before it.
+        first: The number of the first signal; None before it.
     """
 
     def __init__(self) -> None:

@@ -15,9 +15,9 @@ def take_turns(
     """Calls each contender for the first round, then each for the second, and so on.
 
     Args:
-        contenders: functions of a round that return a measurement.
-        rounds: their arguments.
-        failed: receives the reason of each contender that raises an error. The others continue.
+        contenders: Functions of a round that return a measurement.
+        rounds: Their arguments.
+        failed: Receives the reason of each contender that raises an error. The others continue.
 
     Returns:
         The measurements of each contender that did not fail, one per round.

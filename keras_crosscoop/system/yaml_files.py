@@ -21,8 +21,8 @@ def read(path: Path) -> Any:
     """Reads a YAML file as `load` reads a text.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: see `load`.
+        OSError: The file cannot be read.
+        ValueError: See `load`.
     """
     with path.open(encoding="utf-8") as file:
         return load(file.read(_MAX_LENGTH + 1))
@@ -32,7 +32,7 @@ def load(text: str) -> Any:
     """Returns the value of a YAML text: mappings, lists, text, numbers, booleans and None. Dates are text.
 
     Raises:
-        ValueError: the text is not valid YAML, repeats a key, has tags such as `!!python/object`, or exceeds a limit.
+        ValueError: The text is not valid YAML, repeats a key, has tags such as `!!python/object`, or exceeds a limit.
             The message is one line.
     """
     if len(text) > _MAX_LENGTH:

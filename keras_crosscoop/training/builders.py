@@ -24,7 +24,7 @@ def data(settings: Settings) -> Dataset:
     """Returns the data set.
 
     Raises:
-        InputError: it does not exist, or a split has no labels.
+        InputError: It does not exist, or a split has no labels.
     """
     described = dataset(settings.data.name, settings.data.dir)
     for split in (settings.data.train_split, settings.data.val_split):
@@ -61,7 +61,7 @@ def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
     """Returns the loss of one output.
 
     Raises:
-        InputError: a class weight names a class that the data set does not have.
+        InputError: A class weight names a class that the data set does not have.
     """
     options = settings.loss
     weights = options.class_weights

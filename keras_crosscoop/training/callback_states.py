@@ -22,7 +22,7 @@ class CallbackStates:
     Plain are numbers, strings, None, arrays, and lists and dicts of these.
 
     Args:
-        callbacks: new callbacks, in their order.
+        callbacks: New callbacks, in their order.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -38,7 +38,7 @@ class CallbackStates:
         """Returns the state of each callback, by class and number.
 
         Raises:
-            InputError: a `get_state` returns a value that a checkpoint cannot hold.
+            InputError: A `get_state` returns a value that a checkpoint cannot hold.
         """
         return {name: self._state(name) for name in self._callbacks}
 
@@ -46,7 +46,7 @@ class CallbackStates:
         """Sets the states of callbacks of the same class and number; other callbacks stay unchanged.
 
         Raises:
-            InputError: a `set_state` fails, perhaps because another version wrote the state.
+            InputError: A `set_state` fails, perhaps because another version wrote the state.
         """
         for name in self._callbacks.keys() & states.keys():
             callback, state = self._callbacks[name], states[name]

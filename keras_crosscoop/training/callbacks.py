@@ -16,12 +16,12 @@ class KeepBest(keras.callbacks.Callback):
     """Saves the weights whenever the validation mean IoU of the default output improves (`Segmenter.resolve_output`).
 
     Args:
-        run: the run to save into; None to save nothing.
-        patience: the number of validations without improvement after which training stops; None to never stop it.
+        run: The run to save into; None to save nothing.
+        patience: The number of validations without improvement after which training stops; None to never stop it.
 
     Attributes:
-        best: the best mean IoU so far, from 0 to 1; NaN before the first validation.
-        worse: the number of validations since the best one.
+        best: The best mean IoU so far, from 0 to 1; NaN before the first validation.
+        worse: The number of validations since the best one.
     """
 
     def __init__(self, run: Run | None, patience: int | None = None) -> None:
@@ -35,7 +35,7 @@ class KeepBest(keras.callbacks.Callback):
         """Compares the score and saves the weights, if this epoch was validated.
 
         Raises:
-            InputError: the mean IoU is NaN.
+            InputError: The mean IoU is NaN.
         """
         name = f"val_{self.model.resolve_output(None)}_mean_iou"
         if name not in logs:

@@ -57,7 +57,7 @@ class CheckpointFiles:
         """Writes a state, and keeps only the last two files up to it. Files of later steps must have been damaged.
 
         Raises:
-            InputError: the file cannot be written, for example on a full disk. Earlier files are unchanged.
+            InputError: The file cannot be written, for example on a full disk. Earlier files are unchanged.
         """
         arrays: dict[str, np.ndarray] = {f"{_VARIABLE}{name}": value for name, value in state.variables.items()}
         callbacks = _pack(state.callbacks, arrays)
@@ -86,10 +86,10 @@ class CheckpointFiles:
         """Returns the state of the newest undamaged file; None if there are no files. Logs damaged files as warnings.
 
         Args:
-            shapes: the shape and type of each variable.
+            shapes: The shape and type of each variable.
 
         Raises:
-            InputError: a checkpoint belongs to another network, or all of them are damaged.
+            InputError: A checkpoint belongs to another network, or all of them are damaged.
         """
         for path in self.files:
             try:

@@ -29,17 +29,17 @@ class CheckpointManager(keras.callbacks.Callback):
     signal ends it at once. Training outside the main thread receives no signals.
 
     Args:
-        model: the compiled model.
-        checkpoints: the checkpoint files.
-        callbacks: all other callbacks.
-        every_steps: steps between checkpoints.
-        every_seconds: seconds between checkpoints.
-        writes: whether this process writes files; only one of several processes does.
-        files: returns the files of a step's batch, for the error message after divergence.
+        model: The compiled model.
+        checkpoints: The checkpoint files.
+        callbacks: All other callbacks.
+        every_steps: Steps between checkpoints.
+        every_seconds: Seconds between checkpoints.
+        writes: Whether this process writes files; only one of several processes does.
+        files: Returns the files of a step's batch, for the error message after divergence.
 
     Attributes:
-        position: the number of complete epochs, and of complete steps of the next epoch.
-        step: the total number of complete steps.
+        position: The number of complete epochs, and of complete steps of the next epoch.
+        step: The total number of complete steps.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class CheckpointManager(keras.callbacks.Callback):
         """Loads the newest undamaged checkpoint, if there is one, and returns `position`.
 
         Raises:
-            InputError: all checkpoints are damaged, or one belongs to another network.
+            InputError: All checkpoints are damaged, or one belongs to another network.
         """
         targets = variables(self.segmenter)
         shapes = {name: (tuple(target.shape), np.dtype(target.dtype)) for name, target in targets.items()}
@@ -126,13 +126,13 @@ class CheckpointManager(keras.callbacks.Callback):
         """Ends training after a signal, or saves a checkpoint if one is due. Call this after each step and each epoch.
 
         Args:
-            epoch: the number of complete epochs.
-            step: the number of complete steps of the next epoch.
-            loss: the loss of the epoch so far; None after an epoch.
+            epoch: The number of complete epochs.
+            step: The number of complete steps of the next epoch.
+            loss: The loss of the epoch so far; None after an epoch.
 
         Raises:
-            InputError: the loss is not finite, or the checkpoint cannot be written.
-            Interrupted: a signal arrived.
+            InputError: The loss is not finite, or the checkpoint cannot be written.
+            Interrupted: A signal arrived.
         """
         self._training_losses = {}
         if loss is not None:
@@ -151,7 +151,7 @@ class CheckpointManager(keras.callbacks.Callback):
         An activation can hide non-finite weights from the loss.
 
         Raises:
-            InputError: weights are not finite.
+            InputError: Weights are not finite.
         """
         arrays = values(variables(self.segmenter))
         metrics = metric_variables(self.segmenter)  # may be NaN after a validation
@@ -164,7 +164,7 @@ class CheckpointManager(keras.callbacks.Callback):
         """Writes a checkpoint.
 
         Raises:
-            InputError: the checkpoint cannot be written, or weights are not finite.
+            InputError: The checkpoint cannot be written, or weights are not finite.
         """
         arrays = self.check_weights() | self._training_losses
         if self.writes:
@@ -184,7 +184,7 @@ class CheckpointManager(keras.callbacks.Callback):
         """Ends training after a signal. All machines must call this at the same points.
 
         Raises:
-            Interrupted: a signal arrived at any machine. All machines stop, because they would wait for that one.
+            Interrupted: A signal arrived at any machine. All machines stop, because they would wait for that one.
         """
         if on_any_machine(self.stopping):
             folder = self.checkpoints.folder.parent

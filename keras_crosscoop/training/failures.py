@@ -22,7 +22,7 @@ def disk_errors(run: Run) -> Iterator[None]:
     """Turns errors of writing to the run's folder into an explanation.
 
     Raises:
-        InputError: in place of an error of writing. Other errors pass unchanged.
+        InputError: In place of an error of writing. Other errors pass unchanged.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def lost_machines(folder: Path) -> Iterator[None]:
     """Turns errors about a lost connection to another machine into an explanation.
 
     Raises:
-        InputError: in place of TensorFlow's error about the lost connection. Other errors pass unchanged.
+        InputError: In place of TensorFlow's error about the lost connection. Other errors pass unchanged.
     """
     try:
         yield

@@ -28,15 +28,15 @@ def train(
     """Trains a compiled model like its method `fit`, from the position of the checkpoint manager.
 
     Args:
-        model: the compiled model; its `steps_per_execution` divides `steps`.
-        batches: infinite training batches, from the first remaining step on.
-        validate: returns the validation metrics, of averaged weights if the optimizer keeps them. It takes the
+        model: The compiled model; its `steps_per_execution` divides `steps`.
+        batches: Infinite training batches, from the first remaining step on.
+        validate: Returns the validation metrics, of averaged weights if the optimizer keeps them. It takes the
             callbacks, and a function to call wherever a signal may interrupt it.
-        callbacks: called as by `fit`; the manager is the last of them.
-        manager: writes checkpoints.
-        epochs: total number of epochs.
-        steps: steps per epoch.
-        validate_every: epochs between validations; the last epoch is always validated.
+        callbacks: Called as by `fit`; the manager is the last of them.
+        manager: Writes checkpoints.
+        epochs: Total number of epochs.
+        steps: Steps per epoch.
+        validate_every: Epochs between validations; the last epoch is always validated.
     """
     model.stop_training = False
     train_steps = train_function(model)

@@ -38,20 +38,20 @@ class SGD(OptimizerWithSharedStep):
     `update_ema_statistics`.
 
     Args:
-        learning_rate: r of the backbones, a number or a Keras schedule.
-        momentum: the decay of the velocity.
-        weight_decay: the decay of all weights.
-        head_lr_multiplier: the factor of the learning rate outside the backbones.
-        decoupled_weight_decay: whether to apply weight decay outside of the velocity.
-        ema_decay: d in [0, 1); None for no averages.
-        **kwargs: options of `keras.optimizers.Optimizer`. `global_clipnorm` bounds the norm of all gradients before
+        learning_rate: R of the backbones, a number or a Keras schedule.
+        momentum: The decay of the velocity.
+        weight_decay: The decay of all weights.
+        head_lr_multiplier: The factor of the learning rate outside the backbones.
+        decoupled_weight_decay: Whether to apply weight decay outside of the velocity.
+        ema_decay: D in [0, 1); None for no averages.
+        **kwargs: Options of `keras.optimizers.Optimizer`. `global_clipnorm` bounds the norm of all gradients before
             weight decay, as `torch.nn.utils.clip_grad_norm_` does.
 
     Attributes:
-        velocities: v of each trainable variable.
-        ema_weights: a of each trainable variable; empty without `ema_decay`.
-        statistics: the other averaged variables.
-        ema_statistics: their averages.
+        velocities: V of each trainable variable.
+        ema_weights: A of each trainable variable; empty without `ema_decay`.
+        statistics: The other averaged variables.
+        ema_statistics: Their averages.
 
     Raises:
         InputError: `ema_decay` is out of range, or `use_ema` of Keras is set.
@@ -111,7 +111,7 @@ class SGD(OptimizerWithSharedStep):
         Each of several devices averages its own copy.
 
         Args:
-            statistics: variables that change without gradients: moving means and variances of batch normalisation.
+            statistics: Variables that change without gradients: moving means and variances of batch normalisation.
         """
         if self.ema_decay is not None and not self.statistics:  # set already if a model is compiled again
             self.statistics = list(statistics)

@@ -19,10 +19,10 @@ class Polynomial(keras.optimizers.schedules.LearningRateSchedule):
     at 1 / `warmup_steps` of the rate, so that the first step already changes the weights.
 
     Args:
-        learning_rate: the initial rate.
-        steps: the total number of steps, after which the rate is zero.
-        power: the exponent; 0.9 in the public implementations.
-        warmup_steps: the number of warm-up steps; 0 for none.
+        learning_rate: The initial rate.
+        steps: The total number of steps, after which the rate is zero.
+        power: The exponent; 0.9 in the public implementations.
+        warmup_steps: The number of warm-up steps; 0 for none.
 
     Raises:
         InputError: `steps` is less than 1, or `warmup_steps` is negative.

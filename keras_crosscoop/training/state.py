@@ -19,11 +19,11 @@ class TrainingState:
     """The state of training.
 
     Attributes:
-        epoch: the number of complete epochs, including their validation.
-        step: the number of complete steps of the next epoch.
-        steps: the total number of complete steps, including steps that the optimizer skipped for infinite gradients.
-        variables: the values of `variables`.
-        callbacks: the states of the callbacks, see `CallbackStates`.
+        epoch: The number of complete epochs, including their validation.
+        step: The number of complete steps of the next epoch.
+        steps: The total number of complete steps, including steps that the optimizer skipped for infinite gradients.
+        variables: The values of `variables`.
+        callbacks: The states of the callbacks, see `CallbackStates`.
     """
 
     epoch: int

@@ -20,7 +20,7 @@ def strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
     `TF_CONFIG` or a Slurm step name several machines. TensorFlow must connect them before it computes anything.
 
     Raises:
-        InputError: no machines are named, or one of them cannot be reached.
+        InputError: No machines are named, or one of them cannot be reached.
     """
     if name == "auto":
         gpus = 0 if _cluster() else len(tf.config.list_logical_devices("GPU"))
@@ -41,7 +41,7 @@ def distributed(load: Callable[[ReplicaRange], tf.data.Dataset]) -> tf.data.Data
     """Distributes batches over the replicas of the current strategy.
 
     Args:
-        load: returns the batches of this machine's replicas.
+        load: Returns the batches of this machine's replicas.
     """
 
     def load_for_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:

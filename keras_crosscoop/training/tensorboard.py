@@ -40,12 +40,12 @@ class WriteTensorBoard(keras.callbacks.Callback):
     TensorBoard drop the earlier values of repeated steps.
 
     Args:
-        run: the run.
-        examples: images, RGB uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
-        every: number of steps between values within an epoch; values at its end are always written.
-        profile: whether to profile five steps, after the first ten of this process.
-        inference: returns the inference that segments the examples.
-        is_stopping: returns whether a signal is about to end training; then no pictures are drawn.
+        run: The run.
+        examples: Images, RGB uint8 `(H, W, 3)`, and class ids with 255 for void, uint8 `(H, W)`.
+        every: Number of steps between values within an epoch; values at its end are always written.
+        profile: Whether to profile five steps, after the first ten of this process.
+        inference: Returns the inference that segments the examples.
+        is_stopping: Returns whether a signal is about to end training; then no pictures are drawn.
     """
 
     def __init__(

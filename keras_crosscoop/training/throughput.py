@@ -10,7 +10,7 @@ class Throughput:
     """Measures images per second of training steps. The first (traced) step and time between steps are left out.
 
     Args:
-        images: the number of images per call of the train function.
+        images: The number of images per call of the train function.
     """
 
     def __init__(self, images: int) -> None:

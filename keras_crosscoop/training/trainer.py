@@ -41,17 +41,17 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
     should train at the same time.
 
     Args:
-        settings: the settings, from `keras_crosscoop.config.settings`.
-        folder: a folder that is empty or does not exist yet.
+        settings: The settings, from `keras_crosscoop.config.settings`.
+        folder: A folder that is empty or does not exist yet.
         callbacks: Keras callbacks.
 
     Returns:
         The run. `Run.load` returns its model with the best weights.
 
     Raises:
-        InputError: the data set, the weights or the folder cannot be used, or the training failed. The folder is
+        InputError: The data set, the weights or the folder cannot be used, or the training failed. The folder is
             removed unless it holds a checkpoint or the results of an epoch.
-        Interrupted: a signal arrived, and a checkpoint was written.
+        Interrupted: A signal arrived, and a checkpoint was written.
 
     Example:
         >>> from pathlib import Path
@@ -83,15 +83,15 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
     On CPUs the result has the same bits as without the interruption.
 
     Args:
-        folder: the folder of the run.
+        folder: The folder of the run.
         callbacks: Keras callbacks like those of `fit`.
 
     Returns:
         The run.
 
     Raises:
-        InputError: see `fit`; or the folder is not a run, the data set has other classes, or another process trains it.
-        Interrupted: a signal arrived, and a checkpoint was written.
+        InputError: See `fit`; or the folder is not a run, the data set has other classes, or another process trains it.
+        Interrupted: A signal arrived, and a checkpoint was written.
 
     Example:
         >>> run = training.resume(Path("run"))

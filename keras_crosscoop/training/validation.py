@@ -35,13 +35,13 @@ class Validation:
     every machine processes it.
 
     Args:
-        model: the compiled model.
-        settings: the settings of the run.
-        data: the data set.
-        on_error: see `load_dataset`.
+        model: The compiled model.
+        settings: The settings of the run.
+        data: The data set.
+        on_error: See `load_dataset`.
 
     Raises:
-        InputError: the split cannot be used.
+        InputError: The split cannot be used.
     """
 
     def __init__(self, model: Segmenter, settings: Settings, data: Dataset, on_error: OnError) -> None:
@@ -57,11 +57,11 @@ class Validation:
         """Returns the loss and the metrics.
 
         Args:
-            callbacks: called as by `evaluate`.
-            before_window: called before each window.
+            callbacks: Called as by `evaluate`.
+            before_window: Called before each window.
 
         Raises:
-            InputError: a file cannot be used, or an image or window does not fit into memory.
+            InputError: A file cannot be used, or an image or window does not fit into memory.
         """
         if self.large is None:
             # Decided once for all machines, because some may have less memory.

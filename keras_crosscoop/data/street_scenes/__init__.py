@@ -31,9 +31,9 @@ def draw_scene(seed: Sequence[int] | int, height: int = 192, width: int = 256) -
     """Draws one scene.
 
     Args:
-        seed: the scene's number. At one size, the same seed gives the same bits.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        seed: The scene's number. At one size, the same seed gives the same bits.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
 
     Returns:
         The image, uint8 RGB `(H, W, 3)`, and its label map, uint8 `(H, W)`: indices into `CLASSES`, or 255 for void.

@@ -39,10 +39,10 @@ def available(names: Iterable[str] | None) -> tuple[list[str], dict[str, str]]:
     """Returns the contenders that the installed packages allow, and the reasons for leaving out the others.
 
     Args:
-        names: names from `CONTENDERS`; None for all.
+        names: Names from `CONTENDERS`; None for all.
 
     Raises:
-        InputError: there is no such contender, or `names` has one whose packages are missing.
+        InputError: There is no such contender, or `names` has one whose packages are missing.
     """
     possible, left_out = [], {}
     for name in dict.fromkeys(CONTENDERS if names is None else names):
@@ -78,17 +78,17 @@ def benchmark(
     segments one image, then each segments the next. The exports are temporary.
 
     Args:
-        run: a trained run.
-        dataset: a data set with the run's classes. Images of its validation split are segmented.
-        formats: names from `CONTENDERS`; by default all that the installed packages allow.
+        run: A trained run.
+        dataset: A data set with the run's classes. Images of its validation split are segmented.
+        formats: Names from `CONTENDERS`; by default all that the installed packages allow.
         output: "top", "bottom", "ensemble" or "single"; by default the ensemble, if there is one.
-        size: input size `(H, W)` of every format; by default the size of the first image.
-        images: number of images, evenly spread over the split.
-        calibration: training images for the calibration of "tflite-int8".
-        rounds: number of images that each format segments, which may repeat; by default as many as take a minute, but
+        size: Input size `(H, W)` of every format; by default the size of the first image.
+        images: Number of images, evenly spread over the split.
+        calibration: Training images for the calibration of "tflite-int8".
+        rounds: Number of images that each format segments, which may repeat; by default as many as take a minute, but
             10 to 200.
-        patience: maximum seconds for loading, and for an image.
-        progress: called with (stage, done, total).
+        patience: Maximum seconds for loading, and for an image.
+        progress: Called with (stage, done, total).
 
     Returns:
         `output`, `size`, `images`, `threads`, versions; `gpu`: whether Keras and SavedModels use a GPU; `formats`, for
@@ -106,7 +106,7 @@ def benchmark(
         into memory; `failed` and `left_out`: the reason for each other format.
 
     Raises:
-        InputError: there is no such format or output, the run has no weights, or packages of a named format are
+        InputError: There is no such format or output, the run has no weights, or packages of a named format are
             missing.
     """
     names, left_out = available(formats)

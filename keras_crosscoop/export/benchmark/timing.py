@@ -34,13 +34,13 @@ def measure(
     others follow as another group, again in turns with Keras.
 
     Args:
-        jobs: the first message to `worker.main` for each contender.
-        images: number of images.
-        folder: the folder for the logs of the processes.
-        rounds: number of images that each contender segments, which may repeat; by default as many as take a minute,
+        jobs: The first message to `worker.main` for each contender.
+        images: Number of images.
+        folder: The folder for the logs of the processes.
+        rounds: Number of images that each contender segments, which may repeat; by default as many as take a minute,
             but 10 to 200.
-        patience: maximum seconds for loading, and for an image.
-        progress: called with (stage, done, total).
+        patience: Maximum seconds for loading, and for an image.
+        progress: Called with (stage, done, total).
 
     Returns:
         The groups of contenders that took turns, with their measurements, and the reasons why others failed.

@@ -72,7 +72,7 @@ def build(
     Args:
         name: One of `NAMES`.
         input_shape: `(H, W, 3)`; None for any height or width.
-        output_stride: s, the stride of "high" in pixels: 8, 16 or 32.
+        output_stride: S, the stride of "high" in pixels: 8, 16 or 32.
         weights: "imagenet", a file, or None for random weights. A file is a `.h5`, `.weights.h5` or `.keras` file of
             this model, or of the Keras Applications model without its top; for "xception65" also a DeepLab checkpoint.
         scope: Name of the model and first part of its variables' paths; `name` by default.

@@ -52,7 +52,7 @@ def xception(
 
     Args:
         image: The input, RGB in [0, 255].
-        output_stride: s, in pixels; larger strides become dilations.
+        output_stride: S, in pixels; larger strides become dilations.
         blocks: The network's table; the block with the tap has stride 4.
         stem: Channels of the two convolutions before the first block.
         multi_grid: Factors of the rates of the last block's three separable convolutions.
