@@ -151,6 +151,7 @@ def test_contenders_are_those_that_packages_allow(monkeypatch):
 FIGURES = {"bytes": 7, "agreement": 0.97, "mean_iou": {"live": 0.5, "exported": 0.4}}
 
 
+@pytest.mark.slow
 def test_a_benchmark_of_two_formats(trained, data_dir, litert_files, monkeypatch, network):
     """One with a real process, one whose export fails."""
 

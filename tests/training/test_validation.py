@@ -63,7 +63,7 @@ def cross_entropy(probabilities, labels):
 
 @pytest.mark.parametrize(
     ("options", "large"),
-    [({"window": 32}, 2), ({"window": 24, "crop": 36}, 4)],
+    [({"window": 32}, 2), pytest.param({"window": 24, "crop": 36}, 4, marks=pytest.mark.slow)],
 )
 def test_figures_are_those_of_evaluate(root, model, options, large):
     validation = validation_of(model, root, **options)
