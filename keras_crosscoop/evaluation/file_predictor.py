@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.evaluation.pipeline import batched, pipelined
 from keras_crosscoop.evaluation.predictor import Prediction, Predictor
 from keras_crosscoop.evaluation.sources import IDS, OVERLAY, PROBABILITIES, VIDEO, Source, add_ending
@@ -154,9 +154,7 @@ class FilePredictor:
                 with atomic_write(path) as partial_path:
                     np.savez(partial_path, probabilities=prediction.probabilities, classes=np.array(self.classes))
             except OSError as error:
-                raise InputError(
-                    f"The probabilities cannot be written ({error.strerror or error}). Received: {path}"
-                ) from error
+                raise InputError(f"The probabilities cannot be written ({reason(error)}). Received: {path}") from error
 
 
 def _remove_frames(folder: Path, *, after: int) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.export.deployment import Size, deployment_graph, resize_in
 from keras_crosscoop.export.formats import DYNAMIC, MIN_AGREEMENT, Format, check_options
 from keras_crosscoop.export.litert import Quantize, write_litert
@@ -104,8 +104,9 @@ def export(
             network = deployment_graph(model, output, size if export_format.file else None)
             _write(network, path, options, run, dataset, calibration)
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
-            raise InputError(f"The network cannot be written ({reason}). Received: {temporary.parent}") from error
+            raise InputError(
+                f"The network cannot be written ({reason(error)}). Received: {temporary.parent}"
+            ) from error
         try:
             agreement = parity(
                 load_exported(path),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, NonNegativeInt
 
-from keras_crosscoop.errors import InputError, describe
+from keras_crosscoop.errors import InputError, describe, reason
 from keras_crosscoop.system.files import atomic_write, remedy
 from keras_crosscoop.training.state import TrainingState
 
@@ -74,7 +74,7 @@ class CheckpointFiles:
         except OSError as error:
             start = f"step {int(self.files[0].stem)}" if self.files else "the start"
             raise InputError(
-                f"The checkpoint of step {state.steps} cannot be written ({error.strerror or error}). {remedy(error)}, "
+                f"The checkpoint of step {state.steps} cannot be written ({reason(error)}). {remedy(error)}, "
                 f"then continue from {start} with `crosscoop-tf fit --resume {self.folder.parent}`. Received: {path}"
             ) from error
         kept = [file for file in self.files if int(file.stem) <= state.steps][:_KEPT]

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import keras
-import micro  # noqa: F401
 import numpy as np
 import pytest
 import tensorflow as tf

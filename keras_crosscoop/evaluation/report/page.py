@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.images.palettes import VOID_COLOUR
 from keras_crosscoop.system.files import atomic_write
 
@@ -58,4 +58,4 @@ def write_text(target: Path, text: str, subject: str) -> None:
         with atomic_write(target) as partial_path:
             partial_path.write_text(text, encoding="utf-8", errors="replace")  # File names need not be Unicode.
     except OSError as error:
-        raise InputError(f"The {subject} cannot be written ({error.strerror or error}). Received: {target}") from error
+        raise InputError(f"The {subject} cannot be written ({reason(error)}). Received: {target}") from error
