@@ -47,4 +47,4 @@ def print_parity(report: Mapping[str, Any]) -> None:
     share = f"{100 * report['agreement']:.2f} %"
     largest = f"{report['largest_probability_difference']:.1e}"
     table.add_row(name, report["output"], size, share, largest, *ious, *times, f"{report['bytes'] / 1e6:.1f}")
-    Console(width=max(100, Console().width)).print(table)
+    Console(width=max(120, Console().width)).print(table)
