@@ -17,7 +17,7 @@ from training import PAIRS
 
 from keras_crosscoop import CrossCoop
 from keras_crosscoop.evaluation.file_predictor import FilePredictor
-from keras_crosscoop.evaluation.predictor import Predictor
+from keras_crosscoop.evaluation.predictor import LocalPredictor
 from keras_crosscoop.evaluation.sources import Source, find_sources, make_folders
 from keras_crosscoop.images.io import read_image
 from keras_crosscoop.images.palettes import voc_palette
@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = CrossCoop(CLASSES, **PAIRS[arguments.pair], weights=None)
     classes = [f"class {index}" for index in range(CLASSES)]
-    predictor = Predictor(Inference(model))
+    predictor = LocalPredictor(Inference(model))
     with tempfile.TemporaryDirectory() as folder:
         sources = find_sources([arguments.images], Path(folder))[: arguments.count]
         make_folders(sources)

@@ -13,10 +13,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 if TYPE_CHECKING:
     from keras_crosscoop.evaluation.predictor import Predictor
-    from keras_crosscoop.evaluation.server import ServerPredictor
     from keras_crosscoop.runs import Run
-
-_LOCAL_OPTIONS = ("--window", "--overlap", "--scales", "--flip", "--output-head")
 
 
 @click.command(cls=TensorFlowCommand)
@@ -71,8 +68,9 @@ def predict(
     crosscoop-tf predict saved_models/camvid-1 drive.mp4 --output out     # pip install "keras-crosscoop[video]"
     crosscoop-tf predict saved_models/camvid-1 photos --output out --server http://localhost:8501
     """
-    if server is not None and (local := [name for name in given_options(context) if name in _LOCAL_OPTIONS]):
-        raise click.UsageError(f"An exported model has fixed settings: omit {', '.join(local)}, or --server.", context)
+    local_options = ("--window", "--overlap", "--scales", "--flip", "--output-head")
+    if server is not None and (given := [name for name in given_options(context) if name in local_options]):
+        raise click.UsageError(f"An exported model has fixed settings: omit {', '.join(given)}, or --server.", context)
     from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.errors import summarize
@@ -84,10 +82,9 @@ def predict(
     sources = find_sources(paths, output, overlay=not no_overlay, probabilities=probabilities)
     total = sum(source.count_images() for source in sources)
     check_targets(sources, force=force)
-    wanted = {"probabilities": probabilities, "batch_size": batch_size, "inference": inference}
     failed: list[str] = []
     try:
-        with _predictor(trained, server, output_head, **wanted) as predictor, transient_bar() as bar:
+        with _predictor(trained, server, output_head, inference, probabilities) as predictor, transient_bar() as bar:
             predict_files = FilePredictor(predictor, trained.classes, trained.palette, batch_size)
             make_folders(sources)
             task = bar.add_task("Segmenting", total=total)
@@ -105,21 +102,14 @@ def predict(
 
 
 def _predictor(
-    run: "Run",
-    server: str | None,
-    output_head: str | None,
-    *,
-    probabilities: bool,
-    batch_size: int,
-    inference: dict[str, Any],
-) -> AbstractContextManager["Predictor | ServerPredictor"]:
-    if server is None:
-        from keras_crosscoop.evaluation.predictor import Predictor
-        from keras_crosscoop.models.inference import Inference
+    run: "Run", server: str | None, output_head: str | None, inference: dict[str, Any], probabilities: bool
+) -> AbstractContextManager["Predictor"]:
+    if server is not None:
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # gRPC's fork handlers warn when ffmpeg starts
+        from keras_crosscoop.evaluation.server import connect
 
-        return nullcontext(Predictor(Inference(run.load(), **inference), output_head, probabilities=probabilities))
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # gRPC's fork handlers warn when ffmpeg starts
-    from keras_crosscoop.evaluation.server import connect
+        return connect(server, run.folder.resolve().name, len(run.classes), probabilities=probabilities)
+    from keras_crosscoop.evaluation.predictor import LocalPredictor
+    from keras_crosscoop.models.inference import Inference
 
-    name = run.folder.resolve().name
-    return connect(server, name, len(run.classes), probabilities=probabilities, batched=batch_size > 1)
+    return nullcontext(LocalPredictor(Inference(run.load(), **inference), output_head, probabilities=probabilities))

@@ -1,9 +1,10 @@
 """Data that several tests share."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from helpers import write_folder
@@ -12,8 +13,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 import keras
 import micro  # noqa: F401 - registers the micro backbones
+from crosscoop_tf.main import main
 
 from keras_crosscoop import CrossCoop
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +55,21 @@ def pair() -> Callable[..., Any]:
         return CrossCoop(**{"num_classes": 3, **defaults, **arguments})
 
     return build
+
+
+@pytest.fixture
+def crosscoop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., Result]:
+    """Runs `crosscoop-tf` with these arguments, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["crosscoop-tf", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        return Result(code, *capfd.readouterr())
+
+    return run

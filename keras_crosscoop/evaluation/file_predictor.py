@@ -23,6 +23,7 @@ from keras_crosscoop.images import video
 from keras_crosscoop.images.io import read_image, write_label
 from keras_crosscoop.images.overlays import add_legend, blend, draw_overlay, save
 from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.models.memory import LARGE
 from keras_crosscoop.system.files import atomic_write, make_folder
 
 THREADS = 4  # for reading images, and as many for writing; videos need one thread each, to keep their frames in order
@@ -123,7 +124,8 @@ class FilePredictor:
     def _predict(self, batch: list[Picture] | list[InputError]) -> list[Prediction | InputError]:
         if isinstance(batch[0], InputError):
             return batch
-        if self.predictor.can_batch(*batch[0].pixels.shape[:2]):
+        height, width, _ = batch[0].pixels.shape
+        if len(batch) > 1 and self.predictor.can_batch and height * width <= LARGE:
             with suppress(tf.errors.ResourceExhaustedError, InputError):  # Below, single images may succeed.
                 return self.predictor.batch(np.stack([picture.pixels for picture in batch]))
         return [_attempt(partial(self._predict_alone, picture), picture.source.path) for picture in batch]

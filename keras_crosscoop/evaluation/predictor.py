@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.models.inference import Inference, check_numbers
-from keras_crosscoop.models.memory import LARGE
 
 
 class Prediction(NamedTuple):
@@ -18,8 +17,29 @@ class Prediction(NamedTuple):
     probabilities: np.ndarray | None  # float16 (H, W, C)
 
 
-class Predictor:
-    """Predicts one output of a model.
+class Predictor(Protocol):
+    """Predicts with a model in this process (`LocalPredictor`) or on a server (`ServerPredictor`)."""
+
+    can_batch: bool
+
+    def __call__(self, image: np.ndarray) -> Prediction:
+        """Predicts for an image, RGB uint8 `(H, W, 3)`.
+
+        Raises:
+            InputError: The prediction fails; the message says why.
+        """
+
+    def batch(self, images: np.ndarray) -> list[Prediction]:
+        """Predicts for images `(B, H, W, 3)` together, if `can_batch`.
+
+        Raises:
+            InputError: The prediction of an image fails.
+            tf.errors.ResourceExhaustedError: The batch does not fit into memory.
+        """
+
+
+class LocalPredictor:
+    """Predicts one output of a model in this process.
 
     Args:
         inference: Runs the model.
@@ -34,20 +54,10 @@ class Predictor:
         self.inference = inference
         self.sides = inference.model.sides_of(inference.model.resolve_output(output))
         self.probabilities = probabilities
-
-    def can_batch(self, height: int, width: int) -> bool:
-        """Returns whether images of this size can form a batch: no windows, one scale, no flip, and not `LARGE`."""
-        inference = self.inference
-        return (
-            inference.window is None and inference.scales == (1.0,) and not inference.flip and height * width <= LARGE
-        )
+        self.can_batch = inference.window is None and inference.scales == (1.0,) and not inference.flip
 
     def __call__(self, image: np.ndarray) -> Prediction:
-        """Predicts for an image, RGB `(H, W, 3)`. Keeps the image's probabilities in memory only if requested.
-
-        Raises:
-            InputError: The image does not fit into memory.
-        """
+        """Predicts for an image. Without `probabilities`, keeps those of one window at a time."""
         indices = [self.inference.model.sides.index(side) for side in self.sides]
         means = (_mean([strip[index] for index in indices]) for strip in self.inference.strips(image))
         strips = [[tensor.numpy() for tensor in self._ids_and_probabilities(mean)] for mean in means]
@@ -55,12 +65,7 @@ class Predictor:
         return Prediction(ids, *(probabilities or [None]))
 
     def batch(self, images: np.ndarray) -> list[Prediction]:
-        """Predicts for a batch of images `(B, H, W, 3)`.
-
-        Raises:
-            InputError: The probabilities of an image are not finite.
-            tf.errors.ResourceExhaustedError: The batch does not fit into memory.
-        """
+        """Predicts for images in one forward pass."""
         total, ids, *probabilities = self._network(images)
         check_numbers(total)
         probabilities = probabilities[0].numpy() if probabilities else [None] * len(images)

@@ -1,11 +1,10 @@
-"""The command line, run in this process, and a run that it trained."""
+"""Runs for tests of commands: a stub, and one that the command line trained."""
 
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,36 +19,10 @@ from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import lock
 
 
-class Result(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture(scope="session", autouse=True)
 def devices_listed() -> None:
     """Looks for devices once: native code may print about it the first time, whichever test that is."""
     tf.config.list_logical_devices()
-
-
-@pytest.fixture
-def crosscoop(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., Result]:
-    """Runs `crosscoop-tf` with these arguments, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["crosscoop-tf", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return Result(code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from PIL import Image
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import Inference, file_predictor
 from keras_crosscoop.evaluation.file_predictor import FilePredictor
-from keras_crosscoop.evaluation.predictor import Predictor
+from keras_crosscoop.evaluation.predictor import LocalPredictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
 from keras_crosscoop.images.io import read_image, read_label
 from keras_crosscoop.images.overlays import draw_overlay
@@ -41,14 +41,18 @@ def sources(tmp_path):
 
 
 def predict_files(model, sources, *, probabilities=False, **options):
-    predictor = Predictor(Inference(model), probabilities=probabilities)
+    predictor = LocalPredictor(Inference(model), probabilities=probabilities)
     return list(FilePredictor(predictor, CLASSES, PALETTE, **options)(sources))
 
 
-@pytest.mark.parametrize(("batch_size", "batches"), [(1, [1, 1, 1, 1, 1]), (2, [2, 1, 1, 1]), (8, [3, 1, 1])])
-def test_files_contain_the_predictions_in_any_batches(model, sources, batch_size, batches, monkeypatch):
-    sizes, batch = [], Predictor.batch
-    monkeypatch.setattr(Predictor, "batch", lambda self, images: sizes.append(len(images)) or batch(self, images))
+@pytest.mark.parametrize(
+    ("batch_size", "large", "batches"), [(1, 20 * 24, []), (2, 20 * 24, [2]), (8, 20 * 24, [3]), (8, 20 * 24 - 1, [])]
+)
+def test_files_contain_the_predictions_in_any_batches(model, sources, batch_size, large, batches, monkeypatch):
+    """Large images form no batches."""
+    monkeypatch.setattr(file_predictor, "LARGE", large)
+    sizes, batch = [], LocalPredictor.batch
+    monkeypatch.setattr(LocalPredictor, "batch", lambda self, images: sizes.append(len(images)) or batch(self, images))
     assert predict_files(model, sources, probabilities=True, batch_size=batch_size) == [None] * len(sources)
     assert sizes == batches
     for source in sources:
@@ -88,7 +92,7 @@ def test_a_batch_that_exceeds_the_memory_is_split_and_a_single_image_is_an_error
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
-    monkeypatch.setattr(Predictor, "batch", exhausted)
+    monkeypatch.setattr(LocalPredictor, "batch", exhausted)
     assert predict_files(model, sources, batch_size=8) == [None] * len(sources)
     monkeypatch.setattr(Inference, "_probabilities", exhausted)
     outcomes = predict_files(model, sources, batch_size=8)

@@ -27,11 +27,13 @@ LEVELS = (20, 90, 160, 230, 125)  # of grey, a frame each
 class BrightnessPredictor:
     """A predictor without a network: the class of a pixel is its brightness in thirds."""
 
+    can_batch = True
+
     def __init__(self, probabilities=False):
         self.probabilities = probabilities
 
-    def can_batch(self, height, width):
-        return True
+    def __call__(self, image):
+        return self.batch(image[None])[0]
 
     def batch(self, images):
         ids = (images.mean(-1) / 86).astype(np.uint8)

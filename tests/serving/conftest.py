@@ -1,15 +1,12 @@
-"""A run, its exported model behind a server of either protocol, and the command that predicts."""
+"""A run, and its exported model behind a server of either protocol."""
 
 import os
-import shutil
-import sys
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # like `predict`, before gRPC is imported
 
 import keras
 import numpy as np
 import pytest
-from crosscoop_tf.main import main
 from helpers import photograph
 from PIL import Image
 from serving.model_server import ServedModel, serve_grpc, serve_rest
@@ -22,14 +19,14 @@ from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.runs import Run, build
 
 CLASSES, PALETTE = ("road", "sky", "car"), ((10, 20, 30), (0, 0, 250), (200, 0, 0))
-TINY = {"top": "tiny_resnet", "bottom": None, "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
+MICRO = {"top": "micro_3x3", "bottom": None, "decoder_channels": 8, "weights": None, "dropout": [0, 0, 0]}
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A run of a network with random weights that predicts every class."""
     dataset = Dataset("drawn", CLASSES, PALETTE, ("train",), lambda split: [])
-    run = Run.create(tmp_path_factory.mktemp("runs") / "a street-1", config.settings({"model": TINY}), dataset)
+    run = Run.create(tmp_path_factory.mktemp("runs") / "a street-1", config.settings({"model": MICRO}), dataset)
     keras.utils.set_random_seed(0)
     model = build(run.settings.model, len(CLASSES))
     kernel = model.get_layer("single_classifier").kernel
@@ -44,43 +41,18 @@ def network(run):
 
 
 @pytest.fixture(scope="session")
-def exported(network, tmp_path_factory):
+def loaded_model(network, run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving") / "1"
     write_saved_model(deployment_graph(network, "single"), folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def folder_without_weights(run, tmp_path_factory):
-    assert list(run.folder.glob("*.h5"))
-    folder = tmp_path_factory.mktemp("other_runs") / run.folder.name
-    return shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("*.h5"))
-
-
-@pytest.fixture(scope="session")
-def loaded_model(exported, run):
-    return ServedModel(exported, run.folder.name)
+    return ServedModel(folder, run.folder.name)
 
 
 @pytest.fixture
 def model(loaded_model):
     """The model on the server, without faults."""
     loaded_model.faults.clear()
-    loaded_model.predictions.clear()
-    loaded_model.requests = 0
+    loaded_model.requests.clear()
     return loaded_model
-
-
-@pytest.fixture(params=[serve_rest, serve_grpc], ids=["rest", "grpc"])
-def serve(request):
-    return request.param
-
-
-@pytest.fixture
-def url(serve, model):
-    """The address of the server, over REST and over gRPC."""
-    with serve(model) as url:
-        yield url
 
 
 @pytest.fixture
@@ -95,6 +67,12 @@ def grpc(model):
         yield url
 
 
+@pytest.fixture(params=["rest", "grpc"])
+def url(request):
+    """The address of the server, over REST and over gRPC."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
 def quick_retries(monkeypatch):
     """Retries without pauses."""
@@ -106,31 +84,11 @@ def quick_retries(monkeypatch):
     monkeypatch.setattr(server, "_RETRIES", server._RETRIES.new(backoff_factor=0))
 
 
-@pytest.fixture
-def predict(monkeypatch, capfd, tmp_path):
-    """Runs `crosscoop-tf predict` in an empty folder; returns its exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["crosscoop-tf", "predict", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, *capfd.readouterr()
-
-    return call
-
-
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """Images of two sizes and two formats, in two folders."""
     folder = tmp_path_factory.mktemp("images") / "photos"
-    sizes = {"a.png": (40, 48), "b.jpg": (40, 48), "x/a.png": (33, 41), "x/c.png": (40, 48)}
-    for seed, (name, size) in enumerate(sizes.items()):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photograph(*size, seed=seed)[0].astype(np.uint8)).save(path)
+    (folder / "x").mkdir(parents=True)
+    for name, size in {"a.png": (40, 48), "b.jpg": (40, 48), "x/a.png": (33, 41), "x/c.png": (40, 48)}.items():
+        Image.fromarray(photograph(*size)[0].astype(np.uint8)).save(folder / name)
     return folder

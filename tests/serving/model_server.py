@@ -1,4 +1,4 @@
-"""A stand-in for TensorFlow Serving: one version of a model behind a REST and a gRPC port.
+"""A stand-in for TensorFlow Serving: one version of a model behind a REST or a gRPC port.
 
 Its answers follow the source of TensorFlow Serving 2.x. Tests can replace answers by faults.
 """
@@ -6,6 +6,8 @@ Its answers follow the source of TensorFlow Serving 2.x. Tests can replace answe
 import base64
 import json
 import re
+import socket
+import struct
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import grpc
+import numpy as np
 import tensorflow as tf
-from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-HTTP_STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "INTERNAL": 500, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
+HTTP_STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "INTERNAL": 500, "UNAVAILABLE": 503, "MOVED": 301}
 
 
 class Refusal(Exception):  # noqa: N818 - an answer
@@ -34,79 +35,43 @@ class ServedModel:
     """An exported model under a name.
 
     Attributes:
-        name: the name of the model.
-        signatures: its `SignatureDef`s by name.
-        faults: what happens instead of the next answers: a `Refusal`, None for the answer itself, or a function of the
-            handler of the REST request or of the context of the gRPC request, which answers.
-        requests: the number of requests.
-        predictions: signature, input shape and requested outputs of every prediction.
+        requests: the signature, input shape and selected outputs of every request.
+        faults: what happens instead of the next predictions: an error to raise, a function to call, outputs by name,
+            or bytes as the answer over REST; None for the prediction itself.
     """
 
     def __init__(self, folder, name):
-        saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         self.name, self.version = name, int(folder.name)
-        self.signatures = dict(saved.meta_graphs[0].signature_def)
         self.model = tf.saved_model.load(folder)
-        self.faults, self.requests, self.predictions = deque(), 0, []
+        self.requests, self.faults = [], deque()
 
-    def check(self, name, version):
-        """Refuses another name or version."""
-        if name != self.name or version not in (None, self.version):
-            asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-            raise Refusal("NOT_FOUND", f"Servable not found for request: {asked}")
-
-    def predict(self, signature, inputs, outputs=()):
-        """Returns arrays by name for tensors by name."""
-        self.predictions.append((signature, *(tuple(tensor.shape) for tensor in inputs.values()), tuple(outputs)))
-        try:
-            arrays = {name: tensor.numpy() for name, tensor in self.model.signatures[signature](**inputs).items()}
-        except tf.errors.InvalidArgumentError as error:
-            raise Refusal("INVALID_ARGUMENT", error.message) from None
-        return {name: array for name, array in arrays.items() if name in (outputs or arrays)}
-
-    def answer(self, call, refuse, channel):
-        """Answers a request by `call` or, if it is due, by a fault."""
-        self.requests += 1
+    def answer(self, name, version, signature, inputs, outputs=()):
+        """Returns arrays by name for tensors by name, or a fault."""
+        self.requests.append((signature, *(tuple(tensor.shape) for tensor in inputs.values()), tuple(outputs)))
         fault = self.faults.popleft() if self.faults else None
-        try:
-            if isinstance(fault, Refusal):
-                raise fault
-            return fault(channel) if fault else call()
-        except Refusal as error:
-            return refuse(error)
+        if isinstance(fault, Exception):
+            raise fault
+        if fault is not None:
+            return fault() if callable(fault) else fault
+        if name != self.name or version not in (None, self.version):
+            servable = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+            raise Refusal("NOT_FOUND", f"Servable not found for request: {servable}")
+        arrays = {name: tensor.numpy() for name, tensor in self.model.signatures[signature](**inputs).items()}
+        return {name: array for name, array in arrays.items() if name in (outputs or arrays)}
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, model):
         self.model = model
 
-    def GetModelMetadata(self, request, context):  # noqa: N802 - the protocol's name
-        return self.answer(request, context, self.metadata)
-
-    def Predict(self, request, context):  # noqa: N802
-        return self.answer(request, context, self.predict)
-
-    def answer(self, request, context, method):
-        def call():
-            spec = request.model_spec
-            self.model.check(spec.name, spec.version.value if spec.HasField("version") else None)
-            return method(request)
-
-        def refuse(refusal):
-            context.abort(grpc.StatusCode[refusal.status], str(refusal))
-
-        return self.model.answer(call, refuse, context)
-
-    def metadata(self, request):
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=self.model.signatures)
-        response.metadata["signature_def"].Pack(signatures)
-        return response
-
-    def predict(self, request):
-        response = predict_pb2.PredictResponse()
+    def Predict(self, request, context):  # noqa: N802 - the protocol's name
+        spec, response = request.model_spec, predict_pb2.PredictResponse()
+        version = spec.version.value if spec.HasField("version") else None
         inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
-        outputs = self.model.predict(request.model_spec.signature_name, inputs, request.output_filter)
+        try:
+            outputs = self.model.answer(spec.name, version, spec.signature_name, inputs, request.output_filter)
+        except Refusal as refusal:
+            context.abort(grpc.StatusCode[refusal.status], str(refusal))
         for name, array in outputs.items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
         return response
@@ -115,51 +80,42 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 class RestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
-        self.answer()
-
     def do_POST(self):
-        self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            answer = self.predict(request["signature_name"], request["instances"])
+            self.send(200, answer if isinstance(answer, bytes) else json.dumps({"predictions": answer}).encode())
+        except Refusal as refusal:
+            self.send(HTTP_STATUS[refusal.status], json.dumps({"error": str(refusal)}).encode())
+        except ConnectionResetError:  # like a machine that restarts
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
 
-    def answer(self, content=None):
-        model = self.server.model
-
-        def call():
-            match = re.fullmatch(r"(?:/prefix)?/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata|:predict)", self.path)
-            if not match:
-                raise Refusal("INVALID_ARGUMENT", f"Malformed request: {self.path}")
-            name, version, method = match.groups()
-            model.check(unquote(name), version and int(version))
-            self.send(200, json.dumps(self.metadata(model) if method == "/metadata" else self.predict(model, content)))
-
-        def refuse(refusal):
-            self.send(HTTP_STATUS[refusal.status], json.dumps({"error": str(refusal)}))
-
-        model.answer(call, refuse, channel=self)
-
-    def metadata(self, model):
-        options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-        signatures = {name: json_format.MessageToDict(value, **options) for name, value in model.signatures.items()}
-        return {"metadata": {"signature_def": {"signature_def": signatures}}}
-
-    def predict(self, model, content):
-        rows, signature = content["instances"], content["signature_name"]
+    def predict(self, signature, rows):
+        match = re.fullmatch(r"(?:/prefix)?/v1/models/([^/:]+)(?:/versions/(\d+))?:predict", self.path)
+        if not match:
+            raise Refusal("INVALID_ARGUMENT", f"Malformed request: {self.path}")
         if signature == "serve_bytes":
             files = [base64.b64decode(row["image_bytes"]["b64"], validate=True) for row in rows]
             inputs = {"image_bytes": tf.constant(files)}
         else:
             inputs = {"image": tf.constant([row["image"] for row in rows], tf.uint8)}
-        outputs = {name: array.tolist() for name, array in model.predict(signature, inputs).items()}
-        if len(outputs) == 1:  # without its name
-            return {"predictions": next(iter(outputs.values()))}
-        return {"predictions": [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]}
+        outputs = self.server.model.answer(unquote(match[1]), match[2] and int(match[2]), signature, inputs)
+        if isinstance(outputs, bytes):
+            return outputs
+        columns = [np.asarray(array).tolist() for array in outputs.values()]
+        if len(columns) == 1:  # without its name
+            return columns[0]
+        return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def send(self, status, body, **headers):
+    def send(self, status, body):
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        if status == HTTP_STATUS["MOVED"]:
+            self.send_header("Location", "/elsewhere")
         self.end_headers()
-        self.wfile.write(body.encode())
+        self.wfile.write(body)
 
     def log_message(self, *arguments):
         pass
