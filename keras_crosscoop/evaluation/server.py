@@ -127,7 +127,7 @@ class _Rest:
         path = parts.path.rstrip("/").removesuffix(":predict").removesuffix("/v1/models")
         if "/v1/models/" not in path:
             path += f"/v1/models/{quote(model)}"
-        self.url = parts._replace(path=path).geturl()
+        self.url = f"{parts.scheme}://{parts.netloc}{path}"
         self.session = requests.Session()
         self.adapter = self.session.get_adapter(self.url)
         self.adapter.max_retries = _RETRIES

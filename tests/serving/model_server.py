@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-HTTP_STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "INTERNAL": 500, "UNAVAILABLE": 503, "MOVED": 301}
+HTTP_STATUS = {"OK": 200, "MOVED": 301, "INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
 
 
 class Refusal(Exception):  # noqa: N818 - an answer
@@ -36,8 +36,8 @@ class ServedModel:
 
     Attributes:
         requests: the signature, input shape and selected outputs of every request.
-        faults: what happens instead of the next predictions: an error to raise, a function to call, outputs by name,
-            or bytes as the answer over REST; None for the prediction itself.
+        faults: what happens instead of the next predictions: an error to raise, a function to call, or outputs by
+            name; None for the prediction itself.
     """
 
     def __init__(self, folder, name):
@@ -83,11 +83,11 @@ class RestHandler(BaseHTTPRequestHandler):
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
-            answer = self.predict(request["signature_name"], request["instances"])
-            self.send(200, answer if isinstance(answer, bytes) else json.dumps({"predictions": answer}).encode())
+            predictions = self.predict(request["signature_name"], request["instances"])
+            self.send(200, json.dumps({"predictions": predictions}))
         except Refusal as refusal:
-            self.send(HTTP_STATUS[refusal.status], json.dumps({"error": str(refusal)}).encode())
-        except ConnectionResetError:  # like a machine that restarts
+            self.send(HTTP_STATUS[refusal.status], str(refusal))
+        except ConnectionError:  # a fault, like a machine that restarts, or the client is gone
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
             self.close_connection = True
@@ -102,8 +102,6 @@ class RestHandler(BaseHTTPRequestHandler):
         else:
             inputs = {"image": tf.constant([row["image"] for row in rows], tf.uint8)}
         outputs = self.server.model.answer(unquote(match[1]), match[2] and int(match[2]), signature, inputs)
-        if isinstance(outputs, bytes):
-            return outputs
         columns = [np.asarray(array).tolist() for array in outputs.values()]
         if len(columns) == 1:  # without its name
             return columns[0]
@@ -115,7 +113,7 @@ class RestHandler(BaseHTTPRequestHandler):
         if status == HTTP_STATUS["MOVED"]:
             self.send_header("Location", "/elsewhere")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body.encode())
 
     def log_message(self, *arguments):
         pass

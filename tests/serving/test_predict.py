@@ -102,10 +102,12 @@ def test_options_of_local_models_are_refused(crosscoop, option):
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_without_a_server_nothing_is_written(crosscoop, run, photos, tmp_path):
-    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_without_a_server_nothing_is_written(crosscoop, run, photos, tmp_path, protocol):
+    url = f"{protocol}://127.0.0.1:{free_ports(1)[0]}"
     code, out, err = crosscoop("predict", run.folder, photos, "--output=out", "--server", url)
     assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "onnection refused" in err
     assert err.endswith(f"Received: {url}\n")
     assert not (tmp_path / "out").exists()
 
