@@ -143,5 +143,5 @@ def test_its_rows_are_trained_and_told(recipe, data_dirs, crosscoop):
     options = (f"--config={recipe}", f"--data-dir={data_dir}", *SHRUNK, "--rows=single_bottom,cross", "--seeds=1")
     code, out, err = crosscoop("ablate", *options, "--output=ablation", "--json")
     assert code == 0, err
-    assert all(line["cost"]["flops"] > 0 for line in json.loads(out)["lines"])
+    assert all(line["cost"]["flops"] > 0 for line in json.loads(out)["results"])
     assert Path("ablation/ablation.html").stat().st_size > 10_000
