@@ -13,18 +13,21 @@ from keras_crosscoop.models.backbones import OwnBackbone
 from keras_crosscoop.models.blocks import conv_bn_relu
 
 
-def micro_pair(seed=0, *, classes=3, size=None):
-    """Returns a pair with everything that a step changes: weights, batch-normalisation statistics, random states."""
+def micro_pair(seed=0, *, classes=3, size=None, sides=("top", "bottom"), dropout=0.5, kind=Segmenter):
+    """Returns a pair with everything that a step changes: weights, batch-normalisation statistics, random states.
+
+    Another `kind` is a subclass of `Segmenter`; the sides `("single",)` make a single network.
+    """
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, 3), name="image")
     logits = {}
-    for side in ("top", "bottom"):
+    for side in sides:
         x = layers.Rescaling(1 / 255)(image) if size is None else image
         x = layers.Conv2D(4, 3, padding="same", name=f"{side}_backbone")(x)
         x = layers.BatchNormalization(momentum=0.5, name=f"{side}_bn")(x)
-        x = layers.Dropout(0.5, name=f"{side}_dropout")(x)
+        x = layers.Dropout(dropout, name=f"{side}_dropout")(x)
         logits[side] = layers.Conv2D(classes, 1, dtype="float32", name=f"{side}_classifier")(x)
-    return Segmenter(image, logits, {}, name="micro")
+    return kind(image, logits, {}, name="micro")
 
 
 def micro(image, output_stride, *, kernel_size, channels=16):

@@ -5,6 +5,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,23 @@ def unpacked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def shared_pair(pair: Callable[..., Any]) -> Callable[..., Any]:
+    """As `pair`, but builds the network of the same arguments once, and gives it its first weights back."""
+    built = {}
+
+    def build(**arguments: Any) -> Any:
+        key = repr(sorted(arguments.items()))
+        if key not in built:
+            model = pair(**arguments)
+            built[key] = model, model.get_weights()
+        model, weights = built[key]
+        model.set_weights(weights)
+        return model
+
+    return build
 
 
 @pytest.fixture
