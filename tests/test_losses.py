@@ -79,8 +79,8 @@ LOSSES = [
 each_loss = pytest.mark.parametrize(("loss", "by_hand"), LOSSES)
 
 
-def sample(void=0.3, scale=1.0, images=2):
-    labels = RNG.integers(0, 4, (images, 5, 6))
+def sample(void=0.3, scale=1.0, images=2, size=(5, 6)):
+    labels = RNG.integers(0, 4, (images, *size))
     labels[RNG.random(labels.shape) < void] = 255
     return labels, (scale * RNG.normal(size=(*labels.shape, 4))).astype("float32")
 
@@ -93,8 +93,9 @@ def gradient(loss, labels, logits):
     return tape.gradient(value, logits)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
-@pytest.mark.parametrize("void", [0.0, 0.3, 0.95])
+@pytest.mark.parametrize(
+    ("void", "dtype"), [(0.0, "uint8"), (0.3, "uint8"), (0.3, "int32"), (0.95, "uint8"), (0.95, "int64")]
+)
 @each_loss
 def test_is_what_numpy_computes(loss, by_hand, void, dtype):
     labels, logits = sample(void)
@@ -104,7 +105,7 @@ def test_is_what_numpy_computes(loss, by_hand, void, dtype):
 
 @each_loss
 def test_gradient_is_the_slope_of_what_numpy_computes(loss, by_hand):
-    labels, logits = sample()
+    labels, logits = sample(size=(2, 4))
     slopes = np.zeros(logits.shape)
     for index in np.ndindex(logits.shape):
         up, down = logits.astype("float64"), logits.astype("float64")
@@ -141,7 +142,7 @@ def test_nothing_valid_costs_nothing(loss, by_hand):
     np.testing.assert_array_equal(gradient(loss, labels, logits), np.zeros(logits.shape))
 
 
-@pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
+@pytest.mark.parametrize("scale", [1e2, 1e30])
 @each_loss
 def test_large_logits_stay_finite(loss, by_hand, scale):
     labels, logits = sample(scale=scale)
@@ -161,11 +162,10 @@ def test_half_precision_is_taken_to_float32_first(loss, by_hand, dtype):
         np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-TRACED = [pytest.param(*loss.values, False, id=loss.id) for loss in LOSSES]
-TRACED += [  # by XLA: one with all options is quick enough
-    pytest.param(
-        *loss.values, True, id=f"{loss.id}-xla", marks=[pytest.mark.slow] * (loss is not LOSSES[len(OPTIONS) - 1])
-    )
+ALL_OPTIONS, DICE, SUM = LOSSES[-3:]
+TRACED = [
+    pytest.param(*loss.values, xla, id=f"{loss.id}{'-xla' * xla}", marks=[pytest.mark.slow] * (loss not in quick))
+    for xla, quick in ((False, [ALL_OPTIONS, SUM]), (True, [ALL_OPTIONS]))
     for loss in LOSSES
 ]
 

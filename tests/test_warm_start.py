@@ -10,13 +10,14 @@ from keras_crosscoop import CrossCoop, backbones, config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.runs import Run, build, build_warm, warm_start
 
-TINY = {"top": "tiny_resnet", "bottom": "tiny_resnet", "decoder_channels": 8, "weights": None}
+MICRO = {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None}
 DATASET = Dataset("drawn", ("road", "sky", "car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ("train",), lambda split: [])
 
 SIDES = ["top", "bottom"]
+READ_HIGH_LEVEL_FEATURES = {f"aspp_{branch}_conv/kernel" for branch in ("1x1", "rate_6", "rate_12", "rate_18", "pool")}
 READ_FROM_THE_PARTNER = {  # by the layers of one side of a cross pair, at all four sites
-    *(f"aspp_{branch}_conv/kernel" for branch in ("1x1", "rate_6", "rate_12", "rate_18", "pool", "output")),
-    *("decoder_1_conv/kernel", "decoder_2_conv/kernel", "classifier/kernel"),
+    *READ_HIGH_LEVEL_FEATURES,
+    *("aspp_output_conv/kernel", "decoder_1_conv/kernel", "decoder_2_conv/kernel", "classifier/kernel"),
 }
 
 
@@ -39,8 +40,8 @@ def values(model):
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory):
     """The values of an earlier pair, and where it was saved: a run, a `.keras` file and a `.weights.h5` file."""
-    model = randomised(build(config.Model(**TINY), 3), 1)
-    run = Run.create(tmp_path_factory.mktemp("runs"), config.settings({"model": TINY}), DATASET)
+    model = randomised(build(config.Model(**MICRO), 3), 1)
+    run = Run.create(tmp_path_factory.mktemp("runs"), config.settings({"model": MICRO}), DATASET)
     run.save_weights(model)
     files = tmp_path_factory.mktemp("files")
     model.save(files / "pair.keras")
@@ -51,7 +52,7 @@ def earlier(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model():
     """A new pair of the same kind, with other values."""
-    return build(config.Model(**TINY), 3)
+    return build(config.Model(**MICRO), 3)
 
 
 @pytest.mark.parametrize("form", ["run", "keras", "weights"])
@@ -70,14 +71,17 @@ def test_the_same_network_is_loaded_whole(earlier, model, form):
         ({"num_classes": 5}, {f"{side}_classifier/{name}" for side in SIDES for name in ("kernel", "bias")}),
         ({"topology": "one_way"}, of_sides(["top"], READ_FROM_THE_PARTNER)),
         ({"sites": ["backbone", "aspp", "decoder"]}, of_sides(SIDES, ["decoder_1_conv/kernel"])),
-        ({"bottom": "tiny_xception"}, {"bottom_decoder_low_conv/kernel"}),
+        (
+            {"bottom": "tiny_resnet"},
+            {"bottom_decoder_low_conv/kernel", *of_sides(SIDES, READ_HIGH_LEVEL_FEATURES)},
+        ),
     ],
     ids=["other classes", "one way", "one site less", "another partner"],
 )
 def test_what_fits_is_loaded_and_the_rest_keeps_its_values(earlier, tmp_path, change, of_another_shape):
     """The report lists each weight of the model and each array of the file once."""
     theirs, places = earlier
-    model = randomised(CrossCoop(**{"num_classes": 3, **TINY, **change}), 2)
+    model = randomised(CrossCoop(**{"num_classes": 3, **MICRO, **change}), 2)
     before = values(model)
     report = warm_start(model, places["run"])
 
@@ -127,15 +131,15 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
     assert "This is not a run" in refused(warm_start, model, tmp_path)
     path.write_bytes(path.read_bytes()[:5000])
     assert "file of weights cannot be read" in refused(warm_start, model, path)
-    run = Run.create(tmp_path / "run", config.settings({"model": TINY}), DATASET)
+    run = Run.create(tmp_path / "run", config.settings({"model": MICRO}), DATASET)
     assert "The run has no weights" in refused(warm_start, model, run.folder)
     assert_equal(values(model), before)
 
 
 def test_less_than_a_backbone_is_refused_and_changes_nothing(earlier):
-    """Both backbones are others, but their heads read what has as many channels."""
+    """Both backbones are others, but most layers of their heads fit."""
     theirs, places = earlier
-    model = randomised(CrossCoop(3, **TINY | {"top": "tiny_xception", "bottom": "tiny_xception"}), 2)
+    model = randomised(CrossCoop(3, **MICRO | {"top": "tiny_resnet", "bottom": "tiny_resnet"}), 2)
     before = values(model)
     for place in places.values():
         message = refused(warm_start, model, place)
@@ -169,14 +173,14 @@ def published(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "weights", "fetched"),
     [
-        ({"bottom": "tiny_xception"}, "imagenet", ["bottom"]),
-        ({"bottom": "tiny_xception"}, {"top": "imagenet", "bottom": None}, []),
+        ({"bottom": "tiny_resnet"}, "imagenet", ["bottom"]),
+        ({"bottom": "tiny_resnet"}, {"top": "imagenet", "bottom": None}, []),
     ],
 )
 def test_pretrained_weights_fill_backbones_that_the_source_lacks(earlier, published, change, weights, fetched):
     theirs, places = earlier
     asked, imagenet = published
-    settings = config.Model(**{**TINY, **change, "weights": weights})
+    settings = config.Model(**{**MICRO, **change, "weights": weights})
     model, report = build_warm(settings, 5, places["weights"])
     assert asked == of_sides(fetched, ["backbone"])
     assert model.compiled
@@ -193,7 +197,7 @@ def test_pretrained_weights_fill_backbones_that_the_source_lacks(earlier, publis
 
 
 def test_a_single_network_starts_from_another(published, tmp_path):
-    settings = {"top": "tiny_xception", "bottom": None, "decoder_channels": 8}
+    settings = {"top": "micro_3x3", "bottom": None, "decoder_channels": 8}
     source = randomised(build(config.Model(**settings, weights=None), 3), 1)
     source.save_weights(path := tmp_path / "single.weights.h5")
     asked, imagenet = published

@@ -75,13 +75,3 @@ def shared_pair(pair: Callable[..., Any]) -> Callable[..., Any]:
         return model
 
     return build
-
-
-@pytest.fixture
-def mixed_bfloat16() -> Iterator[None]:
-    """The precision of all that is built meanwhile."""
-    import keras
-
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_crosscoop import CrossCoop, DeepLabV3Plus
+from keras_crosscoop import CrossCoop, DeepLabV3Plus, precision
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models import costs
 from keras_crosscoop.models.connections import SITES
 from keras_crosscoop.models.costs import Cost
 from keras_crosscoop.models.segmenter import Segmenter
 
+SIZE = {"input_shape": (65, 96, 3)}  # padded to 80x96
 PROFILED = ("Conv2D", "DepthwiseConv2dNative")
 
 
@@ -40,8 +41,7 @@ def profiled_flops(model):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"input_shape": (64, 96, 3), "top": "tiny_xception"},  # with depthwise convolutions
-        {"input_shape": (70, 33, 3), "top": "tiny_xception", "topology": "one_way"},
+        {"input_shape": (70, 33, 3), "top": "tiny_xception", "topology": "one_way"},  # with depthwise convolutions
         pytest.param(
             {"input_shape": (64, 64, 3), "top": "mobilenet_v2", "bottom": "xception", "decoder_channels": 16},
             marks=pytest.mark.slow,
@@ -81,14 +81,14 @@ def test_layers_of_other_ranks_are_counted_by_hand():
 
 
 @pytest.mark.parametrize("topology", ["cross", "none"])
-def test_parameters_are_those_that_are_trained(pair, topology):
-    model = pair(input_shape=(64, 64, 3), topology=topology)
+def test_parameters_are_those_that_are_trained(shared_pair, topology):
+    model = shared_pair(topology=topology, **SIZE)
     assert total(model).parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
-def test_activations_are_the_bytes_of_what_every_layer_gives(pair):
-    model = pair(input_shape=(66, 95, 3))
-    image = np.zeros((1, 66, 95, 3), "float32")
+def test_activations_are_the_bytes_of_what_every_layer_gives(shared_pair):
+    model = shared_pair(topology="cross", **SIZE)
+    image = np.zeros((1, *SIZE["input_shape"]), "float32")
 
     def given(network, image):
         nothing = keras.Model | keras.layers.InputLayer
@@ -103,15 +103,15 @@ def test_activations_are_the_bytes_of_what_every_layer_gives(pair):
     assert total(model).activations == sum(array.nbytes for array in arrays) - of_pad.nbytes
 
 
-def test_parts_hand_on_what_the_next_part_reads(pair):
+def test_parts_hand_on_what_the_next_part_reads(shared_pair):
     """With `cross` both networks' channels; in pixels of the padded image over the stride, and in the end its own."""
-    model = pair(input_shape=(65, 96, 3), output_stride=8)
+    model = shared_pair(output_stride=8, **SIZE)
     parts = costs.components(model)
     assert [(part.side, part.name) for part in parts] == [
         (side, name) for side in ("top", "bottom") for name in ("backbone", "aspp", "decoder")
     ]
     assert [part.output for part in parts if part.side == "top"] == [(9, 12, 32), (9, 12, 16), (65, 96, 3)]
-    alone = costs.components(pair(input_shape=(65, 96, 3), topology="none"))
+    alone = costs.components(shared_pair(topology="none", **SIZE))
     assert [part.output for part in alone if part.side == "top"] == [(5, 6, 16), (5, 6, 8), (65, 96, 3)]
 
 
@@ -120,13 +120,13 @@ def test_single_networks_have_one_side():
     assert {part.side for part in costs.components(model)} == {"single"}
 
 
-@pytest.mark.parametrize("topology", ["cross", "one_way"])
-def test_sites_cost_what_reading_the_partner_takes(pair, topology):
+@pytest.mark.parametrize(
+    ("topology", "sites", "receivers"), [("cross", SITES, 2), ("one_way", ("backbone", "aspp"), 1)]
+)
+def test_sites_cost_what_reading_the_partner_takes(pair, topology, sites, receivers):
     """By hand: every kernel that reads a connection has the partner's channels on top of its own."""
-    width, size, receivers = 8, (64, 96), 2 if topology == "cross" else 1
-    model = pair(input_shape=(*size, 3), topology=topology)
-    high = size[0] // 16 * (size[1] // 16)
-    low = size[0] // 4 * (size[1] // 4)
+    width, high, low = 8, 5 * 6, 20 * 24
+    model = pair(topology=topology, sites=sites, **SIZE)
     partner = 16  # channels of both backbones
     expected = {  # (parameters, multiplications) of one receiver
         "backbone": [(partner * width, high)] + 3 * [(9 * partner * width, high)] + [(partner * width, 1)],
@@ -135,10 +135,10 @@ def test_sites_cost_what_reading_the_partner_takes(pair, topology):
         "decoder": [(9 * 48 * width, low), (9 * width * width, low), (width * 3, low)],
     }
     by_site = costs.site_costs(model)
-    assert tuple(by_site) == SITES
-    for site, reads in expected.items():
-        assert by_site[site].parameters == receivers * sum(parameters for parameters, _ in reads), site
-        assert by_site[site].flops == receivers * 2 * sum(parameters * pixels for parameters, pixels in reads), site
+    assert tuple(by_site) == sites
+    for site, cost in by_site.items():
+        assert cost.parameters == receivers * sum(parameters for parameters, _ in expected[site]), site
+        assert cost.flops == receivers * 2 * sum(parameters * pixels for parameters, pixels in expected[site]), site
     four = np.dtype("float32").itemsize
     # the concatenation, and what image pooling makes of the partner's share
     assert by_site["backbone"].activations == receivers * four * (high * 2 * partner + partner)
@@ -147,47 +147,32 @@ def test_sites_cost_what_reading_the_partner_takes(pair, topology):
 
 
 def test_sites_without_connections_cost_nothing(pair):
-    model = pair(input_shape=(64, 64, 3), sites=["aspp", "decoder"])
-    assert tuple(costs.site_costs(model)) == ("aspp", "decoder")
-    assert set(costs.site_costs(pair(input_shape=(64, 64, 3), topology="none")).values()) == {Cost()}
+    model = pair(topology="none", sites=["aspp", "decoder"], **SIZE)
+    assert costs.site_costs(model) == {"aspp": Cost(), "decoder": Cost()}
 
 
-def test_frozen_layers_are_computed_all_the_same(pair):
-    model = pair(input_shape=(64, 64, 3))
+def test_frozen_layers_are_computed_all_the_same():
+    model = DeepLabV3Plus(3, backbone="micro_3x3", decoder_channels=8, weights=None, **SIZE)
     before = total(model)
-    backbone = model.get_layer("top_backbone")
+    backbone = model.get_layer("single_backbone")
     frozen = sum(int(np.prod(weight.shape)) for weight in backbone.trainable_weights)
     backbone.trainable = False
     assert total(model).flops == before.flops
     assert total(model).parameters == before.parameters - frozen
 
 
-def test_sites_cost_what_they_do_in_the_models_own_precision(pair):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        half = pair(input_shape=(64, 64, 3))
-    finally:
-        keras.config.set_dtype_policy("float32")
-    expected = costs.site_costs(pair(input_shape=(64, 64, 3)))
-    for site, cost in costs.site_costs(half).items():
-        assert 2 * cost.activations == expected[site].activations
+def test_half_precision_halves_the_activations(pair):
+    """Those of sites too, in the model's own precision."""
+    models = {}
+    for name in ("float32", "mixed_bfloat16"):
+        with precision.policy(name):
+            models[name] = pair(sites=["aspp"], **SIZE)
+    full, half = ({(part.side, part.name): part.cost for part in costs.components(m)} for m in models.values())
+    assert half["top", "backbone"].activations * 2 == full["top", "backbone"].activations
+    assert half["top", "decoder"].activations * 2 > full["top", "decoder"].activations  # whose logits stay float32
+    full, half = (costs.site_costs(model)["aspp"] for model in models.values())
+    assert half.activations * 2 == full.activations > 0
     assert keras.config.dtype_policy().name == "float32"
-
-
-def test_half_precision_halves_the_activations():
-    def activations(policy):
-        keras.config.set_dtype_policy(policy)
-        try:
-            model = CrossCoop(
-                3, top="micro_3x3", bottom="micro_3x3", decoder_channels=8, weights=None, input_shape=(64, 64, 3)
-            )
-        finally:
-            keras.config.set_dtype_policy("float32")
-        return {(part.side, part.name): part.cost.activations for part in costs.components(model)}
-
-    full, half = activations("float32"), activations("mixed_bfloat16")
-    assert half["top", "backbone"] * 2 == full["top", "backbone"]
-    assert half["top", "decoder"] * 2 > full["top", "decoder"]  # whose logits stay float32
 
 
 @pytest.mark.slow
@@ -201,7 +186,7 @@ def test_the_papers_pair_costs_what_the_design_says():
     assert parts["top", "backbone"].output == (33, 33, 4096)
 
 
-def test_a_size_must_be_known(pair):
+def test_a_size_must_be_known(shared_pair):
     for count in (costs.components, costs.site_costs):
         with pytest.raises(InputError, match=r"fixed image size.*input_shape.*Received: \(None, None, 3\)"):
-            count(pair())
+            count(shared_pair(output_stride=16))

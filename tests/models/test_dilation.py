@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import layers as k
 
 from keras_crosscoop import DeepLabV3Plus, backbones, layers
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.models.backbones import OwnBackbone
 from keras_crosscoop.models.backbones.dilation import check_multi_grid, dilate
 from keras_crosscoop.models.backbones.xception import XCEPTION_65, xception
 
@@ -182,28 +184,43 @@ def dilated_units(model):
     return {name: rate for name, (_, rate) in steps(model).items() if rate > 1}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet101", "resnet152"])
-def test_multi_grid_multiplies_the_rates_of_the_last_units(name):
+@pytest.mark.parametrize(
+    ("name", "output_stride", "rates"),
+    [
+        ("resnet50", 16, (2, 4, 8)),
+        pytest.param("resnet101", 32, (1, 2, 4), marks=pytest.mark.slow),
+        pytest.param("resnet152", 32, (1, 2, 4), marks=pytest.mark.slow),
+    ],
+)
+def test_multi_grid_multiplies_the_rates_of_the_last_units(name, output_stride, rates):
     """Where all strides are kept, there is no other dilation."""
-    model = backbones.build(name, weights=None, output_stride=32, multi_grid=(1, 2, 4))
-    assert dilated_units(model) == {"conv5_block2_2_conv": 2, "conv5_block3_2_conv": 4}
+    model = backbones.build(name, weights=None, output_stride=output_stride, multi_grid=(1, 2, 4))
+    assert dilated_units(model) == {
+        f"conv5_block{number}_2_conv": rate for number, rate in enumerate(rates, 1) if rate > 1
+    }
 
 
-def test_multi_grid_is_part_of_a_model():
+narrow_xception = partial(
+    xception, blocks=tuple(replace(block, units=1, widths=(4, 4, 4)) for block in XCEPTION_65), stem=(4, 4)
+)
+
+
+def test_multi_grid_is_part_of_a_model(monkeypatch):
     """And of its configuration, as lists, which is what YAML and JSON have."""
-    model = DeepLabV3Plus(3, backbone={"name": "resnet50", "multi_grid": [1, 2, 4]}, weights=None, decoder_channels=8)
+    monkeypatch.setitem(backbones.OWN, "narrow", OwnBackbone(narrow_xception, ("multi_grid",)))
+    backbone = {"name": "narrow", "multi_grid": [1, 2, 4]}
+    model = DeepLabV3Plus(3, backbone=backbone, output_stride=32, weights=None, decoder_channels=8)
     again = DeepLabV3Plus.from_config(json.loads(json.dumps(model.get_config())))
     for network in (model, again):
-        units = dilated_units(network.get_layer("single_backbone"))
-        assert units == {"conv5_block1_2_conv": 2, "conv5_block2_2_conv": 4, "conv5_block3_2_conv": 8}
+        rates = dilated_units(network.get_layer("single_backbone"))
+        unit = "exit_flow_block2_unit_1_separable_conv"
+        assert rates == {f"{unit}2_depthwise": 2, f"{unit}3_depthwise": 4}
 
 
 def test_multi_grid_reaches_as_far_as_its_rates_add_up_to():
     """An impulse before Xception's last three convolutions comes out at every sum of one tap of each."""
-    blocks = tuple(replace(block, units=1, widths=(4, 4, 4)) for block in XCEPTION_65)
     image = keras.Input((None, None, 3))
-    backbone = keras.Model(image, xception(image, 16, blocks=blocks, stem=(4, 4), multi_grid=(1, 3, 9)))
+    backbone = keras.Model(image, narrow_xception(image, 16, multi_grid=(1, 3, 9)))
     before = backbone.get_layer("exit_flow_block1_unit_1_add").output
     last = keras.Model(before, backbone.output["high"])
     for weight in last.weights:

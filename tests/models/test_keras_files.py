@@ -1,23 +1,24 @@
 """A `.keras` file is the model: its outputs, its optimizer, its precision, in a new process too."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from models.networks import images, logits, single
 
-from keras_crosscoop import CrossCoop, DeepLabV3Plus
+from keras_crosscoop import CrossCoop, DeepLabV3Plus, precision
 from keras_crosscoop.training import SGD
 
 
 def trained(pair, **arguments):
-    model = pair(top={"name": "mobilenet", "alpha": 0.25}, dropout=(0, 0, 0), output_stride=32, **arguments)
+    model = pair(top={"name": "micro_3x3", "channels": 12}, dropout=(0, 0, 0), output_stride=32, **arguments)
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 10)
     model.compile(SGD(schedule, momentum=0.8, head_lr_multiplier=5), run_eagerly=True)
-    batch = images(32, 32, batch=2), np.random.default_rng(1).integers(0, 3, (2, 32, 32))
-    model.train_on_batch(*batch)
+    batch = images(33, 33, batch=2), np.random.default_rng(1).integers(0, 3, (2, 33, 33))
     model.train_on_batch(*batch)
     return model, batch
 
@@ -47,7 +48,7 @@ def test_a_keras_file_is_the_model_in_a_new_process(pair, tmp_path):
 import warnings
 import keras
 import numpy as np
-import keras_crosscoop
+import micro
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", module=r"keras\\.")
 model = keras.saving.load_model("model.keras")
@@ -56,7 +57,9 @@ for side in ("top", "bottom"):
     np.testing.assert_allclose(model(expected["image"])[side], expected[side], rtol=1e-5, atol=1e-6)
 assert model.optimizer.head_lr_multiplier == 5
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -69,11 +72,11 @@ def test_a_single_network_comes_back_from_its_file(tmp_path):
     np.testing.assert_array_equal(logits(loaded, image)["single"], logits(model, image)["single"])
 
 
-def test_a_keras_file_keeps_the_precision(mixed_bfloat16, tmp_path):
-    model, image = single(), images(32, 32)
+def test_a_keras_file_keeps_the_precision(tmp_path):
+    with precision.policy("mixed_bfloat16"):
+        model, image = single(), images(32, 32)
     model.compile(keras.optimizers.SGD())
     model.save(tmp_path / "model.keras")
-    keras.config.set_dtype_policy("float32")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(logits(loaded, image)["single"], logits(model, image)["single"])
     assert keras.config.dtype_policy().name == "float32"

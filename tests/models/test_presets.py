@@ -11,14 +11,14 @@ from keras_crosscoop.errors import InputError
 
 @pytest.fixture
 def built(monkeypatch):
-    """What backbones are asked for; tiny ones are given instead, for none is to be fetched."""
+    """What backbones are asked for; micro ones are given instead, for none is to be fetched."""
     asked, build = [], backbones.build
 
-    def build_tiny(name, *, output_stride, weights, **options):
+    def build_micro(name, *, output_stride, weights, **options):
         asked.append((options["scope"], name, output_stride, weights))
-        return build("tiny_resnet", output_stride=output_stride, weights=None, **options)
+        return build("micro_3x3", output_stride=output_stride, weights=None, **options)
 
-    monkeypatch.setattr(backbones, "build", build_tiny)
+    monkeypatch.setattr(backbones, "build", build_micro)
     return asked
 
 
@@ -80,4 +80,4 @@ def test_misspelt_arguments_are_refused(built, kind, backbone):
     with pytest.raises(
         InputError, match=r'no argument of that name\. Did you mean "decoder_channels"\? Received: \'decoder_chanels\''
     ):
-        kind(3, decoder_chanels=16, weights=None, **{backbone: "tiny_resnet"})
+        kind(3, decoder_chanels=16, weights=None, **{backbone: "micro_3x3"})

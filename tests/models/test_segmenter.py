@@ -159,9 +159,7 @@ def test_fit_reports_the_losses():
 def test_a_training_step_is_one_pass_forward_and_one_back(kind):
     """Beside the same step written by hand, twice: equal weights, moving averages and optimizer."""
     optimizer = SGD(0.01, weight_decay=0.1) if kind == "ours" else keras.optimizers.SGD(0.01, momentum=0.9)
-    model, twin = (
-        eager(micro_pair(dropout=0), type(optimizer).from_config(optimizer.get_config())) for _ in range(2)
-    )
+    model, twin = (eager(micro_pair(dropout=0), type(optimizer).from_config(optimizer.get_config())) for _ in range(2))
     for seed in (1, 2):
         images, labels = batch(2, seed)
         logs = model.train_on_batch(images, labels, return_dict=True)

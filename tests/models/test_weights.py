@@ -18,7 +18,6 @@ from keras_crosscoop.models.weights.transfer import TransferredArray, TransferRe
 
 def network(*branches, classes=3, nested=True, seed=0):
     """Branches of equal shapes, so that only names tell them apart, and random values, also where layers have none."""
-    keras.utils.clear_session()
     image = keras.Input((4, 4, 3))
     x = layers.Concatenate(name="concat")([layers.Conv2D(2, 3, name=branch)(image) for branch in branches or "ab"])
     x = layers.BatchNormalization(name="bn")(x)
@@ -170,7 +169,6 @@ def test_layers_within_layers_are_told_of_too(tmp_path):
 
 def test_halved_precision_is_read(tmp_path):
     for dtype in ("float16", "bfloat16"):
-        keras.utils.clear_session()
         halved = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype=dtype, name="dense")])
         halved.save_weights(tmp_path / "halved.weights.h5")
         model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="dense")])

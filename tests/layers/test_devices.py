@@ -1,8 +1,12 @@
-"""Layers on two devices: dropout is independent on each, synchronised batch normalisation sees the whole batch.
+"""Layers on other devices than a CPU with all kernels.
 
-This file is also the program that runs on the two: TensorFlow splits a CPU in two only before it starts.
+On two devices, dropout is independent on each, and synchronised batch normalisation sees the whole batch. On a CPU
+without oneDNN, TensorFlow lacks kernels that the layers' gradients must do without.
+
+This file is also the program that runs there: TensorFlow reads both settings only once, before it starts.
 """
 
+import os
 import subprocess
 import sys
 
@@ -79,6 +83,29 @@ def drop(strategy, layer):
     return np.stack([strategy.experimental_local_results(strategy.run(traced)) for _ in range(STEPS)])
 
 
+def kernel_gradients():
+    """Gradients of our layers and of Keras's, by layer and precision, `(2, ...)`."""
+    import keras
+    import tensorflow as tf
+
+    from keras_crosscoop import layers
+
+    atrous = {"filters": 3, "kernel_size": 3, "dilation_rate": 2, "padding": "same", "kernel_initializer": "ones"}
+    results = {}
+    for ours, kerass, options in (
+        (layers.AtrousConv2D, keras.layers.Conv2D, atrous),
+        (layers.BatchNormalization, keras.layers.BatchNormalization, {}),
+    ):
+        for dtype in ("float32", "float64"):
+            image, gradients = tf.constant(np.random.default_rng(0).normal(size=(1, 9, 8, 2)), dtype), []
+            for layer in (ours(**options, dtype=dtype), kerass(**options, dtype=dtype)):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_sum(layer(image, training=True) ** 4)
+                gradients.append(tape.gradient(loss, layer.trainable_variables[0].value))
+            results[f"gradients/{ours.__name__}/{dtype}"] = np.stack(gradients)
+    return results
+
+
 def main(file):
     import tensorflow as tf
 
@@ -89,6 +116,7 @@ def main(file):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         results = {"dropout": drop(strategy, Dropout(0.25, seed=7))}
+    results |= kernel_gradients()
     for name, options in {"synchronized": {"synchronized": True}, "apart": {}}.items():
         arrays = step_on_two_devices(strategy, **options)
         results |= {f"{name}_{index}": array for index, array in enumerate(arrays)}
@@ -96,26 +124,27 @@ def main(file):
 
 
 @pytest.fixture(scope="module")
-def two_devices(tmp_path_factory):
-    file = tmp_path_factory.mktemp("two_devices") / "results.npz"
-    done = subprocess.run([sys.executable, __file__, str(file)], capture_output=True, text=True)
+def other_devices(tmp_path_factory):
+    file = tmp_path_factory.mktemp("other_devices") / "results.npz"
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    done = subprocess.run([sys.executable, __file__, str(file)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     with np.load(file) as results:
         return dict(results)
 
 
-def test_dropout_drops_a_quarter_and_scales_the_rest(two_devices):
-    outputs = two_devices["dropout"]
+def test_dropout_drops_a_quarter_and_scales_the_rest(other_devices):
+    outputs = other_devices["dropout"]
     np.testing.assert_allclose(np.unique(outputs), [0, 4 / 3], rtol=1e-6)
     assert np.mean(outputs == 0) == pytest.approx(0.25, abs=0.03)
 
 
-def test_dropout_differs_on_each_device_and_in_each_step(two_devices):
-    masks = {mask.tobytes() for outputs in two_devices["dropout"] for mask in outputs}
+def test_dropout_differs_on_each_device_and_in_each_step(other_devices):
+    masks = {mask.tobytes() for outputs in other_devices["dropout"] for mask in outputs}
     assert len(masks) == 2 * STEPS
 
 
-def test_dropout_on_the_first_device_is_that_of_one_device_and_of_keras(two_devices):
+def test_dropout_on_the_first_device_is_that_of_one_device_and_of_keras(other_devices):
     import keras
     import tensorflow as tf
 
@@ -123,22 +152,30 @@ def test_dropout_on_the_first_device_is_that_of_one_device_and_of_keras(two_devi
 
     for kind in (Dropout, keras.layers.Dropout):
         alone = drop(tf.distribute.get_strategy(), kind(0.25, seed=7))
-        np.testing.assert_array_equal(alone[:, 0], two_devices["dropout"][:, 0])
+        np.testing.assert_array_equal(alone[:, 0], other_devices["dropout"][:, 0])
 
 
-def test_synchronized_normalization_on_two_devices_is_that_of_one(two_devices):
+def test_synchronized_normalization_on_two_devices_is_that_of_one(other_devices):
     """Outputs, gradients and moving averages; the single device runs the fused kernel, whose statistics are exact."""
     expected = step_on_one_device()
     images = batch()[0]
     np.testing.assert_allclose(expected[4], (1 - MOMENTUM) * images.mean(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(expected[5], MOMENTUM + (1 - MOMENTUM) * images.var(axis=(0, 1, 2)), rtol=1e-4)
     for index, one in enumerate(expected):
-        np.testing.assert_allclose(two_devices[f"synchronized_{index}"], one, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(other_devices[f"synchronized_{index}"], one, rtol=1e-4, atol=1e-4)
 
 
-def test_each_device_normalizes_its_own_half_otherwise(two_devices):
+def test_each_device_normalizes_its_own_half_otherwise(other_devices):
     for index, one in enumerate(step_on_one_device()[:3]):
-        assert np.abs(two_devices[f"apart_{index}"] - one).max() > 0.1
+        assert np.abs(other_devices[f"apart_{index}"] - one).max() > 0.1
+
+
+def test_layers_train_where_tensorflow_has_no_kernels_for_them(other_devices):
+    """It has none for a dilated convolution's gradient on CPUs without oneDNN, and few for float64."""
+    gradients = {name: both for name, both in other_devices.items() if name.startswith("gradients/")}
+    assert len(gradients) == 4
+    for name, (ours, kerass) in gradients.items():
+        np.testing.assert_allclose(ours, kerass, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_synchronized_normalization_on_one_device_is_the_plain_one():
