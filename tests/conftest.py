@@ -16,6 +16,7 @@ import micro  # noqa: F401 - registers the micro backbones
 from crosscoop_tf.main import main
 
 from keras_crosscoop import CrossCoop
+from keras_crosscoop.system.locks import lock
 
 
 class Result(NamedTuple):
@@ -33,6 +34,22 @@ def shared() -> Path:
     if not (folder / "data" / "CamVid").is_dir():
         pytest.skip(f"no real data in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a file or folder that all test processes share: the first one that asks for it makes it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        with (root / f"{name}.lock").open("w") as file:
+            lock(file.fileno(), wait=True)
+            if not (root / name).exists():
+                make(root / name)
+        return root / name
+
+    return make_once
 
 
 @pytest.fixture

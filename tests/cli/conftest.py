@@ -1,7 +1,6 @@
 """Runs for tests of commands: a stub, and one that the command line trained."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,29 +15,12 @@ from PIL import Image
 
 from keras_crosscoop import config, dataset
 from keras_crosscoop.runs import Run
-from keras_crosscoop.system.locks import lock
 
 
 @pytest.fixture(scope="session", autouse=True)
 def devices_listed() -> None:
     """Looks for devices once: native code may print about it the first time, whichever test that is."""
     tf.config.list_logical_devices()
-
-
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Makes a folder that all test processes share: the first one that asks for it makes it."""
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-
-    def make_once(name: str, make: Callable[[Path], None]) -> Path:
-        with (root / f"{name}.lock").open("w") as file:
-            lock(file.fileno(), wait=True)
-            if not (root / name).exists():
-                make(root / name)
-        return root / name
-
-    return make_once
 
 
 @pytest.fixture(scope="session")

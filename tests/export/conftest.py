@@ -1,14 +1,15 @@
-"""A run whose network predicts several classes, its data set, and one export of it in each format."""
+"""Networks that predict several classes, a run and its data set, and one export in each format."""
+
+import functools
 
 import keras
 import numpy as np
 import pytest
-from export.networks import METADATA, SIZE, decided, micro, photographs
+from export.networks import METADATA, SIZE, LiteRTFiles, decided, micro, photographs, small_pair
 from PIL import Image
 
 from keras_crosscoop import CrossCoop, config, dataset
 from keras_crosscoop.export.deployment import deployment_graph
-from keras_crosscoop.export.litert import write_litert
 from keras_crosscoop.export.onnx import write_onnx
 from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.models import backbones
@@ -54,30 +55,42 @@ def data_dir(tmp_path_factory):
     return root
 
 
+def decided_network(settings):
+    keras.utils.set_random_seed(0)
+    return decided(build(settings.model, len(CLASSES)))
+
+
 @pytest.fixture(scope="session")
 def make_run(data_dir):
     """Makes a run in a folder, of the micro pair or of any other `model`; all its classes occur in predictions."""
 
-    def make(folder, **model):
+    def make(folder, build=decided_network, **model):
         settings = config.settings({"model": {**MICRO, **model}, "data": {"name": "folder", "dir": str(data_dir)}})
         run = Run.create(folder, settings, dataset("folder", data_dir))
-        keras.utils.set_random_seed(0)
-        run.save_weights(decided(build(settings.model, len(CLASSES))))
+        run.save_weights(build(settings))
         return run
 
     return make
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, make_run):
-    """Such a run, which tests leave as it is."""
-    return make_run(tmp_path_factory.mktemp("runs") / "a street-1")
+def network():
+    """A whole network. Its decoders are not connected."""
+    keras.utils.set_random_seed(0)
+    return decided(CrossCoop(3, **MICRO, sites=("aspp_output",)))
 
 
 @pytest.fixture(scope="session")
-def network(trained):
-    """Its model, live."""
-    return trained.load()
+def small_network():
+    """A pair for tests that are not about networks."""
+    return decided(small_pair())
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, make_run, network):
+    """A run with the weights of `network`, which tests leave as it is."""
+    folder = tmp_path_factory.mktemp("runs") / "a street-1"
+    return make_run(folder, lambda settings: network, sites=["aspp_output"])
 
 
 @pytest.fixture(scope="session")
@@ -87,30 +100,24 @@ def images():
 
 
 @pytest.fixture(scope="session")
-def saved_model(tmp_path_factory, network):
+def graph_of(network):
+    """Returns the deployment graph of an output of `network`."""
+    return functools.cache(functools.partial(deployment_graph, network))
+
+
+@pytest.fixture(scope="session")
+def saved_model(made_once, graph_of):
     """The SavedModel of the ensemble, for any size."""
-    folder = tmp_path_factory.mktemp("saved_model") / "1"
-    write_saved_model(deployment_graph(network, "ensemble"), folder)
-    return folder
+    return made_once("saved_model", lambda folder: write_saved_model(graph_of("ensemble"), folder))
 
 
 @pytest.fixture(scope="session")
-def litert_files(tmp_path_factory, network):
-    """A LiteRT file of the ensemble in each quantisation, written when it is first asked for."""
-    folder, graph = tmp_path_factory.mktemp("litert"), deployment_graph(network, "ensemble", SIZE)
-
-    class Files(dict):
-        def __missing__(self, quantize):
-            self[quantize] = folder / f"{quantize}.tflite"
-            write_litert(graph, self[quantize], SIZE, quantize, lambda: photographs(8, *SIZE, seed=60), METADATA)
-            return self[quantize]
-
-    return Files()
+def litert_files(made_once, graph_of):
+    """The LiteRT files of the ensemble."""
+    return LiteRTFiles(made_once, "model", lambda: graph_of("ensemble", SIZE))
 
 
 @pytest.fixture(scope="session")
-def onnx_file(tmp_path_factory, network):
+def onnx_file(made_once, graph_of):
     """The ONNX file of the ensemble, for any size."""
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    write_onnx(deployment_graph(network, "ensemble"), path, None, METADATA)
-    return path
+    return made_once("model.onnx", lambda path: write_onnx(graph_of("ensemble"), path, None, METADATA))

@@ -4,6 +4,9 @@ import keras
 import numpy as np
 from helpers import photograph
 
+from keras_crosscoop.export.litert import write_litert
+from keras_crosscoop.layers import CropLike, PadToMultiple, ResizeLike
+from keras_crosscoop.models import Segmenter
 from keras_crosscoop.models.blocks import conv_bn_relu
 
 SIZE = (40, 56)  # of the images: no multiple of 16, so that padding and cropping count
@@ -17,6 +20,20 @@ def micro(image, output_stride):
     x = low = conv_bn_relu(x, 8, 3, stride=2, name="conv2")
     x = conv_bn_relu(x, 10, 3, stride=2, name="conv3")
     return {"low": low, "high": keras.layers.MaxPooling2D(output_stride // 8, padding="same", name="pool")(x)}
+
+
+def small_pair():
+    """A pair of two convolutions a side. Its logits have a quarter of the padded image's size, like a decoder's."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3), name="image")
+    padded = PadToMultiple(16, name="pad")(image)
+    outputs = {}
+    for side in ("top", "bottom"):
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1)(padded)
+        x = conv_bn_relu(x, 8, 3, stride=4, name=side)
+        logits = keras.layers.Conv2D(3, 1, name=f"{side}_classifier")(x)
+        outputs[side] = CropLike(name=side)(ResizeLike(name=f"{side}_upsample")(logits, padded), image)
+    return Segmenter(image, outputs, {}, name="small")
 
 
 def photographs(count, height, width, seed=0):
@@ -49,6 +66,21 @@ def decided(model, size=(64, 64)):
         classifier.kernel.assign(kernel * 2 / logits.std())
         classifier.bias.assign(-logits.mean((0, 1, 2)) * 2 / logits.std())
     return model
+
+
+class LiteRTFiles(dict):
+    """A LiteRT file of a network in each quantisation, written when it is first asked for."""
+
+    def __init__(self, made_once, prefix, graph):
+        super().__init__()
+        self.made_once, self.prefix, self.graph = made_once, prefix, graph
+
+    def __missing__(self, quantize):
+        def write(path):
+            write_litert(self.graph(), path, SIZE, quantize, lambda: photographs(8, *SIZE, seed=60), METADATA)
+
+        self[quantize] = self.made_once(f"{self.prefix}-{quantize}.tflite", write)
+        return self[quantize]
 
 
 def kinds(model):

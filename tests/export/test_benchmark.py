@@ -186,14 +186,15 @@ def test_a_benchmark_of_two_formats(trained, data_dir, litert_files, monkeypatch
     assert result["together"] == [["tflite"]]
 
 
-def test_keras_alone_is_compared_with_the_labels(trained, data_dir, monkeypatch, network):
-    monkeypatch.setattr(type(trained), "load", lambda run: network)
+def test_keras_alone_is_compared_with_the_labels(make_run, data_dir, tmp_path, monkeypatch, small_network):
+    run = make_run(tmp_path / "run", lambda settings: small_network)
+    monkeypatch.setattr(type(run), "load", lambda run: small_network)
     monkeypatch.setattr(comparison, "measure", lambda *arguments, **options: ([], {}))
     monkeypatch.setattr(comparison, "summarize", lambda groups: {"keras": {"latency": {"median": 1}}})
     probabilities = np.eye(3, dtype="float32")[np.arange(40 * 56).reshape(40, 56) % 3]
     monkeypatch.setattr(comparison, "live", lambda model, output: lambda image: probabilities)
     data = dataset("folder", data_dir)
-    result = benchmark(trained, data, ["keras"])["formats"]["keras"]
+    result = benchmark(run, data, ["keras"])["formats"]["keras"]
     labels = np.stack([data.read(*pair)[1] for pair in data.pairs("val")])
     classes = np.broadcast_to(probabilities.argmax(-1), labels.shape)
     ious = [
@@ -202,4 +203,4 @@ def test_keras_alone_is_compared_with_the_labels(trained, data_dir, monkeypatch,
     ]
     assert result["mean_iou"] == pytest.approx(np.mean(ious))
     assert (result["agreement"], result["agrees"]) == (1, True)
-    assert result["bytes"] == trained.weights.stat().st_size
+    assert result["bytes"] == run.weights.stat().st_size

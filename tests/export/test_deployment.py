@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.networks import assert_near, assert_predicts, decided, lively, photographs, values
+from export.networks import assert_near, assert_predicts, decided, photographs, values
 
 from keras_crosscoop import DeepLabV3Plus
 from keras_crosscoop.export.deployment import deployment_graph, predictions, probabilities, resize_back, resize_in
@@ -41,18 +41,25 @@ def test_one_of_two_separate_networks_is_exported_alone(pair):
         )
 
 
-def test_of_connected_networks_only_the_other_classifier_is_dropped(pair):
+@pytest.mark.parametrize(
+    ("output", "other"),
+    [("top", "bottom"), pytest.param("bottom", "top", marks=pytest.mark.slow)],
+)
+def test_of_connected_networks_only_the_other_classifier_is_dropped(pair, output, other):
+    """Its batch normalisations are folded: each leaves one bias a channel."""
     model = pair(topology="cross")
-    everything = paths(deployment_graph(model, "ensemble"))
-    assert everything == {path for path in paths(model) if not path.endswith("_bn")}
-    assert everything - paths(deployment_graph(model, "top")) == {"bottom_classifier"}
-    assert everything - paths(deployment_graph(model, "bottom")) == {"top_classifier"}
+    everything = {path for path in paths(model) if not path.endswith("_bn")}
+    graph = deployment_graph(model, output)
+    assert everything - paths(graph) == {f"{other}_classifier"}
+    assert graph.count_params() == folded_size(model, lambda layer: layer != f"{other}_classifier")
 
 
-def test_without_connections_in_the_decoder_the_other_decoder_is_dropped(pair):
+def test_without_connections_in_the_decoder_the_other_decoder_is_dropped(network, graph_of):
     """Whose features nobody reads; ASPP's are read."""
-    model = pair(topology="cross", sites=("backbone", "aspp", "aspp_output"))
-    gone = paths(deployment_graph(model, "ensemble")) - paths(deployment_graph(model, "top"))
+    everything = {path for path in paths(network) if not path.endswith("_bn")}
+    assert paths(graph_of("ensemble")) == everything
+    assert graph_of("ensemble").count_params() == folded_size(network, lambda layer: True)
+    gone = everything - paths(graph_of("top"))
     assert gone == {f"bottom_{name}" for name in ("decoder_low_conv", "decoder_1_conv", "decoder_2_conv", "classifier")}
 
 
@@ -81,21 +88,12 @@ def test_parameters_by_hand():
     assert model.count_params() > backbone + aspp + decoder
 
 
-@pytest.mark.parametrize("output", ["top", pytest.param("bottom", marks=pytest.mark.slow), "ensemble"])
-def test_parameters_are_those_of_the_network_less_normalisation(pair, output):
-    model = pair(topology="cross")
-    other = {"top": "bottom_classifier", "bottom": "top_classifier", "ensemble": None}[output]
-    expected = folded_size(model, lambda layer: layer != other)
-    assert deployment_graph(model, output).count_params() == expected
-    assert expected < sum(weight.shape.num_elements() for weight in model.trainable_weights)
-
-
 @pytest.mark.parametrize("output", ["top", "bottom", "ensemble"])
 @pytest.mark.parametrize(("count", "size"), [(2, (33, 47)), (1, (16, 16)), (1, (1, 5))])
-def test_probabilities_are_those_of_the_model(network, output, count, size):
+def test_probabilities_are_those_of_the_model(network, graph_of, output, count, size):
     """Softmax by NumPy, of logits that the model itself has upsampled and cropped."""
     images = photographs(count, *size, seed=20)
-    logits = deployment_graph(network, output)(images, training=False)
+    logits = graph_of(output)(images, training=False)
     of_graph = np.asarray(probabilities(logits, size))
     of_model = values(network, images)
     expected = [np.exp(of_model[side]) for side in (network.sides if output == "ensemble" else [output])]
@@ -116,27 +114,26 @@ def test_the_runs_outputs_are_no_guess(network):
     assert (classes_of["ensemble"] != classes_of["top"]).mean() > 0.05
 
 
-def test_a_size_can_be_fixed(network):
-    fixed = deployment_graph(network, "ensemble", (40, 56))
+def test_a_size_can_be_fixed(graph_of):
+    fixed = graph_of("ensemble", (40, 56))
     assert fixed.input_shape == (None, 40, 56, 3)
     quarter = (None, 12, 16, 3)  # of 48 x 64, padded
     assert {side: logits.shape for side, logits in fixed.output.items()} == {"top": quarter, "bottom": quarter}
     images = photographs(1, 40, 56, seed=20)
-    assert_near(values(fixed, images), values(deployment_graph(network, "ensemble"), images))
+    assert_near(values(fixed, images), values(graph_of("ensemble"), images))
 
 
-def test_the_model_stays_as_it_is(pair):
-    model = lively(pair())
-    config, weights = model.to_json(), model.get_weights()
-    names, images = [weight.path for weight in model.weights], photographs(1, 40, 56)
-    expected = values(model, images)
-    deployment_graph(model, "ensemble")
-    deployment_graph(model, "top", (40, 56))
-    assert model.to_json() == config
-    assert [weight.path for weight in model.weights] == names
-    for after, before in zip(model.get_weights(), weights, strict=True):
+def test_the_model_stays_as_it_is(small_network):
+    config, weights = small_network.to_json(), small_network.get_weights()
+    names, images = [weight.path for weight in small_network.weights], photographs(1, 40, 56)
+    expected = values(small_network, images)
+    deployment_graph(small_network, "ensemble")
+    deployment_graph(small_network, "top", (40, 56))
+    assert small_network.to_json() == config
+    assert [weight.path for weight in small_network.weights] == names
+    for after, before in zip(small_network.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(after, before)
-    np.testing.assert_array_equal(values(model, images)["top"], expected["top"])
+    np.testing.assert_array_equal(values(small_network, images)["top"], expected["top"])
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from export.networks import assert_near, kinds, lively, photographs, values
 from keras import layers
+from micro import micro_pair
 
 from keras_crosscoop import backbones
 from keras_crosscoop.export.folding import fold_batch_normalization
@@ -183,11 +184,11 @@ def test_normalisation_is_applied_as_in_inference_even_twice():
     assert_near(values(copy, images), values(model, images))
 
 
-def test_a_copy_is_float32_whatever_the_policy(pair):
+def test_a_copy_is_float32_whatever_the_policy():
     """And has the outputs of the same network in float32, which half precision has not."""
-    exact = lively(pair())
+    exact = lively(micro_pair())
     with policy("mixed_bfloat16"):
-        half = pair()
+        half = micro_pair()
     half.set_weights(exact.get_weights())
     copy, images = fold_batch_normalization(half), photographs(2, 40, 57, seed=9)
     assert {layer.compute_dtype for layer in half._flatten_layers() if layer.weights} > {"float32"}

@@ -79,9 +79,9 @@ def test_saved_models_have_the_workaround(saved_model):
     assert len({name for name in names if "barrier" in name.lower()}) == 4
 
 
-def test_nothing_but_sums_is_changed(network):
+def test_nothing_but_sums_is_changed(graph_of):
     """Each of a sum's terms passes through one more layer, which has no weights and keeps values and shapes."""
-    graph = conv_before_upsample(deployment_graph(network, "ensemble"))
+    graph = conv_before_upsample(graph_of("ensemble"))
     copy, images = module.with_fused_bias(graph), photographs(2, 33, 47)
     assert copy.count_params() == graph.count_params()
     more = len(list(copy._flatten_layers())) - len(list(graph._flatten_layers()))

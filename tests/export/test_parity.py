@@ -97,17 +97,17 @@ def test_nan_agrees_with_nothing():
 
 
 @pytest.mark.parametrize("output", ["bottom", "ensemble"])
-def test_the_live_network_is_the_one_that_predicts(network, output):
+def test_the_live_network_is_the_one_that_predicts(small_network, output):
     for size in ((40, 56), (33, 47)):
         image = photographs(1, *size, seed=20)[0]
-        _, expected = network.segment(image, output, probabilities=True)
-        np.testing.assert_allclose(live(network, output)(image), expected, atol=1e-5)
+        _, expected = small_network.segment(image, output, probabilities=True)
+        np.testing.assert_allclose(live(small_network, output)(image), expected, atol=1e-5)
 
 
-def test_at_a_size_the_live_network_sees_that_size(network):
+def test_at_a_size_the_live_network_sees_that_size(small_network):
     """Twice as large, each pixel is four alike; so they come back as they were."""
     image = photographs(1, 24, 16, seed=20)[0]
     large = image.repeat(2, 0).repeat(2, 1)
-    expected = network.segment(image, probabilities=True)[1]
-    result = live(network, "ensemble", (24, 16))(large)
+    expected = small_network.segment(image, probabilities=True)[1]
+    result = live(small_network, "ensemble", (24, 16))(large)
     np.testing.assert_allclose(result, expected.repeat(2, 0).repeat(2, 1), atol=1e-5)

@@ -12,13 +12,16 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.networks import SIZE, assert_predicts, probabilities_of
+from export.networks import METADATA, SIZE, LiteRTFiles, assert_predicts, probabilities_of
 from helpers import refused
 
 from keras_crosscoop import dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.export import DisagreementError, export, load_exported, run_export
+from keras_crosscoop.export.deployment import deployment_graph
+from keras_crosscoop.export.onnx import write_onnx
 from keras_crosscoop.export.parity import live
+from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.runs import Run
 
 FILES = {  # of a version
@@ -32,11 +35,27 @@ FILES = {  # of a version
 }
 
 
+@pytest.fixture(scope="module")
+def network(small_network):
+    return small_network
+
+
 @pytest.fixture
-def run(trained, tmp_path):
-    """A run of its own, of the model `network`."""
-    shutil.copytree(trained.folder, tmp_path / "street-1", ignore=shutil.ignore_patterns("serving", "tflite", "onnx"))
-    return Run.open(tmp_path / "street-1")
+def run(network, make_run, tmp_path):
+    """A run with the weights of `network`."""
+    return make_run(tmp_path / "street-1", lambda settings: network)
+
+
+@pytest.fixture(scope="module")
+def converted(network, made_once):
+    """An export of `network` in each format: functions that return its path."""
+    graph = functools.cache(functools.partial(deployment_graph, network))
+    litert_files = LiteRTFiles(made_once, "small", lambda: graph("ensemble", SIZE))
+    return {
+        "savedmodel": lambda: made_once("small", lambda path: write_saved_model(graph("ensemble"), path)),
+        "tflite": litert_files.__getitem__,
+        "onnx": lambda: made_once("small.onnx", lambda path: write_onnx(graph("ensemble"), path, None, METADATA)),
+    }
 
 
 @pytest.fixture
@@ -45,22 +64,23 @@ def data(data_dir):
 
 
 @pytest.fixture
-def written(monkeypatch, saved_model, litert_files, onnx_file):
-    """Instead of conversions, copies of converted ensembles are written; gives the arguments of the converters."""
+def written(monkeypatch, network, converted):
+    """`network` is not loaded or converted: its exports are copied. Returns the arguments of the converters."""
     calls = []
 
     def save(network, folder, size):
         calls.append({"network": network, "size": size})
-        shutil.copytree(saved_model, folder, dirs_exist_ok=True)
+        shutil.copytree(converted["savedmodel"](), folder, dirs_exist_ok=True)
 
     def litert(network, path, size, quantize, samples, metadata):
         calls.append({"network": network, "size": size, "samples": list(samples()), "metadata": metadata})
-        shutil.copy(litert_files[quantize], path)
+        shutil.copy(converted["tflite"](quantize), path)
 
     def onnx(network, path, size, metadata):
         calls.append({"network": network, "size": size, "metadata": metadata})
-        shutil.copy(onnx_file, path)
+        shutil.copy(converted["onnx"](), path)
 
+    monkeypatch.setattr(Run, "load", lambda run: network)
     monkeypatch.setattr(run_export, "live", cached_live)
     for name, write in {"saved_model": save, "litert": litert, "onnx": onnx}.items():
         monkeypatch.setattr(run_export, f"write_{name}", write)

@@ -214,10 +214,10 @@ def test_floats_are_refused(session):
 
 
 @pytest.fixture(scope="module")
-def sized(tmp_path_factory, network):
+def sized(tmp_path_factory, small_network):
     """The signatures of a SavedModel that brings each image to 48 x 32 pixels."""
     folder = tmp_path_factory.mktemp("sized") / "1"
-    write_saved_model(deployment_graph(network, "ensemble"), folder, (48, 32))
+    write_saved_model(deployment_graph(small_network, "ensemble"), folder, (48, 32))
     loaded = tf.saved_model.load(str(folder))
     yield loaded.signatures
     del loaded
@@ -230,10 +230,10 @@ def nearest(small, size):
 
 
 @pytest.mark.parametrize("size", [(40, 56), (48, 32), (31, 77)])
-def test_a_fixed_size_is_the_networks_alone(network, sized, size):
+def test_a_fixed_size_is_the_networks_alone(small_network, sized, size):
     images = photographs(2, *size, seed=40)
     resized = np.floor(tf.image.resize(images, (48, 32)).numpy() + 0.5 + 1e-3).astype(np.uint8)  # halves go up
-    expected = nearest(probabilities_of(network, resized), size)
+    expected = nearest(probabilities_of(small_network, resized), size)
     predicted = sized["serving_default"](image=tf.constant(images))
     assert_predicts({name: tensor.numpy() for name, tensor in predicted.items()}, expected)
     probabilities = sized["probabilities"](image=tf.constant(images))["probabilities"]
@@ -241,11 +241,11 @@ def test_a_fixed_size_is_the_networks_alone(network, sized, size):
     assert sized["probabilities"].structured_outputs["probabilities"].shape[-1] == 3
 
 
-def test_it_holds_the_weights_once(saved_model, network):
+def test_it_holds_the_weights_once(saved_model, graph_of):
     """As variables: TensorFlow would keep constants many times for each signature."""
     variables = tf.train.list_variables(str(saved_model / "variables" / "variables"))
     weights = [shape for name, shape in variables if name.startswith("weights/")]
-    assert sum(map(np.prod, weights)) == deployment_graph(network, "ensemble").count_params()
+    assert sum(map(np.prod, weights)) == graph_of("ensemble").count_params()
     graph = (
         saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
     )

@@ -65,17 +65,11 @@ def of_layers(model, part):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        *(
-            pytest.param(arguments, marks=pytest.mark.slow)
-            for arguments in ({"topology": "none"}, {"sites": ("aspp_output",)})
-        ),
-    ],
+    "arguments", [None, *(pytest.param(of, marks=pytest.mark.slow) for of in ({}, {"topology": "none"}))]
 )
-def test_exactly_the_first_layers_of_decoders_are_replaced(pair, arguments):
-    network = deployment_graph(lively(pair(**arguments)), "ensemble")
+def test_exactly_the_first_layers_of_decoders_are_replaced(graph_of, pair, arguments):
+    """In the shared network, and in pairs of other connections."""
+    network = graph_of("ensemble") if arguments is None else deployment_graph(lively(pair(**arguments)), "ensemble")
     changed = conv_before_upsample(network)
     sides = ("top", "bottom")
     assert of_layers(changed, lambda layer: isinstance(layer, UpsampledConv2D)) == {
