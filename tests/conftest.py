@@ -12,11 +12,12 @@ from helpers import write_folder
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, as the command line does
 
 import keras
-import micro  # noqa: F401 - registers the micro backbones
 from crosscoop_tf.main import main
+from micro import micro_pair  # registers the micro backbones, too
 
-from keras_crosscoop import CrossCoop
+from keras_crosscoop import CrossCoop, runs
 from keras_crosscoop.system.locks import lock
+from keras_crosscoop.training import builders
 
 
 class Result(NamedTuple):
@@ -60,6 +61,17 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return write_folder(tmp_path / "mine", counts or {"train": 4, "val": 2}, size)
 
     return make
+
+
+@pytest.fixture
+def builds_micro_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `fit`, `resume` and `Run.load` build micro networks, whatever network the settings describe."""
+
+    def build(model: Any, num_classes: int, **options: Any) -> Any:
+        return micro_pair(classes=num_classes, sides=("top", "bottom") if model.bottom else ("single",))
+
+    for module in (builders, runs):
+        monkeypatch.setattr(module, "build", build)
 
 
 @pytest.fixture(scope="session")

@@ -53,26 +53,40 @@ def stub_run(tmp_path: Path, halves: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return run.folder
 
 
-TINY = [
-    *TINY_FIT,
+LEARNS_AT_ONCE = (
     "--batch-size=4",
     "--set=model.decoder_channels=8",
     "--set=model.dropout=[0,0,0]",
     "--set=train.learning_rate=0.02",
     "--set=data.scale=[1,1]",
-]
+)
 
 
 @pytest.fixture(scope="session")
-def run_folder(made_once: Callable[..., Path], halves: Path) -> Path:
-    """The folder of a finished run on `halves`."""
+def make_trained(made_once: Callable[..., Path], halves: Path) -> Callable[..., Path]:
+    """Makes the folder of a finished run on `halves`."""
 
-    def train(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            fit = ["crosscoop-tf", "fit", *TINY, f"--data-dir={halves}", "--epochs=5", f"--output={folder}"]
-            patch.setattr(sys, "argv", fit)
-            main()
+    def make(name: str, *options: str) -> Path:
+        def train(folder: Path) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                fit = ("fit", *TINY_FIT, *LEARNS_AT_ONCE, f"--data-dir={halves}", f"--output={folder}", *options)
+                patch.setattr(sys, "argv", ["crosscoop-tf", *fit])
+                main()
 
-    folder = made_once("tiny", train)
-    assert json.loads((folder / "metrics.json").read_text())["outputs"]
-    return folder
+        folder = made_once(name, train)
+        assert json.loads((folder / "metrics.json").read_text())["outputs"]
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_folder(make_trained: Callable[..., Path]) -> Path:
+    """The folder of a run of micro backbones, which other processes do not know."""
+    return make_trained("micro", "--top=micro_3x3", "--bottom=micro_5x5", "--epochs=3")
+
+
+@pytest.fixture(scope="session")
+def tiny_run_folder(make_trained: Callable[..., Path]) -> Path:
+    """The folder of a run of the library's smallest backbones; it takes several times as long."""
+    return make_trained("tiny", "--epochs=5")

@@ -1,7 +1,6 @@
 """`crosscoop-tf ablate`, in miniature."""
 
 import csv
-import functools
 import json
 import os
 import re
@@ -10,39 +9,45 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 from crosscoop_tf.ablate import ablate
 from crosscoop_tf.fit import fit
 from crosscoop_tf.settings import resolve
-from export.networks import decided, micro
+from export.networks import decided
 from helpers import untimed
+from micro import micro_pair
 from PIL import Image
 
-from keras_crosscoop import dataset, load
+from keras_crosscoop import dataset
 from keras_crosscoop.ablation import report, study, worker
+from keras_crosscoop.ablation.costs import RowCost
 from keras_crosscoop.ablation.rows import ROWS, TABLES
 from keras_crosscoop.metrics import iou_per_class
-from keras_crosscoop.models import backbones
-from keras_crosscoop.runs import Run, build
+from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import locked
 
 TINY = (
     *("--dataset=folder", "--top=tiny_resnet", "--bottom=tiny_resnet", "--weights=none", "--crop-size=32"),
     *("--set=model.decoder_channels=8", "--batch-size=4", "--precision=float32", "--epochs=2"),
 )
+COST = RowCost(parameters=1000, flops=2000, seconds=0.5)
 SHOWN = ("--rows=ensemble_singles,cross", "--seeds=1")
 
 
-def options(halves, output, backbone="micro"):
-    tiny = [option.replace("tiny_resnet", backbone) for option in TINY]
-    return (*tiny, f"--data-dir={halves}", f"--output={output}")
+def options(halves, output):
+    return (*TINY, f"--data-dir={halves}", f"--output={output}")
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """The network of each run, by its folder."""
+    return {}
 
 
 @pytest.fixture
-def in_process(monkeypatch):
-    """Rows are random networks, and measured in this process."""
+def in_process(networks, monkeypatch):
+    """Rows are random micro networks, and measured in this process. Their costs are fixed."""
 
     def run_jobs(jobs, at_once, progress):
         for job in jobs:
@@ -52,12 +57,15 @@ def in_process(monkeypatch):
 
     def random_run(settings, folder, callbacks):
         run = Run.create(folder, settings, dataset(settings.data.name, settings.data.dir))
-        keras.utils.set_random_seed(len(folder.parent.name))
-        run.save_weights(decided(build(settings.model, len(run.classes)), (32, 48)))
+        sides = ("top", "bottom") if settings.model.bottom else ("single",)
+        network = micro_pair(len(folder.parent.name), classes=len(run.classes), sides=sides)
+        networks[folder] = decided(network, (32, 48))
+        run.save_weights(network)
         return run
 
-    monkeypatch.setitem(backbones.OWN, "micro", backbones.OwnBackbone(micro))
-    monkeypatch.setattr(backbones, "NAMES", (*backbones.NAMES, "micro"))
+    monkeypatch.setattr(study, "build", lambda model, num_classes: None)
+    monkeypatch.setattr(Run, "load", lambda run: networks[run.folder])
+    monkeypatch.setattr(report, "row_costs", lambda builders, size: (dict.fromkeys(builders, COST), {}))
     monkeypatch.setattr(study, "run_jobs", run_jobs)
     monkeypatch.setattr(worker, "fit", random_run)
 
@@ -87,17 +95,17 @@ def test_every_row_is_in_every_file(ablation):
         *(("cross", output, [0]) for output in ("top", "bottom", "ensemble")),
     ]
     assert printed["failed"] == {}
-    assert all(result["cost"]["seconds"] > 0 for result in printed["results"])
+    assert all(result["cost"] == COST._asdict() for result in printed["results"])
     assert json.loads((folder / "ablation.json").read_text()) == printed
     with (folder / "ablation.csv").open() as file:
         assert [(row["row"], row["output"]) for row in csv.DictReader(file)] == [result[:2] for result in results]
     for kind in ("md", "html"):
-        assert "single network: micro" in (folder / f"ablation.{kind}").read_text()
+        assert "single network: tiny_resnet" in (folder / f"ablation.{kind}").read_text()
     with Image.open(folder / "examples.png") as sheet:
         assert sheet.width > 1000
 
 
-def test_scores_are_those_of_the_runs(ablation, halves):
+def test_scores_are_those_of_the_runs(ablation, halves, networks):
     """Of each run evaluated by hand: segmented and counted."""
     folder, printed = ablation
     images, labels = (
@@ -105,25 +113,21 @@ def test_scores_are_those_of_the_runs(ablation, halves):
         for kind in ("images", "masks")
     )
 
-    @functools.cache
-    def network(row):
-        return load(folder / row / "seed-0")
-
-    def mean_iou(networks, output):
+    def mean_iou(members, output):
         matrix = np.zeros((2, 2), int)
         for image, truth in zip(images, labels, strict=True):
-            if output == "ensemble" and len(networks) == 2:
-                probabilities = sum(network.segment(image, probabilities=True)[1] for network in networks)
+            if output == "ensemble" and len(members) == 2:
+                probabilities = sum(member.segment(image, probabilities=True)[1] for member in members)
                 classes = probabilities.argmax(-1)
             else:
-                classes = networks[0].segment(image, output)
+                classes = members[0].segment(image, output)
             np.add.at(matrix, (truth, classes), 1)
         return np.nanmean(iou_per_class(matrix))
 
     for result in printed["results"]:
         names = ["single_top", "single_bottom"] if result["row"] == "ensemble_singles" else [result["row"]]
-        networks = [network(name) for name in names]
-        assert result["mean_iou"] == pytest.approx([mean_iou(networks, result["output"])])
+        members = [networks[folder / name / "seed-0"] for name in names]
+        assert result["mean_iou"] == pytest.approx([mean_iou(members, result["output"])])
         if result["row"] != "cross":
             output = result["gain_of_cross"]["output"]
             cross = next(other for other in printed["results"] if (other["row"], other["output"]) == ("cross", output))
@@ -227,7 +231,7 @@ def test_help_names_every_row(crosscoop):
         (["--set=model.channel_reduction=4"], "sets model.channel_reduction itself. Leave it out. Received: 4"),
         (["--set=model.sites=[aspp]"], "sets model.sites itself."),
         (["--set=train.init_from=a run"], "Leave out train.init_from. Received: "),
-        (["--bottom-weights=nowhere.weights.h5"], "nowhere.weights.h5"),
+        (["--top=micro_3x3", "--bottom=micro_5x5", "--bottom-weights=nowhere.weights.h5"], "nowhere.weights.h5"),
         (["--top-weights=imagenet"], "tiny_xception"),
     ],
 )
@@ -263,15 +267,13 @@ def real_ablation(halves, tmp_path_factory):
 
 def command(halves, folder):
     program = "import sys; from crosscoop_tf.main import main; sys.argv[0] = 'crosscoop-tf'; main()"
-    return [sys.executable, "-c", program, "ablate", *options(halves, folder, "tiny_resnet"), *SHOWN, "--json"]
+    return [sys.executable, "-c", program, "ablate", *options(halves, folder), *SHOWN, "--json"]
 
 
 @pytest.mark.slow
 def test_all_rows_with_two_seeds(crosscoop, halves, tmp_path):
     """Each row's networks: who reads whom shows in parameters, and every result has its gain and its spread."""
-    code, out, err = crosscoop(
-        "ablate", *options(halves, tmp_path / "all", "tiny_resnet"), "--seeds=2", "--jobs=2", "--json"
-    )
+    code, out, err = crosscoop("ablate", *options(halves, tmp_path / "all"), "--seeds=2", "--jobs=2", "--json")
     assert code == 0, err
     results = json.loads(out)["results"]
     assert {result["row"] for result in results} == {*ROWS}

@@ -25,6 +25,7 @@ def spoil(root, *numbers):
     return [str(root / f"images/train/{number:03}.png") for number in numbers]
 
 
+@pytest.mark.usefixtures("builds_micro_networks")
 def test_by_default_a_bad_file_ends_the_run(crosscoop, root, tmp_path):
     [bad] = spoil(root, 57)
     done = crosscoop("fit", *OPTIONS, "--data-dir", root)

@@ -114,9 +114,9 @@ def test_bad_options_take_one_line(crosscoop, run, options, message):
 
 
 @pytest.fixture
-def trained(run_folder, tmp_path):
+def trained(tiny_run_folder, tmp_path):
     """A copy of a trained run, in which nothing must be left."""
-    return shutil.copytree(run_folder, tmp_path / "a run")
+    return shutil.copytree(tiny_run_folder, tmp_path / "a run")
 
 
 @pytest.mark.slow

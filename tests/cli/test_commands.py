@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from helpers import TINY_FIT
+from helpers import TINY_FIT, untimed
 
 from keras_crosscoop import evaluation
 
-TINY = (*TINY_FIT, "--epochs=1")
+MICRO = (*TINY_FIT, "--top=micro_3x3", "--bottom=micro_5x5", "--epochs=1")
 
 
 def test_fit_learns_and_leaves_a_whole_run(run_folder):
@@ -26,7 +26,7 @@ def test_fit_learns_and_leaves_a_whole_run(run_folder):
     assert list(outputs) == ["top", "bottom", "ensemble"]
     assert all(output["mean_iou"] > 0.8 for output in outputs.values())  # halves of brightness: guessing gives 0.25
     rows = list(csv.DictReader((run_folder / "history.csv").read_text().splitlines()))
-    assert len(rows) == 5
+    assert len(rows) == 3
     assert float(rows[-1]["loss"]) == pytest.approx(
         float(rows[-1]["top_loss"]) + float(rows[-1]["bottom_loss"]), rel=1e-5
     )
@@ -42,22 +42,17 @@ def test_the_config_holds_what_was_asked_for(run_folder, halves):
     assert config["model"]["weights"] is None
 
 
-def test_evaluate_prints_the_figures_of_fit(crosscoop, run_folder):
+def test_evaluate_prints_the_metrics_of_fit(crosscoop, run_folder):
     code, out, _ = crosscoop("evaluate", run_folder, "--json")
     assert code == 0
+    assert untimed(out) == untimed(run_folder / "metrics.json")
     metrics = json.loads(out)
-    saved = json.loads((run_folder / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["split"], metrics["images"]) == ("folder", "val", 3)
-    for name, output in saved["outputs"].items():
-        assert metrics["outputs"][name] == output
-        assert set(output["per_class"]) == {"dark", "bright"}
-    table = crosscoop("evaluate", run_folder, "--split", "train").out
-    assert "bright" in table
-    assert "ensemble" in table
+    assert all(set(output["per_class"]) == {"dark", "bright"} for output in metrics["outputs"].values())
 
 
-def test_evaluate_refuses_a_data_set_of_other_classes(crosscoop, run_folder, make_folder):
-    code, _, err = crosscoop("evaluate", run_folder, "--dataset", "folder", "--data-dir", make_folder())
+def test_evaluate_refuses_a_data_set_of_other_classes(crosscoop, stub_run, make_folder):
+    code, _, err = crosscoop("evaluate", stub_run, "--dataset", "folder", "--data-dir", make_folder())
     assert code == 2
     assert "has 2 classes (dark, bright)" in err
     assert "has 3 (road, sky, car)" in err
@@ -66,7 +61,7 @@ def test_evaluate_refuses_a_data_set_of_other_classes(crosscoop, run_folder, mak
 def test_fit_never_writes_into_a_used_folder(crosscoop, halves, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
-    code, _, err = crosscoop("fit", *TINY, f"--data-dir={halves}", "--output=mine")
+    code, _, err = crosscoop("fit", *MICRO, f"--data-dir={halves}", "--output=mine")
     assert code == 2
     assert "Name another with --output" in err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
@@ -75,7 +70,7 @@ def test_fit_never_writes_into_a_used_folder(crosscoop, halves, tmp_path):
 def test_weights_that_do_not_fit_are_named_before_anything_is_written(crosscoop, halves, tmp_path):
     (tmp_path / "other.weights.h5").write_text("no weights")
     for option, value in (("--top-weights", "missing.weights.h5"), ("--bottom-weights", "other.weights.h5")):
-        code, _, err = crosscoop("fit", *TINY, f"--data-dir={halves}", option, value, "--output=run")
+        code, _, err = crosscoop("fit", *MICRO, f"--data-dir={halves}", option, value, "--output=run")
         assert code == 2
         assert err.splitlines()[-1].startswith("crosscoop-tf: ")
         assert value in err.splitlines()[-1]

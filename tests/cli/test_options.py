@@ -59,17 +59,18 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("path", "option"), NUMBERS)
-def test_numbers_beyond_reason_are_refused_in_one_line(crosscoop, run_folder, tmp_path, path, option):
+def test_numbers_beyond_reason_are_refused_in_one_line(crosscoop, stub_run, halves, tmp_path, path, option):
     """Whatever else a command needs."""
-    arguments = {"predict": [run_folder, run_folder, "--output=out"], "evaluate": [run_folder]}
-    arguments |= {"export": [run_folder, "--format=onnx"], "benchmark": [run_folder], "show": ["street_scenes"]}
+    arguments = {"predict": [stub_run, halves / "images", "--output=out"], "evaluate": [stub_run]}
+    arguments |= {"export": [stub_run, "--format=onnx"], "benchmark": [stub_run], "show": ["street_scenes"]}
+    before = sorted(tmp_path.rglob("*"))
     for value in ("100000000000000000000000000000", "-1", "nan"):
         code, out, err = crosscoop(*path, *arguments.get(path[-1], []), f"{option.opts[0]}={value}")
         assert (code, out) == (2, "")
         assert err.startswith("crosscoop-tf: ")
         assert err.count("\n") == 1
         assert any(name in err.lower() for name in (option.opts[0], _SETTINGS.get(option.name), option.name) if name)
-        assert list(tmp_path.iterdir()) == []
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_named_options_override_set():

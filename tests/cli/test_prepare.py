@@ -40,7 +40,7 @@ def test_training_on_records_is_training_on_files(crosscoop, run_folder, records
     assert done.code == 0, done.err
     of_files, of_records = metrics(run_folder), metrics(folder.parent / "run")
     assert of_records == of_files
-    assert len(of_files) == 5
+    assert len(of_files) == 3
     assert of_files[0].keys() >= {"loss", "top_loss", "bottom_loss", "val_ensemble_mean_iou"}
     assert of_files[0] != of_files[1]
 

@@ -105,7 +105,7 @@ def test_ten_kills_at_random_moments(start):
     assert values == expected_values
 
 
-def test_a_signal_ends_the_run_saved_and_it_is_resumed(crosscoop, halves, tmp_path, monkeypatch):
+def test_a_signal_ends_the_run_saved_and_it_is_resumed(crosscoop, halves, tmp_path, monkeypatch, builds_micro_networks):
     """SIGTERM comes within the third of four steps; the history has every epoch in the end."""
     from crosscoop_tf.progress import FitProgress
 
@@ -113,14 +113,7 @@ def test_a_signal_ends_the_run_saved_and_it_is_resumed(crosscoop, halves, tmp_pa
         if progress.model.optimizer.iterations == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    options = (
-        *TINY_FIT,
-        "--top=micro_3x3",
-        "--bottom=none",
-        "--batch-size=4",
-        "--epochs=2",
-        "--set=model.decoder_channels=8",
-    )
+    options = (*TINY_FIT, "--batch-size=4", "--epochs=2")
     with monkeypatch.context() as patch:
         patch.setattr(FitProgress, "on_train_batch_end", terminate)
         code, _, err = crosscoop("fit", *options, f"--data-dir={halves}", "--output=run")

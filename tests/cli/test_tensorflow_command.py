@@ -88,11 +88,11 @@ def test_training_and_conversion_print_their_own_lines_alone(halves, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluation_and_prediction_print_their_own_lines_alone(run_folder, halves, tmp_path):
+def test_evaluation_and_prediction_print_their_own_lines_alone(tiny_run_folder, halves, tmp_path):
     """In a process of its own: native code prints about start-up once per process."""
     commands = [
-        ("evaluate", run_folder),
-        ("predict", run_folder, halves / "images/val", f"--output={tmp_path / 'out'}"),
+        ("evaluate", tiny_run_folder),
+        ("predict", tiny_run_folder, halves / "images/val", f"--output={tmp_path / 'out'}"),
     ]
     arguments = json.dumps([[*map(str, command)] for command in commands])
     done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, text=True)

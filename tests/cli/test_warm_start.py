@@ -13,10 +13,10 @@ from helpers import TINY_FIT
 import keras_crosscoop
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.runs import Run
+from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import trainer
 
-TINY = (*TINY_FIT, "--epochs=1", "--set=model.decoder_channels=8")
+MICRO = (*TINY_FIT, "--top=micro_3x3", "--bottom=none", "--epochs=1", "--set=model.decoder_channels=8")
 
 
 @pytest.mark.slow
@@ -126,15 +126,18 @@ def test_a_file_of_weights_names_no_network(tmp_path):
     assert settings.model == resolve(None, (), dataset="folder").model
 
 
-def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, run_folder, make_folder, tmp_path, monkeypatch):
-    """`run_folder` has tiny ResNets; the training itself is not of interest here."""
+def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, halves, tmp_path, monkeypatch):
+    """The earlier run has another backbone; the training itself is not of interest here."""
 
     def train(*_, **__):
         raise InputError("It begins. Received: all")
 
     monkeypatch.setattr(trainer, "train", train)
-    arguments = ("fit", *TINY, f"--data-dir={make_folder()}", f"--init-from={run_folder}", "--output=run")
-    arguments = (*arguments, "--top=micro_3x3", "--bottom=micro_5x5")
+    model = {"top": "tiny_resnet", "bottom": None, "decoder_channels": 8, "weights": None}
+    settings = config.settings({"model": model, "data": {"name": "folder", "dir": halves}})
+    run = Run.create(tmp_path / "earlier", settings, keras_crosscoop.dataset("folder", halves))
+    run.save_weights(build(settings.model, 2))
+    arguments = ("fit", *MICRO, f"--data-dir={halves}", f"--init-from={run.folder}", "--output=run")
     code, out, err = crosscoop(*arguments)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
@@ -155,7 +158,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(crosscoop, make_fold
         "text.weights.h5": "cannot be read",
         "mine": "This is not a run",
     }.items():
-        code, out, err = crosscoop("fit", *TINY, data, f"--init-from={name}", "--output=run")
+        code, out, err = crosscoop("fit", *MICRO, data, f"--init-from={name}", "--output=run")
         assert (code, out) == (2, "")
         assert err.splitlines()[-1].startswith("crosscoop-tf: ")
         assert message in err.splitlines()[-1]

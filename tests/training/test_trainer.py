@@ -70,9 +70,9 @@ def begin():
 
 
 @pytest.fixture(autouse=True)
-def trains_micro_pairs_unless_slow(request):
+def builds_micro_networks_unless_slow(request):
     if not request.node.get_closest_marker("slow"):
-        request.getfixturevalue("trains_micro_pairs")
+        request.getfixturevalue("builds_micro_networks")
 
 
 @pytest.fixture(autouse=True)

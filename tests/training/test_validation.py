@@ -163,7 +163,7 @@ def test_a_bad_file_among_them_is_told_or_skipped(root, model):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("trains_micro_pairs")
+@pytest.mark.usefixtures("builds_micro_networks")
 def test_a_signal_between_windows_ends_it_as_between_steps(root, tmp_path, monkeypatch):
     """With a checkpoint from before the validation, which is measured anew."""
     views = []
