@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from helpers import write_folder
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, as the command line does
 
 import keras
+import tensorflow as tf
 from crosscoop_tf.main import main
 from micro import micro_pair  # registers the micro backbones, too
 
@@ -61,6 +62,14 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return write_folder(tmp_path / "mine", counts or {"train": 4, "val": 2}, size)
 
     return make
+
+
+@pytest.fixture
+def functions_run_eagerly() -> Iterator[None]:
+    """Makes TensorFlow run functions without tracing them; see `helpers.runs_eagerly`."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

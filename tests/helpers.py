@@ -19,6 +19,12 @@ TINY_FIT = (  # a pair for `crosscoop-tf fit` that is trained at once
 )
 
 
+def runs_eagerly(test):
+    """Marks a test in which TensorFlow traces no functions: that takes longer than a few steps of a micro network."""
+    ignored = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly` option")
+    return ignored(pytest.mark.usefixtures("functions_run_eagerly")(test))
+
+
 def refused(call, *arguments, **options):
     """The message of the `InputError` that the call raises, in one line."""
     with pytest.raises(InputError, match=r"Received: ") as error:

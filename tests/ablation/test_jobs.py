@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from keras_crosscoop.ablation import jobs
+from keras_crosscoop.ablation import jobs, worker
 from keras_crosscoop.ablation.jobs import Job, run_jobs
 from keras_crosscoop.errors import Interrupted
 from keras_crosscoop.system import signals
@@ -180,8 +180,15 @@ def test_a_job_that_does_not_end_is_killed(job, run, monkeypatch):
     assert time.monotonic() - begin < 30
 
 
-def test_the_real_worker_reports_its_error(tmp_path, run):
+def test_the_real_worker_reports_its_error(tmp_path, monkeypatch, capsys):
+    """The worker's program, in this process; where it reads its job, and its log, are replaced."""
     task = {"folder": str(tmp_path / "a"), "settings": {"data": {"name": "nothing"}}, "ensemble": []}
-    (reason,) = run([Job("a", task)], 1).values()
+    replies = []
+    monkeypatch.setattr(worker, "connect", lambda: (iter([task]), lambda **reply: replies.append(reply)))
+    monkeypatch.setattr(worker, "lock", lambda file, wait: None)
+    monkeypatch.setattr(worker, "_end_with", lambda messages: None)
+    exec(jobs._PROGRAM, {})
+    ((kind, reason),) = replies[0].items()
+    assert (kind, len(replies)) == ("error", 1)
     assert reason.startswith("There is no data set of that name.")
-    assert "Traceback" in (tmp_path / "a.log").read_text()
+    assert "Traceback" in capsys.readouterr().err

@@ -192,7 +192,7 @@ STOPS = {
 }
 
 
-QUICK = ("amid an epoch", "amid validation", "after an epoch with validation")
+QUICK = ("amid validation", "after an epoch with validation")
 
 
 @pytest.mark.parametrize(

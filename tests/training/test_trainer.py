@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from helpers import refused
+from helpers import refused, runs_eagerly
 from keras.src.backend.common import global_state
 from PIL import Image, ImageFile
 from tensorflow.python.eager import context
@@ -149,6 +149,7 @@ def test_on_cpus_the_same_bits_are_the_default(monkeypatch, make_folder, tmp_pat
     assert bool(asked) == expected
 
 
+@runs_eagerly
 @pytest.mark.parametrize(
     ("steps", "remedy"),
     [(1, "continue with `crosscoop-tf fit --resume "), (100, "train again")],
@@ -169,6 +170,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(monkeypatch, make_fold
     assert folder.exists() == (steps == 1)
 
 
+@runs_eagerly
 def test_a_folder_removed_while_it_trains_is_told(monkeypatch, make_folder, tmp_path):
     def remove(model, batches, validate, callbacks, manager, **_):
         shutil.rmtree(tmp_path / "run")
@@ -263,6 +265,7 @@ def test_epochs_without_end_take_no_memory_and_patience_ends_them(make_folder, t
     assert len(run.history.read_text().splitlines()) == 3
 
 
+@runs_eagerly
 def test_diverged_weights_are_not_kept_as_the_best(make_folder, tmp_path):
     """They are checked before validation, as the loss is from before the step."""
 

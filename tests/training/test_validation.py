@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import refused
+from helpers import refused, runs_eagerly
 from micro import micro_pair
 from PIL import Image
 
@@ -33,7 +33,7 @@ def root(make_folder):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     network = micro_pair(classes=3)
     network.compile(loss_weights={"bottom": 0.5})
@@ -77,6 +77,7 @@ def test_figures_are_those_of_evaluate(root, model, options, large):
     assert metrics_of(validation) == pytest.approx(metrics)  # and again
 
 
+@runs_eagerly
 def test_losses_are_those_of_the_blended_probabilities(root, model):
     metrics = metrics_of(validation_of(model, root, window=32))
     totals = dict.fromkeys(model.sides, 0)
@@ -91,6 +92,7 @@ def test_losses_are_those_of_the_blended_probabilities(root, model):
     assert metrics["loss"] == pytest.approx(losses["top"] + 0.5 * losses["bottom"], rel=1e-5)
 
 
+@runs_eagerly
 def test_images_that_are_seen_as_a_whole_go_through_keras_alone(root, model):
     validation = validation_of(model, root)
     metrics = metrics_of(validation)
@@ -99,8 +101,10 @@ def test_images_that_are_seen_as_a_whole_go_through_keras_alone(root, model):
     assert metrics_of(validation_of(model, root, window=56)) == expected
 
 
-def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, model, monkeypatch):
+def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, monkeypatch):
     """Which is asked of images above a size, here above 24x32, without a setting."""
+    model = micro_pair()
+    model.compile()
     monkeypatch.setattr(inference, "LARGE", 24 * 32)
     monkeypatch.setattr(inference, "WINDOW", 20)
     monkeypatch.setattr(inference, "required_memory", lambda _, shape: np.prod(shape))
@@ -109,7 +113,6 @@ def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, mo
     call = type(model).call
     monkeypatch.setattr(type(model), "call", lambda self, x, **of: seen.append(x.shape[1:3]) or call(self, x, **of))
     validation = validation_of(model, root)
-    model.make_test_function(force=True)
     metrics = metrics_of(validation)
     assert len(validation.large) == 2
     assert {tuple(shape) for shape in seen} <= {(20, 20), (24, 32), (None, None)}
@@ -118,6 +121,7 @@ def test_images_that_the_memory_does_not_hold_are_never_seen_as_a_whole(root, mo
     )
 
 
+@runs_eagerly
 def test_what_was_seen_in_windows_always_is(root, model, monkeypatch):
     """However much memory is free later: all machines must call `before_window` equally often, or wait forever."""
     monkeypatch.setattr(inference, "WINDOW", 24)
@@ -133,6 +137,7 @@ def test_what_was_seen_in_windows_always_is(root, model, monkeypatch):
     assert len(windows) == len(expected) > 4
 
 
+@runs_eagerly
 def test_what_a_gpu_does_not_hold_is_seen_in_windows(root, model, monkeypatch):
     expected = metrics_of(validation_of(model, root, window=32))
     whole, calls = model.evaluate, []
@@ -150,6 +155,7 @@ def test_what_a_gpu_does_not_hold_is_seen_in_windows(root, model, monkeypatch):
     assert calls == [4, 2]
 
 
+@runs_eagerly
 def test_a_bad_file_among_them_is_told_or_skipped(root, model):
     path = root / "images/val/002.png"
     path.write_bytes(path.read_bytes()[:-1000])
