@@ -38,7 +38,7 @@ def test_from_files_to_figures(tree, crosscoop, tmp_path):
     assert untimed(done.out) == metrics
     done = crosscoop("evaluate", "files", "--split=test")
     assert done.code == 2
-    assert f'The labels of split "test" of data set "{name}" are kept by its makers' in done.err
+    assert f'The labels of split "test" of data set "{name}" are not public.' in done.err
 
     assert crosscoop("data", "prepare", name, "--data-dir=data", "--records=records").code == 0
     assert crosscoop(*trained, "--data-dir=records", "--output=again").code == 0

@@ -46,7 +46,7 @@ def test_keras_convolutions_would(pair, tmp_path, monkeypatch):
 
 def test_dilated_depthwise_convolutions_do(pair, tmp_path):
     """A pair of nodes each: TensorFlow has no kernel for them, and other ways train slower (docs/speed.md)."""
-    model = pair(output_stride=8)
+    model = pair(top="tiny_xception", output_stride=8)
     dilated = [
         layer
         for layer in model._flatten_layers()
