@@ -94,6 +94,8 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         Interrupted: A signal arrived, and a checkpoint was written.
 
     Example:
+        >>> from pathlib import Path
+        >>> from keras_crosscoop import training
         >>> run = training.resume(Path("run"))
     """
     _check_backend()

@@ -172,20 +172,20 @@ def test_a_bad_file_among_them_is_told_or_skipped(root, model):
 @pytest.mark.usefixtures("builds_micro_networks")
 def test_a_signal_between_windows_ends_it_as_between_steps(root, tmp_path, monkeypatch):
     """With a checkpoint from before the validation, which is measured anew."""
-    views = []
-    view = Inference._view
+    windows = []
+    predict = Inference._predict
 
-    def signalled(self, image):
-        views.append(image.shape)
-        if len(views) == 2:
+    def signalled(self, window):
+        windows.append(window.shape)
+        if len(windows) == 2:
             signal.raise_signal(signal.SIGTERM)
-        return view(self, image)
+        return predict(self, window)
 
-    monkeypatch.setattr(Inference, "_view", signalled)
+    monkeypatch.setattr(Inference, "_predict", signalled)
     folder = tmp_path / "run"
     with pytest.raises(Interrupted, match=r"saved at step 1\. Continue with: crosscoop-tf fit --resume "):
         training.fit(settings_of(root, window=32), folder)
-    assert len(views) == 2
+    assert len(windows) == 2
     run = training.resume(folder)
     written = run.history.read_text().splitlines()
     assert len(written) == 2
