@@ -58,6 +58,13 @@ def test_reduced_features_are_made_of_all_of_the_partners():
     assert outputs["bottom"].shape[-1] == 6 + 1
 
 
+def test_only_the_receiving_network_reads_reduced_features():
+    features = {side: keras.Input((2, 3, channels)) for side, channels in (("top", 8), ("bottom", 6))}
+    reads = cooperation("one_way", channel_reduction=4)("decoder", features, "here")
+    assert reads["top"] is features["top"]
+    assert reads["bottom"].shape[-1] == 6 + 2
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_addition_refuses_unequal_channels(channels):
     """A single channel too, which would broadcast."""
