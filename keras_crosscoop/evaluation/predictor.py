@@ -88,4 +88,4 @@ class LocalPredictor:
 
 
 def _mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    return sum(tensors) / len(tensors)
+    return tf.add_n(tensors) / len(tensors)

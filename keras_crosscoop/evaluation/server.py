@@ -19,6 +19,7 @@ from urllib3.util import Retry
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.predictor import Prediction
+from keras_crosscoop.models.inference import check_numbers
 
 try:
     import grpc
@@ -102,6 +103,7 @@ class ServerPredictor:
 
         Raises:
             InputError: The server cannot be reached, refuses the request, or its model is not an export of the run.
+                Or the probabilities are not finite.
         """
         output, shape = "classes", images.shape[:3]
         if self.probabilities:
@@ -119,6 +121,8 @@ class ServerPredictor:
                 "overloaded, and has loaded an export of this run. If the model has another name than the run, add "
                 f"/v1/models/NAME to the address, or /NAME for gRPC. Received: {self.address}"
             ) from error
+        if self.probabilities:
+            check_numbers(answer)
         return list(map(Prediction, ids.astype(np.uint8), probabilities))
 
 

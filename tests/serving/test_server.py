@@ -102,6 +102,12 @@ def test_errors_take_one_line(url, model, fault, reason):
     assert len(model.requests) == 2
 
 
+def test_nan_is_refused_before_the_first_image(url, model):
+    model.faults.append({"probabilities": np.full((1, 1, 1, 3), np.nan)})
+    assert "networks output NaN" in refused(predict, url)
+    assert len(model.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
