@@ -44,8 +44,6 @@ def ablate(
     recipe: str | None,
     assignments: tuple[str, ...],
     rows: str | None,
-    top_weights: str | None,
-    bottom_weights: str | None,
     jobs: int | None,
     output: Path | None,
     as_json: bool,
@@ -71,7 +69,7 @@ def ablate(
 
     if rows is not None:
         options["rows"] = rows.split(",")
-    settings = resolve(recipe, assignments, "ablation", **options).with_weights(top=top_weights, bottom=bottom_weights)
+    settings = resolve(recipe, assignments, "ablation", **options)
     output = output or Path("saved_models", f"{settings.data.name}-ablation")
     # Keras reports downloads of weights on stdout, which must hold JSON alone.
     with contextlib.redirect_stdout(sys.stderr), RowsProgress() as progress:

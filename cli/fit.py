@@ -33,8 +33,6 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 def fit(
     recipe: str | None,
     assignments: tuple[str, ...],
-    top_weights: str | None,
-    bottom_weights: str | None,
     resume: Path | None,
     output: Path | None,
     **options: Any,
@@ -72,7 +70,7 @@ def fit(
             )
         settings = Run.open(resume).settings
     else:
-        settings = resolve(recipe, assignments, **options).with_weights(top=top_weights, bottom=bottom_weights)
+        settings = resolve(recipe, assignments, **options)
         output = output or recipes.new_folder(settings.data.name)
     with FitProgress(settings) as progress:
         run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress])

@@ -19,6 +19,8 @@ _SETTINGS = {
     "bottom": "model.bottom",
     "topology": "model.topology",
     "weights": "model.weights",
+    "top_weights": "model.weights.top",
+    "bottom_weights": "model.weights.bottom",
     "init_from": "train.init_from",
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
@@ -84,6 +86,7 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         InputError: The recipe or a setting does not exist, or a value is invalid.
     """
     from keras_crosscoop import config
+    from keras_crosscoop.errors import InputError
 
     changes = [
         *(config.parse(assignment) for assignment in assignments),
@@ -96,7 +99,10 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
     model = _model_settings(_last_value(explicit, "train", "init_from"))
     # Replaced rather than merged: backbone options in the default recipe, such as `alpha`, do not belong to the run.
     default_model = {name: value for name, value in default.get("model", {}).items() if name not in model}
-    return config.settings({**default, "model": {**default_model, **model}}, *explicit)
+    settings = config.settings({**default, "model": {**default_model, **model}}, *explicit)
+    if settings.model.bottom is None and (weights := options.get("bottom_weights")) is not None:
+        raise InputError(f"A single network has no bottom weights. Received: {weights!r}")
+    return settings
 
 
 def _last_value(layers: Sequence[Mapping[str, Any]], section: str, name: str) -> Any:

@@ -217,15 +217,6 @@ class Settings(_Section):
     evaluation: Evaluation = Evaluation()
     ablation: Ablation = Ablation()
 
-    def with_weights(self, **weights: str | None) -> "Settings":
-        """Returns the settings with other initial weights for "top" or "bottom"; None leaves them unchanged."""
-        given = {side: source for side, source in weights.items() if source is not None}
-        if not given:
-            return self
-        if self.model.bottom is None and "bottom" in given:
-            raise InputError(f"A single network has no bottom weights. Received: {given['bottom']!r}")
-        return settings(self.model_dump(), {"model": {"weights": {**self.model.weights_of_sides, **given}}})
-
 
 def settings(*layers: Mapping[str, Any]) -> Settings:
     """Returns validated settings from nested mappings, each of which overrides the ones before it.
@@ -244,7 +235,7 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
         >>> settings.train.epochs, settings.model.top, settings.train.batch_size
         (3, 'resnet50', 6)
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = {"model": {"weights": Model().weights}}
     for layer in layers:
         for name, section in layer.items():
             if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
@@ -320,6 +311,8 @@ def plain(settings: Settings) -> dict[str, Any]:
 def _merge(lower: Any, upper: Any, name: str = "") -> Any:
     if name in _BACKBONES and isinstance(lower, str):
         lower = {"name": lower}
+    if name == ".model.weights" and not isinstance(lower, Mapping):
+        lower = dict.fromkeys(("top", "bottom"), lower)
     if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
         return upper
     if name in _BACKBONES and upper.get("name", lower.get("name")) != lower.get("name"):

@@ -211,7 +211,7 @@ def test_other_assignments_are_refused(assignment):
         ({"data": {"scale": [2.0, 0.5]}}, "Setting data.scale: the smaller factor must come first"),
         ({"model": {"top": 5}}, "Setting model.top: "),
         ({"model": {"top": {"alpha": 0.5}}}, "Setting model.top: a backbone is a name, or a mapping of"),
-        ({"model": {"weights": {"top": "imagenet"}}}, "Setting model.weights: it must name top and bottom"),
+        ({"model": {"weights": {"left": "imagenet"}}}, "Setting model.weights: it must name top and bottom"),
         ({"model": {"weights": 5}}, "Setting model.weights: "),
         ({"model": {"dropout": [0, 0, 1.5]}}, "Setting model.dropout.2: Input should be less than 1. Received: 1.5"),
         ({1: 2}, "Setting 1: Keys should be strings"),
@@ -254,7 +254,7 @@ def test_dumped_settings_are_read_back(given, tmp_path):
         (b"train: [1,\n  2", "The config is not valid YAML ("),
         (b"- train", "A config must hold sections such as data, model and train. Received: "),
         (b"", "A config must hold sections such as data, model and train. Received: "),
-        (b"loss: {}\ndata: {}\nloss: {}\n", '("loss" is given twice, in lines 1 and 3). Received: '),
+        (b"loss: {}\ndata: {}\nloss: {}\n", '(line 3, column 1: "loss" is given twice). Received: '),
     ],
 )
 def test_invalid_files_are_refused(content, message, tmp_path):
@@ -272,22 +272,13 @@ def test_invalid_files_are_refused(content, message, tmp_path):
     [
         ("imagenet", {"top": "/w/a.h5"}, {"top": "/w/a.h5", "bottom": "imagenet"}),
         ({"top": "/w/a.h5", "bottom": None}, {"bottom": "/w/b.h5"}, {"top": "/w/a.h5", "bottom": "/w/b.h5"}),
-        ("imagenet", {"top": None, "bottom": None}, "imagenet"),
+        (None, {"top": "/w/a.h5"}, {"top": "/w/a.h5", "bottom": None}),
         ("imagenet", {"bottom": "none"}, {"top": "imagenet", "bottom": None}),
     ],
 )
 def test_weights_of_one_side_leave_the_other(before, given, after):
-    settings = config.settings({"model": {"weights": before}, "train": {"epochs": 7}})
-    changed = settings.with_weights(**given)
-    assert changed.model.weights == after
-    assert changed.train == settings.train
-    assert settings.model.weights == before
-
-
-def test_a_single_network_has_no_bottom_weights():
-    single = config.settings({"model": {"bottom": None}})
-    assert single.with_weights(top="/a.h5").model.weights["top"] == "/a.h5"
-    assert "no bottom weights" in refused(single.with_weights, bottom="/b.h5")
+    layers = [{"model": {"weights": before}}, *(config.nest(f"model.weights.{side}", given[side]) for side in given)]
+    assert config.settings(*layers).model.weights == after
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):
@@ -296,7 +287,8 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     settings = config.settings({"data": {"dir": "CamVid"}, "model": {"weights": "a.weights.h5"}})
     assert settings.data.dir == tmp_path / "CamVid"
     assert settings.model.weights == str(tmp_path / "a.weights.h5")
-    assert settings.with_weights(top="~/b.weights.h5").model.weights["top"] == "/home/somebody/b.weights.h5"
+    settings = config.settings({"model": {"weights": {"top": "~/b.weights.h5"}}})
+    assert settings.model.weights == {"top": "/home/somebody/b.weights.h5", "bottom": "imagenet"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

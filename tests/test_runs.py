@@ -200,7 +200,8 @@ def test_a_single_network_takes_the_weights_of_its_side(tmp_path):
     """`--bottom none --top-weights FILE`."""
     model = build(config.settings({"model": SINGLE}).model, 3)
     model.get_layer("single_backbone").save_weights(tmp_path / "backbone.weights.h5")
-    settings = config.settings({"model": SINGLE}).with_weights(top=str(tmp_path / "backbone.weights.h5"))
+    weights = {"weights": {"top": str(tmp_path / "backbone.weights.h5")}}
+    settings = config.settings({"model": SINGLE | weights})
     trained = build(settings.model, 3)
     np.testing.assert_array_equal(trained.layers[2].get_weights()[0], model.layers[2].get_weights()[0])
 

@@ -6,15 +6,13 @@ from typing import Any
 
 import yaml
 
-_MAX_LENGTH = 2**18  # characters of a text; a recipe has 1,000
-_MAX_DEPTH = 20  # of nested values; settings have 3
-_MAX_VALUES = 10_000  # an alias counts as all values that it stands for
-_MAX_SCALAR = 4096  # characters of one value, as for paths
-_MAX_NUMBER = 400  # characters; Python is slow at numbers with thousands of digits, or refuses them
+from keras_crosscoop.errors import describe
 
-_CORE = "tag:yaml.org,2002:"
-_NUMBERS = (f"{_CORE}int", f"{_CORE}float")
-_READ_AS_TEXT = (f"{_CORE}timestamp", f"{_CORE}value")  # dates (PyYAML fails at some of them), and "="
+_MAX_LENGTH = 2**16  # characters of a text; a recipe has 1,000
+_MAX_VALUES = 10_000  # an alias counts as all values that it stands for
+
+# Dates (PyYAML fails at some of them), "=", and "<<", which could repeat a mapping without end.
+_READ_AS_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "value", "merge"))
 
 
 def read(path: Path) -> Any:
@@ -38,88 +36,53 @@ def load(text: str) -> Any:
     if len(text) > _MAX_LENGTH:
         raise ValueError(f"it is longer than {_MAX_LENGTH:,} characters")
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ValueError(f"line {mark.line + 1}, column {mark.column + 1}: {error.problem[:200]}") from error
     except yaml.YAMLError as error:
-        if mark := getattr(error, "problem_mark", None):
-            reason = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem[:200]}"
-        else:
-            reason = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
-        raise ValueError(reason) from error
+        raise ValueError(" ".join(str(error).replace('in "<unicode string>", ', "at ").split())) from error
+    except Exception as error:  # PyYAML fails in many ways, such as at `0x_` or at deeply nested brackets
+        raise ValueError(describe(error)[:200]) from error
+    _check(value)
+    return value
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses the parts of YAML that settings do not need, before they take time or memory."""
+    """Refuses repeated keys, of which PyYAML would take the last."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.depth = self.values = 0
-        self.sizes: dict[yaml.Node, int] = {}  # the number of values in each complete node
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _READ_AS_TEXT]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        """Composes a value and everything inside it."""
-        event, before = self.peek_event(), self.values
-        self.depth += 1
-        self.values += 1
-        if self.depth > _MAX_DEPTH:
-            raise _error(f"values are nested more than {_MAX_DEPTH} deep", event)
-        if getattr(event, "tag", None) is not None:
-            raise _error(f"tags such as {event.tag.replace(_CORE, '!!')[:40]} are not allowed", event)
-        node = super().compose_node(parent, index)
-        if isinstance(event, yaml.AliasEvent):
-            if node not in self.sizes:
-                raise _error(f"*{event.anchor[:40]} is inside the value that it stands for", event)
-            self.values += self.sizes[node]
-        if self.values > _MAX_VALUES:
-            raise _error(f"there are more than {_MAX_VALUES:,} values", event)
-        self.depth -= 1
-        self.sizes.setdefault(node, self.values - before)
-        return node
-
-    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
-        """Composes a text or number."""
-        node = super().compose_scalar_node(anchor)
-        kind, longest = ("number", _MAX_NUMBER) if node.tag in _NUMBERS else ("text", _MAX_SCALAR)
-        if len(node.value) > longest:
-            raise _error(f"a {kind} is longer than {longest:,} characters", node)
-        try:
-            invalid = b"\0" in os.fsencode(node.value)
-        except UnicodeEncodeError:  # half of a character, which YAML writes as `\ud800`
-            invalid = True
-        if invalid:
-            raise _error("a text holds a character that no path can hold", node)
-        return node
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Composes a mapping, whose keys must be unique texts or numbers."""
-        node = super().compose_mapping_node(anchor)
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise _error("a key must be a name", key)
-            line = key.start_mark.line + 1
-            if key.value in lines:
-                first = lines[key.value]
-                where = f"lines {first} and {line}" if first < line else f"line {line}"
-                raise yaml.YAMLError(f'"{key.value[:100]}" is given twice, in {where}')
-            lines[key.value] = line
-        return node
-
-    def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Converts a number. PyYAML mistakes some strings for numbers, such as `0x_`."""
-        convert = self.construct_yaml_int if node.tag == _NUMBERS[0] else self.construct_yaml_float
-        try:
-            return convert(node)
-        except ValueError as error:
-            raise _error(f"{node.value[:40]} is not a valid number", node) from error
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Converts a mapping."""
+        keys = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in keys:
+                raise yaml.MarkedYAMLError(problem=f'"{key.value}" is given twice', problem_mark=key.start_mark)
+            keys.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
-def _error(problem: str, place: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
-
-
-for _tag in _NUMBERS:
-    _Loader.add_constructor(_tag, _Loader.construct_number)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _READ_AS_TEXT]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def _check(value: Any) -> None:
+    """Checks that there are not too many values, and that each is plain, a short number, or a text for a path."""
+    checked, unchecked = 0, [value]
+    while unchecked:
+        value = unchecked.pop()
+        checked += 1
+        if isinstance(value, dict):
+            unchecked += [*value, *value.values()]
+        elif isinstance(value, list):
+            unchecked += value
+        elif isinstance(value, str):
+            if b"\0" in os.fsencode(value):
+                raise ValueError("a text holds a character that no path can hold")
+        elif isinstance(value, int):
+            if value.bit_length() > 4096:
+                raise ValueError("a number has more than 4,096 bits")
+        elif not isinstance(value, float | None):
+            raise ValueError(f"values of type {type(value).__name__} are not allowed")
+        if checked + len(unchecked) > _MAX_VALUES:
+            raise ValueError(f"there are more than {_MAX_VALUES:,} values")

@@ -145,7 +145,7 @@ def test_check_prints_weights_that_a_config_takes(crosscoop, tmp_path):
     assert (code, err.splitlines()) == (
         2,
         [
-            'crosscoop-tf: The config is not valid YAML ("loss" is given twice, in lines 1 and 4). Received: my.yaml',
+            'crosscoop-tf: The config is not valid YAML (line 4, column 1: "loss" is given twice). Received: my.yaml',
         ],
     )
 

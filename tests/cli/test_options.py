@@ -5,6 +5,7 @@ import pytest
 from crosscoop_tf.main import commands
 from crosscoop_tf.options import Fraction
 from crosscoop_tf.settings import _SETTINGS, resolve
+from helpers import refused
 
 from keras_crosscoop import config
 
@@ -76,6 +77,12 @@ def test_numbers_beyond_reason_are_refused_in_one_line(crosscoop, stub_run, halv
 def test_named_options_override_set():
     train = resolve(None, ("train.epochs=3", "train.seed=1"), epochs=5, batch_size=None).train
     assert (train.epochs, train.seed) == (5, 1)
+
+
+def test_a_single_network_has_no_bottom_weights():
+    model = resolve(None, (), bottom="none", top_weights="/a.h5").model
+    assert model.weights["top"] == "/a.h5"
+    assert "no bottom weights" in refused(resolve, None, (), bottom="none", bottom_weights="/b.h5")
 
 
 @pytest.mark.parametrize("name", ["crop", "window"])
