@@ -138,11 +138,8 @@ class FitProgress(keras.callbacks.Callback):
         return ("" if rate is None else f"  {rate:.1f} images/s") + f"  {self.memory():.1f} GiB"
 
     def get_state(self) -> dict[str, Any]:
-        """Returns nothing: a bar belongs to its process."""
+        """Returns an empty state: a bar belongs to its process."""
         return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores nothing."""
 
 
 def _memory() -> Callable[[], float]:

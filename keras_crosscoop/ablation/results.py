@@ -3,22 +3,19 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, Field
 
 from keras_crosscoop.ablation.costs import RowCost
 from keras_crosscoop.ablation.gains import Gain, gain
 from keras_crosscoop.ablation.published import BACKBONES, PUBLISHED
-from keras_crosscoop.ablation.rows import FULL_METHOD, ROWS, Row, backbone_name
+from keras_crosscoop.ablation.rows import FULL_METHOD, Row, backbone_name
 from keras_crosscoop.ablation.study import Ablation
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
 from keras_crosscoop.metrics import iou_per_class, mean_iou
-from keras_crosscoop.system.json_files import read_json
 
 
 class Result(NamedTuple):
@@ -47,21 +44,6 @@ class Result(NamedTuple):
     published: float | None
     gain: Gain | None
     compared_with: str
-
-
-class _Output(BaseModel):
-    per_class: Annotated[dict[str, object], Field(min_length=1)]
-
-
-class _Image(BaseModel):
-    image: str
-
-
-class _Metrics(BaseModel):
-    """The entries of a row's `metrics.json` that are needed here."""
-
-    outputs: Annotated[dict[str, _Output], Field(min_length=1)]
-    per_image: list[_Image]
 
 
 class _Counts(NamedTuple):
@@ -110,29 +92,21 @@ def read_results(ablation: Ablation, costs: Mapping[str, RowCost]) -> list[Resul
 
 
 def _counts_of_seeds(ablation: Ablation, row: str) -> dict[int, _Counts]:
-    return {seed: _read(ablation.run(row, seed), ROWS[row]) for seed in ablation.seeds if ablation.is_done(row, seed)}
+    return {seed: _read(ablation.run(row, seed)) for seed in ablation.seeds if ablation.is_done(row, seed)}
 
 
-def _read(run: Path, row: Row) -> _Counts:
-    remedy = "Remove the file, and run the same command again to measure the row."
-    metrics = read_json(run / METRICS_FILE, _Metrics, "The row's metrics", remedy)
-    if not metrics.outputs.keys() >= row.outputs.keys():
-        raise InputError(
-            f"The row's metrics belong to another network (outputs {', '.join(metrics.outputs)}). {remedy} "
-            f"Received: {run / METRICS_FILE}"
-        )
+def _read(run: Path) -> _Counts:
     path = run / CONFUSIONS
     try:
         with path.open("rb") as stream, np.load(stream) as file:  # NumPy does not close a damaged file
-            confusions = file["confusions"]
-        classes = list(next(iter(metrics.outputs.values())).per_class)
-        expected = len(metrics.per_image), len(metrics.outputs), len(classes), len(classes)
-        if confusions.shape != expected or not np.issubdtype(confusions.dtype, np.integer):
-            raise ValueError(f"{confusions.dtype} {confusions.shape} instead of integers {expected}")
+            images, classes, outputs = (file[name].tolist() for name in ("images", "classes", "outputs"))
+            confusions = np.moveaxis(file["confusions"], 1, 0)
+        return _Counts(run, images, classes, dict(zip(outputs, confusions, strict=True)))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, BadZipFile) as error:
-        raise InputError(f"The row's confusion matrices cannot be read ({error}). {remedy} Received: {path}") from error
-    by_output = dict(zip(metrics.outputs, np.moveaxis(confusions, 1, 0), strict=True))
-    return _Counts(run, [image.image for image in metrics.per_image], classes, by_output)
+        raise InputError(
+            f"The row's confusion matrices cannot be read ({error}). Remove the file, and run the same command again "
+            f"to measure the row. Received: {path}"
+        ) from error
 
 
 def _without_nan(values: np.ndarray) -> tuple[float | None, ...]:

@@ -53,58 +53,52 @@ def tables(results: Sequence[Result], settings: Settings) -> list[Table]:
 
 def _methods(results: Sequence[Result], name: str, settings: Settings) -> Table:
     classes = list(results[0].per_class)
-    before = ["method", "output"]
-    values = [[_mean(result.per_class[label]) for result in results] for label in classes]
-    values.append([_mean(result.mean_iou) for result in results])
-    rows = [
-        [result.title, result.output, *map(percent, ious), mean_and_spread(result.mean_iou), *cost_texts(result)]
-        for result, ious in zip(results, zip(*values[:-1], strict=True), strict=True)
+    means = [[_mean(result.per_class[label]) for result in results] for label in classes]
+    cells = [
+        [result.title, result.output, *map(percent, ious)]
+        for result, ious in zip(results, zip(*means, strict=True), strict=True)
     ]
     number = {"voc2012": "Table 1", "cityscapes": "Table 3"}.get(name, "In the format of Table 1")
-    return _with_published(
+    table = _scores(
         results,
-        Table(
-            f"{number}: IoU in % of each method and class on {name} {settings.data.val_split}",
-            [*before, *classes, "mIoU", *_COSTS],
-            rows,
-            frozenset((row, len(before) + column) for column, ious in enumerate(values) for row in best_indices(ious)),
-            f"Means over {_seeds(results)}; ± is the standard deviation of mIoU. The CSV has the standard deviations "
-            f"of classes. Bold: the best value of a column. {_ABOUT_COSTS}",
-        ),
+        f"{number}: IoU in % of each method and class on {name} {settings.data.val_split}",
+        ["method", "output", *classes],
+        cells,
+        f"Means over {_seeds(results)}; ± is the standard deviation of mIoU. The CSV has the standard deviations "
+        "of classes. Bold: the best value of a column.",
     )
+    best = ((row, column) for column, ious in enumerate(means, start=2) for row in best_indices(ious))
+    return table._replace(best=table.best.union(best))
 
 
 def _connections(results: Sequence[Result], name: str, settings: Settings) -> Table:
-    columns = ["network", "Connection 1", "Connection 2", "output", "mIoU"]
-    rows = []
+    cells = []
     for result in results:
         sites = result.row.settings(settings, seed=0).model.sites
         ticks = ["✓" if site in sites else "" for site in ("backbone", "aspp_output")]
-        rows.append([result.title, *ticks, result.output, mean_and_spread(result.mean_iou), *cost_texts(result)])
-    return _with_published(
+        cells.append([result.title, *ticks, result.output])
+    return _scores(
         results,
-        Table(
-            f"{'Table 5' if name == 'voc2012' else 'In the format of Table 5'}: effect of the connections on {name}",
-            [*columns, *_COSTS],
-            rows,
-            frozenset(
-                (row, columns.index("mIoU")) for row in best_indices([_mean(result.mean_iou) for result in results])
-            ),
-            f"Mean mIoU in % over {_seeds(results)}. Connection 1 is after the backbone, Connection 2 after ASPP. "
-            f"Bold: the best value. {_ABOUT_COSTS}",
-        ),
+        f"{'Table 5' if name == 'voc2012' else 'In the format of Table 5'}: effect of the connections on {name}",
+        ["network", "Connection 1", "Connection 2", "output"],
+        cells,
+        f"Mean mIoU in % over {_seeds(results)}. Connection 1 is after the backbone, Connection 2 after ASPP. Bold: "
+        "the best value.",
     )
 
 
-def _with_published(results: Sequence[Result], table: Table) -> Table:
-    """Inserts the paper's values after the mean IoU, if there are any."""
-    if not any(result.published for result in results):
-        return table
-    place = table.columns.index("mIoU") + 1
-    texts = ["" if result.published is None else f"{result.published:g}" for result in results]
-    rows = [[*row[:place], text, *row[place:]] for row, text in zip(table.rows, texts, strict=True)]
-    columns = [*table.columns[:place], PAPER, *table.columns[place:]]
-    return Table(table.title, columns, rows, table.best, table.note)
+def _scores(
+    results: Sequence[Result], title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], note: str
+) -> Table:
+    """Returns a table of these columns, then the mean IoU, the paper's if it has any, and the costs."""
+    has_published = any(result.published for result in results)
+    rows = []
+    for first, result in zip(cells, results, strict=True):
+        published = ["" if result.published is None else f"{result.published:g}"] if has_published else []
+        rows.append([*first, mean_and_spread(result.mean_iou), *published, *cost_texts(result)])
+    best = frozenset((row, len(columns)) for row in best_indices([_mean(result.mean_iou) for result in results]))
+    headings = [*columns, "mIoU", *([PAPER] if has_published else []), *_COSTS]
+    return Table(title, headings, rows, best, f"{note} {_ABOUT_COSTS}")
 
 
 def cost_texts(result: Result) -> list[str]:

@@ -14,11 +14,11 @@ from typing import Any
 import keras
 
 from keras_crosscoop import config
-from keras_crosscoop.ablation.late_ensemble import late_ensemble
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.evaluation.run_metrics import evaluate_run
+from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import lock
 from keras_crosscoop.system.processes import connect
@@ -62,7 +62,7 @@ def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> No
         model = late_ensemble(*(Run.open(Path(run)).load() for run in job["ensemble"]))
     else:
         with _ended_by_saving_alone():
-            run = _train(settings, folder, _StepProgress(progress, settings.train.epochs))
+            run = _train(settings, folder, _StepProgress(progress))
         keras.backend.clear_session(free_memory=True)  # frees the memory of training
         model = run.load()
     data = dataset(settings.data.name, settings.data.dir)
@@ -78,6 +78,16 @@ def _train(settings: Settings, folder: Path, callback: keras.callbacks.Callback)
     return fit(settings, folder, [callback])
 
 
+def late_ensemble(top: Segmenter, bottom: Segmenter) -> Segmenter:
+    """Returns a model with the outputs of two networks of one output that were trained separately; it renames both."""
+    image = keras.Input((None, None, 3), name="image")
+    logits = {}
+    for side, network in (("top", top), ("bottom", bottom)):
+        network.name = f"{side}_network"  # names within a graph must differ
+        (logits[side],) = network(image).values()
+    return Segmenter(image, logits, {}, name="late_ensemble")
+
+
 @contextmanager
 def _ended_by_saving_alone() -> Iterator[None]:
     """Ignores SIGTERM except while `fit` handles it by saving: a batch system may send it several times."""
@@ -89,25 +99,14 @@ def _ended_by_saving_alone() -> Iterator[None]:
 
 
 class _StepProgress(keras.callbacks.Callback):
-    def __init__(self, progress: Callable[[str, int, int], object], epochs: int) -> None:
+    def __init__(self, progress: Callable[[str, int, int], object]) -> None:
         super().__init__()
-        self.progress, self.epochs, self.epoch = progress, epochs, 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Remembers the epoch."""
-        self.epoch = epoch
+        self.progress = progress
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Reports the steps done."""
-        steps = self.params["steps"]
-        self.progress("training", self.epoch * steps + batch + 1, self.epochs * steps)
-
-    def get_state(self) -> dict[str, Any]:
-        """Nothing needs saving."""
-        return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Nothing needs restoring."""
+        done = int(self.model.optimizer.iterations.numpy())
+        self.progress("training", done, self.params["epochs"] * self.params["steps"])
 
 
 def _end_with(messages: Iterator[Any]) -> None:

@@ -60,7 +60,8 @@ def evaluate(
         intervals: Whether to compute 95 % intervals by resampling the images.
         label_errors: Number of likely label errors to list; 0 lists none.
         submission: Writes the predictions of the last output to files.
-        confusions_path: An `.npz` file to write, with each image's confusion matrices as `confusions` `(N, O, C, C)`.
+        confusions_path: An `.npz` file to write, with each image's confusion matrices as `confusions` `(N, O, C, C)`,
+            and the names of `images`, `outputs` and `classes`.
         progress: Called after each image with the numbers of finished and of all images.
         **inference_options: Options of `Inference`.
 
@@ -155,7 +156,8 @@ def evaluate(
             metrics["outputs"][output]["intervals"] = ends
     if confusions_path is not None:
         with atomic_write(confusions_path) as partial_path:
-            np.savez_compressed(partial_path, confusions=np.stack(confusions))
+            names = {"images": [image["image"] for image in per_image], "outputs": outputs, "classes": dataset.classes}
+            np.savez_compressed(partial_path, confusions=np.stack(confusions), **names)
     if label_errors:
         calibration = total.calibration[-1]
         metrics["label_errors"] = rank_label_errors(regions, calibration, dataset.classes, label_errors)

@@ -12,7 +12,6 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, NonNegativeInt
 
 from keras_crosscoop.errors import InputError, describe, reason
 from keras_crosscoop.system.files import atomic_write, remedy
@@ -29,16 +28,6 @@ _DAMAGE = (
 )
 
 _log = logging.getLogger(__name__)
-
-
-class _Progress(BaseModel):
-    """The structure of `progress.json`."""
-
-    epoch: NonNegativeInt
-    step: NonNegativeInt
-    steps: NonNegativeInt
-    callbacks: dict[str, dict[str, Any]]
-    arrays: NonNegativeInt
 
 
 class CheckpointFiles:
@@ -114,9 +103,9 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
         if (name := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {name} is wrong")
     with np.load(path, allow_pickle=False) as archive:
-        progress = _Progress.model_validate_json(archive[_PROGRESS].tobytes())
-        if len(archive.files) != progress.arrays + 1:  # a damaged table of contents may lack arrays
-            raise ValueError(f"it lists {len(archive.files)} arrays instead of {progress.arrays + 1}")
+        progress = json.loads(archive[_PROGRESS].tobytes())
+        if len(archive.files) != progress["arrays"] + 1:  # a damaged table of contents may lack arrays
+            raise ValueError(f"it lists {len(archive.files)} arrays instead of {progress['arrays'] + 1}")
         names = {name.removeprefix(_VARIABLE) for name in archive.files if name.startswith(_VARIABLE)}
         if names != shapes.keys():
             difference = min(names ^ shapes.keys())
@@ -129,8 +118,8 @@ def _read(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) ->
                     f"The checkpoint belongs to another network ({name} is {array.dtype} {array.shape} there, "
                     f"{dtype} {shape} here). Received: {path}"
                 )
-        callbacks = _unpack(progress.callbacks, archive)
-    return TrainingState(progress.epoch, progress.step, progress.steps, variables, callbacks)
+        position = (int(progress[name]) for name in ("epoch", "step", "steps"))
+        return TrainingState(*position, variables, dict(_unpack(progress["callbacks"], archive)))
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -142,8 +131,6 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return [_pack(item, arrays) for item in value]
     if isinstance(value, np.ndarray | np.generic):
-        if value.dtype.hasobject:
-            raise TypeError(f"The state of callbacks cannot hold Python objects. Received: {value!r}")
         name = f"{_CALLBACK}{len(arrays)}"
         arrays[name] = np.asarray(value)
         return {_CALLBACK: name}

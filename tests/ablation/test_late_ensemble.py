@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_crosscoop.ablation.late_ensemble import late_ensemble
+from keras_crosscoop.ablation.worker import late_ensemble
 from keras_crosscoop.models import Segmenter
 
 

@@ -169,8 +169,11 @@ def test_skipped_images_are_listed_and_not_counted(make_folder, model, tmp_path)
     (reason,) = metrics["skipped"]
     assert reason.endswith(f"Received: {bad}")
     assert calls == [(number, 100) for number in range(1, 101)]
-    confusions = np.load(tmp_path / "confusions.npz")["confusions"]
+    saved = np.load(tmp_path / "confusions.npz")
+    confusions = saved["confusions"]
     assert confusions.shape == (99, 3, 3, 3)
+    assert saved["images"].tolist() == [image["image"] for image in metrics["per_image"]]
+    assert (saved["outputs"].tolist(), saved["classes"].tolist()) == ([*metrics["outputs"]], [*data.classes])
     assert confusions[:, 2].sum(0).tolist() == metrics["outputs"]["ensemble"]["confusion"]
 
 
