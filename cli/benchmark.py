@@ -10,7 +10,7 @@ import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.options import (
     IMAGES,
-    SIZE,
+    Size,
     calibration_option,
     check_calibration_unused,
     data_dir_option,
@@ -29,7 +29,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 )
 @click.option(
     "--size",
-    type=SIZE,
+    type=Size(),
     metavar="HxW",
     help="Input size of every format. Default: the size of the data set's first image.",
 )
@@ -53,7 +53,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 def benchmark(
     run: Path,
     formats: str | None,
-    size: tuple[int, int] | str | None,
+    size: tuple[int, int] | None,
     output_head: str | None,
     data_dir: Path | None,
     as_json: bool,
@@ -72,11 +72,9 @@ def benchmark(
     crosscoop-tf benchmark saved_models/street_scenes-1 --json > formats.json
     """
     context = click.get_current_context()
-    if size == "dynamic":
-        raise click.UsageError("--size must be a fixed size, such as 360x480. Received: dynamic", context)
     if formats is not None and "tflite-int8" not in formats.split(","):
         check_calibration_unused(context, f"--formats {formats}")
-    from crosscoop_tf.progress import StageProgress
+    from crosscoop_tf.progress import stage_progress
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.errors import group_by_cause, join_names
@@ -86,7 +84,7 @@ def benchmark(
     trained = Run.open(run)
     data = dataset(trained.settings.data.name, data_dir or trained.settings.data.dir)
     names = None if formats is None else formats.split(",")
-    with StageProgress("Loading") as progress:
+    with stage_progress("Loading") as progress:
         figures = benchmark_run(trained, data, names, output=output_head, size=size, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(figures))

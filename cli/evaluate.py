@@ -68,7 +68,7 @@ def evaluate(
     crosscoop-tf evaluate saved_models/street_scenes-1 --json > metrics.json
     """
     from crosscoop_tf.metrics_tables import print_confusion, print_csv, print_label_errors, print_metrics
-    from crosscoop_tf.progress import EvaluateProgress
+    from crosscoop_tf.progress import evaluate_progress
 
     from keras_crosscoop import evaluation
     from keras_crosscoop.data import dataset
@@ -85,7 +85,7 @@ def evaluate(
         crop = settings.evaluation.crop
     options["window"] = options["window"] or settings.evaluation.window
     submission = save_predictions and evaluation.SubmissionWriter(save_predictions, data, split, force=force)
-    with EvaluateProgress(quiet=form is not None) as progress:
+    with evaluate_progress(quiet=form is not None) as progress:
         metrics = evaluation.evaluate(
             trained.load(),
             data,

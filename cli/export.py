@@ -9,8 +9,8 @@ import click
 from crosscoop_tf.exit_codes import FOUND_FAILURES
 from crosscoop_tf.options import (
     IMAGES,
-    SIZE,
     Fraction,
+    Size,
     calibration_option,
     check_calibration_unused,
     data_dir_option,
@@ -31,7 +31,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @output_head_option
 @click.option(
     "--size",
-    type=SIZE,
+    type=Size(dynamic=True),
     metavar="HxW|dynamic",
     help="Input size of the network; dynamic: any size. Default: dynamic, but for tflite the size of the data set's "
     "first image.",

@@ -52,7 +52,7 @@ def fit(
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.decoder_channels=128
     """
     from crosscoop_tf.metrics_tables import print_metrics
-    from crosscoop_tf.progress import EvaluateProgress, FitProgress
+    from crosscoop_tf.progress import FitProgress, evaluate_progress
 
     from keras_crosscoop import evaluation, training
     from keras_crosscoop.data import dataset
@@ -78,7 +78,7 @@ def fit(
     if not run.writes:  # only the first of several machines writes
         return
     model, data = run.load(), dataset(settings.data.name, settings.data.dir)
-    with EvaluateProgress() as progress:
+    with evaluate_progress() as progress:
         metrics = evaluate_run(run.folder, settings, model, data, progress=progress)
     print_metrics(metrics)
     inference = evaluation.Inference(model, window=metrics["window"])

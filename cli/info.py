@@ -1,6 +1,8 @@
 """`crosscoop-tf info`: versions and devices for bug reports, and the list of backbones."""
 
 import json
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,13 +39,24 @@ def info(backbones: bool, as_json: bool) -> None:
 
 
 def _print_backbones(as_json: bool) -> None:
-    from crosscoop_tf.backbone_table import print_backbones, read_backbones
+    """Prints two lines per backbone: one for its low-level tap, one for its high-level tap."""
+    from rich.console import Console
+    from rich.table import Table
 
-    backbones = read_backbones()
+    package = Path(find_spec("keras_crosscoop").origin).parent  # not imported, which would take seconds
+    backbones = json.loads((package / "models" / "backbones" / "facts.json").read_text(encoding="utf-8"))
     if as_json:
         click.echo(json.dumps(backbones))
-    else:
-        print_backbones(backbones)
+        return
+    table = Table(title="Backbones and their tapped layers: low feeds the decoder, high feeds ASPP", box=None)
+    for column in ("name", "parameters", "weights", "tap", "channels", "stride", "layer"):
+        table.add_column(column, justify="right" if column in ("parameters", "channels") else "left", no_wrap=True)
+    for backbone in backbones:
+        first = backbone["name"], f"{backbone['parameters'] / 1e6:.2f} M", backbone["origin"] or "none"
+        for tap, columns in (("low", first), ("high", ("", "", ""))):
+            layer, channels, strides = backbone[tap]
+            table.add_row(*columns, tap, str(channels), ", ".join(map(str, strides)), layer)
+    Console(width=max(130, Console().width)).print(table)  # never wraps names
 
 
 def _print_versions() -> None:

@@ -10,19 +10,26 @@ import click
 from click.core import ParameterSource
 
 
-class _Size(click.ParamType):
+class Size(click.ParamType):
+    """Height and width in pixels; "dynamic" on request."""
+
     name = "size"
 
+    def __init__(self, *, dynamic: bool = False) -> None:
+        self.dynamic = dynamic
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int] | str:
-        if value == "dynamic" or isinstance(value, tuple):
+        """Returns `(H, W)` or "dynamic"."""
+        if isinstance(value, tuple) or (self.dynamic and value == "dynamic"):
             return value
-        if not (match := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)):
+        if not (match := re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", value)):
+            also = ", or dynamic" if self.dynamic else ""
             self.fail(
-                f"A size must be HEIGHTxWIDTH, such as 360x480 (1 to 99999 pixels), or dynamic. Received: {value!r}",
+                f"A size must be HEIGHTxWIDTH, such as 360x480, or one number for both{also}. Received: {value!r}",
                 param,
                 ctx,
             )
-        return int(match[1]), int(match[2])
+        return int(match[1]), int(match[2] or match[1])
 
 
 class _Scales(click.ParamType):
@@ -51,7 +58,6 @@ class Fraction(click.FloatRange):
         return number
 
 
-SIZE = _Size()
 PIXELS = click.IntRange(1, 99_999)  # of one side
 IMAGES = click.IntRange(1, 100_000)
 

@@ -1,7 +1,8 @@
 """Progress bars on stderr, and one permanent line per epoch. Without a terminal, only the lines are printed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -35,36 +36,26 @@ def transient_bar() -> Progress:
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
-class StageProgress:
-    """Shows the current stage of a task: in a bar on a terminal, else as one line per stage.
+@contextmanager
+def stage_progress(stage: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function that shows the stage of a task: in a bar on a terminal, else as one line per stage.
 
     Args:
         stage: Name of the first stage.
     """
+    shown = None
+    with transient_bar() as bar:
+        task = bar.add_task(stage, total=None)
 
-    def __init__(self, stage: str) -> None:
-        self.bar = transient_bar()
-        self.stage = stage
+        def show(stage: str, done: int = 0, total: int | None = None) -> None:
+            nonlocal shown
+            bar.update(task, description=stage, completed=done, total=total)
+            if bar.disable and stage != shown:
+                bar.console.print(stage, markup=False, highlight=False, soft_wrap=True)
+            shown = stage
 
-    def __enter__(self) -> "StageProgress":
-        self.bar.start()
-        self.task = self.bar.add_task(self.stage, total=None)
-        self._print()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Shows a stage and its progress."""
-        self.bar.update(self.task, description=stage, completed=done, total=total)
-        if stage != self.stage:
-            self.stage = stage
-            self._print()
-
-    def _print(self) -> None:
-        if self.bar.disable:
-            self.bar.console.print(self.stage, markup=False, highlight=False, soft_wrap=True)
+        show(stage)
+        yield show
 
 
 class FitProgress(keras.callbacks.Callback):
@@ -150,29 +141,26 @@ def _memory() -> Callable[[], float]:
     return lambda: process.memory_info().rss / 2**30
 
 
-class EvaluateProgress:
-    """A bar over the images of an evaluation.
+@contextmanager
+def evaluate_progress(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function that shows the progress of an evaluation in a bar over its images.
 
     Args:
-        quiet: Whether to hide it.
+        quiet: Whether to hide the bar.
     """
+    bar = _bar()
+    bar.disable = quiet
+    task = bar.add_task("Evaluating", total=None)
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.bar = _bar()
-        self.bar.disable = quiet
-        self.task = self.bar.add_task("Evaluating", total=None)
+    def show(done: int, images: int) -> None:
+        bar.start()  # only now, so that an early error takes one line
+        bar.update(task, completed=done, total=images)
 
-    def __enter__(self) -> "EvaluateProgress":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar.live.is_started:
-            self.bar.stop()
-
-    def __call__(self, done: int, images: int) -> None:
-        """Advances the bar."""
-        self.bar.start()  # only now, so that an early error takes one line
-        self.bar.update(self.task, completed=done, total=images)
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 class RowsProgress:

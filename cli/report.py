@@ -32,7 +32,7 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
             f"Received: {' '.join(map(str, runs))}",
             click.get_current_context(),
         )
-    from crosscoop_tf.progress import EvaluateProgress
+    from crosscoop_tf.progress import evaluate_progress
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.evaluation.report import write_comparison, write_report
@@ -48,7 +48,7 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
     for run in trained:
         data = dataset(run.settings.data.name, data_dir or run.settings.data.dir)
         run.check_classes(data)
-        with EvaluateProgress(quiet=(run.folder / METRICS_FILE).exists()) as progress:
+        with evaluate_progress(quiet=(run.folder / METRICS_FILE).exists()) as progress:
             evaluated.append((run, read_metrics(run, data, progress), data))
     if compare:
         for sentence in write_comparison(evaluated, output):

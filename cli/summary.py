@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from crosscoop_tf.options import Size
 from crosscoop_tf.settings import model_options, resolve
 from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @model_options
 @click.option("--dataset", help="Use the recipe of this data set.")
-@click.option("--size", metavar="HxW", help="Image size in pixels. Default: the size of training crops.")
+@click.option("--size", type=Size(), metavar="HxW", help="Image size in pixels. Default: the size of training crops.")
 @click.option(
     "--classes",
     type=click.IntRange(1, 255),
@@ -29,7 +29,7 @@ def summary(
     run: Path | None,
     recipe: str | None,
     assignments: tuple[str, ...],
-    size: str | None,
+    size: tuple[int, int] | None,
     classes: int | None,
     as_json: bool,
     **options: Any,
@@ -49,7 +49,6 @@ def summary(
     from crosscoop_tf.tables import print_summary
     from rich.console import Console
 
-    from keras_crosscoop.errors import InputError
     from keras_crosscoop.models import costs
     from keras_crosscoop.runs import Run, build
 
@@ -61,10 +60,7 @@ def summary(
     else:
         settings, default = resolve(recipe, assignments, **options), 21
     num_classes = default if classes is None else classes
-    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", size or str(settings.data.crop_size))
-    if not match:
-        raise InputError(f"--size must be HEIGHTxWIDTH, such as 512x1024, or one number for both. Received: {size!r}")
-    height, width = int(match[1]), int(match[2] or match[1])
+    height, width = size or (settings.data.crop_size, settings.data.crop_size)
     with Console(stderr=True).status("Building the network"):
         model = build(settings.model, num_classes, pretrained=False, input_shape=(height, width, 3))
         parts = costs.components(model)

@@ -26,26 +26,26 @@ class SurvivingStream:
 
     def write(self, text: str) -> int:
         """Writes the text, or discards it."""
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._redirect(error)
+        with self._surviving():
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flushes, or discards."""
-        try:
+        with self._surviving():
             self._stream.flush()
-        except OSError as error:
-            self._redirect(error)
 
-    def _redirect(self, error: OSError) -> None:
-        if error.errno not in self._gone:
-            raise error
-        # Redirects the descriptor: native code writes to it as well, and Python flushes it at exit.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in self._gone:
+                raise
+            # Redirects the descriptor: native code writes to it as well, and Python flushes it at exit.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 @contextmanager

@@ -166,15 +166,10 @@ class Run:
         """
         if self.weights.is_file():
             return load_hdf5(model, self.weights, **options)
-        columns = ""
-        with suppress(OSError), self.history.open(encoding="utf-8", errors="replace") as file:
-            columns = file.readline()
-        if "val_" in columns:
-            reason = f"The run's weights are missing. Put {self.weights.name} back, or train again."
-        else:
-            again = f"`crosscoop-tf fit --resume {self.folder}`"
-            reason = f"The run has no weights yet: no epoch was validated. Continue with {again}."
-        raise InputError(f"{reason} Received: {self.folder}")
+        raise InputError(
+            f"The run has no weights: no epoch was validated yet, or {self.weights.name} was removed. Continue with "
+            f"`crosscoop-tf fit --resume {self.folder}`, or put the file back. Received: {self.folder}"
+        )
 
     def load(self) -> Segmenter:
         """Returns the trained model.

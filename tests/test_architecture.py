@@ -121,7 +121,8 @@ def test_library_code_neither_asserts_nor_prints_nor_swallows(path):
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"bare except in line {node.lineno}"
 
 
-NOT_KERAS = {"_asdict", "_replace", "_experimental_calibrate_only"}  # of named tuples; of a converter that will be replaced
+# Of named tuples; of a converter that will be replaced.
+NOT_KERAS = {"_asdict", "_replace", "_experimental_calibrate_only"}
 
 
 @cache

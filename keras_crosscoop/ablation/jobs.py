@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -48,17 +48,17 @@ def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[s
     Raises:
         Interrupted: A signal ended the jobs.
     """
-    pool = _Pool(at_once, progress)
-    futures: dict[str, Future] = {}
+    pool, failed = _Pool(at_once, progress), {}
+    jobs = list(jobs)
     with ThreadPoolExecutor(at_once) as threads, pool.ended_by_signals():
-        for job in sorted(jobs, key=lambda job: len(job.after)):  # jobs that wait come last, because they take a thread
-            before = {name: futures[name] for name in job.after if name in futures}
-            futures[job.name] = threads.submit(pool.run, job, before)
-        reasons = {name: future.result() for name, future in futures.items()}
+        for group in ([job for job in jobs if not job.after], [job for job in jobs if job.after]):
+            missing = [[name for name in job.after if name in failed] for job in group]
+            reasons = threads.map(pool.run, group, missing)
+            failed |= {job.name: reason for job, reason in zip(group, reasons, strict=True) if reason}
     if pool.signals.first is not None:
         exceptions = f", except {', '.join(pool.lost)}" if pool.lost else ""
         raise Interrupted(f"stopped and saved{exceptions}. Continue with the same command", pool.signals.first)
-    return {name: reason for name, reason in reasons.items() if reason}
+    return failed
 
 
 def _environments(at_once: int) -> Iterator[dict[str, str]]:
@@ -90,9 +90,8 @@ class _Pool:
         for environment in _environments(at_once):
             self._slots.put(environment)
 
-    def run(self, job: Job, before: Mapping[str, Future]) -> str | None:
-        """Runs a job after the jobs that it needs; returns the reason if it failed."""
-        missing = [name for name, future in before.items() if future.result()]
+    def run(self, job: Job, missing: Sequence[str]) -> str | None:
+        """Runs a job, unless jobs that it needs are missing; returns the reason if it failed."""
         if self.signals.first is not None:
             return None
         environment = self._slots.get()

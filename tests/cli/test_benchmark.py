@@ -103,7 +103,7 @@ def test_failures_and_missing_packages_are_named(crosscoop, run, library):
         (["--formats=tflight"], 'Did you mean "tflite"?'),
         (["--formats="], "There is no format of that name."),
         (["--formats=keras,tflite", "--calibration=4"], "--calibration is for int8. Received: --formats keras,tflite"),
-        (["--size=dynamic"], "--size must be a fixed size, such as 360x480."),
+        (["--size=dynamic"], "A size must be HEIGHTxWIDTH, such as 360x480, or one number for both."),
         (["--rounds=0"], "--rounds"),
     ],
 )

@@ -14,7 +14,7 @@ NO_NUMBERS = {
     *("assignments", "beam_options", "bottom", "bottom_weights", "dataset", "formats", "name", "precision", "recipe"),
     *("rows", "server", "split", "splits", "strategy", "top", "top_weights", "topology", "weights"),
 }
-READ_LATER = {("summary", "size"), ("fit", "save_every")}  # numbers in text: refused by what reads them, see below
+READ_LATER = {("fit", "save_every")}  # numbers in text: refused by what reads them, see below
 OTHER_TYPES = {"size", "scales"}  # of this package, see below
 
 

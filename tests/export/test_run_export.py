@@ -349,7 +349,7 @@ def test_options_and_classes_are_checked_first(run, data, idle, tmp_path):
 def test_a_run_without_weights(run, data):
     run.weights.unlink()
     message = refused(export, run, data, "savedmodel")
-    assert message.startswith("The run has no weights yet")
+    assert message.startswith("The run has no weights:")
     assert not (run.folder / "serving").exists()
 
 
