@@ -18,7 +18,6 @@ from typing import Any
 # Lines of native code on stderr that are not errors: TensorFlow's log of levels I and W with the line before it, and
 # the logs of LiteRT and of the int8 converter.
 CHATTER = r"[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|INFO: |fully_quantize: "
-_LONGEST = 2**20  # characters of a message
 _POLL = 0.5  # seconds between checks that the process lives
 
 
@@ -74,18 +73,15 @@ class Worker:
             timeout: Seconds to wait for it.
 
         Raises:
-            WorkerError: The message is an `error`, or there is none: the process died, wrote no JSON object, or timed
-                out.
+            WorkerError: The message is an `error`, or there is none: the process died, wrote no JSON, or timed out.
         """
         line = self._next_line(timeout)
-        if not line.endswith("\n") and len(line) < _LONGEST:  # the process died, perhaps in the middle of a message
+        if not line.endswith("\n"):  # the process died, perhaps in the middle of a message
             raise WorkerError(self._last_words())
         try:
             message = json.loads(line)
-        except ValueError:
-            message = None
-        if not isinstance(message, dict):
-            raise WorkerError(f"Its process wrote an invalid message: {line[:80].strip()!r}.")
+        except ValueError as error:
+            raise WorkerError(f"Its process wrote an invalid message: {line[:80].strip()!r}.") from error
         if "error" in message:
             raise WorkerError(message["error"])
         return message
@@ -105,11 +101,10 @@ class Worker:
         self._listener.join(_POLL)  # with a timeout, because a grandchild may hold the pipe open
 
     def _listen(self) -> None:
-        line = "\n"
         with self.process.stdout as lines:
-            while line.endswith("\n"):
-                line = lines.readline(_LONGEST)
-                self._lines.put(line)  # the last one has no "\n": it is empty, truncated or too long
+            for line in lines:
+                self._lines.put(line)  # the last one may be truncated and have no "\n"
+        self._lines.put("")
 
     def _next_line(self, timeout: float) -> str:
         deadline = time.monotonic() + timeout

@@ -69,8 +69,8 @@ class CheckpointManager(keras.callbacks.Callback):
         self._signals = Signals()
         self._restart_interval()
 
-    def resume(self) -> tuple[int, int]:
-        """Loads the newest undamaged checkpoint, if there is one, and returns `position`.
+    def resume(self) -> None:
+        """Loads the newest undamaged checkpoint, if there is one.
 
         Raises:
             InputError: All checkpoints are damaged, or one belongs to another network.
@@ -83,7 +83,6 @@ class CheckpointManager(keras.callbacks.Callback):
             self.position, self.step = (state.epoch, state.step), state.steps
             _log.info("Training continues from step %d.", self.step)
         self._restart_interval()
-        return self.position
 
     def __enter__(self) -> "CheckpointManager":
         """Makes signals wait for the end of a step."""

@@ -22,11 +22,11 @@ def strategy(name: Strategy = "auto") -> tf.distribute.Strategy:
     Raises:
         InputError: No machines are named, or one of them cannot be reached.
     """
+    cluster = _cluster() if name in ("auto", "multiworker") else None
+    if cluster or name == "multiworker":
+        return _multiworker(cluster)
     if name == "auto":
-        gpus = 0 if _cluster() else len(tf.config.list_logical_devices("GPU"))
-        name = "multiworker" if _cluster() else "mirrored" if gpus > 1 else "none"
-    if name == "multiworker":
-        return _multiworker()
+        name = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "none"
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         # On CPUs, a sum takes 0.2 ms with TensorFlow's collectives and 0.01 ms with plain operations.
@@ -100,18 +100,14 @@ def _cluster() -> Literal["TF_CONFIG", "Slurm"] | None:
     return "Slurm" if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" else None
 
 
-def _multiworker() -> tf.distribute.Strategy:
+def _multiworker(cluster: Literal["TF_CONFIG", "Slurm"] | None) -> tf.distribute.Strategy:
+    if cluster is None:
+        raise InputError(
+            "Strategy multiworker needs several machines in TF_CONFIG, or a Slurm step (srun). Name them, or set "
+            f"another strategy. Received: {os.environ.get('TF_CONFIG', 'neither')}"
+        )
     resolvers = tf.distribute.cluster_resolver
-    match cluster := _cluster():
-        case None:
-            raise InputError(
-                "Strategy multiworker needs several machines in TF_CONFIG, or a Slurm step (srun). Name them, or set "
-                f"another strategy. Received: {os.environ.get('TF_CONFIG', 'neither')}"
-            )
-        case "Slurm":
-            resolver = resolvers.SlurmClusterResolver
-        case "TF_CONFIG":
-            resolver = resolvers.TFConfigClusterResolver
+    resolver = resolvers.SlurmClusterResolver if cluster == "Slurm" else resolvers.TFConfigClusterResolver
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver())
     except (RuntimeError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
