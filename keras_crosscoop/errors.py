@@ -104,13 +104,11 @@ def summarize(messages: Iterable[str]) -> list[str]:
     """
     lines = []
     for received, message in group_by_cause((message.rpartition(_RECEIVED)[2], message) for message in messages):
-        subject, separator, _ = message.rpartition(_RECEIVED)
-        if len(received) == 1:
-            lines.append(message)
-        elif separator:
-            lines.append(f"{len(received)} times: {subject}{separator}{join_names(received)}")
-        else:
-            lines.append(f"{len(received)} times: {message}")
+        if len(received) > 1:
+            subject, separator, _ = message.rpartition(_RECEIVED)
+            text = f"{subject}{separator}{join_names(received)}" if separator else message
+            message = f"{len(received)} times: {text}"
+        lines.append(message)
     return lines
 
 
