@@ -16,17 +16,11 @@ ROUNDS = 10
 
 
 class RowCost(NamedTuple):
-    """The cost of a row's networks for one image.
+    """The cost of a row's networks for one image."""
 
-    Attributes:
-        parameters: The number of trainable parameters.
-        flops: Operations of the forward pass, see `models.costs.Cost`.
-        seconds: Median time from an image in memory to logits in memory.
-    """
-
-    parameters: int
-    flops: int
-    seconds: float
+    parameters: int  # trainable ones
+    flops: int  # of the forward pass, see `models.costs.Cost`
+    seconds: float  # median time from an image in memory to logits in memory
 
 
 def row_costs(

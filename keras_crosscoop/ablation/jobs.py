@@ -24,17 +24,11 @@ JobProgress = Callable[[str, str, int, int], object]  # (job, stage, done, total
 
 
 class Job(NamedTuple):
-    """A row with a seed.
+    """A row with a seed."""
 
-    Attributes:
-        name: Names the row and the seed, for progress and failures.
-        task: The message to `worker.main`.
-        after: Names of the jobs that must be done before this one.
-    """
-
-    name: str
-    task: Mapping[str, Any]
-    after: tuple[str, ...] = ()
+    name: str  # of the row and the seed, for progress and failures
+    task: Mapping[str, Any]  # the message to `worker.main`
+    after: tuple[str, ...] = ()  # names of the jobs that must be done before this one
 
 
 def run_jobs(jobs: Iterable[Job], at_once: int, progress: JobProgress) -> dict[str, str]:

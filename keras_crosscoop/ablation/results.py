@@ -19,31 +19,18 @@ from keras_crosscoop.metrics import iou_per_class, mean_iou
 
 
 class Result(NamedTuple):
-    """The scores of an output of a row, fractions of 1, one for each seed.
-
-    Attributes:
-        row: The row.
-        title: The row's title with the names of backbones.
-        output: "top", "bottom", "ensemble" or "single".
-        seeds: The measured seeds.
-        mean_iou: The mean IoU of each seed.
-        per_class: For each class, the IoU of each seed; None if no label has the class.
-        cost: The row's cost; None if it could not be measured.
-        published: The paper's mean IoU in %, if there is one.
-        gain: The full method's gain over this output; None for the full method, and if that was not measured.
-        compared_with: The output of the full method in that comparison.
-    """
+    """The scores of an output of a row, fractions of 1, one for each measured seed."""
 
     row: Row
-    title: str
-    output: str
+    title: str  # with the names of the backbones
+    output: str  # "top", "bottom", "ensemble" or "single"
     seeds: tuple[int, ...]
     mean_iou: tuple[float, ...]
-    per_class: Mapping[str, tuple[float | None, ...]]
-    cost: RowCost | None
-    published: float | None
-    gain: Gain | None
-    compared_with: str
+    per_class: Mapping[str, tuple[float | None, ...]]  # IoU by class; None if no label has the class
+    cost: RowCost | None  # None if it could not be measured
+    published: float | None  # the paper's mean IoU in %
+    gain: Gain | None  # of the full method over this output; None for the full method, and if that was not measured
+    compared_with: str  # the output of the full method in that comparison
 
 
 class _Counts(NamedTuple):

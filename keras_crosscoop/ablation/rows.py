@@ -20,21 +20,14 @@ _OUTPUTS = {"top": "top", "bottom": "bottom", "ensemble": "ensemble"}
 
 @dataclass(frozen=True)
 class Row:
-    """A method that an ablation measures.
+    """A method that an ablation measures."""
 
-    Attributes:
-        name: The name on the command line, and of the folder.
-        title: The title in tables, a format string with the fields `top` and `bottom` for the backbones' names.
-        changes: Returns the changed model settings, given the settings of the full method.
-        outputs: The outputs, each with the output of the full method to compare with, which has the same backbone.
-        ensemble: For an ensemble of trained single networks, which needs no training: the rows of these networks.
-    """
-
-    name: str
-    title: str
-    changes: Callable[[Model], dict[str, Any]] = lambda model: {}
+    name: str  # on the command line, and of the folder
+    title: str  # in tables, a format string with the fields `top` and `bottom` for the backbones' names
+    changes: Callable[[Model], dict[str, Any]] = lambda model: {}  # from the full method's settings to the changed ones
+    # Each with the output of the full method to compare with, which has the same backbone.
     outputs: Mapping[str, str] = field(default_factory=lambda: _OUTPUTS)
-    ensemble: tuple[str, ...] = ()
+    ensemble: tuple[str, ...] = ()  # the rows of trained single networks, which need no further training
 
     def settings(self, base: Settings, seed: int) -> Settings:
         """Returns the training settings: one validation after the last epoch, so that its weights are measured."""

@@ -23,20 +23,12 @@ _ABOUT_COSTS = (
 
 
 class Table(NamedTuple):
-    """A table of strings.
-
-    Attributes:
-        title: The title above the table.
-        columns: The headings.
-        rows: The cells of each row.
-        best: (row, column) of the best values of their columns.
-        note: The note below the table.
-    """
+    """A table of strings, with a title above it and a note below it."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    best: frozenset[tuple[int, int]] = frozenset()
+    best: frozenset[tuple[int, int]] = frozenset()  # (row, column) of the best values of their columns
     note: str = ""
 
 

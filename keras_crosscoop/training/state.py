@@ -16,21 +16,13 @@ from keras_crosscoop.models import Segmenter
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The state of training.
+    """The state of training."""
 
-    Attributes:
-        epoch: The number of complete epochs, including their validation.
-        step: The number of complete steps of the next epoch.
-        steps: The total number of complete steps, including steps that the optimizer skipped for infinite gradients.
-        variables: The values of `variables`.
-        callbacks: The states of the callbacks, see `CallbackStates`.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    variables: dict[str, np.ndarray]
-    callbacks: dict[str, Any]
+    epoch: int  # complete epochs, including their validation
+    step: int  # complete steps of the next epoch
+    steps: int  # all complete steps, including steps that the optimizer skipped for infinite gradients
+    variables: dict[str, np.ndarray]  # the values of `variables`
+    callbacks: dict[str, Any]  # see `CallbackStates`
 
 
 def variables(model: Segmenter) -> dict[str, keras.Variable]:
