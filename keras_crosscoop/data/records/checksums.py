@@ -1,6 +1,6 @@
 """The checksum file `SHA256SUMS` of records, which `sha256sum -c SHA256SUMS` also checks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +13,8 @@ SUMS = "SHA256SUMS"
 
 def write_sums(folder: Path) -> None:
     """Writes the checksums of all files in a folder."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
-    lines = (f"{digest}  {path.name}\n" for path, digest in zip(files, _digests(files), strict=True))
+    digests = _digests(sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS))
+    lines = (f"{digest}  {path.name}\n" for path, digest in digests.items())
     (folder / SUMS).write_text("".join(lines), "utf-8", newline="\n")
 
 
@@ -24,28 +24,26 @@ def changed_files(folder: Path) -> list[Path]:
     Raises:
         InputError: The checksums are missing or invalid.
     """
-    expected = {}
     try:
-        for line in (folder / SUMS).read_text("utf-8").splitlines():
-            digest, name = line.split("  ", 1)
-            expected[folder / name] = digest
+        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text("utf-8").splitlines()]
+        expected = {folder / name: digest for digest, name in lines}
     except (OSError, ValueError) as error:
         raise InputError(
             f"The checksums of the records cannot be read. Are they complete, and written by `crosscoop-tf data "
             f"prepare`? Received: {folder / SUMS}"
         ) from error
-    digests = dict(zip(expected, _digests(list(expected)), strict=True))
-    changed = [path for path in expected if digests[path] != expected[path]]
+    changed = [path for path, digest in _digests(expected).items() if digest != expected[path]]
     return changed + sorted(set(folder.glob("*.tfrecord-*")) - expected.keys())
 
 
-def _digests(paths: Sequence[Path]) -> list[str | None]:
+def _digests(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """Returns the checksum of each file, or None if it cannot be read."""
+
+    def digest(path: Path) -> str | None:
+        try:
+            return file_digest(path, "sha256")
+        except OSError:
+            return None
+
     with ThreadPoolExecutor(threads()) as pool:
-        return list(pool.map(_digest, paths))
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return file_digest(path, "sha256")
-    except OSError:
-        return None
+        return dict(zip(paths, pool.map(digest, paths), strict=True))

@@ -2,60 +2,35 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, BinaryIO, NamedTuple, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from keras_crosscoop.data.records.tfrecord import Record, Shard
+from keras_crosscoop.data.records.tfrecord import Record, decode_integers, list_records
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.decoding import RawFile
 from keras_crosscoop.labels import INVALID_LABEL
 from keras_crosscoop.system.json_files import read_json
 
-METADATA_FORMAT = "keras-crosscoop records"  # the entry "format" in metadata.json
 _INFO, _METADATA = "dataset_info.json", "metadata.json"
+
+# TFDS's builder of Cityscapes: its configuration, a folder between name and version, and its name of each split.
+_TFDS_CONFIG = "semantic_segmentation"
+_TFDS_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Description = TypeVar("_Description", bound=BaseModel)
 
 
-class _TfdsFeatures(NamedTuple):
-    """The records of a TFDS builder, with PNG files as features.
-
-    Attributes:
-        config: The builder's configuration, a folder between name and version.
-        image: The name of the feature; also `label` and `name`.
-        splits: TFDS's name of each of our splits.
-    """
-
-    config: str
-    image: str
-    label: str
-    name: str
-    splits: Mapping[str, str]
-
-
-_TFDS = {
-    "cityscapes": _TfdsFeatures(
-        config="semantic_segmentation",
-        image="image_left",
-        label="segmentation_label",
-        name="image_id",
-        splits={"train": "train", "val": "validation", "test": "test"},
-    )
-}
-
-
 class _Split(BaseModel):
     name: str
-    shardLengths: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=100_000)]  # noqa: N815 - TFDS's names
-    filepathTemplate: str = ""  # noqa: N815
+    shardLengths: list[int]  # noqa: N815 - TFDS's names
 
 
 class _Info(BaseModel):
@@ -72,7 +47,6 @@ class _Metadata(BaseModel):
 
     classes: Annotated[list[str], Field(min_length=1, max_length=INVALID_LABEL)]
     palette: list[tuple[_Byte, _Byte, _Byte]]
-    splits: list[str]
     unlabelled: list[str]
 
 
@@ -86,10 +60,10 @@ class _File:
 
     @property
     def name(self) -> str:
-        return self.record.read(self.name_feature).decode(errors="replace")
+        return self.record.read(self.name_feature)[0].decode(errors="replace")
 
     def read_bytes(self) -> bytes:
-        return self.record.read(self.feature)
+        return self.record.read(self.feature)[0]
 
     def open(self, mode: str) -> BinaryIO:
         return BytesIO(self.read_bytes())
@@ -105,11 +79,13 @@ class _Pixels(RawFile, _File):
     channels: tuple[int, ...]  # the shape behind height and width
 
     def pixels(self) -> np.ndarray:
-        shape = self.record.integers(f"{self.feature}/shape")
-        known = len(shape) == 2 + len(self.channels) and shape[2:] == self.channels and 0 not in shape
-        value = self.record.read(f"{self.feature}/value")
-        if not known or len(value) != math.prod(shape):
-            raise self.record.damaged(f"{self.feature} does not match its shape")
+        value, encoded_shape = self.record.read(f"{self.feature}/value", f"{self.feature}/shape")
+        try:
+            height, width, *channels = shape = decode_integers(encoded_shape)
+            if not (height and width and tuple(channels) == self.channels and math.prod(shape) == len(value)):
+                raise ValueError(shape)
+        except (IndexError, ValueError) as error:
+            raise self.record.damaged(f"{self.feature} does not match its shape") from error
         return np.frombuffer(value, np.uint8).reshape(shape)
 
 
@@ -117,7 +93,7 @@ def find_records(name: str, data_dir: Path) -> Path | None:
     """Returns the folder of a data set's records: `data_dir` or the highest version below it, or None."""
     if (data_dir / _INFO).is_file():
         return data_dir
-    config = _TFDS[name].config if name in _TFDS else ""
+    config = _TFDS_CONFIG if name == "cityscapes" else ""
     for folder in (data_dir, data_dir / config, data_dir / name, data_dir / name / config):
         versions = {
             tuple(map(int, path.name.split("."))): path
@@ -150,14 +126,14 @@ def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset])
             f'The folder holds records of data set "{info.name}", not of "{name}". Name the other data set or '
             f"another folder. Received: {folder}"
         )
-    if (folder / _METADATA).is_file() and METADATA_FORMAT in (folder / _METADATA).read_text(errors="replace"):
-        return _ours(folder, info, _read(folder / _METADATA, _Metadata))
-    if name in _TFDS and info.configName == _TFDS[name].config:
-        return _of_tfds(folder, info, _TFDS[name], open_files(folder))
-    raise InputError(
-        f"The folder holds records of another program. Write them with `crosscoop-tf data prepare {name}`. "
-        f"Received: {folder}"
-    )
+    if name == "cityscapes" and info.configName == _TFDS_CONFIG:
+        return _of_tfds(folder, info, open_files(folder))
+    if not (folder / _METADATA).is_file():
+        raise InputError(
+            f"The folder holds records of another program. Write them with `crosscoop-tf data prepare {name}`. "
+            f"Received: {folder}"
+        )
+    return _ours(folder, info, _read(folder / _METADATA, _Metadata))
 
 
 def _ours(folder: Path, info: _Info, metadata: _Metadata) -> Dataset:
@@ -169,50 +145,33 @@ def _ours(folder: Path, info: _Info, metadata: _Metadata) -> Dataset:
         name=info.name,
         classes=tuple(metadata.classes),
         palette=tuple(metadata.palette),
-        splits=tuple(metadata.splits),
+        splits=tuple(split.name for split in info.splits),
         find=lambda split: [pair(record, split) for record in _records(folder, info, split)],
         unlabelled=tuple(metadata.unlabelled),
         check_headers=False,
     )
 
 
-def _of_tfds(folder: Path, info: _Info, features: _TfdsFeatures, files: Dataset) -> Dataset:
+def _of_tfds(folder: Path, info: _Info, files: Dataset) -> Dataset:
     def pair(record: Record, split: str) -> Pair:
-        label = None if split in files.unlabelled else _File(record, features.label, features.name)
-        return _File(record, features.image, features.name), label
+        label = None if split in files.unlabelled else _File(record, "segmentation_label", "image_id")
+        return _File(record, "image_left", "image_id"), label
 
-    recorded = {split.name for split in info.splits}
+    names = {split.name for split in info.splits}
     return replace(
         files,
-        splits=tuple(split for split in files.splits if features.splits.get(split) in recorded),
-        find=lambda split: [pair(record, split) for record in _records(folder, info, features.splits[split])],
+        splits=tuple(split for split, name in _TFDS_SPLITS.items() if name in names),
+        find=lambda split: [pair(record, split) for record in _records(folder, info, _TFDS_SPLITS[split])],
         check_headers=False,
     )
 
 
 def _records(folder: Path, info: _Info, name: str) -> list[Record]:
-    splits = [split for split in info.splits if split.name == name]
-    if len(splits) != 1:
-        raise InputError(
-            f'The description of the records must list split "{name}" once, but lists it {len(splits)} times. Copy it '
-            f"again, or prepare the data set again. Received: {folder / _INFO}"
-        )
-    counts = splits[0].shardLengths
-    paths = (folder / _shard_name(info, splits[0], number) for number in range(len(counts)))
-    return [record for path, count in zip(paths, counts, strict=True) for record in Shard(path).records(count)]
-
-
-def _shard_name(info: _Info, split: _Split, number: int) -> str:
-    name = split.filepathTemplate or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-    values = {
-        "DATASET": info.name,
-        "SPLIT": split.name,
-        "FILEFORMAT": info.fileFormat,
-        "SHARD_X_OF_Y": f"{number:05}-of-{len(split.shardLengths):05}",
-    }
-    for key, value in values.items():  # not `format`, which accepts fields of any width
-        name = name.replace(f"{{{key}}}", value)
-    return Path(name).name  # never outside of the folder
+    counts = next(split.shardLengths for split in info.splits if split.name == name)
+    records = []
+    for number, count in enumerate(counts):
+        records += list_records(folder / f"{info.name}-{name}.tfrecord-{number:05}-of-{len(counts):05}", count)
+    return records
 
 
 def _read(path: Path, structure: type[_Description]) -> _Description:

@@ -1,177 +1,141 @@
 """Random access to TFRecord files: finds each record, and the value of each feature in it.
 
 A file is a sequence of records: the length in 8 bytes, its checksum in 4, the data, the data's checksum in 4. The data
-are a `tf.train.Example`. Parsing the whole message would copy its pixels several times, so only the few bytes between
-the values are parsed here.
+are a `tf.train.Example`. Parsing the whole message for every value would copy its pixels several times, so only the few
+bytes between the values are parsed, once.
 
 As in TensorFlow's reader, checksums are compared: the checksum of a length when the file is opened, the checksum of the
 data when a process first reads the record.
 """
 
-import errno
-import os
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
 from keras_crosscoop.errors import InputError, reason
 
 _LENGTH, _CHECKSUM = 8, 4  # bytes
-_BLOCK = 1 << 16  # bytes read at once for a checksum: small enough for the processor's cache
-_HEAD = 128  # bytes at the start of a feature, enough for everything before its value
 _REMEDY = "Copy it again, or prepare the data set again."
 
 
-class Shard:
-    """A TFRecord file, which stays open while something refers to it.
+def list_records(path: Path, count: int) -> list["Record"]:
+    """Lists the records in a TFRecord file.
+
+    Args:
+        path: The file.
+        count: The expected number of records.
 
     Raises:
-        InputError: The file cannot be opened.
+        InputError: The file cannot be read, is truncated or damaged, or holds a different number of records.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            remedy = _REMEDY
-            if getattr(error, "errno", None) == errno.EMFILE:
-                remedy = "Allow more open files with `ulimit -n`: every shard stays open."
-            raise InputError(
-                f"A shard of the records cannot be opened ({reason(error)}). {remedy} Received: {path}"
-            ) from error
-
-    def __reduce__(self) -> tuple:
-        return Shard, (self.path,)  # an unpickled copy opens the file itself
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
-
-    def read(self, start: int, length: int) -> bytes:
-        """Reads `length` bytes, or fewer at the end of the file."""
-        return os.pread(self._descriptor, length, start)
-
-    def records(self, count: int) -> list["Record"]:
-        """Returns all records.
-
-        Args:
-            count: The expected number of records.
-
-        Raises:
-            InputError: The file is truncated or damaged, or holds a different number of records.
-        """
-        size, start, records = os.fstat(self._descriptor).st_size, 0, []
-        while start < size and len(records) <= count:
-            head = self.read(start, _LENGTH + _CHECKSUM)
-            length = int.from_bytes(head[:_LENGTH], "little")
-            if len(head) == _LENGTH + _CHECKSUM and _masked(google_crc32c.value(head[:_LENGTH])) != head[_LENGTH:]:
-                raise self._damaged(f"is damaged: the length of record {len(records)} does not match its checksum")
-            data, start = start + _LENGTH + _CHECKSUM, start + _LENGTH + length + 2 * _CHECKSUM
-            if len(head) < _LENGTH + _CHECKSUM or start > size:
-                raise self._damaged(f"is truncated in record {len(records)}")
-            records.append(Record(self, len(records), data, length))
-        if len(records) != count:
-            actual = len(records) if start >= size else "more"
-            raise self._damaged(f"must hold {count} records, but holds {actual}")
-        return records
-
-    def _damaged(self, problem: str) -> InputError:
-        return InputError(f"A shard {problem}. {_REMEDY} Received: {self.path}")
+    start, records = 0, []
+    with _open(path) as file:
+        size = path.stat().st_size
+        while start < size:
+            file.seek(start)
+            length, checksum = file.read(_LENGTH), file.read(_CHECKSUM)
+            record = Record(path, len(records), start + _LENGTH + _CHECKSUM, int.from_bytes(length, "little"))
+            start = record.start + record.length + _CHECKSUM
+            if checksum != _masked_checksum(length) or start > size:
+                raise InputError(f"A shard is damaged in record {record.number}. {_REMEDY} Received: {path}")
+            records.append(record)
+    if len(records) != count:
+        raise InputError(f"A shard must hold {count} records, but holds {len(records)}. {_REMEDY} Received: {path}")
+    return records
 
 
+@dataclass(frozen=True)
 class Record:
     """One `tf.train.Example`, whose values are read one by one.
 
-    Args:
-        shard: The file.
+    Attributes:
+        path: The file.
         number: The number of the record in the file.
         start: The position of its data in the file.
         length: The length of its data in bytes.
     """
 
-    def __init__(self, shard: Shard, number: int, start: int, length: int) -> None:
-        self.shard = shard
-        self.number = number
-        self.start = start
-        self.length = length
+    path: Path
+    number: int
+    start: int
+    length: int
 
     def __str__(self) -> str:
-        return f"{self.shard.path}, record {self.number}"
+        return f"{self.path}, record {self.number}"
 
-    def read(self, feature: str) -> bytes:
-        """Reads the value of a feature that holds one string.
-
-        Raises:
-            InputError: There is no such feature, or the file was truncated meanwhile.
-        """
-        if feature not in self._values:
-            raise self.damaged(f"{feature} is missing")
-        start, length = self._values[feature]
-        data = self.shard.read(start, length)
-        if len(data) < length:
-            raise self.damaged(f"{feature} is truncated")
-        return data
-
-    def integers(self, feature: str) -> tuple[int, ...]:
-        """Reads the values of a feature that holds non-negative integers.
+    def read(self, *features: str) -> list[bytes]:
+        """Reads the values of features: the string, or the integers as protobuf encodes them.
 
         Raises:
-            InputError: There is no such feature, or it is damaged.
+            InputError: There is no such feature, the record is damaged, or the file cannot be read.
         """
-        data, at, values = self.read(feature), 0, []
-        try:
-            while at < len(data):
-                value, at = _varint(data, at)
-                values.append(value)
-        except IndexError as error:
-            raise self.damaged(f"{feature} is truncated") from error
-        return tuple(values)
-
-    def damaged(self, reason: str) -> InputError:
-        """Returns the error for a damaged record."""
-        return InputError(
-            f"A record is damaged ({reason}). Copy its shard again, or prepare the data set again. Received: {self}"
-        )
-
-    @cached_property
-    def _values(self) -> dict[str, tuple[int, int]]:
-        """The position in the file and the length of each feature's value. The checksum is verified first."""
-        end, checksum = self.start + self.length, 0
-        for start in range(self.start, end, _BLOCK):
-            checksum = google_crc32c.extend(checksum, self.shard.read(start, min(_BLOCK, end - start)))
-        if _masked(checksum) != self.shard.read(end, _CHECKSUM):
-            raise self.damaged("its checksum is wrong")
-        try:
-            return self._locate()
-        except (IndexError, ValueError, struct.error) as error:
-            raise self.damaged("it is not a tf.train.Example") from error
-
-    def _locate(self) -> dict[str, tuple[int, int]]:
-        values, end = {}, self.start + self.length
-        _, at = _field(self.shard.read(self.start, min(_HEAD, self.length)), 0, 1)  # the features of the example
-        position = self.start + at
-        while position < end:
-            head = self.shard.read(position, min(_HEAD, end - position))
-            size, at = _field(head, 0, 1)  # an entry of the map: name and feature
-            next_position = position + at + size
-            size, at = _field(head, at, 1)
-            name, at = head[at : at + size].decode(), at + size
-            _, at = _field(head, at, 2)
-            _, at = _field(head, at, 1, 3)  # a list of strings or of integers
-            size, at = _field(head, at, 1)
-            values[name] = position + at, size
-            if position + at + size != next_position:
-                raise ValueError(name)  # several strings
-            position = next_position
+        values = []
+        with _open(self.path) as file:
+            for feature in features:
+                if feature not in self._positions:
+                    raise self.damaged(f"{feature} is missing")
+                start, length = self._positions[feature]
+                file.seek(start)
+                values.append(file.read(length))
         return values
 
+    def damaged(self, problem: str) -> InputError:
+        """Returns the error for a damaged record."""
+        return InputError(f"A record is damaged ({problem}). {_REMEDY} Received: {self}")
 
-def _masked(checksum: int) -> bytes:
-    """Masks a CRC-32C as TFRecord files store it: rotated and shifted, so that records may contain records."""
+    @cached_property
+    def _positions(self) -> dict[str, tuple[int, int]]:
+        """The position in the file and the length of each feature's value. The checksum is verified first."""
+        with _open(self.path) as file:
+            file.seek(self.start)
+            data, checksum = file.read(self.length), file.read(_CHECKSUM)
+        if checksum != _masked_checksum(data):
+            raise self.damaged("its checksum is wrong")
+        try:
+            return {name: (self.start + at, length) for name, at, length in _values(data)}
+        except (IndexError, ValueError) as error:
+            raise self.damaged("it is not a tf.train.Example") from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise InputError(
+            f"A shard of the records cannot be read ({reason(error)}). {_REMEDY} Received: {path}"
+        ) from error
+
+
+def _masked_checksum(data: bytes) -> bytes:
+    """Returns the CRC-32C of data as TFRecord files store it: rotated and shifted, so that records may hold records."""
+    checksum = google_crc32c.value(data)
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8 & 0xFFFFFFFF).to_bytes(_CHECKSUM, "little")
+
+
+def _values(example: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yields the name of each feature, and the start and length of its value."""
+    _, at = _field(example, 0, 1)
+    while at < len(example):
+        size, at = _field(example, at, 1)  # an entry of the map: name and feature
+        end = at + size
+        size, at = _field(example, at, 1)
+        name, at = example[at : at + size].decode(), at + size
+        _, at = _field(example, at, 2)
+        _, at = _field(example, at, 1, 3)  # a list of strings or of integers
+        size, at = _field(example, at, 1)
+        if at + size != end or end > len(example):
+            raise ValueError(name)  # several strings, or a wrong length
+        yield name, at, size
+        at = end
 
 
 def _field(data: bytes, at: int, *numbers: int) -> tuple[int, int]:
@@ -179,6 +143,19 @@ def _field(data: bytes, at: int, *numbers: int) -> tuple[int, int]:
     if data[at] not in [number << 3 | 2 for number in numbers]:  # 2: a field with its length in front
         raise ValueError(data[at])
     return _varint(data, at + 1)
+
+
+def decode_integers(data: bytes) -> tuple[int, ...]:
+    """Decodes the value of a feature that holds non-negative integers.
+
+    Raises:
+        IndexError: The value is truncated.
+    """
+    at, values = 0, []
+    while at < len(data):
+        value, at = _varint(data, at)
+        values.append(value)
+    return tuple(values)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
