@@ -94,4 +94,4 @@ def _write(name: str, data_dir: Path | None, records: Path, splits: tuple[str, .
     with transient_bar() as bar:
         task = bar.add_task("Writing", total=None if beam_options else planned.samples)  # Beam gives no progress
         folder = write(planned, beam_options=beam_options, on_sample=lambda: bar.advance(task))
-    click.echo(f"Records: {folder}\nTrain from them: crosscoop-tf fit --dataset {name} --data-dir {planned.records}")
+    click.echo(f"Records: {folder}\nTrain from them: crosscoop-tf fit --dataset {name} --data-dir {records.absolute()}")

@@ -8,21 +8,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from keras_crosscoop.data.catalogue import dataset
+import numpy as np
+
+from keras_crosscoop.data.catalogue import CATALOGUE, dataset
 from keras_crosscoop.data.records.checksums import write_sums
 from keras_crosscoop.data.spec import Dataset, Pair
-from keras_crosscoop.data.tfds_builder import VERSION, make_builder, open_split
 from keras_crosscoop.errors import AbsentError, InputError, reason
 from keras_crosscoop.images.io import image_size
 from keras_crosscoop.system.files import atomic_folder
 from keras_crosscoop.system.resources import threads
 
+_VERSION = "1.0.0"
 _SHARD_SIZE = 128 << 20  # bytes: TFDS keeps a whole shard in memory
-_MAX_SHARDS = 256  # per split: all shards stay open while the split is read
 _OVERHEAD = 300  # bytes of a record besides its pixels
 _WORKER_ERROR = re.compile(rf"{InputError.__name__}: (?P<message>.*) \[while running ")
 
@@ -48,11 +50,6 @@ class Plan:
     missing: tuple[str, ...]
 
     @property
-    def records(self) -> Path:
-        """The common folder of all records, which readers take as `data_dir`."""
-        return self.folder.parents[1]
-
-    @property
     def samples(self) -> int:
         """The number of samples."""
         return sum(map(sum, self.shards.values()))
@@ -70,7 +67,7 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
     Raises:
         InputError: The data set or a split cannot be used, its records exist already, or the disk is too small.
     """
-    folder = records.absolute() / name / VERSION
+    folder = records.absolute() / name / _VERSION
     if folder.exists():
         raise InputError(
             f'Records of "{name}" exist, and are never overwritten. Remove them, or name another folder. '
@@ -109,7 +106,7 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
 
 
 def _shard_lengths(count: int, size: int) -> list[int]:
-    shards = min(math.ceil(size / _SHARD_SIZE), _MAX_SHARDS, count)
+    shards = min(math.ceil(size / _SHARD_SIZE), count)
     return [stop - start for start, stop in pairwise(count * number // shards for number in range(shards + 1))]
 
 
@@ -139,7 +136,7 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
     try:
         with atomic_folder(plan.folder) as partial, _worker_errors():
             scratch = partial / "scratch"  # for TFDS, which also makes an empty folder for downloads
-            builder = make_builder(plan.data, plan.data_dir, plan.shards, scratch, None if beam else on_sample)
+            builder = _make_builder(plan, scratch, None if beam else on_sample)
             builder.download_and_prepare(download_config=config)
             for path in Path(builder.data_dir).iterdir():
                 if not path.name.endswith(".shard_infos.json"):  # a temporary file of TFDS
@@ -151,8 +148,106 @@ def write(plan: Plan, *, beam_options: str | None = None, on_sample: Callable[[]
             f"The records cannot be written ({reason(error)}). Check space and permissions. Received: {plan.folder}"
         ) from error
     finally:
-        open_split.cache_clear()  # closes the files, which may change before the next call
+        _open_split.cache_clear()  # closes the files, which may change before the next call
     return plan.folder
+
+
+def _make_builder(plan: Plan, target: Path, on_sample: Callable[[], None] | None) -> Any:
+    """Makes a TFDS builder that streams samples; the generic builders of TFDS keep a whole split in memory."""
+    import tensorflow_datasets as tfds
+
+    data = plan.data
+    unlabelled = tuple(split for split in plan.shards if split in data.unlabelled)
+    description = f"Semantic segmentation. Classes, by id: {', '.join(data.classes)}."
+    if unlabelled:
+        description += f" Splits without labels: {', '.join(unlabelled)}."
+
+    class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
+        name = data.name
+        VERSION = tfds.core.Version(_VERSION)
+        code_path = None  # TFDS would search this path for checksums, with a package that may be missing
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=description,
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Tensor(shape=(None, None, 3), dtype=np.uint8, encoding="bytes"),
+                        "label": tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding="bytes"),
+                        "name": tfds.features.Text(),
+                    }
+                ),
+                supervised_keys=("image", "label"),
+                license=CATALOGUE[data.name].licence,
+                disable_shuffling=True,
+                metadata=tfds.core.MetadataDict(classes=data.classes, palette=data.palette, unlabelled=unlabelled),
+            )
+
+        def _log_download_bytes(self) -> None:
+            """Suppresses a message on stdout about a download that does not happen."""
+
+        def _log_download_done(self) -> None:
+            """Suppresses a message that names the temporary folder."""
+
+        def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
+            # Each split is written separately, because TFDS would run the Beam pipelines of earlier splits again. The
+            # shard lengths are set here, because TFDS mixes up more than ten shards.
+            splits = []
+            for split, lengths in plan.shards.items():
+                self._split = split
+                super()._download_and_prepare(dl_manager, download_config)
+                splits.append(self.info.splits[split].replace(shard_lengths=lengths))
+            self.info.set_splits(tfds.core.SplitDict(splits))
+
+        def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Callable]]:
+            bounds = list(accumulate(plan.shards[self._split], initial=0))
+            return {
+                self._split: [
+                    _Samples(data.name, plan.data_dir, self._split, bounds[-1], start, stop, on_sample)
+                    for start, stop in pairwise(bounds)
+                ]
+            }
+
+    return Builder(data_dir=target)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The samples of a shard. Beam sends this object to a worker, which opens the data set itself."""
+
+    name: str
+    data_dir: Path | None
+    split: str
+    count: int  # samples of the split
+    start: int
+    stop: int
+    on_sample: Callable[[], None] | None
+
+    def __call__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        data, pairs = _open_split(self.name, self.data_dir, self.split)
+        if len(pairs) != self.count:
+            raise InputError(
+                f'Split "{self.split}" had {self.count} samples when writing began, but now has {len(pairs)}. Do not '
+                f"change the files, and give every worker the same files. Received: {self.data_dir}"
+            )
+        pairs = pairs[self.start : self.stop]
+        with ThreadPoolExecutor(threads()) as pool:
+            try:
+                samples = pool.map(lambda pair: data.read(*pair), pairs)
+                for index, ((image, _), (pixels, ids)) in enumerate(zip(pairs, samples, strict=True), self.start):
+                    yield index, {"image": pixels, "label": ids, "name": image.name}
+                    if self.on_sample:
+                        self.on_sample()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+@lru_cache(maxsize=4)
+def _open_split(name: str, data_dir: Path | None, split: str) -> tuple[Dataset, list[Pair]]:
+    """Opens a data set and lists the pairs of a split; `plan` has checked their headers."""
+    data = dataset(name, data_dir)
+    return data, data.pairs(split, headers=False)
 
 
 def _beam(options: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,8 +118,8 @@ def test_an_interruption_leaves_nothing(crosscoop, halves, tmp_path, monkeypatch
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_crosscoop.data.tfds_builder.open_split", interrupt)
-    monkeypatch.setattr("keras_crosscoop.data.prepare.open_split", SimpleNamespace(cache_clear=lambda: None))
+    interrupt.cache_clear = lambda: None
+    monkeypatch.setattr("keras_crosscoop.data.prepare._open_split", interrupt)
     done = crosscoop("data", "prepare", "folder", "--data-dir", halves, "--records", "records")
     assert done.code == 130
     assert done.err.splitlines()[-1] == "crosscoop-tf: interrupted."

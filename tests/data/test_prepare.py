@@ -23,9 +23,9 @@ from keras_crosscoop.data.records.reader import find_records
 @tfds_on_protobuf_6
 def test_samples_are_spread_over_shards(make_folder, records, monkeypatch):
     """In order, for TFDS too, complete, and in a limited number of shards."""
-    monkeypatch.setattr(prepare, "_MAX_SHARDS", 2)
-    monkeypatch.setattr(prepare, "_SHARD_SIZE", 1)
     root = make_folder({"train": 11, "val": 1})
+    size = plan("folder", root, records).size
+    monkeypatch.setattr(prepare, "_SHARD_SIZE", size // 2)
     folder = prepare.write(planned := plan("folder", root, records))
     assert planned.shards == {"train": [5, 6], "val": [1]}
     assert len(list(folder.glob("*train*"))) == 2
@@ -158,7 +158,7 @@ def test_a_split_of_voc_that_lost_a_file_is_not_left_out(tmp_path, records):
     voc = write_voc(tmp_path / "data", sbd="aug")
     assert plan("voc2012", tmp_path / "data", records).missing == ()
     (voc / "JPEGImages" / f"{voc_name('sbd', 1)}.jpg").unlink()
-    assert "A label has no image" in refused(plan, "voc2012", tmp_path / "data", records)
+    assert "A sample has no image" in refused(plan, "voc2012", tmp_path / "data", records)
     shutil.rmtree(voc / "SegmentationClassAug")
     assert plan("voc2012", tmp_path / "data", records).missing == ("trainaug",)
 
@@ -207,7 +207,7 @@ from pathlib import Path
 from keras_crosscoop.data import prepare
 from keras_crosscoop.errors import InputError
 root, records, options = sys.argv[1:]
-prepare._SHARD_SIZE, prepare._MAX_SHARDS = 1, 11
+prepare._SHARD_SIZE = prepare.plan("folder", Path(root), Path(records)).size * 2 // 23  # 11 shards of "train"
 try:
     prepare.write(prepare.plan("folder", Path(root), Path(records)), beam_options=options)
 except InputError as error:
