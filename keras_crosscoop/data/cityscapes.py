@@ -4,14 +4,15 @@ Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understa
 layout are those of `cityscapesscripts` (`helpers/labels.py` and README).
 """
 
+import weakref
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_crosscoop.data.archive import archive_files, open_archive
 from keras_crosscoop.data.pairs import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
-from keras_crosscoop.errors import AbsentError, InputError
+from keras_crosscoop.errors import AbsentError, InputError, reason
 from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.files import ReadableFile
@@ -109,63 +110,74 @@ class _Files:
         self._archive = cache(open_archive)  # opens each archive once, when a split needs it
 
     def pairs(self, split: str, kind: str | None, ids: str) -> list[Pair]:
-        kinds = ["leftImg8bit"] if kind is None else ["leftImg8bit", kind]
-        missing = [name for name in kinds if self._find(name, split) is None]
+        folders = {name: self._find(name, split) for name in ("leftImg8bit", kind) if name}
+        missing = [name for name in folders if folders[name] is None]
         if missing:
-            absent = missing == kinds or kind == "gtCoarse"  # coarse labels are optional
+            absent = len(missing) == len(folders) or kind == "gtCoarse"  # coarse labels are optional
             package = _package(missing[0], split)
             raise (AbsentError if absent else InputError)(
                 f"A part of the data set is missing: expected {self._data_dir / missing[0] / split} or "
                 f"{self._data_dir / package}. Get {package} from {ENTRY.source}; it need not be extracted. "
                 f"Received: {self._data_dir}"
             )
-        images = self._files("leftImg8bit", split, "_leftImg8bit.png")
+        images = list_files(folders["leftImg8bit"], "_leftImg8bit.png")
         if kind is None:
             return [(images[key], None) for key in sorted(images)]
         suffix = f"_{kind}_{ids}.png"
-        image_source = f", which {_package('leftImg8bit', split)} holds"
         # Labels with training ids are made by `cityscapesscripts`; no archive holds them.
         label_source = f", which {_package(kind, split)} holds" if ids == "labelIds" else ""
         return pair_files(
             images,
-            self._files(kind, split, suffix),
-            image_at=lambda key: f"{self._path('leftImg8bit', split)}/{key}_leftImg8bit.png{image_source}",
-            label_at=lambda key: f"{self._path(kind, split)}/{key}{suffix}{label_source}",
+            list_files(folders[kind], suffix),
+            image_at=lambda key: (
+                f"{folders['leftImg8bit'] / key}_leftImg8bit.png, which {_package('leftImg8bit', split)} holds"
+            ),
+            label_at=lambda key: f"{folders[kind] / key}{suffix}{label_source}",
         )
 
     def only_training_ids(self) -> bool:
         """Returns whether the fine labels exist only as training ids."""
-        splits = [split for split in ("train", "val") if self._find("gtFine", split)]
         try:
-            return not any(self._files("gtFine", split, "_gtFine_labelIds.png") for split in splits) and any(
-                self._files("gtFine", split, "_gtFine_labelTrainIds.png") for split in splits
+            folders = [folder for split in ("train", "val") if (folder := self._find("gtFine", split))]
+            return not any(list_files(folder, "_gtFine_labelIds.png") for folder in folders) and any(
+                list_files(folder, "_gtFine_labelTrainIds.png") for folder in folders
             )
         except InputError:  # a damaged archive: the splits that need it report the error
             return False
 
-    def _files(self, kind: str, split: str, suffix: str) -> dict[str, ReadableFile]:
-        """Maps `CITY/CITY_SEQUENCE_FRAME` to the file with this suffix."""
-        root = self._find(kind, split)
-        if root.is_file():
-            return archive_files(self._archive(root), f"{kind}/{split}", suffix)
-        return {
-            path.relative_to(root).as_posix().removesuffix(suffix): path
-            for path in root.glob(f"*/*{suffix}")
-            if not path.name.startswith(".")
-        }
-
-    def _find(self, kind: str, split: str) -> Path | None:
-        """Returns the folder of a kind of files, or the archive that holds it."""
+    def _find(self, kind: str, split: str) -> Path | zipfile.Path | None:
+        """Returns the folder of a kind of files, on the disk or in an archive."""
         archive = self._data_dir / _package(kind, split)
         for root in (self._data_dir, archive.with_suffix("")):
             if (root / kind / split).is_dir():
                 return root / kind / split
-        return archive if archive.is_file() else None
+        return zipfile.Path(self._archive(archive), f"{kind}/{split}/") if archive.is_file() else None
 
-    def _path(self, kind: str, split: str) -> Path:
-        """Returns the path of the folder, on disk or in an archive, for errors."""
-        root = self._find(kind, split)
-        return root / kind / split if root.is_file() else root
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Opens a zip file, which any number of threads can read. It is closed once nothing refers to it.
+
+    Raises:
+        InputError: The file cannot be opened, or its list of members, at the end of the file, is missing.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"The archive cannot be opened ({reason(error)}). Is it complete? Download it again. Received: {path}"
+        ) from error
+    weakref.finalize(archive, archive.fp.close)  # `ZipFile.__del__` may run after a warning about the open file
+    return archive
+
+
+def list_files(folder: Path | zipfile.Path, suffix: str) -> dict[str, ReadableFile]:
+    """Maps `CITY/CITY_SEQUENCE_FRAME` to the file with this suffix, in a folder on the disk or in an archive."""
+    if isinstance(folder, Path):
+        files = {path.relative_to(folder).as_posix(): path for path in folder.glob(f"*/[!.]*{suffix}")}
+    else:  # `zipfile.Path.iterdir` would search the whole archive for every city
+        names = (name.removeprefix(folder.at) for name in folder.root.namelist() if name.startswith(folder.at))
+        files = {name: folder / name for name in names if name.endswith(suffix)}
+    return {name.removesuffix(suffix): file for name, file in files.items()}
 
 
 def _package(kind: str, split: str) -> str:

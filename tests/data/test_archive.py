@@ -10,7 +10,7 @@ import pytest
 from helpers import refused
 from PIL import Image
 
-from keras_crosscoop.data.archive import archive_files, open_archive
+from keras_crosscoop.data.cityscapes import list_files, open_archive
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.decoding import label_reader
 from keras_crosscoop.images.io import encode_pnm, image_size
@@ -30,7 +30,7 @@ def write(path, contents, packing=zipfile.ZIP_DEFLATED):
 
 
 def members_of(path):
-    return archive_files(open_archive(path), "d", "")
+    return list_files(zipfile.Path(open_archive(path), "d/"), "")
 
 
 def descriptors(path):
@@ -52,7 +52,7 @@ def test_members_by_folder_and_suffix(tmp_path):
     names = ("README", "images/train/x/1_i.png", "images/train/x/1_j.png", "images/train/2_i.png")
     more = ("images/training/3_i.png", "more/images/train/4_i.png")
     path = write(tmp_path / "a.zip", {name: name.encode() for name in (*names, *more)})
-    members = archive_files(open_archive(path), "images/train", "_i.png")
+    members = list_files(zipfile.Path(open_archive(path), "images/train/"), "_i.png")
     assert {key: member.read_bytes() for key, member in members.items()} == {
         "x/1": b"images/train/x/1_i.png",
         "2": b"images/train/2_i.png",
@@ -155,7 +155,7 @@ def test_any_damage_is_an_error_or_harmless(tmp_path):
 def test_no_file_stays_open(tmp_path):
     path = write(tmp_path / "a.zip", labels(1))
     archive = open_archive(path)
-    member = archive_files(archive, "d", "")["0"]
+    member = list_files(zipfile.Path(archive, "d/"), "")["0"]
     stream = member.open("rb")
     stream.read(10)
     del archive
