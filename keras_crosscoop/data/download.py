@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import requests
 
+from keras_crosscoop.data.voc2012 import SBD_URL
 from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.system.files import file_digest, make_folder, remedy, require_free_space
 
@@ -40,14 +41,14 @@ class RemoteArchive(NamedTuple):
         return self.url.rpartition("/")[2]
 
 
-def voc_archives() -> tuple[RemoteArchive, RemoteArchive]:
-    """Returns the archives of VOC 2012 and SBD, at the addresses of keras-cv."""
-    from keras_cv.src.datasets.pascal_voc.segmentation import SBD_URL, VOC_URL
-
-    return (
-        RemoteArchive(VOC_URL, "6cd6e144f989b92b3379bac3b3de84fd", "VOCdevkit/VOC2012"),
-        RemoteArchive(SBD_URL, "82b4d87ceb2ed10f6038a1cba92111cb", "benchmark_RELEASE/dataset"),
-    )
+ARCHIVES = (
+    RemoteArchive(
+        "https://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "6cd6e144f989b92b3379bac3b3de84fd",
+        "VOCdevkit/VOC2012",
+    ),
+    RemoteArchive(SBD_URL, "82b4d87ceb2ed10f6038a1cba92111cb", "benchmark_RELEASE/dataset"),
+)
 
 
 def download_voc2012(data_dir: Path, progress: Progress = lambda *_: None) -> None:
@@ -63,7 +64,7 @@ def download_voc2012(data_dir: Path, progress: Progress = lambda *_: None) -> No
     Raises:
         InputError: A server cannot be reached or lacks the file, the disk is full, or an archive is damaged.
     """
-    for archive in voc_archives():
+    for archive in ARCHIVES:
         fetch(archive, data_dir, progress)
 
 
@@ -73,18 +74,15 @@ def fetch(archive: RemoteArchive, data_dir: Path, progress: Progress = lambda *_
         return
     make_folder(data_dir)
     file, part = data_dir / archive.name, data_dir / f"{archive.name}.part"
-    archive_exists = file.is_file()
     try:
-        if not archive_exists:
-            _download(archive, part, progress)
-        if file_digest(file if archive_exists else part, "md5") != archive.md5:
+        source = file if file.is_file() else _download(archive, part, progress)
+        if file_digest(source, "md5") != archive.md5:
             part.unlink(missing_ok=True)
             raise InputError(
                 f"The archive is damaged: its checksum is not {archive.md5}. Remove {archive.name} if it is there, and "
-                f"download it again. Received: {file if archive_exists else archive.url}"
+                f"download it again. Received: {source}"
             )
-        if not archive_exists:
-            part.rename(file)
+        source.replace(file)
         _unpack(file, archive, data_dir, progress)
     except OSError as error:
         raise InputError(
@@ -93,20 +91,21 @@ def fetch(archive: RemoteArchive, data_dir: Path, progress: Progress = lambda *_
         ) from error
 
 
-def _download(archive: RemoteArchive, part: Path, progress: Progress) -> None:
+def _download(archive: RemoteArchive, part: Path, progress: Progress) -> Path:
     failures = 0
     while True:
         before = _size(part)
         try:
-            return _append(archive, part, progress)
+            _append(archive, part, progress)
+            return part
         except requests.RequestException as error:
             failures = 0 if _size(part) > before else failures + 1
             missing = error.response is not None and 400 <= error.response.status_code < 500
             if failures == ATTEMPTS or missing:
                 raise InputError(
-                    f"{archive.name} cannot be downloaded ({_reason(error)}). Is there a network? The same command "
-                    f"resumes after the first {_size(part):,} bytes; or put the file into {part.parent} yourself. "
-                    f"Received: {archive.url}"
+                    f"{archive.name} cannot be downloaded ({reason(_innermost(error))}). Is there a network? "
+                    f"The same command resumes after the first {_size(part):,} bytes; or put the file into "
+                    f"{part.parent} yourself. Received: {archive.url}"
                 ) from error
         time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 
@@ -128,8 +127,6 @@ def _append(archive: RemoteArchive, part: Path, progress: Progress) -> None:
             for chunk in response.iter_content(CHUNK):
                 stream.write(chunk)
                 progress(f"Downloading {archive.name}", stream.tell(), total)
-    if _size(part) < total:  # some versions of urllib3 do not check this
-        raise requests.ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
 
 
 def _unpack(file: Path, archive: RemoteArchive, data_dir: Path, progress: Progress) -> None:
@@ -159,8 +156,6 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _reason(error: BaseException) -> str:
-    """Returns the innermost message: `requests` wraps the system's errors three times."""
-    while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), Exception):
-        error = inner
-    return next((text for text in error.args if isinstance(text, str)), "") or reason(error)
+def _innermost(error: BaseException) -> BaseException:
+    """Returns the first cause: `requests` wraps the system's errors three times."""
+    return _innermost(error.__context__) if error.__context__ else error

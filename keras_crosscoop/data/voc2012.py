@@ -6,15 +6,13 @@ Inverse Detectors", ICCV 2011 (SBD).
 
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
-from keras_crosscoop.data.pairs import UnpairedError, pair_files
+from keras_crosscoop.data.pairs import UnpairedError
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError, describe
 from keras_crosscoop.images.decoding import RawFile
@@ -26,6 +24,7 @@ CLASSES = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
+SBD_URL = "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz"
 
 _FOLDERS = ("VOCdevkit/VOC2012", "VOC2012", "")  # below `data_dir`
 _SBD_FOLDERS = ("benchmark_RELEASE/dataset", "benchmark/benchmark_RELEASE/dataset")
@@ -54,7 +53,7 @@ def open(data_dir: Path) -> Dataset:
         classes=CLASSES,
         palette=voc_palette(len(CLASSES)),
         splits=tuple(ENTRY.splits),
-        find=lambda split: _augmented(voc, data_dir) if split == "trainaug" else _listed(voc, split),
+        find=lambda split: _pairs(voc, data_dir, split),
         unlabelled=("test",),
     )
 
@@ -110,51 +109,31 @@ def _unpacked(mat: bytes) -> bytes:
     return b"".join(elements)
 
 
-def _listed(voc: Path, split: str, more_images: Mapping[str, ReadableFile] = MappingProxyType({})) -> list[Pair]:
-    """Returns the pairs of a list of VOC, in its order; `more_images` supplies images that VOC's folder lacks."""
-    images = {**more_images, **_files(voc / "JPEGImages", ".jpg")}
-    labels = None if split == "test" else _files(voc / "SegmentationClass", ".png")
+def _pairs(voc: Path, data_dir: Path, split: str) -> list[Pair]:
+    """Returns the pairs of a split, in the order of VOC's list; those of "trainaug" in the order of their names."""
+    images, labels = _files(voc / "JPEGImages", ".jpg"), _files(voc / "SegmentationClass", ".png")
+    names = _names(voc, "train" if split == "trainaug" else split)
+    if split == "trainaug":
+        sbd_images, sbd_labels = _sbd(voc, data_dir)
+        added = {name: sbd_labels[name] for name in sbd_labels.keys() - names.keys() - _names(voc, "val").keys()}
+        images = {**sbd_images, **images}
+        labels |= added
+        names = dict(sorted({**names, **added}.items()))
+    if split == "test":
+        labels = dict.fromkeys(names)
     pairs, unpaired = [], {}
-    for name in _names(voc, split):
-        missing = {}
-        if name not in images:
-            missing["image"] = voc / "JPEGImages" / f"{name}.jpg"
-        if labels is not None and name not in labels:
-            missing["label"] = voc / "SegmentationClass" / f"{name}.png"
-        for kind, path in missing.items():
-            unpaired[str(path)] = (
-                f"A name in a list has no {kind}: expected {path}, which {_archive(split)} holds. Extract the whole "
-                f"archive, or remove the name. Received: {name} in {_list(voc, split)}"
-            )
-        if not missing:
-            pairs.append((images[name], None if labels is None else labels[name]))
-    if unpaired:
-        raise UnpairedError(unpaired, pairs)
-    return pairs
-
-
-def _augmented(voc: Path, data_dir: Path) -> list[Pair]:
-    """Returns the pairs of split "trainaug", in the order of their names."""
-    sbd_images, sbd_labels = _sbd(voc, data_dir)
-    images = {**sbd_images, **_files(voc / "JPEGImages", ".jpg")}
-    names = sbd_labels.keys() - _names(voc, "train").keys() - _names(voc, "val").keys()
-
-    def added() -> list[Pair]:
-        return pair_files(
-            {name: images[name] for name in names if name in images},
-            {name: sbd_labels[name] for name in names},
-            image_at=lambda name: f"{voc}/JPEGImages/{name}.jpg, which {_TRAINVAL} holds",
-            label_at=str,
-        )
-
-    pairs, unpaired = [], {}
-    for find in (lambda: _listed(voc, "train", sbd_images), added):
-        try:
-            pairs += find()
-        except UnpairedError as error:
-            pairs += error.pairs
-            unpaired |= error.unpaired
-    pairs.sort(key=lambda pair: pair[0].name)
+    for name, origin in names.items():
+        if name in images and name in labels:
+            pairs.append((images[name], labels[name]))
+        for kind, files, path in (
+            ("image", images, voc / "JPEGImages" / f"{name}.jpg"),
+            ("label", labels, voc / "SegmentationClass" / f"{name}.png"),
+        ):
+            if name not in files:
+                unpaired[str(path)] = (
+                    f"A sample has no {kind}: expected {path}, which {_archive(split)} holds. Extract the whole "
+                    f"archive, or remove the sample. Received: {origin}"
+                )
     if unpaired:
         raise UnpairedError(unpaired, pairs)
     return pairs
@@ -171,24 +150,20 @@ def _sbd(voc: Path, data_dir: Path) -> tuple[dict[str, ReadableFile], dict[str, 
             return _files(folder / "img", ".jpg"), {name: MatLabel(path) for name, path in labels.items()}
     raise AbsentError(
         f"Split trainaug needs SBD: expected {data_dir / _SBD_FOLDERS[0]}/cls, or its labels as PNGs in "
-        f"{voc}/SegmentationClassAug. Extract {_SBD} from {_SBD_SOURCE} there, or train "
+        f"{voc}/SegmentationClassAug. Extract {_SBD} from {SBD_URL} there, or train "
         f"without it: `--set data.train_split=train`. Received: 'trainaug'"
     )
 
 
-def _names(voc: Path, split: str) -> dict[str, None]:
-    """Returns the names in a list of VOC, in order."""
-    path = _list(voc, split)
+def _names(voc: Path, split: str) -> dict[str, str]:
+    """Returns the names in a list of VOC, in order, each with its place for errors."""
+    path = voc / "ImageSets" / "Segmentation" / f"{split}.txt"
     try:
-        return dict.fromkeys(path.read_text("utf-8").split())
+        return {name: f"{name} in {path}" for name in path.read_text("utf-8").split()}
     except (OSError, UnicodeDecodeError) as error:
         raise (AbsentError if split == "test" and not path.exists() else InputError)(
             f"The list of split {split} cannot be read. Extract the whole archive {_archive(split)}. Received: {path}"
         ) from error
-
-
-def _list(voc: Path, split: str) -> Path:
-    return voc / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
 def _archive(split: str) -> str:
@@ -206,7 +181,6 @@ def _files(folder: Path, suffix: str) -> dict[str, Path]:
         return {}
 
 
-_SBD_SOURCE = "www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz"
 ENTRY = Entry(
     open,
     classes=len(CLASSES),

@@ -227,7 +227,7 @@ def test_no_sbd(tmp_path, voc):
     assert len(data.pairs("train")) == 3
     message = refused(data.pairs, "trainaug")
     assert message.startswith(f"Split trainaug needs SBD: expected {tmp_path}/benchmark_RELEASE/dataset/cls, or ")
-    assert f"PNGs in {voc}/SegmentationClassAug. Extract benchmark.tgz from www2.eecs.berkeley.edu/" in message
+    assert f"PNGs in {voc}/SegmentationClassAug. Extract benchmark.tgz from https://www2.eecs.berkeley.edu/" in message
     assert "train without it: `--set data.train_split=train`. Received: 'trainaug'" in message
 
 
@@ -240,12 +240,12 @@ def test_listed_name_without_its_file(voc, folder, kind, suffix):
     path.unlink()
     message = refused(dataset("voc2012", voc).pairs, "train")
     assert message.startswith(
-        f"A name in a list has no {kind}: expected {path}, which VOCtrainval_11-May-2012.tar holds. Extract the whole"
+        f"A sample has no {kind}: expected {path}, which VOCtrainval_11-May-2012.tar holds. Extract the whole"
     )
     assert message.endswith(f"Received: {name} in {voc}/ImageSets/Segmentation/train.txt")
     shutil.rmtree(voc / folder)
     message = refused(dataset("voc2012", voc).pairs, "trainval")
-    assert message.startswith(f"5 times: A name in a list has no {kind}: expected {voc}/{folder}/")
+    assert message.startswith(f"5 times: A sample has no {kind}: expected {voc}/{folder}/")
 
 
 def test_every_missing_file_is_reported(voc):
@@ -268,7 +268,7 @@ def test_listed_test_image_is_missing(voc):
 def test_voc_label_is_not_replaced_by_that_of_sbd(tmp_path):
     voc = write_voc(tmp_path, sbd="mat")
     (voc / f"SegmentationClass/{voc_name('train', 1)}.png").unlink()
-    assert "A name in a list has no label: expected" in refused(dataset("voc2012", voc).pairs, "trainaug")
+    assert "A sample has no label: expected" in refused(dataset("voc2012", voc).pairs, "trainaug")
 
 
 def test_sbd_label_without_an_image(tmp_path):
@@ -276,7 +276,7 @@ def test_sbd_label_without_an_image(tmp_path):
     name = voc_name("sbd", 2)
     (voc / f"JPEGImages/{name}.jpg").unlink()
     message = refused(dataset("voc2012", voc).pairs, "trainaug")
-    assert message.startswith(f"A label has no image: expected {voc}/JPEGImages/{name}.jpg, which VOCtrainval")
+    assert message.startswith(f"A sample has no image: expected {voc}/JPEGImages/{name}.jpg, which VOCtrainval")
     assert message.endswith(f"Received: {voc}/SegmentationClassAug/{name}.png")
 
 
