@@ -36,19 +36,12 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     if name not in CATALOGUE:
         raise unknown_name("data set", name, CATALOGUE)
     entry = CATALOGUE[name]
-    if data_dir is None:
-        if entry.needs_folder:
-            raise InputError(f'Data set "{name}" needs --data-dir, a folder with {entry.layout}. Received: no folder.')
-        return entry.open(None)
-    data_dir = Path(data_dir)
-    if entry.needs_folder and not data_dir.is_dir():
-        raise InputError(
-            f'Data set "{name}" needs a folder with {entry.layout}. Name it with --data-dir. '
-            f"Received: {data_dir}, which is not a folder."
-        )
-    if records := find_records(name, data_dir):
-        return open_records(name, records, entry.open)
-    return entry.open(data_dir)
+    folder = None if data_dir is None else Path(data_dir)
+    if entry.needs_folder and not (folder and folder.is_dir()):
+        received = f"{folder}, which is not a folder." if folder else "no folder."
+        raise InputError(f'Data set "{name}" needs --data-dir, a folder with {entry.layout}. Received: {received}')
+    records = folder and find_records(name, folder)
+    return open_records(name, records, entry.open) if records else entry.open(folder)
 
 
 def _street_scenes(data_dir: Path | None) -> Dataset:

@@ -24,23 +24,15 @@ CENTRE = (0.0, 0.5, 0.5)  # the draws for a centre crop at the smallest scale
 
 
 class Span(NamedTuple):
-    """One axis of a crop: the source pixels `start:stop`, resized to `size`, with padding `before` and `after`."""
+    """One axis of a crop.
 
-    start: int
-    stop: int
-    size: int
-    before: int
-    after: int
+    Attributes:
+        source: The pixels of the source image.
+        target: The size to which they are resized, and the padding before and after them.
+    """
 
-    @property
-    def source(self) -> slice:
-        """The pixels of the source image."""
-        return slice(self.start, self.stop)
-
-    @property
-    def target(self) -> tuple[int, int, int]:
-        """Size and padding in the crop, as `apply_crop` takes them."""
-        return self.size, self.before, self.after
+    source: slice
+    target: tuple[int, int, int]
 
 
 def sample_crop(
@@ -67,7 +59,7 @@ def _span(length: int, factor: float, crop: int, draw: float) -> Span:
     size = min(max(round(window * factor), 1), crop)
     start = int(draw * (length - window + 1))
     before = int(draw * (crop - size + 1))
-    return Span(start, start + window, size, before, crop - size - before)
+    return Span(slice(start, start + window), (size, before, crop - size - before))
 
 
 def apply_crop(

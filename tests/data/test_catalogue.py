@@ -22,7 +22,7 @@ def test_data_dir_is_needed(name, part, tmp_path):
         InputError, match=rf'^Data set "{name}" needs --data-dir, a folder with .*{part}.* Received: no'
     ):
         dataset(name)
-    with pytest.raises(InputError, match=rf"needs a folder with .*{part}.* Received: .*none, which is not a folder"):
+    with pytest.raises(InputError, match=rf"a folder with .*{part}.* Received: .*none, which is not a folder"):
         dataset(name, tmp_path / "none")
 
 
