@@ -15,11 +15,7 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-else:
-    tf = None
-
+from keras_crosscoop.backend import tf
 
 # Training
 

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import keras
 from keras import KerasTensor, ops
 
+from keras_crosscoop.backend import tf
 from keras_crosscoop.errors import InputError
 
 IGNORE_LABEL = 255  # void pixels, which no loss and no metric counts
 INVALID_LABEL = 254  # never a class id, so there are at most this many classes
-
-_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
 def check_labels(labels: KerasTensor, num_classes: int, like: KerasTensor | None = None) -> KerasTensor:
@@ -71,12 +70,9 @@ def _is_label(labels: KerasTensor, num_classes: int) -> KerasTensor:
 def _check_values(labels: KerasTensor, num_classes: int) -> None:
     text = f"Labels must be class ids from 0 to {num_classes - 1}, or {IGNORE_LABEL} for void pixels. Received: "
     valid = _is_label(labels, num_classes)
-    if _ON_TENSORFLOW:
-        import tensorflow as tf
-
-        if not tf.executing_eagerly():
-            tf.debugging.Assert(tf.reduce_all(valid), [text, tf.reduce_max(tf.where(valid, -1, labels))])
-            return
+    if tf and not tf.executing_eagerly():
+        tf.debugging.Assert(tf.reduce_all(valid), [text, tf.reduce_max(tf.where(valid, -1, labels))])
+        return
     try:
         if bool(ops.all(valid)):
             return

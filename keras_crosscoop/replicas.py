@@ -7,12 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_crosscoop.backend import tf
 from keras_crosscoop.keras_internals import spans_machines
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-else:
-    tf = None
 
 
 def num_replicas() -> int:

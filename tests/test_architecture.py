@@ -15,6 +15,7 @@ LIBRARY = sorted((ROOT / "keras_crosscoop").rglob("*.py"))
 COMMANDS = sorted((ROOT / "cli").rglob("*.py"))
 
 OPERATIONS = {
+    "backend",
     "errors",
     "labels",
     "keras_internals",

@@ -25,13 +25,15 @@ def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
         results: The folder of results. If it lies inside the searched folder, its files are left out.
 
     Raises:
-        InputError: The file does not exist, or the folder or glob gives no images.
+        InputError: The file does not exist, the folder or glob gives no images, or `..` follows a wildcard.
     """
     if path.is_dir():
         candidates, root, suffixes = walk_files([path]), path, IMAGE_SUFFIXES
     elif _is_glob(path) and not path.exists():
         root = Path(*takewhile(lambda part: not _is_glob(part), path.parts))
-        candidates, suffixes = _matches(path, root), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+        if ".." in path.parts[len(root.parts) :]:  # results could lie outside their folder
+            raise InputError(f"No `..` may follow a wildcard. Give the path without it. Received: {path}")
+        candidates, suffixes = _matches(path), (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     elif path.exists():
         return [(path, Path(path.name))]
     else:
@@ -46,10 +48,6 @@ def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
     ]
     if not files:
         raise InputError(f"There are no images ({', '.join(IMAGE_SUFFIXES)}). Is the path right? Received: {path}")
-    if ".." in path.parts:  # after a wildcard, `..` may lead out of the root
-        absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - removes `..`
-        common = os.path.commonpath([os.path.abspath(root), *(file.parent for file in absolute)])  # noqa: PTH100
-        return [(file, place.relative_to(common)) for file, place in zip(files, absolute, strict=True)]
     return [(file, file.relative_to(root)) for file in files]
 
 
@@ -57,9 +55,9 @@ def _is_glob(path: Path | str) -> bool:
     return glob.escape(str(path)) != str(path)
 
 
-def _matches(pattern: Path, root: Path) -> Iterator[Path]:
+def _matches(pattern: Path) -> Iterator[Path]:
     parts = pattern.parts
-    if "**" not in parts or ".." in parts[len(root.parts) :]:
+    if "**" not in parts:
         yield from map(Path, glob.glob(str(pattern)))  # noqa: PTH207 - a whole path, not parts
         return
     # `glob` would follow circular links again and again.

@@ -6,10 +6,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-else:
-    tf = None
+from keras_crosscoop.backend import tf
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")

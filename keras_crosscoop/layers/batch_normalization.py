@@ -12,12 +12,8 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    from keras_crosscoop.keras_internals import fused_batch_norm, fused_batch_norm_gradient
-else:
-    tf = None
+from keras_crosscoop.backend import tf
+from keras_crosscoop.keras_internals import fused_batch_norm, fused_batch_norm_gradient
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")

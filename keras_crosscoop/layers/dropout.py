@@ -3,10 +3,7 @@
 import keras
 from keras import KerasTensor
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-else:
-    tf = None
+from keras_crosscoop.backend import tf
 
 
 @keras.saving.register_keras_serializable("keras_crosscoop")

@@ -5,10 +5,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-else:
-    tf = None
+from keras_crosscoop.backend import tf
 
 Shape = tuple[int | None, ...]
 
