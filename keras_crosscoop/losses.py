@@ -336,11 +336,9 @@ class Averaged(SegmentationLoss):
 
 
 def pixel_weights(sample_weight: KerasTensor | None, labels: KerasTensor) -> KerasTensor | None:
-    """Converts sample weights to factors of `SegmentationLoss.numerators`: float32 `(B, 1, 1)` or `(B, H, W)`, or None.
+    """Converts sample weights to factors of `SegmentationLoss.numerators`, float32, or None without weights.
 
-    Args:
-        sample_weight: Weights of images, `(B,)`, or of pixels, `(B, H, W)`; None for none.
-        labels: The labels `(B, H, W)`.
+    Weights of images, `(B,)`, become `(B, 1, 1)`. Weights of pixels have the shape of the labels, `(B, H, W)`.
 
     Raises:
         InputError: The weights have the wrong shape.

@@ -19,19 +19,12 @@ from keras_crosscoop.system.files import ReadableFile
 
 
 class Label(NamedTuple):
-    """One row of the official table of labels.
+    """One row of the official table of labels."""
 
-    Attributes:
-        id: The value in a `*_labelIds.png`.
-        name: The name of the label.
-        train_id: The class id, which is the value in a `*_labelTrainIds.png`, or `IGNORE_LABEL`.
-        colour: The value in a `*_color.png`.
-    """
-
-    id: int
+    id: int  # the value in a `*_labelIds.png`
     name: str
-    train_id: int
-    colour: RGB
+    train_id: int  # the class id, which is the value in a `*_labelTrainIds.png`, or `IGNORE_LABEL`
+    colour: RGB  # the value in a `*_color.png`
 
 
 LABELS = (

@@ -55,11 +55,7 @@ def download_voc2012(data_dir: Path, progress: Progress = lambda *_: None) -> No
     """Downloads VOC 2012 and SBD, 3.4 GB, and unpacks `VOCdevkit/VOC2012/` and `benchmark_RELEASE/dataset/`.
 
     Existing folders and archives are kept. An interrupted download stays in `{archive}.part`, from where the next call
-    resumes. The archives are not needed after unpacking.
-
-    Args:
-        data_dir: The folder to write to, which is made if necessary.
-        progress: Called with the current stage, the bytes done, and the total bytes.
+    resumes. The archives are not needed after unpacking. `data_dir` is made if necessary.
 
     Raises:
         InputError: A server cannot be reached or lacks the file, the disk is full, or an archive is damaged.

@@ -29,9 +29,7 @@ class UnpairedError(InputError):
 def pair_folders(images: Path, labels: Path | None) -> list[Pair]:
     """Pairs the files of two folders and their subfolders, in the order of their relative paths.
 
-    Args:
-        images: The folder of images.
-        labels: The folder of labels; None for images without labels.
+    Without a folder of labels, the label of each image is None.
 
     Raises:
         AbsentError: Both folders are missing.
@@ -58,11 +56,7 @@ def pair_files(
 ) -> list[Pair]:
     """Pairs images and labels of the same key, in the order of the keys.
 
-    Args:
-        images: The image of each key.
-        labels: The label of each key.
-        image_at: Where the image of a key is expected, for the error.
-        label_at: Where the label of a key is expected, for the error.
+    For errors, `image_at` and `label_at` tell where the file of a key is expected.
 
     Raises:
         UnpairedError: A file has no partner.

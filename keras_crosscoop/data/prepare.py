@@ -31,23 +31,14 @@ _WORKER_ERROR = re.compile(rf"{InputError.__name__}: (?P<message>.*) \[while run
 
 @dataclass(frozen=True)
 class Plan:
-    """The records to write.
-
-    Attributes:
-        data: The data set.
-        data_dir: The folder of the data set.
-        folder: The folder of the records.
-        shards: The number of samples in each shard of each split.
-        size: The approximate size of all records in bytes.
-        missing: The splits without files, which are left out.
-    """
+    """The records to write."""
 
     data: Dataset
     data_dir: Path | None
-    folder: Path
-    shards: Mapping[str, list[int]]
-    size: int
-    missing: tuple[str, ...]
+    folder: Path  # of the records
+    shards: Mapping[str, list[int]]  # split -> the number of samples in each shard
+    size: int  # of all records, in bytes, approximately
+    missing: tuple[str, ...]  # the splits without files, which are left out
 
     @property
     def samples(self) -> int:
@@ -56,13 +47,9 @@ class Plan:
 
 
 def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] = ()) -> Plan:
-    """Plans records, and checks whether they can be written.
+    """Plans records in `records`, the common folder of all records, and checks whether they can be written.
 
-    Args:
-        name: A data set of the catalogue.
-        data_dir: The folder of the data set; see `dataset`.
-        records: The common folder of all records.
-        splits: The splits to write; by default all with files.
+    By default, all splits with files are written.
 
     Raises:
         InputError: The data set or a split cannot be used, its records exist already, or the disk is too small.

@@ -21,12 +21,7 @@ GAP = 8  # pixels between samples
 def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12, **options: Any) -> None:
     """Draws a contact sheet of the first training samples, each beside its class colours.
 
-    Args:
-        dataset: The data set.
-        split: The split.
-        target: The PNG to write.
-        count: The number of samples.
-        options: Options of `load_dataset`; training with the same options gets the same samples.
+    `options` are those of `load_dataset`; training with the same options gets the same samples.
 
     Raises:
         InputError: As for `load_dataset`; a file cannot be used; or the sheet cannot be written.
@@ -35,16 +30,13 @@ def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12,
     tiles, occurring = [], np.zeros(0, np.uint8)
     with readable_errors():
         for image, ids in islice(stream.as_numpy_iterator(), count):  # one at a time: they may be large
-            overlay = blend(image, ids, dataset.palette)
-            tiles.append(np.concatenate([_shrink(image), _shrink(overlay)], axis=1))
+            tile = np.concatenate([_shrink(image), _shrink(blend(image, ids, dataset.palette))], axis=1)
+            tiles.append(np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
             occurring = np.union1d(occurring, ids)
-    height, width, _ = np.add(tiles[0].shape, (GAP, GAP, 0))
     columns = min(COLUMNS, count)
-    rows = -(-count // columns)
-    sheet = np.full((rows * height - GAP, columns * width - GAP, 3), 255, np.uint8)
-    for number, tile in enumerate(tiles):
-        y, x = number // columns * height, number % columns * width
-        sheet[y : y + height - GAP, x : x + width - GAP] = tile
+    tiles += [np.full_like(tiles[0], 255)] * (-count % columns)
+    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, count, columns)]
+    sheet = np.concatenate(rows)[:-GAP, :-GAP]
     save(add_legend(sheet, occurring, dataset.classes, dataset.palette), target)
 
 

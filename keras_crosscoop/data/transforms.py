@@ -24,29 +24,19 @@ CENTRE = (0.0, 0.5, 0.5)  # the draws for a centre crop at the smallest scale
 
 
 class Span(NamedTuple):
-    """One axis of a crop.
+    """One axis of a crop."""
 
-    Attributes:
-        source: The pixels of the source image.
-        target: The size to which they are resized, and the padding before and after them.
-    """
-
-    source: slice
-    target: tuple[int, int, int]
+    source: slice  # of the pixels of the image
+    target: tuple[int, int, int]  # the size to which they are resized, and the padding before and after them
 
 
 def sample_crop(
     image: tuple[int, int], draws: Sequence[float], *, crop_size: int, scale: tuple[float, float]
 ) -> tuple[Span, Span]:
-    """Returns the rows and columns of an image that a square crop of the scaled image contains.
+    """Returns the rows and columns of an image `(H, W)` that a square crop of the scaled image contains.
 
-    A scaled image that is smaller than the crop gets a random position within the crop.
-
-    Args:
-        image: Height and width of the image.
-        draws: Three numbers in [0, 1): for the scale, the row and the column.
-        crop_size: Height and width of the crop, pixels.
-        scale: The smallest and the largest scale factor; the factor is uniform between them.
+    The draws are three numbers in [0, 1): for the scale, uniform between the smallest and the largest factor, the row
+    and the column. A scaled image that is smaller than the crop gets a random position within the crop.
     """
     scale_draw, row_draw, column_draw = map(float, draws)
     factor = scale[0] + scale_draw * (scale[1] - scale[0])
@@ -75,16 +65,8 @@ def apply_crop(
     """Turns a decoded window into a crop: `(h, w, 3), (h, w) -> (crop, crop, 3), (crop, crop)`, all uint8.
 
     The image is resized bilinearly and padded with mid-grey. The label is resized by nearest neighbours and padded with
-    void.
-
-    Args:
-        image: RGB, uint8 `(h, w, 3)`.
-        label: Class ids, 255 void, uint8 `(h, w)`.
-        rows: The height of the resized window and the padding above and below it.
-        columns: The width of the resized window and the padding to its left and right.
-        crop_size: Height and width of the crop, pixels.
-        mirror: Whether to swap left and right; None means no.
-        photometric: Three draws in [0, 1) for brightness, contrast and saturation; 0.5 means no change.
+    void. `rows` and `columns` are targets of spans. `mirror` swaps left and right. `photometric` gives draws in [0, 1)
+    for brightness, contrast and saturation; 0.5 means no change.
     """
     (height, above, below), (width, left, right) = tf.unstack(rows), tf.unstack(columns)
 

@@ -18,11 +18,8 @@ def search(path: Path, results: Path) -> list[tuple[Path, Path]]:
     """Returns the images and videos of a path, each with its path relative to the searched folder.
 
     A folder gives all its images, at any depth, except hidden ones. A glob gives all matching images and videos; the
-    searched folder is its part without wildcards. A folder with several links to it is searched once.
-
-    Args:
-        path: A file, which may have any suffix, a folder, or a glob.
-        results: The folder of results. If it lies inside the searched folder, its files are left out.
+    searched folder is its part without wildcards. A folder with several links to it is searched once. A file may have
+    any suffix. If the folder of results lies inside the searched folder, its files are left out.
 
     Raises:
         InputError: The file does not exist, the folder or glob gives no images, or `..` follows a wildcard.

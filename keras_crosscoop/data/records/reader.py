@@ -106,12 +106,9 @@ def find_records(name: str, data_dir: Path) -> Path | None:
 
 
 def open_records(name: str, folder: Path, open_files: Callable[[Path], Dataset]) -> Dataset:
-    """Opens the records in a folder that `find_records` returned.
+    """Opens the records of a data set in a folder that `find_records` returned.
 
-    Args:
-        name: The name of the data set.
-        folder: The folder of its records.
-        open_files: Opens the data set as files. Records of the TFDS builder take their classes from it.
+    `open_files` opens the data set as files. Records of the TFDS builder take their classes from it.
 
     Raises:
         InputError: The records are damaged, or another data set or program wrote them.

@@ -24,11 +24,7 @@ _REMEDY = "Copy it again, or prepare the data set again."
 
 
 def list_records(path: Path, count: int) -> list["Record"]:
-    """Lists the records in a TFRecord file.
-
-    Args:
-        path: The file.
-        count: The expected number of records.
+    """Lists the records in a TFRecord file, which must hold `count` of them.
 
     Raises:
         InputError: The file cannot be read, is truncated or damaged, or holds a different number of records.
@@ -51,19 +47,12 @@ def list_records(path: Path, count: int) -> list["Record"]:
 
 @dataclass(frozen=True)
 class Record:
-    """One `tf.train.Example`, whose values are read one by one.
-
-    Attributes:
-        path: The file.
-        number: The number of the record in the file.
-        start: The position of its data in the file.
-        length: The length of its data in bytes.
-    """
+    """One `tf.train.Example` in a file, whose values are read one by one."""
 
     path: Path
-    number: int
-    start: int
-    length: int
+    number: int  # its place among the records of the file
+    start: int  # the position of its data in the file
+    length: int  # of its data, in bytes
 
     def __str__(self) -> str:
         return f"{self.path}, record {self.number}"

@@ -131,13 +131,8 @@ def tree(canvas: Canvas, x: float, z: float) -> None:
 
 def building(canvas: Canvas, x: float, z: float, length: float, storeys: int, *, gabled: bool) -> None:
     """A house with a gable, or a town house, 9 m deep and `length` metres long."""
-    rng, side, near, far, height = (
-        canvas.rng,
-        math.copysign(4.5, x),
-        z - length / 2,
-        z + length / 2,
-        3.0 * storeys + 0.8,
-    )
+    rng, side, height = canvas.rng, math.copysign(4.5, x), 3.0 * storeys + 0.8
+    near, far = z - length / 2, z + length / 2
     wall, shop, half = canvas.pick(WALLS), not gabled and rng.random() < 0.5, rng.uniform(0.2, 0.31)
     wall, board, trim = canvas.pick(WALLS), canvas.pick(RED + BLUE + GREEN + YELLOW + WHITE), canvas.pick(BOARDS)
 
