@@ -11,15 +11,15 @@ import tensorflow as tf
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
 from keras_crosscoop.data.skipping import Skipped
-from keras_crosscoop.data.spec import Dataset, Pair, PairReader
+from keras_crosscoop.data.spec import Dataset, PairReader
 from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import IGNORE_LABEL
+from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import cores
 
 _PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
-_NO_TARGET = (np.zeros(3, np.int32),) * 2  # the unused rows and columns of whole images
 
 OnError = Literal["fail", "skip"] | Skipped
 
@@ -113,12 +113,19 @@ def load_dataset(
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     device_batch = batch_size // (replicas.total if replicas else 1) if batch_size else None
     if crop_size is None and (device_batch or 1) > 1:
-        _check_equal_sizes(pairs)
+        sizes: dict[tuple[int, int], ReadableFile] = {}  # size -> the first image of it
+        for image, _ in pairs:
+            sizes.setdefault(image_size(image), image)
+        if len(sizes) > 1:
+            first, other, *_ = sizes.values()
+            raise InputError(
+                f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {first}, {other}"
+            )
 
     def decode(pair: PairReader, draws: np.ndarray) -> tuple[np.ndarray, ...]:
         height, width = pair.size
         if crop_size is None:
-            return *pair.read(slice(0, height), slice(0, width)), *_NO_TARGET
+            return pair.read(slice(0, height), slice(0, width))
         rows, columns = sample_crop(pair.size, draws, crop_size=crop_size, scale=scale)
         return *pair.read(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
 
@@ -142,13 +149,14 @@ def load_dataset(
             draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
             mirror = draws[3] < 0.5 if flip else None
             jitter = tf.unstack(draws[4:]) if photometric else None
-        image, label, rows, columns = numpy_function(read, [index, draws[:3]], [tf.uint8, tf.uint8, tf.int32, tf.int32])
+        dtypes = [tf.uint8] * 2 if crop_size is None else [tf.uint8] * 2 + [tf.int32] * 2
+        image, label, *target = numpy_function(read, [index, draws[:3]], dtypes)
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
         if stop is not None and replicas is not None:
             label = tf.where(number < stop, label, IGNORE_LABEL)
         if crop_size is None:
             return image, label
-        rows, columns = tf.ensure_shape(rows, [3]), tf.ensure_shape(columns, [3])
+        rows, columns = (tf.ensure_shape(axis, [3]) for axis in target)
         return apply_crop(image, label, rows, columns, crop_size=crop_size, mirror=mirror, photometric=jitter)
 
     stop = None if repeat else start + len(pairs) - start % len(pairs)
@@ -208,13 +216,3 @@ def _check_settings(
         raise InputError(f"`batch_size` must be at least 1, or None for single samples. Received: {batch_size=}.")
     if start < 0:
         raise InputError(f"`start` must be the number of a sample, 0 or more. Received: {start=}.")
-
-
-def _check_equal_sizes(pairs: list[Pair]) -> None:
-    first = pairs[0][0]
-    size = image_size(first)
-    for image, _ in pairs[1:]:
-        if image_size(image) != size:
-            raise InputError(
-                f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {first}, {image}"
-            )

@@ -128,20 +128,18 @@ def _gradients(image: Any, kernel: Any, upstream: Any, rates: tuple[int, int]) -
     for row in range(kernel_height):
         for column in range(kernel_width):
             down, right = (row - kernel_height // 2) * rates[0], (column - kernel_width // 2) * rates[1]
-            inputs = _crop(image, _span(height, down), _span(width, right), down == right == 0)
-            outputs = _crop(upstream, _span(height, -down), _span(width, -right), down == right == 0)
+            (top, bottom), (left, end) = _span(height, down), _span(width, right)
+            inputs, outputs = image, upstream
+            if down or right:
+                inputs = image[:, top:bottom, left:end]
+                outputs = upstream[:, height - bottom : height - top, width - end : width - left]
             flat_inputs, flat_outputs = tf.reshape(inputs, (-1, channels)), tf.reshape(outputs, (-1, filters))
             kernel_gradients.append(tf.matmul(flat_inputs, flat_outputs, transpose_a=True))
             gradient = tf.reshape(tf.matmul(flat_outputs, kernel[row, column], transpose_b=True), tf.shape(inputs))
-            if not down == right == 0:
-                (top, bottom), (left, end) = _span(height, down), _span(width, right)
+            if down or right:
                 gradient = tf.pad(gradient, [[0, 0], [top, height - bottom], [left, width - end], [0, 0]])
             image_gradients.append(gradient)
     return tf.add_n(image_gradients), tf.reshape(tf.stack(kernel_gradients), kernel.shape)
-
-
-def _crop(features: Any, rows: tuple, columns: tuple, whole: bool) -> Any:
-    return features if whole else features[:, rows[0] : rows[1], columns[0] : columns[1]]
 
 
 def _span(size: Any, offset: int) -> tuple[Any, Any]:
