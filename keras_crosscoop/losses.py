@@ -50,8 +50,12 @@ class SegmentationLoss(keras.losses.Loss):
         quotients = ops.where(denominators > 0, numerators / ops.where(denominators > 0, denominators, 1.0), 0.0)
         return ops.sum(quotients * ops.convert_to_tensor(self.coefficients, "float32"))
 
-    def call(self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
+    def __call__(
+        self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None
+    ) -> KerasTensor:
         """Returns the loss, `(B, H, W), (B, H, W, C) -> ()`.
+
+        Keras's own method would convert labels to floats, and multiply the mean by the weights.
 
         Args:
             labels: Class ids, and 255 for void pixels, integers.
@@ -64,12 +68,6 @@ class SegmentationLoss(keras.losses.Loss):
         labels = check_labels(labels, logits.shape[-1], logits)
         weights = pixel_weights(sample_weight, labels)
         return self.total(self.numerators(labels, logits, weights), self.denominators(labels))
-
-    def __call__(
-        self, labels: KerasTensor, logits: KerasTensor, sample_weight: KerasTensor | None = None
-    ) -> KerasTensor:
-        """See `call`. Keras's own method would convert labels to floats, and multiply the mean by the weights."""
-        return self.call(labels, logits, sample_weight)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SegmentationLoss":
