@@ -87,23 +87,16 @@ class Confusion(keras.metrics.Metric):
         return super().get_config() | {"num_classes": self.num_classes}
 
 
-@keras.saving.register_keras_serializable("keras_crosscoop")
 class MeanLoss(keras.metrics.Metric):
     """Accumulates a `SegmentationLoss` over all images; the result does not depend on the split into batches.
 
-    Args:
-        loss: The loss that is averaged.
-        name: Name of the metric.
-        **kwargs: Further arguments of `keras.metrics.Metric`.
-
-    Attributes:
-        counted: Whether `update_state` was ever called.
+    The models create it when they are compiled.
     """
 
-    def __init__(self, loss: SegmentationLoss, *, name: str, **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
+    def __init__(self, loss: SegmentationLoss, *, name: str) -> None:
+        super().__init__(name=name)
         self.loss = loss
-        self.counted = False
+        self.counted = False  # whether `update_state` was ever called
         terms = (len(loss.coefficients),)
         self.numerators = self.add_variable(terms, "zeros", dtype="float32", name="numerators")
         self.denominators = self.add_variable(terms, "zeros", dtype="float32", name="denominators")
@@ -117,10 +110,6 @@ class MeanLoss(keras.metrics.Metric):
     def result(self) -> KerasTensor:
         """Returns the loss; 0 before the first batch."""
         return self.loss.total(*map(ops.convert_to_tensor, (self.numerators, self.denominators)))
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return super().get_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:
