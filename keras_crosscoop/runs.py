@@ -231,7 +231,7 @@ def load(source: str | os.PathLike) -> Segmenter:
         source: A run folder, or a `.keras` file of a network of this package.
 
     Returns:
-        The model, compiled with the default loss and a new optimizer. `keras.saving.load_model` also loads the saved ones.
+        The model, compiled with the default loss and a new optimizer. `keras.saving.load_model` loads a file's own.
 
     Raises:
         InputError: There is no such run or file, or it cannot be read.

@@ -321,9 +321,7 @@ def test_an_array_cannot_say_that_it_is_larger_than_it_is(finished, tmp_path, pl
     with h5py.File(weights, "a") as file:
         file.create_dataset(f"{place}/9999", (10**6, 10**6), "float32")  # of which nothing is stored
     write_members(tmp_path / "bomb.keras", {**members, "model.weights.h5": weights.read_bytes()})
-    assert "9999 holds fewer numbers than its shape (1000000, 1000000) says" in refused(
-        keras_crosscoop.load, tmp_path / "bomb.keras"
-    )
+    assert f"Received: /{place}/9999 in" in refused(keras_crosscoop.load, tmp_path / "bomb.keras")
 
 
 def members_of(file):

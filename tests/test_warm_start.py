@@ -123,10 +123,9 @@ def test_what_matches_nothing_is_refused_and_changes_nothing(model, tmp_path):
     path = tmp_path / "backbone.weights.h5"
     backbones.build("tiny_resnet", weights=None).save_weights(path)
     message = refused(warm_start, model, path)
-    assert message.startswith(
-        'Nothing in the file fits "cross_coop": it names none of the model\'s variables (it has stem_'
-    )
-    assert message.endswith(f"Give weights of a network that shares layers with it. Received: {path}")
+    assert message.startswith('The weights do not fit "cross_coop": ')
+    assert "The first unused array of the file is stem_" in message
+    assert message.endswith(f"of one that shares layers with it. Received: {path}")
     assert "no such run or file of weights" in refused(warm_start, model, tmp_path / "nowhere.keras")
     assert "This is not a run" in refused(warm_start, model, tmp_path)
     path.write_bytes(path.read_bytes()[:5000])

@@ -154,7 +154,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(crosscoop, make_fold
     (tmp_path / "text.weights.h5").write_text("hello")
     for name, message in {
         "nowhere": "no such run or file of weights",
-        "other.keras": "Nothing in the file fits",
+        "other.keras": "The weights do not fit",
         "text.weights.h5": "cannot be read",
         "mine": "This is not a run",
     }.items():

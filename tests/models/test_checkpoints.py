@@ -3,6 +3,7 @@
 import errno
 import gzip
 import io
+import tarfile
 import tempfile
 import zipfile
 
@@ -136,6 +137,16 @@ def test_what_is_no_sound_archive_is_refused(tmp_path, files, packed, kind):
     message = refused(read, path)
     assert message.startswith("The archive is damaged or incomplete. ")
     assert message.endswith(f"). Received: {path}")
+
+
+@pytest.mark.parametrize(("kind", "size"), [(tarfile.XHDTYPE, 2**30), (tarfile.XHDTYPE, -1), (tarfile.REGTYPE, 2**40)])
+def test_an_archive_cannot_fill_the_memory_or_the_disk(tmp_path, kind, size):
+    member = tarfile.TarInfo(f"model.ckpt{DATA}")
+    member.type, member.size = kind, size
+    path = tmp_path / "archive.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(2**12)))
+    message = refused(read, path)
+    assert "headers are too large" in message or "larger than any checkpoint" in message
 
 
 def flipped(content):

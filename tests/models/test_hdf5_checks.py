@@ -71,56 +71,44 @@ def linked(link, place="layers/other"):
     return edit
 
 
-EDITS = {
+EDITS = {  # and the part of the file that the error names
     "external storage": (
         replaced(lambda file: file.create_dataset(BIAS, (8,), "f4", external=[("secret.bin", 0, 32)])),
-        f"/{BIAS} is stored in another file (secret.bin)",
+        BIAS,
     ),
-    "virtual": (replaced(virtual), f"/{BIAS} is a virtual data set, put together from other files"),
-    "external link": (linked(h5py.ExternalLink("secret.h5", "/")), "/layers/other is a link to another file"),
-    "external array": (
-        replaced(linked(h5py.ExternalLink("secret.h5", "/secret"), BIAS)),
-        f"/{BIAS} is a link to another file",
-    ),
-    "soft link to its group": (linked(h5py.SoftLink("/layers")), "/layers/other is a soft link"),
-    "broken soft link": (linked(h5py.SoftLink("/nowhere")), "/layers/other is a soft link"),
-    "hard link to its group": (linked(lambda file: file["layers"]), "/layers/other is linked to a second time"),
-    "hard link to the root": (linked(lambda file: file["/"]), "/layers/other is linked to a second time"),
-    "array twice": (linked(lambda file: file[KERNEL]), "is linked to a second time"),
-    "type": (linked(np.dtype("f4")), "/layers/other is a type without an array"),
-    "text": (linked("text", "layers/dense/vars/2"), "/layers/dense/vars/2 holds text instead of numbers"),
-    "bytes": (linked(np.bytes_(b"text"), "optimizer"), "/optimizer holds text instead of numbers"),
-    "complex": (
-        replaced(linked(np.zeros(8, "c8"), BIAS)),
-        f"/{BIAS} holds complex numbers instead of numbers",
-    ),
-    "records": (replaced(linked(np.zeros(8, [("a", "f4")]), BIAS)), f"/{BIAS} holds records instead of numbers"),
+    "virtual": (replaced(virtual), BIAS),
+    "external link": (linked(h5py.ExternalLink("secret.h5", "/")), "layers/other"),
+    "external array": (replaced(linked(h5py.ExternalLink("secret.h5", "/secret"), BIAS)), BIAS),
+    "soft link to its group": (linked(h5py.SoftLink("/layers")), "layers/other"),
+    "broken soft link": (linked(h5py.SoftLink("/nowhere")), "layers/other"),
+    "hard link to its group": (linked(lambda file: file["layers"]), "layers/other"),
+    "hard link to the root": (linked(lambda file: file["/"]), "layers/other"),
+    "array twice": (linked(lambda file: file[KERNEL]), KERNEL),
+    "type": (linked(np.dtype("f4")), "layers/other"),
+    "text": (linked("text", "layers/dense/vars/2"), "layers/dense/vars/2"),
+    "bytes": (linked(np.bytes_(b"text"), "optimizer"), "optimizer"),
+    "complex": (replaced(linked(np.zeros(8, "c8"), BIAS)), BIAS),
+    "records": (replaced(linked(np.zeros(8, [("a", "f4")]), BIAS)), BIAS),
     "references": (
         replaced(lambda file: file.create_dataset(BIAS, data=[file.ref] * 8, dtype=h5py.ref_dtype)),
-        f"/{BIAS} holds objects instead of numbers",
+        BIAS,
     ),
-    "lists": (
-        replaced(lambda file: file.create_dataset(BIAS, (8,), dtype=h5py.vlen_dtype("f4"))),
-        f"/{BIAS} holds objects instead of numbers",
-    ),
-    "nothing": (replaced(linked(h5py.Empty("f4"), BIAS)), f"/{BIAS} is empty"),
+    "lists": (replaced(lambda file: file.create_dataset(BIAS, (8,), dtype=h5py.vlen_dtype("f4"))), BIAS),
+    "nothing": (replaced(linked(h5py.Empty("f4"), BIAS)), BIAS),
     "compressed": (
         replaced(lambda file: file.create_dataset(BIAS, data=np.zeros(8, "f4"), compression="gzip")),
-        f"/{BIAS} is compressed or filtered: rewrite the file without filters, for example with `h5repack -f NONE`",
+        BIAS,
     ),
-    "never written": (
-        replaced(lambda file: file.create_dataset(BIAS, (8,), "f4")),
-        f"/{BIAS} holds fewer numbers than its shape (8,) says",
-    ),
+    "never written": (replaced(lambda file: file.create_dataset(BIAS, (8,), "f4")), BIAS),
     "larger than the disk": (
         linked(lambda file: file.create_dataset("x", (2**40, 2**10), "f4", chunks=(2**10, 2**10)), "y"),
-        "holds fewer numbers than its shape",
+        "x",
     ),
 }
 
 
-@pytest.mark.parametrize(("edit", "reason"), EDITS.values(), ids=EDITS)
-def test_only_plain_arrays_of_its_own_are_read(model, changed, tmp_path, monkeypatch, edit, reason):
+@pytest.mark.parametrize(("edit", "part"), EDITS.values(), ids=EDITS)
+def test_only_plain_arrays_of_its_own_are_read(model, changed, tmp_path, monkeypatch, edit, part):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.bin").write_bytes(bytes(32))
     with h5py.File("secret.h5", "w") as file:
@@ -128,9 +116,8 @@ def test_only_plain_arrays_of_its_own_are_read(model, changed, tmp_path, monkeyp
     path = changed(edit)
     for partial in (False, True):
         message = refused(load_hdf5, model, path, partial=partial)
-        assert message.startswith("A file of weights may hold only plain arrays of its own, but ")
-        assert reason in message
-        assert message.endswith(f"Received: {path}")
+        assert message.startswith("A file of weights may hold only complete and uncompressed arrays of numbers, ")
+        assert message.endswith(f"Received: /{part} in {path}")
     assert all((array == 1).all() for array in model.get_weights())
 
 
@@ -145,7 +132,7 @@ def test_a_heap_that_never_ends_is_refused(model, tmp_path, size):
     content[heap + 16 : heap + 18] = b"\0\0" if size == 0 else b"\1\0"
     content[heap + 24 : heap + 32] = size.to_bytes(8, "little")
     path.write_bytes(content)
-    assert "but its string heap is damaged" in refused(load_hdf5, model, path)
+    assert "Received: a damaged string heap in" in refused(load_hdf5, model, path)
 
 
 def test_heaps_within_heaps_are_refused_at_once(model, tmp_path):
@@ -159,7 +146,7 @@ def test_heaps_within_heaps_are_refused_at_once(model, tmp_path):
     with path.open("ab") as file:
         file.write(bytes(-path.stat().st_size % 8) + (heap + entry) * 50_000)
     begun = time.process_time()
-    assert "but its string heap is damaged" in refused(load_hdf5, model, path)
+    assert "Received: a damaged string heap in" in refused(load_hdf5, model, path)
     assert time.process_time() - begun < 5
 
 
@@ -255,12 +242,12 @@ def test_an_archive_is_as_keras_writes_it(saved, tmp_path):
     path = rewritten(tmp_path / "model.keras", saved)
     assert keras_crosscoop.load(path).num_classes == 3
     rewritten(path, saved, compression=zipfile.ZIP_DEFLATED)
-    assert "metadata.json is compressed, as Keras never writes it" in refused(keras_crosscoop.load, path)
+    assert "its members are compressed or not unique" in refused(keras_crosscoop.load, path)
     with pytest.warns(UserWarning, match="Duplicate name"):
         rewritten(path, saved, ("config.json", b"{}"))
-    assert "it has config.json twice" in refused(keras_crosscoop.load, path)
+    assert "its members are compressed or not unique" in refused(keras_crosscoop.load, path)
     rewritten(path, saved | {"config.json": b"[" * 100_000})
-    assert "The file holds no network of this package that can be built (RecursionError" in refused(keras_crosscoop.load, path)
+    assert "no network of this package that can be built (RecursionError" in refused(keras_crosscoop.load, path)
     content = rewritten(path, saved).read_bytes()
     path.write_bytes(content.replace(b"num_classes", b"num_klasses", 1))
     assert "config.json is damaged" in refused(keras_crosscoop.load, path)

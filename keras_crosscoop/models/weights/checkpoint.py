@@ -1,9 +1,6 @@
 """TensorFlow checkpoints, in folders or in archives such as DeepLab's."""
 
-import bz2
-import gzip
 import lzma
-import os
 import shutil
 import tarfile
 import tempfile
@@ -11,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +19,8 @@ from keras_crosscoop.models.weights.transfer import Source, unreadable
 _INDEX = ".index"
 _DATA = ".data-"
 
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-
 _LARGEST_ARCHIVE = 4 << 30  # bytes when unpacked; ten times the largest one of DeepLab's model zoo
-_LARGEST_HEADER = 1 << 20  # bytes that are read at once
+_LARGEST_HEADER = 1 << 20  # bytes
 
 
 class NoRoomError(InputError):
@@ -72,13 +67,7 @@ def _source(prefix: Path, path: Path) -> Source:
     def attempt(call: Callable[[str], Any], argument: str) -> Any:
         try:
             return call(argument)
-        except (
-            tf.errors.OpError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:  # LookupError: an IndexError if a file is truncated
+        except (tf.errors.OpError, LookupError, RuntimeError, TypeError, ValueError) as error:  # of damaged files
             raise unreadable(f"The checkpoint {prefix.name} is damaged: fetch it again", path, error) from error
 
     reader = attempt(tf.train.load_checkpoint, str(prefix))
@@ -90,37 +79,25 @@ def _source(prefix: Path, path: Path) -> Source:
     return Source(path, shapes, kinds, lambda name: attempt(reader.get_tensor, name))
 
 
-class _Bounded:
-    """A stream for `tarfile` that raises before a small archive fills the memory or the disk."""
+class _BoundedMember(tarfile.TarInfo):
+    """A member of an archive; `tarfile` reads members that are not files, such as long names, into memory at once."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.tell = stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LARGEST_HEADER or self.tell() > _LARGEST_ARCHIVE:
-            raise tarfile.ReadError("it is larger than any checkpoint")
-        return self._stream.read(size)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence != os.SEEK_SET or not 0 <= offset <= _LARGEST_ARCHIVE:
-            raise tarfile.ReadError("it is larger than any checkpoint")
-        return self._stream.seek(offset)
-
-
-def _opener(archive: Path) -> Callable[..., BinaryIO]:
-    with archive.open("rb") as file:
-        start = file.read(6)
-    return next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), open)
+    @classmethod
+    def frombuf(cls, *arguments: Any) -> "_BoundedMember":
+        member = super().frombuf(*arguments)
+        if not member.isreg() and not 0 <= member.size <= _LARGEST_HEADER:
+            raise tarfile.ReadError("its headers are too large")
+        return member
 
 
 def _unpacked(archive: Path, stack: ExitStack) -> Path:
     """Unpacks the checkpoints of an archive into a temporary folder; refuses members with a path outside of it."""
     try:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscoop-")))
-        unpacked = stack.enter_context(_opener(archive)(archive, "rb"))
-        with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as members:
+        with tarfile.open(archive, tarinfo=_BoundedMember) as members:
             for member in members:
+                if not 0 <= member.size <= _LARGEST_ARCHIVE - member.offset_data:
+                    raise tarfile.ReadError("it is larger than any checkpoint")
                 name = PureWindowsPath(member.name)  # understands both separators and all absolute paths
                 if name.anchor or ".." in name.parts:
                     raise InputError(

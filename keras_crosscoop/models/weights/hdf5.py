@@ -5,7 +5,6 @@ that weights can also be moved between networks that share only some layers.
 """
 
 import zipfile
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -73,14 +72,10 @@ def open_keras_file(path: Path) -> Iterator[zipfile.ZipFile]:
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        (name, times), *_ = Counter(member.filename for member in members).most_common(1) or [("", 0)]
-        if times > 1:
-            raise zipfile.BadZipFile(f"it has {name} twice")
-        for member in members:
-            if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-                raise zipfile.BadZipFile(f"{member.filename} is compressed, as Keras never writes it")
-        if sum(member.file_size for member in members) > path.stat().st_size:
-            raise zipfile.BadZipFile("its members are larger than the file")
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        larger = sum(member.file_size for member in members) > path.stat().st_size
+        if not stored or larger or len(set(archive.namelist())) < len(members):
+            raise zipfile.BadZipFile("its members are compressed or not unique, as Keras never writes them")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"{damaged} is damaged")
         yield archive

@@ -7,7 +7,6 @@ features, so files that do are refused before any array is read.
 
 import math
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +24,30 @@ BFLOAT16 = "V"  # HDF5 stores it as two raw bytes
 _HEAP = b"GCOL\x01"  # the first bytes of a heap
 _ENTRY = 16  # bytes before the content of a heap, and of each of its entries
 
-_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
-
 
 def check_self_contained(file: h5py.File, path: Path) -> None:
     """Refuses a file with anything but groups and plain arrays of its own, together no larger than the file.
 
-    Args:
-        file: The opened file.
-        path: Its path, for errors.
-
     Raises:
         InputError: It has anything else. The error names it.
     """
+    pending: list[tuple[h5py.Group, int]] = [(file, 0)]
     seen, size = {_address(file)}, 0
-    groups: list[tuple[h5py.Group, int]] = [(file, 0)]
-    while groups:
-        group, depth = groups.pop()
+    while pending:
+        group, depth = pending.pop()
         for key in group:
-            name = f"{group.name.rstrip('/')}/{key}"
-            link = group.id.links.get_info(key.encode("utf-8", "surrogateescape")).type
-            if link != h5py.h5l.TYPE_HARD:
-                raise _refusal(f"{name} is {_LINKS.get(link, 'a link of a user-defined type')}", path)
-            item = group[key]
-            if (address := _address(item)) in seen:
-                raise _refusal(f"{name} is linked to a second time, as in a circle", path)
-            seen.add(address)
-            if len(seen) > _MAX_OBJECTS or depth > _MAX_DEPTH:
-                raise _refusal(f"it holds more than {_MAX_OBJECTS:,} objects, or more than {_MAX_DEPTH} levels", path)
+            link = group.id.links.get_info(key.encode("utf-8", "surrogateescape"))
+            item = group[key] if link.type == h5py.h5l.TYPE_HARD else None
+            plain = isinstance(item, h5py.Group) or (isinstance(item, h5py.Dataset) and _is_plain(item))
+            if not plain or _address(item) in seen or len(seen) > _MAX_OBJECTS or depth > _MAX_DEPTH:
+                raise _refusal(f"{group.name.rstrip('/')}/{key}", path)
+            seen.add(_address(item))
             if isinstance(item, h5py.Group):
-                groups.append((item, depth + 1))
-            elif isinstance(item, h5py.Dataset):
-                if reason := next(_faults(item), None):
-                    raise _refusal(f"{name} {reason}", path)
-                size += item.nbytes
+                pending.append((item, depth + 1))
             else:
-                raise _refusal(f"{name} is a type without an array", path)
+                size += item.nbytes
     if size > file.id.get_filesize():
-        raise _refusal(f"its arrays would be larger than the file ({size:,} bytes)", path)
+        raise _refusal(f"arrays of {size:,} bytes", path)
 
 
 def check_heaps(path: Path) -> None:
@@ -84,7 +69,7 @@ def check_heaps(path: Path) -> None:
                 step = (_ENTRY + -(-size // 8) * 8 if number else size) % 2**64  # as HDF5 computes it
                 most -= 1
                 if not step or most < 0:
-                    raise _refusal("its string heap is damaged", path)
+                    raise _refusal("a damaged string heap", path)
                 entry += step
             heap = content.find(_HEAP, heap + 1)
 
@@ -94,20 +79,13 @@ def _address(item: h5py.HLObject) -> tuple[int, int]:
     return info.fileno, info.addr
 
 
-def _faults(array: h5py.Dataset) -> Iterator[str]:
+def _is_plain(array: h5py.Dataset) -> bool:
+    """Whether an array holds numbers, all of them in the file itself and uncompressed."""
     layout = array.id.get_create_plist()
-    if layout.get_layout() == h5py.h5d.VIRTUAL:
-        yield "is a virtual data set, put together from other files"
-    if layout.get_external_count():
-        yield f"is stored in another file ({layout.get_external(0)[0].decode(errors='replace')})"
-    if layout.get_nfilters():
-        yield "is compressed or filtered: rewrite the file without filters, for example with `h5repack -f NONE`"
-    if array.shape is None:
-        yield "is empty"
-    elif number_kind(array) is None:
-        yield f"holds {_type_name(array)} instead of numbers"
-    elif array.id.get_storage_size() < math.prod(array.shape) * array.dtype.itemsize:
-        yield f"holds fewer numbers than its shape {array.shape} says"
+    if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count() or layout.get_nfilters():
+        return False
+    complete = array.shape is not None and array.id.get_storage_size() >= math.prod(array.shape) * array.dtype.itemsize
+    return complete and number_kind(array) is not None
 
 
 def number_kind(array: h5py.Dataset) -> str | None:
@@ -115,14 +93,6 @@ def number_kind(array: h5py.Dataset) -> str | None:
     if array.dtype == np.dtype("V2"):
         return BFLOAT16 if string_attribute(array, "dtype") == ["bfloat16"] else None
     return array.dtype.kind if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else None
-
-
-def _type_name(array: h5py.Dataset) -> str:
-    if h5py.check_string_dtype(array.dtype):
-        return "text"
-    return {"c": "complex numbers", "O": "objects", "V": "records", "f": "long floats"}.get(
-        array.dtype.kind, str(array.dtype)
-    )
 
 
 def string_attribute(item: h5py.HLObject, name: str) -> list[str]:
@@ -142,8 +112,9 @@ def string_attribute(item: h5py.HLObject, name: str) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _refusal(reason: str, path: Path) -> InputError:
+def _refusal(part: str, path: Path) -> InputError:
     return InputError(
-        f"A file of weights may hold only plain arrays of its own, but {reason}. Fetch it from where it was published, "
-        f"or write it again. Received: {path}"
+        "A file of weights may hold only complete and uncompressed arrays of numbers, each once and in the file "
+        "itself. Fetch it from where it was published, or write it again: a compressed one with `h5repack -f NONE`. "
+        f"Received: {part} in {path}"
     )

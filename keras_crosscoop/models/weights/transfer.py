@@ -134,10 +134,8 @@ def transfer(
     ]
     in_file = [TransferredArray(name, shape, None) for name, shape in source.shapes.items() if name not in variables]
     report = TransferReport(source.path, (*in_model, *in_file))
-    if report.missing and not partial:
+    if not report.loaded or (report.missing and not partial):
         raise _misfit(report, model)
-    if not report.loaded:
-        raise _nothing_fits(report, model)
     if one_of and {entry.name.partition("/")[0] for entry in report.missing}.issuperset(one_of):
         raise InputError(
             f'The weights fill no backbone of "{model}" completely ({", ".join(one_of)}), only {len(report.loaded)} of '
@@ -175,27 +173,12 @@ def _checked(source: Source, name: str, variable: keras.Variable) -> np.ndarray:
 
 
 def _misfit(report: TransferReport, model: str) -> InputError:
-    first = _most_specific(report.missing)
+    # Of a variable whose shape differs, both shapes are known.
+    first = next((entry for entry in report.missing if entry.in_file is not None), report.missing[0])
     others = f" ({len(report.missing) - 1} more do not fit)" if len(report.missing) > 1 else ""
+    unused = f" The first unused array of the file is {report.unused[0].name}." if report.unused else ""
     return InputError(
-        f'The weights do not fit "{model}": {first.name} is {first.reason}{others}. Give weights of the same network, '
-        f"built with the same options. Received: {report.source}"
-    )
-
-
-def _nothing_fits(report: TransferReport, model: str) -> InputError:
-    entry = _most_specific(report.missing)
-    if entry.in_file is None:
-        first = report.unused[0].name if report.unused else "nothing"
-        reason = f"it names none of the model's variables (it has {first}, the model {entry.name})"
-    else:
-        reason = f"{entry.name} is {entry.reason}, and so on"
-    return InputError(
-        f'Nothing in the file fits "{model}": {reason}. Give weights of a network that shares layers with it. '
+        f'The weights do not fit "{model}": {first.name} is {first.reason}{others}.{unused} Give weights of the same '
+        "network, built with the same options, or, for a warm start, of one that shares layers with it. "
         f"Received: {report.source}"
     )
-
-
-def _most_specific(missing: list[TransferredArray]) -> TransferredArray:
-    """Returns the entry for an error: preferably one with two shapes."""
-    return next((entry for entry in missing if entry.in_file is not None), missing[0])
