@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -108,14 +107,8 @@ class _Epoch(BaseModel):
 # The structure of `metrics.json`, which `evaluate` describes.
 
 
-def _ordered(ends: list[float]) -> list[float]:
-    if ends[0] > ends[1]:
-        raise ValueError("the lower end must come first")
-    return ends
-
-
 _Fraction = Annotated[float, Field(ge=0, le=1 + 1e-9)]  # 1 plus rounding errors
-_Interval = Annotated[list[_Fraction], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
+_Interval = Annotated[list[_Fraction], Field(min_length=2, max_length=2)]
 _Counts = list[NonNegativeInt]
 
 
@@ -156,9 +149,6 @@ class _Output(_fractions("_Means", tuple(metric.key for metric in METRICS))):
     def _one_row_per_class(self) -> "_Output":
         if {len(self.confusion), *map(len, self.confusion)} != {len(self.per_class)}:
             raise ValueError("the confusion matrix must have a row and a column for each class")
-        class_rows = zip(self.per_class.values(), self.confusion, strict=True)
-        if any(metrics.iou is not None and not any(row) for metrics, row in class_rows):  # an earlier version
-            raise ValueError("its means include classes without labels")
         return self
 
 

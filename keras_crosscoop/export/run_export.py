@@ -159,12 +159,7 @@ def _write(
 def _target(export_format: Format, folder: Path, options: Mapping[str, Any]) -> Path:
     """Returns the folder of an export: the next version for a server, or a folder named after the options."""
     if not export_format.file:
-        try:
-            versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
-        except OSError as error:
-            raise InputError(
-                f"The folder cannot be read ({error.strerror}). Name another. Received: {folder}"
-            ) from error
+        versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
         return folder / str(max(versions, default=0) + 1)
     size = "x".join(map(str, options["size"])) if options["size"] else DYNAMIC
     numbers = "float32" if options["quantize"] == "none" else options["quantize"]

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.text_encoding import CEscape
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.system.files import atomic_write
 
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
@@ -47,9 +47,6 @@ def write_warmup(extra: Path, name: str, image: np.ndarray) -> None:
         extra: The folder `assets.extra` of a SavedModel.
         name: The name of the model on the server.
         image: RGB, uint8 `(H, W, 3)`, preferably of the size that clients will send.
-
-    Raises:
-        InputError: The file cannot be written.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # from the extra
 
@@ -59,18 +56,14 @@ def write_warmup(extra: Path, name: str, image: np.ndarray) -> None:
         "serve_bytes": {"image_bytes": np.array([tf.io.encode_png(image).numpy()], object)},
         "probabilities": inputs,
     }
-    path = extra / WARMUP
-    try:
-        with atomic_write(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
-            for signature, arrays in requests.items():
-                request = predict_pb2.PredictRequest()
-                request.model_spec.name, request.model_spec.signature_name = name, signature
-                for key, array in arrays.items():
-                    request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
-                log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-                writer.write(log.SerializeToString())
-    except (OSError, tf.errors.OpError) as error:
-        raise _write_error(path, error) from error
+    with tf.io.TFRecordWriter(str(extra / WARMUP)) as writer:
+        for signature, arrays in requests.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name, request.model_spec.signature_name = name, signature
+            for key, array in arrays.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
 
 
 def check_name(name: str) -> None:
@@ -85,39 +78,22 @@ def check_name(name: str) -> None:
         )
 
 
-def write_server_files(folder: Path, name: str) -> list[Path]:
-    """Writes `models.config` and `batching_parameters.txt`, for the container's path `/models/{name}`.
+def write_server_files(folder: Path, name: str) -> None:
+    """Writes `models.config` and `batching_parameters.txt` beside the numbered folders of a model's versions.
 
-    They lie beside the versions: TensorFlow Serving regards only numbered folders as versions.
-
-    Args:
-        folder: The folder of the versions.
-        name: The name of the model on the server.
-
-    Returns:
-        The files that already had other content, such as a user's changes; they stay unchanged.
+    Existing files, which a user may have changed, stay unchanged.
 
     Raises:
-        InputError: The name is invalid, or a file cannot be read or written.
+        InputError: A file cannot be written.
     """
-    check_name(name)
-    kept = []
     for file, template in _FILES.items():
         path, content = folder / file, template.format(name=CEscape(name.encode(), as_utf8=False))
         try:
             if not path.exists():
                 with atomic_write(path) as partial:
                     partial.write_text(content, encoding="utf-8")
-            elif path.read_bytes() != content.encode():
-                kept.append(path)
         except OSError as error:
-            raise _write_error(path, error) from error
-    return kept
-
-
-def _write_error(path: Path, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-    return InputError(
-        f"The file for TensorFlow Serving cannot be written ({reason}). Check free space and permissions. "
-        f"Received: {path}"
-    )
+            raise InputError(
+                f"The file for TensorFlow Serving cannot be written ({reason(error)}). Check free space and "
+                f"permissions. Received: {path}"
+            ) from error

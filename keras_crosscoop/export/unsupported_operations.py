@@ -1,11 +1,12 @@
 """Errors of converters, which name the layers of the network."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import keras
 
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.keras_internals import flatten_layers
 
 _LENGTH = 300  # characters of a converter's message, which may be pages
 
@@ -18,7 +19,7 @@ def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], 
         operations: The kind of each operation, and its name in the traced graph.
         network: The network that contains them.
     """
-    layers = set(_layer_names(network))
+    layers = _layer_names(network)
     names = dict.fromkeys(f"{kind} of layer {_layer(name, layers)}" for kind, name in operations)
     return InputError(
         f"{runtime} does not support {', '.join(names)}. Use other layers, or another --format. "
@@ -29,7 +30,7 @@ def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], 
 def conversion_failure(runtime: str, error: Exception, network: keras.Model) -> InputError:
     """Returns the error for any other failure of a converter, with its message and the layers named in it."""
     text = " ".join(str(error).split())
-    layers = sorted({name for name in _layer_names(network) if re.search(rf"\b{re.escape(name)}\b", text)})
+    layers = sorted(name for name in _layer_names(network) if re.search(rf"\b{re.escape(name)}\b", text))
     where = f" (layer {', '.join(layers)})" if layers else ""
     return InputError(
         f"{runtime}'s converter failed{where}: {type(error).__name__}: {text[:_LENGTH]}. "
@@ -37,11 +38,9 @@ def conversion_failure(runtime: str, error: Exception, network: keras.Model) -> 
     )
 
 
-def _layer_names(network: keras.Model) -> Iterator[str]:
-    for layer in network.layers:
-        yield layer.name
-        if isinstance(layer, keras.Model):
-            yield from _layer_names(layer)
+def _layer_names(network: keras.Model) -> set[str]:
+    _, *layers = flatten_layers(network)  # the first is the network itself
+    return {layer.name for layer in layers}
 
 
 def _layer(name: str, layers: set[str]) -> str:

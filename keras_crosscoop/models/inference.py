@@ -129,33 +129,29 @@ class Inference:
         window = self.window
         if window is None and not self.is_whole(*image.shape[:2]):
             window = self._fall_back(image)
-        if window is not None:
-            height, width = (min(window, round(max(self.scales) * side)) for side in image.shape[:2])
-            if not self._fits(height, width):
-                raise self._too_large(image)
-        started = False
+        if window is None:
+            try:  # whole images are predicted before the first strip is yielded
+                yield from list(self._averaged(image, None, before_window))
+                return
+            except tf.errors.ResourceExhaustedError as error:  # by a GPU
+                if max(image.shape[:2]) * max(self.scales) <= WINDOW:
+                    raise self._too_large(image) from error
+            window = self._fall_back(image)
+        elif not self._fits(*(min(window, round(max(self.scales) * side)) for side in image.shape[:2])):
+            raise self._too_large(image)
         try:
-            for strip in self._averaged(image, window, before_window):
-                started = True
-                yield strip
-        except tf.errors.ResourceExhaustedError as error:  # by a GPU
-            if started or window is not None or max(image.shape[:2]) * max(self.scales) <= WINDOW:
-                raise self._too_large(image) from error
-        else:
-            return
-        try:
-            yield from self._averaged(image, self._fall_back(image), before_window)
+            yield from self._averaged(image, window, before_window)
         except tf.errors.ResourceExhaustedError as error:
             raise self._too_large(image) from error
 
     def _fall_back(self, image: np.ndarray) -> int:
-        height, width, _ = image.shape
+        """Returns the window for images that need more memory than is free, and logs the first of them."""
         if not self._logged:
             self._logged = True
+            height, width, _ = image.shape
             _log.info(
-                "Images of %dx%d pixels need more memory than is free, and are segmented in windows of %d pixels. "
-                "Choose another size with --window, or evaluation.window.",
-                *(width, height, WINDOW),
+                f"Images of {width}x{height} pixels need more memory than is free, and are segmented in windows of "
+                f"{WINDOW} pixels. Choose another size with --window, or evaluation.window."
             )
         return WINDOW
 

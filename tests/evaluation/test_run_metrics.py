@@ -41,20 +41,6 @@ def test_damaged_metrics_are_refused(make_run, content):
     assert "Remove it to evaluate the run again" in refused(read_metrics, run, data)
 
 
-def test_means_of_an_earlier_version_are_refused(make_run, make_metrics):
-    """There, a class without labels had an IoU of 0 where it was predicted, so that outputs had different means."""
-    run, data = make_run()
-    path, metrics = run.folder / "metrics.json", make_metrics(data)
-    sky = metrics["outputs"]["top"]["per_class"]["sky"]
-    sky["iou"], metrics["outputs"]["top"]["confusion"][1] = None, [0, 0, 0]
-    path.write_text(json.dumps(metrics))
-    assert read_metrics(run, data) == metrics
-    sky["iou"] = 0.0
-    path.write_text(json.dumps(metrics))
-    message = refused(read_metrics, run, data)
-    assert "outputs.top: its means include classes without labels). The file was edited" in message
-
-
 def paths_in(value, path=()):
     """The paths of all entries of nested dicts and lists."""
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
