@@ -33,24 +33,14 @@ class Counts(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """Predictions for an image.
+    """Predictions for an image."""
 
-    Attributes:
-        classes: Class ids of every output, uint8 `(O, H, W)`.
-        confidence_bins: The last output's confidence, as the number of its bin, uint8 `(H, W)`.
-    """
-
-    classes: np.ndarray
-    confidence_bins: np.ndarray
+    classes: np.ndarray  # class ids of every output, uint8 (O, H, W)
+    confidence_bins: np.ndarray  # the last output's confidence, as the number of its bin, uint8 (H, W)
 
 
 def segment_and_count(inference: Inference, image: np.ndarray, labels: np.ndarray) -> tuple[Segmentation, Counts]:
-    """Segments an image and counts its pixels; `boundaries` is left to `boundary_matches`.
-
-    Args:
-        inference: Runs the model.
-        image: uint8 `(H, W, 3)`.
-        labels: Class ids and 255 for void, uint8 `(H, W)`.
+    """Segments an image, uint8 `(H, W, 3)`, and counts its pixels; `boundaries` is left to `boundary_matches`.
 
     Raises:
         InputError: A label is not a class of the model.

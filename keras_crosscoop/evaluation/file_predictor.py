@@ -40,19 +40,12 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class FilePredictor:
-    """Predicts for files and writes the results, whose kinds `Source.endings` lists.
-
-    Args:
-        predictor: Makes the predictions, with probabilities if they are to be written.
-        classes: The name of each class id.
-        palette: The colour of each class id.
-        batch_size: The largest number of successive images of one size in a batch.
-    """
+    """Predicts for files and writes the results, whose kinds `Source.endings` lists."""
 
     predictor: Predictor
     classes: Sequence[str]
     palette: Sequence[RGB]
-    batch_size: int = 1
+    batch_size: int = 1  # the largest number of successive images of one size in a batch
 
     def __call__(self, sources: Iterable[Source]) -> Iterator[InputError | None]:
         """Predicts for images, then for videos. An error in one file does not stop the others.

@@ -19,21 +19,13 @@ _CONFIDENT = BINS // 2  # the first bin that counts: a probability of about one 
 
 
 class Region(NamedTuple):
-    """Connected pixels with the same label and the same, different prediction.
-
-    Attributes:
-        image: Name of the image.
-        box: Left, top, width and height in pixels.
-        label: Class id.
-        prediction: Class id.
-        bins: Number of pixels in each bin of confidence, integer `(BINS,)`.
-    """
+    """Connected pixels with the same label and the same, different prediction."""
 
     image: str
-    box: tuple[int, int, int, int]
+    box: tuple[int, int, int, int]  # left, top, width and height in pixels
     label: int
     prediction: int
-    bins: np.ndarray
+    bins: np.ndarray  # number of pixels in each bin of confidence, integer (BINS,)
 
 
 def contradicted_regions(image: str, labels: np.ndarray, segmentation: Segmentation) -> list[Region]:
@@ -58,13 +50,8 @@ def rank_label_errors(
 ) -> dict[str, Any]:
     """Ranks regions and images by the expected number of wrongly labelled pixels.
 
-    The probability that a contradicted pixel is wrongly labelled is the output's accuracy at its confidence.
-
-    Args:
-        regions: The `contradicted_regions` of all images.
-        calibration: The calibration counts of the output, see `Counts`.
-        classes: Class names.
-        count: Length of each list.
+    The probability that a contradicted pixel is wrongly labelled is the output's accuracy at its confidence, which the
+    calibration of `Counts` gives.
 
     Returns:
         `{"regions": [{"image", "box", "label", "prediction", "pixels", "wrong"}], "images": [{"image", "wrong"}]}`,
@@ -89,7 +76,7 @@ def rank_label_errors(
                 "wrong": wrong,
             }
         )
-    image_errors = [{"image": image, "wrong": wrong} for image, wrong in images.items()]
-    errors.sort(key=lambda error: error["wrong"], reverse=True)
-    image_errors.sort(key=lambda error: error["wrong"], reverse=True)
-    return {"regions": errors[:count], "images": image_errors[:count]}
+    lists = {"regions": errors, "images": [{"image": image, "wrong": wrong} for image, wrong in images.items()]}
+    return {
+        name: sorted(entries, key=lambda entry: entry["wrong"], reverse=True)[:count] for name, entries in lists.items()
+    }

@@ -10,13 +10,9 @@ T = TypeVar("T")
 
 
 def pipelined(pool: Executor, calls: Iterable[Callable[[], T]], pending: int, *, prefetch: bool = False) -> Iterator[T]:
-    """Runs calls in a pool and yields their results in order.
+    """Runs calls in a pool and yields their results in order, with at most `pending` calls unfinished.
 
-    Args:
-        pool: Runs the calls.
-        calls: An iterator, which is advanced only while at most `pending` calls are unfinished.
-        pending: The number of calls that run or wait while a result is used.
-        prefetch: Whether to always keep `pending` calls submitted. If not, finished results are yielded at once.
+    With `prefetch`, always keeps `pending` calls submitted. Otherwise yields finished results at once.
     """
     futures: deque[Future[T]] = deque()
     for call in calls:

@@ -33,18 +33,7 @@ History = list[dict[str, float]]  # one dictionary for each epoch, with the valu
 def evaluate_run(
     folder: Path, settings: Settings, model: Segmenter, dataset: Dataset, **options: Any
 ) -> dict[str, Any]:
-    """Evaluates a model on the validation split according to a run's settings, and writes `metrics.json`.
-
-    Args:
-        folder: The run's folder.
-        settings: The run's settings.
-        model: The model.
-        dataset: The data set.
-        **options: Further options of `evaluate`.
-
-    Raises:
-        InputError: See `evaluate`.
-    """
+    """Calls `evaluate` on the validation split with a run's settings and further options; writes `metrics.json`."""
     metrics = evaluate(
         model,
         dataset,

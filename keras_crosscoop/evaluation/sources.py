@@ -16,17 +16,11 @@ IDS, OVERLAY, PROBABILITIES, VIDEO = ".png", "_overlay.png", ".npz", ".mp4"  # e
 
 @dataclass(frozen=True)
 class Source:
-    """An image or a video.
-
-    Attributes:
-        path: The file.
-        target: The path of its results without their endings; for a video, the folder of its frames' results.
-        endings: The endings of the results.
-    """
+    """An image or a video."""
 
     path: Path
-    target: Path
-    endings: tuple[str, ...] = (IDS, OVERLAY)
+    target: Path  # of its results, without their endings; for a video, the folder of its frames' results
+    endings: tuple[str, ...] = (IDS, OVERLAY)  # of the results
 
     @property
     def is_video(self) -> bool:
@@ -71,14 +65,8 @@ def find_sources(
 ) -> list[Source]:
     """Finds the images and videos of files, folders and globs (see `search`), and sets their targets.
 
-    If results of several sources would have the same name, the suffix of the file becomes part of it: `x_jpg` and
-    `x_png` for `x.jpg` and `x.png`.
-
-    Args:
-        paths: Files, folders and globs.
-        folder: The folder for the results; its subfolders are those of the sources.
-        overlay: Whether overlays will be written.
-        probabilities: Whether probabilities will be written.
+    The targets lie in `folder`, with the subfolders of the sources. If results of several sources would have the same
+    name, the suffix of the file becomes part of it: `x_jpg` and `x_png` for `x.jpg` and `x.png`.
 
     Raises:
         InputError: A file does not exist, or a folder or glob contains no image.
@@ -114,11 +102,7 @@ def _conflicts(sources: Sequence[Source]) -> set[int]:
 
 
 def check_targets(sources: Sequence[Source], *, force: bool = False) -> None:
-    """Checks that results overwrite nothing and that their names are valid.
-
-    Args:
-        sources: The result of `find_sources`.
-        force: Whether existing results may be overwritten; sources never are.
+    """Checks that results have valid names, and overwrite nothing: earlier results with `force`, but never sources.
 
     Raises:
         InputError: Two sources have the same result, the name of a result is too long, or a result already exists or is

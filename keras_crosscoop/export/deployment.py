@@ -17,12 +17,8 @@ _STRIDE = 4  # of the decoder's features, and therefore of the logits, in image 
 def deployment_graph(model: Segmenter, output: str, size: Size | None = None) -> keras.Model:
     """Returns the graph of an output for inference, from images to logits at a quarter of the (padded) image's size.
 
-    RGB in [0, 255], `(B, H, W, 3) -> {side: (B, H'/4, W'/4, C)}`; `predictions` converts the logits to classes.
-
-    Args:
-        model: The trained networks, which stay unchanged.
-        output: One of `model.output_choices`.
-        size: A fixed input size `(H, W)`; any size by default.
+    RGB in [0, 255], `(B, H, W, 3) -> {side: (B, H'/4, W'/4, C)}`; `predictions` converts the logits to classes. The
+    input has a fixed size `(H, W)`, or any size by default. The model stays unchanged.
     """
     logits = {side: model.get_layer(f"{side}_classifier").output for side in model.sides_of(output)}
     return fold_batch_normalization(keras.Model(model.input, logits, name=output), (*(size or (None, None)), 3))

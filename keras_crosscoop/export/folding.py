@@ -22,12 +22,7 @@ CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
 def fold_batch_normalization(model: keras.Model, input_shape: Sequence[int | None] = (None, None, 3)) -> keras.Model:
-    """Returns a float32 copy of a model for inference, with the same outputs.
-
-    Args:
-        model: See `rewrite`.
-        input_shape: Input shape of the copy, `(H, W, C)`.
-    """
+    """Returns a float32 copy of a model for inference, with the same outputs; see `rewrite`."""
     normalizations = _foldable(model)
     folded = {id(normalization) for normalization in normalizations.values()}
 

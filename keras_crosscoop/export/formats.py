@@ -15,22 +15,13 @@ MIN_AGREEMENT: dict[Quantize, float] = {"none": 0.999, "float16": 0.99, "dynamic
 
 @dataclass(frozen=True)
 class Format:
-    """An export format.
+    """An export format."""
 
-    Attributes:
-        folder: The folder of its exports within a run.
-        file: The name of the exported file; "" if the export is the folder itself.
-        quantizations: The supported quantisations.
-        any_size: Whether one export can take images of any size.
-        extra: The extra of this package that installs `modules`.
-        modules: The required modules.
-    """
-
-    folder: str
-    file: str = ""
+    folder: str  # of its exports within a run
+    file: str = ""  # name of the exported file; "" if the export is the folder itself
     quantizations: tuple[Quantize, ...] = ("none",)
-    any_size: bool = True
-    extra: str = ""
+    any_size: bool = True  # whether one export can take images of any size
+    extra: str = ""  # of this package, which installs `modules`
     modules: tuple[str, ...] = ()
 
 

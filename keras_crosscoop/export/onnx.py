@@ -19,11 +19,8 @@ from keras_crosscoop.export.unsupported_operations import conversion_failure, un
 def write_onnx(network: keras.Model, path: Path, size: Size | None, metadata: Mapping[str, Any]) -> None:
     """Writes a file: `image`, uint8 `(B, H, W, 3)` of any size -> `classes`, uint8 `(B, H, W)`, `confidence`, float32.
 
-    Args:
-        network: A `deployment_graph`.
-        path: The file.
-        size: `(H, W)` that images are resized to for the network, and class maps back from; None for no resizing.
-        metadata: JSON values, which become properties of the file.
+    With a `size`, `(H, W)`, images are resized to it for the network, a `deployment_graph`, and class maps back from
+    it. Metadata are JSON values, which become properties of the file.
 
     Raises:
         InputError: An operation cannot be converted.

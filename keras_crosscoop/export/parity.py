@@ -41,14 +41,7 @@ def parity(
     num_classes: int,
     progress: Callable[[int], object] = lambda done: None,
 ) -> dict[str, Any]:
-    """Compares an exported network with the live one.
-
-    Args:
-        exported: The exported network.
-        live: The live network, see the function `live`.
-        samples: Images, uint8 `(H, W, 3)`, and labels with 255 for void, uint8 `(H, W)`.
-        num_classes: The number of classes of both networks.
-        progress: Called with the number of finished images.
+    """Compares an exported network with the live one on images, uint8 `(H, W, 3)`, and labels, uint8 `(H, W)`.
 
     Returns:
         `images`; `agreement`, the share of pixels with the same class; `largest_probability_difference`, over the

@@ -12,10 +12,8 @@ Replace = Callable[..., Any]
 def rewrite(model: keras.Model, replace: Replace, input_shape: Sequence[int | None] | None = None) -> keras.Model:
     """Returns a copy of a model in which some operations are replaced; its layers and weights are new, and float32.
 
-    Args:
-        model: A functional model with one input that calls each layer once. Nested models are rewritten, too.
-        replace: Called for each operation.
-        input_shape: Input shape of the copy, `(H, W, C)`; by default the model's.
+    The model is functional, has one input and calls each layer once. Nested models are rewritten, too. The copy has
+    inputs `(H, W, C)`, by default the model's.
     """
     graph = keras.Model(model.input, model.output)  # a plain Keras model, with only the operations for the outputs
 
@@ -33,13 +31,7 @@ def rewrite(model: keras.Model, replace: Replace, input_shape: Sequence[int | No
 
 
 def copy_of(operation: keras.Operation, *, weights: Any = None, **changes: Any) -> Callable[..., Any]:
-    """Returns a function that calls a copy of an operation and sets its weights.
-
-    Args:
-        operation: A layer or another operation of a graph.
-        weights: The copy's weights; by default the operation's.
-        **changes: Changes of the configuration.
-    """
+    """Returns a function that calls a copy of an operation with changes of its configuration, and sets its weights."""
     config = operation.get_config() | changes
     if not isinstance(operation, keras.Layer):
         return type(operation).from_config(config)

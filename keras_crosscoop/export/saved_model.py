@@ -22,12 +22,8 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
     - `serve_bytes`: `image_bytes`, B encoded JPEGs or PNGs of one size -> the same;
     - `probabilities`: `image` -> `probabilities`, float32 `(B, H, W, C)`.
 
-    Images may have any size. Other shapes, empty batches and other files raise an `InvalidArgument` error.
-
-    Args:
-        network: A `deployment_graph`.
-        folder: A new folder.
-        size: `(H, W)` that images are resized to for the network, and class maps back from; None for no resizing.
+    Images may have any size. Other shapes, empty batches and other files raise an `InvalidArgument` error. With a
+    `size`, `(H, W)`, images are resized to it for the network, a `deployment_graph`, and class maps back from it.
     """
     network = with_fused_bias(conv_before_upsample(network))
 

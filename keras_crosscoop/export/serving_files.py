@@ -41,12 +41,8 @@ allowed_batch_sizes: [1, 2, 4, 8]     # batches are padded to one of these, so t
 def write_warmup(extra: Path, name: str, image: np.ndarray) -> None:
     """Writes one request for each signature; TensorFlow Serving runs them before it serves a new version.
 
-    Without them, a client's first request waits until TensorFlow is initialised.
-
-    Args:
-        extra: The folder `assets.extra` of a SavedModel.
-        name: The name of the model on the server.
-        image: RGB, uint8 `(H, W, 3)`, preferably of the size that clients will send.
+    Without them, a client's first request waits until TensorFlow is initialised. The folder is `assets.extra` of a
+    SavedModel. The image, uint8 `(H, W, 3)`, should have the size that clients will send.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # from the extra
 

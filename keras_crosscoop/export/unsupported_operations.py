@@ -12,13 +12,7 @@ _LENGTH = 300  # characters of a converter's message, which may be pages
 
 
 def unsupported_operations(runtime: str, operations: Iterable[tuple[str, str]], network: keras.Model) -> InputError:
-    """Returns the error that names unsupported operations and their layers.
-
-    Args:
-        runtime: The runtime that does not support them.
-        operations: The kind of each operation, and its name in the traced graph.
-        network: The network that contains them.
-    """
+    """Returns the error for operations, each given by its kind and its name in the traced graph; names their layers."""
     layers = _layer_names(network)
     names = dict.fromkeys(f"{kind} of layer {_layer(name, layers)}" for kind, name in operations)
     return InputError(

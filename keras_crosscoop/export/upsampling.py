@@ -22,9 +22,6 @@ def conv_before_upsample(model: keras.Model) -> keras.Model:
     """Returns a copy of a model in which each 3x3 convolution of [upsampled features, other features] is split.
 
     The part that reads upsampled features becomes an `UpsampledConv2D` of the features before upsampling.
-
-    Args:
-        model: See `rewrite`.
     """
 
     def replace(operation: keras.Operation, *arguments: Any) -> KerasTensor | None:

@@ -56,11 +56,7 @@ def resolve_loss_weights(loss_weights: Any, sides: Sequence[str]) -> dict[str, f
 
 
 def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, ...]:
-    """Returns the metrics that `compile` was given.
-
-    Args:
-        metrics: A mapping from outputs to a metric or a list of metrics; for a model with one output, also a list.
-        outputs: The model's outputs.
+    """Returns the metrics that `compile` was given by output; for a model with one output, also in a list.
 
     Raises:
         InputError: An output does not exist, a metric is not a Keras metric, or two metrics have the same name.
@@ -89,12 +85,9 @@ def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, 
 def update_metrics(
     metrics: Sequence[ExtraMetric], labels: KerasTensor, predictions: Callable[[str], KerasTensor]
 ) -> None:
-    """Adds a batch to the metrics.
+    """Adds a batch of checked labels, int32 `(B, H, W)`, and of each output's predictions, `(B, H, W, C)`.
 
-    Args:
-        metrics: From `resolve_metrics`.
-        labels: Checked labels, int32 `(B, H, W)`. Metrics get class 0 and weight 0 for void pixels.
-        predictions: Returns an output's predictions `(B, H, W, C)`.
+    Metrics get class 0 and weight 0 for void pixels.
     """
     valid = ops.not_equal(labels, IGNORE_LABEL)
     for output, metric in metrics:

@@ -40,14 +40,8 @@ def build_graph(
 ) -> Features:
     """Computes the logits `(B, H, W, num_classes)` of every network from images `(B, H, W, 3)`, RGB in [0, 255].
 
-    Args:
-        image: The input.
-        backbones: The backbone of each side: "top" and "bottom", or "single".
-        connect: A function from `cooperation`.
-        num_classes: Channels of the logits.
-        output_stride: Stride of the backbones' high-level features, in pixels.
-        decoder_channels: Channels of every ASPP and decoder layer.
-        dropout: Rates after ASPP and after each of the decoder's two 3x3 layers.
+    The backbones are given by side: "top" and "bottom", or "single". `connect` is a function from `cooperation`. The
+    other arguments are those of `CrossCoop`.
 
     Raises:
         InputError: `num_classes` or `dropout` is out of range.

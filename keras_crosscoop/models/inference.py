@@ -21,7 +21,6 @@ from keras_crosscoop.models.memory import LARGE, fits_in_memory, required_memory
 from keras_crosscoop.models.segmenter import Segmenter
 
 WINDOW = 513  # pixels; the window for images that need more memory than is free
-SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # as in the DeepLab papers
 
 _log = logging.getLogger(__name__)
 
@@ -92,10 +91,6 @@ class Inference:
     def classes(self, image: np.ndarray, before_window: BeforeWindow = lambda: None) -> dict[str, np.ndarray]:
         """Returns the class ids of every output, uint8 `(H, W)`; keeps the probabilities of one strip at a time.
 
-        Args:
-            image: RGB in [0, 255], `(H, W, 3)`.
-            before_window: Called before each window.
-
         Raises:
             InputError: A window is too large for the memory.
         """
@@ -112,10 +107,6 @@ class Inference:
 
     def strips(self, image: np.ndarray, before_window: BeforeWindow = lambda: None) -> Strips:
         """Yields the class probabilities of each network, float32 `(S, h, W, C)`; the heights add up to H.
-
-        Args:
-            image: RGB in [0, 255], `(H, W, 3)`.
-            before_window: Called before each window.
 
         Raises:
             InputError: A window is too large for the memory, or probabilities are NaN.

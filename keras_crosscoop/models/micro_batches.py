@@ -42,13 +42,9 @@ def run_step(denominators: KerasTensor | None = None) -> Iterator[Step]:
 
 
 def accumulate(function: Callable[..., Any], batch: Sequence[KerasTensor], count: int, zeros: Any) -> Any:
-    """Sums a function's results over the micro-batches of a batch, which reuse the same memory. TensorFlow only.
+    """Sums a function's results over `count` micro-batches of a batch, which reuse the same memory. TensorFlow only.
 
-    Args:
-        function: Takes the tensors of a micro-batch and returns a structure of tensors.
-        batch: Tensors `(B, ...)`.
-        count: The number of micro-batches, which must divide B.
-        zeros: The same structure of zeros, to which results are added.
+    The function takes the tensors of a micro-batch and returns a structure of tensors, which is added to `zeros`.
 
     Raises:
         tf.errors.InvalidArgumentError: B is not a multiple of `count`.

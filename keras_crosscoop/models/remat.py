@@ -26,11 +26,8 @@ def recomputed(model: keras.Model, at_least: int = SEGMENT) -> Forward:
     """Returns a function equal to `model(images, training=True)` that takes less memory in a graph with gradients.
 
     Logits, gradients and updates of the layers are the same. The layers are the model's own; the model is unchanged.
-    Outside of a `tf.function` no memory is saved.
-
-    Args:
-        model: A network of any backbones.
-        at_least: The minimum number of operations in a segment; the last one of a backbone may have fewer.
+    Outside of a `tf.function` no memory is saved. `at_least` is the minimum number of operations in a segment, except
+    for the last one of a backbone.
     """
     backbones = [operation for operation in model.operations if isinstance(operation, keras.Model)]
     inputs, taps = zip(*map(call_tensors, backbones), strict=True)

@@ -38,9 +38,6 @@ CONTENDERS: dict[str, tuple[str, Quantize]] = {  # name -> format and quantisati
 def available(names: Iterable[str] | None) -> tuple[list[str], dict[str, str]]:
     """Returns the contenders that the installed packages allow, and the reasons for leaving out the others.
 
-    Args:
-        names: Names from `CONTENDERS`; None for all.
-
     Raises:
         InputError: There is no such contender, or `names` has one whose packages are missing.
     """
@@ -69,7 +66,6 @@ def benchmark(
     images: int = 20,
     calibration: int = 100,
     rounds: int | None = None,
-    patience: float = 600,
     progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Measures a run's network in Keras and in each format that it can be exported to, side by side.
@@ -87,7 +83,6 @@ def benchmark(
         calibration: Training images for the calibration of "tflite-int8".
         rounds: Number of images that each format segments, which may repeat; by default as many as take a minute, but
             10 to 200.
-        patience: Maximum seconds for loading, and for an image.
         progress: Called with (stage, done, total).
 
     Returns:
@@ -164,7 +159,7 @@ def benchmark(
         del model
         gc.collect()  # leaves the memory to the formats
         jobs = {name: {**job, "images": str(folder)} for name, job in jobs.items()}
-        groups, failed_later = measure(jobs, len(pairs), folder, rounds=rounds, patience=patience, progress=progress)
+        groups, failed_later = measure(jobs, len(pairs), folder, rounds=rounds, progress=progress)
     figures = {name: {**timing, **agreements[name]} for name, timing in summarize(groups).items()}
     return {
         "output": output,

@@ -17,6 +17,7 @@ Group = Mapping[str, Sequence[dict[str, Any]]]  # contenders that took turns -> 
 _PROGRAM = "from keras_crosscoop.export.benchmark.worker import main; main()"
 WARM_UP = 3  # images: runtimes initialise at the first, and some optimise after it
 _SECONDS, _ROUNDS = 60, (10, 200)  # by default
+_PATIENCE = 600  # maximum seconds for loading, and for an image
 
 
 def measure(
@@ -25,7 +26,6 @@ def measure(
     folder: Path,
     *,
     rounds: int | None = None,
-    patience: float = 600,
     progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
 ) -> tuple[list[Group], dict[str, str]]:
     """Measures contenders in turns: each segments one image, then each segments the next.
@@ -37,10 +37,8 @@ def measure(
         jobs: The first message to `worker.main` for each contender.
         images: Number of images.
         folder: The folder for the logs of the processes.
-        rounds: Number of images that each contender segments, which may repeat; by default as many as take a minute,
-            but 10 to 200.
-        patience: Maximum seconds for loading, and for an image.
-        progress: Called with (stage, done, total).
+        rounds: See `benchmark`.
+        progress: See `benchmark`.
 
     Returns:
         The groups of contenders that took turns, with their measurements, and the reasons why others failed.
@@ -62,7 +60,7 @@ def measure(
 
                 def segment(message: object, worker: Worker = worker) -> dict[str, Any]:
                     worker.send(message)
-                    return worker.receive(patience)
+                    return worker.receive(_PATIENCE)
 
                 try:
                     segment(jobs[name])

@@ -22,25 +22,16 @@ _MAX_OPTION = 16  # factor of the usual channels or rates, for an option such as
 
 @dataclass(frozen=True)
 class OwnBackbone:
-    """A backbone that this package builds.
+    """A backbone that this package builds."""
 
-    Attributes:
-        graph: Computes the features "low" and "high" of an image, from the image, the output stride and options.
-        options: Names of the options.
-        load: Loads weights from a file.
-        load_imagenet: Loads published weights; None if there are none.
-        origin: Publisher of the weights.
-    """
-
-    graph: Callable[..., dict[str, KerasTensor]]
+    graph: Callable[..., dict[str, KerasTensor]]  # (image, output stride, **options) -> features "low" and "high"
     options: tuple[str, ...] = ()
     load: Callable[[keras.Model, Path], TransferReport] = load_hdf5
-    load_imagenet: Callable[[keras.Model], TransferReport] | None = None
-    origin: str | None = None
+    load_imagenet: Callable[[keras.Model], TransferReport] | None = None  # None if no weights were published
 
 
 OWN = {
-    "xception65": OwnBackbone(xception, ("multi_grid",), deeplab.load, deeplab.load_imagenet, "DeepLab"),
+    "xception65": OwnBackbone(xception, ("multi_grid",), deeplab.load, deeplab.load_imagenet),
     "tiny_xception": OwnBackbone(tiny_xception),
     "tiny_resnet": OwnBackbone(tiny_resnet),
 }

@@ -31,11 +31,7 @@ def _checkpoint_name(layer: str, variable: str) -> str:
 
 
 def load_checkpoint(model: keras.Model, path: Path) -> TransferReport:
-    """Loads Xception-65 from a DeepLab checkpoint of the backbone, or of a whole network (see `report.unused`).
-
-    Args:
-        model: `backbones.build("xception65", weights=None)`.
-        path: A released archive (`.tar.gz`), a folder, or a checkpoint's prefix (`model.ckpt`).
+    """Loads Xception-65 from a DeepLab checkpoint of the backbone, or of a whole network (see `open_checkpoint`).
 
     Raises:
         InputError: There is no checkpoint, it cannot be read, or it belongs to another network.

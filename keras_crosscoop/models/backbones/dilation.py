@@ -39,12 +39,8 @@ def dilate(
     one side, the padding becomes symmetric. Layers keep their names; those that Keras generated are renumbered within
     the network (see `stable_names`).
 
-    Args:
-        model: A functional model of one input, with a stride of at least `output_stride`. Poolings whose stride changes
-            must be max poolings with "same" padding.
-        image: The new input, `(B, H, W, C)`.
-        output_stride: Image pixels between two features.
-        factors: Additional factors of the dilation of layers, by name.
+    The model is functional, has one input and a stride of at least `output_stride`. Poolings whose stride changes must
+    be max poolings with "same" padding. `factors` further multiply the dilation of layers, by name.
     """
     changes = _changes(model, output_stride, factors)
     original_names = [operation.name for operation in model.operations]
