@@ -1,6 +1,6 @@
 """The deployment graph: exactly the computation of `evaluate` and `predict`, from pixels to class ids."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -59,6 +59,16 @@ def resize_in(image: tf.Tensor, size: Size) -> tf.Tensor:
     resized = tf.image.resize(tf.cast(image, tf.float32), size)  # ONNX would keep the type of its input
     # Values half way between two integers, which are common, round up in all runtimes, even if the last bit differs.
     return tf.cast(tf.floor(resized + 0.501), tf.uint8)
+
+
+def segment(
+    network: Callable[[tf.Tensor], Mapping[str, tf.Tensor]], images: tf.Tensor, size: Size | None
+) -> dict[str, tf.Tensor]:
+    """Returns `predictions` for images, uint8 `(B, H, W, 3)`, which are resized to `size` for the network, if given."""
+    original_size = keras.ops.shape(images)[1:3]
+    if size is None:
+        return predictions(network(images), original_size)
+    return resize_back(predictions(network(resize_in(images, size)), size), original_size)
 
 
 def resize_back(predicted: Mapping[str, tf.Tensor], size: Any) -> dict[str, tf.Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, layers, ops
 
-from keras_crosscoop.export.deployment import Size, predictions, resize_back, resize_in
+from keras_crosscoop.export.deployment import Size, segment
 from keras_crosscoop.export.folding import CONVOLUTIONS
 from keras_crosscoop.export.rewriting import copy_of, rewrite
 from keras_crosscoop.export.unsupported_operations import conversion_failure, unsupported_operations
@@ -59,10 +59,7 @@ class _Segmentation(layers.Layer):
         self.network, self.size = network, size
 
     def call(self, image: KerasTensor) -> dict[str, KerasTensor]:
-        size = ops.shape(image)[1:3]
-        resized = image if self.size is None else resize_in(image, self.size)
-        logits = self.network(ops.cast(resized, "float32"))
-        return predictions(logits, size) if self.size is None else resize_back(predictions(logits, self.size), size)
+        return segment(lambda resized: self.network(ops.cast(resized, "float32")), image, self.size)
 
 
 def _with_explicit_padding(network: keras.Model) -> keras.Model:

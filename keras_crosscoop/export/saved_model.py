@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import KerasTensor, layers
 
-from keras_crosscoop.export.deployment import Size, predictions, probabilities, resize_back, resize_in
+from keras_crosscoop.export.deployment import Size, probabilities, resize_in, segment
 from keras_crosscoop.export.rewriting import copy_of, rewrite
 from keras_crosscoop.export.upsampling import conv_before_upsample
 
@@ -31,19 +31,13 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
     def core(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return network(tf.cast(image, tf.float32), training=False)
 
-    def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        shape = tf.shape(image)[1:3]
-        if size is None:
-            return predictions(core(image), shape)
-        return resize_back(predictions(core(resize_in(image, size)), size), shape)
-
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return segment(_checked(image))
+        return segment(core, _checked(image), size)
 
     @tf.function(input_signature=[_FILES], autograph=False)
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return segment(_decode_all(image_bytes))
+        return segment(core, _decode_all(image_bytes), size)
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def serve_probabilities(image: tf.Tensor) -> dict[str, tf.Tensor]:

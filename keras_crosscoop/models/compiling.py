@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,17 +13,7 @@ from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.losses import Averaged, CrossEntropy, SegmentationLoss
 
-
-class ExtraMetric(NamedTuple):
-    """A Keras metric of one output."""
-
-    output: str
-    metric: keras.metrics.Metric
-
-    @property
-    def name(self) -> str:
-        """The name in the results of `fit` and `evaluate`."""
-        return f"{self.output}_{self.metric.name}"
+ExtraMetrics = dict[str, tuple[str, keras.metrics.Metric]]  # name in results -> output, Keras metric
 
 
 def resolve_loss(loss: Any) -> SegmentationLoss:
@@ -55,7 +45,7 @@ def resolve_loss_weights(loss_weights: Any, sides: Sequence[str]) -> dict[str, f
     return weights
 
 
-def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, ...]:
+def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> ExtraMetrics:
     """Returns the metrics that `compile` was given by output; for a model with one output, also in a list.
 
     Raises:
@@ -66,7 +56,7 @@ def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, 
     if not isinstance(metrics, Mapping | None):
         raise _no_metric(metrics, outputs)
     extra = [
-        ExtraMetric(output, metric)
+        (output, metric)
         for output, values in (metrics or {}).items()
         for metric in (values if isinstance(values, list | tuple) else [values])
     ]
@@ -75,22 +65,20 @@ def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> tuple[ExtraMetric, 
             raise unknown_name("output", output, outputs)
         if not isinstance(metric, keras.metrics.Metric):
             raise _no_metric(metric, outputs)
-    names = [metric.name for metric in extra]
-    built_in = {f"{output}_{name}" for output in outputs for name in ("loss", "mean_iou", "pixel_accuracy")}
-    if duplicates := [name for name in names if name in built_in or names.count(name) > 1]:
+    built_in = [f"{output}_{name}" for output in outputs for name in ("loss", "mean_iou", "pixel_accuracy")]
+    names = [f"{output}_{metric.name}" for output, metric in extra]
+    if duplicates := [name for name in names if [*built_in, *names].count(name) > 1]:
         raise InputError(f"Every metric needs a `name` of its own. Received: {duplicates[0]!r} twice")
-    return tuple(extra)
+    return dict(zip(names, extra, strict=True))
 
 
-def update_metrics(
-    metrics: Sequence[ExtraMetric], labels: KerasTensor, predictions: Callable[[str], KerasTensor]
-) -> None:
+def update_metrics(metrics: ExtraMetrics, labels: KerasTensor, predictions: Callable[[str], KerasTensor]) -> None:
     """Adds a batch of checked labels, int32 `(B, H, W)`, and of each output's predictions, `(B, H, W, C)`.
 
     Metrics get class 0 and weight 0 for void pixels.
     """
     valid = ops.not_equal(labels, IGNORE_LABEL)
-    for output, metric in metrics:
+    for output, metric in metrics.values():
         weights = ops.cast(valid, metric.dtype)  # integers, for metrics that count
         metric.update_state(ops.where(valid, labels, 0), predictions(output), weights)
 

@@ -38,7 +38,7 @@ _JIT_COMPILE = False if _ON_TENSORFLOW else "auto"
 class _Metrics:
     losses: tuple[MeanLoss, ...]  # none before `compile`
     confusions: tuple[Confusion, ...]
-    extra: tuple[compiling.ExtraMetric, ...] = ()
+    extra: compiling.ExtraMetrics
 
 
 class Segmenter(TrainableModel):
@@ -63,7 +63,8 @@ class Segmenter(TrainableModel):
         self._arguments = MappingProxyType(arguments)
         self.num_classes = next(iter(logits.values())).shape[-1]
         self.sides = tuple(logits)
-        self._metric_set = _Metrics((), tuple(Confusion(self.num_classes, name=name) for name in self.output_choices))
+        confusions = tuple(Confusion(self.num_classes, name=name) for name in self.output_choices)
+        self._metric_set = _Metrics((), confusions, {})
 
     @property
     def output_choices(self) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ class Segmenter(TrainableModel):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All metrics that `evaluate` reports."""
-        extra = (metric for _, metric in self._metric_set.extra)
+        extra = (metric for _, metric in self._metric_set.extra.values())
         losses = [self.loss_tracker] if self.compiled else []
         return [*losses, *self._metric_set.losses, *self._metric_set.confusions, *extra]
 
@@ -180,7 +181,7 @@ class Segmenter(TrainableModel):
         config = super().get_compile_config()  # empty before `compile`
         config.pop("jit_compile", None)  # files may be opened on other machines and backends
         metrics: dict[str, list] = {}
-        for output, metric in self._metric_set.extra:
+        for output, metric in self._metric_set.extra.values():
             metrics.setdefault(output, []).append(keras.saving.serialize_keras_object(metric))
         return config and config | {
             "loss": keras.saving.serialize_keras_object(self.loss),
@@ -261,7 +262,7 @@ class Segmenter(TrainableModel):
         results = self.mean_losses()
         for confusion in self._metric_set.confusions:
             results |= confusion.result()
-        return results | {extra.name: extra.metric.result() for extra in self._metric_set.extra}
+        return results | {name: metric.result() for name, (_, metric) in self._metric_set.extra.items()}
 
     def compute_metrics(
         self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None

@@ -50,12 +50,9 @@ def xception(
 ) -> dict[str, KerasTensor]:
     """Computes Xception's features: `(B, H, W, 3) -> "low" (B, H/4, W/4, C), "high" (B, H/s, W/s, C)`.
 
-    Args:
-        image: The input, RGB in [0, 255].
-        output_stride: S, in pixels; larger strides become dilations.
-        blocks: The network's table; the block with the tap has stride 4.
-        stem: Channels of the two convolutions before the first block.
-        multi_grid: Factors of the rates of the last block's three separable convolutions.
+    Images are RGB in [0, 255]. Strides beyond s become dilations. `blocks` is the network's table; the block with the
+    tap has stride 4. `stem` are the channels of the two convolutions before. `multi_grid` multiplies the rates of the
+    last block's three separable convolutions.
 
     Raises:
         InputError: `multi_grid` is not three positive integers.

@@ -29,7 +29,6 @@ def fetch(url: str) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as partial:
-            partial.unlink(missing_ok=True)  # left by a killed process with the same id
             keras.utils.get_file(partial.name, url, cache_dir=str(cache), cache_subdir="models")
     except Exception as error:  # Keras raises bare `Exception` when a download fails
         raise InputError(
