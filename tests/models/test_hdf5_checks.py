@@ -153,8 +153,8 @@ def test_heaps_within_heaps_are_refused_at_once(model, tmp_path):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (np.zeros(8, "i4"), "dense/bias must be floating-point numbers, but the file has integers"),
-        (np.zeros(8, bool), "dense/bias must be floating-point numbers, but the file has integers"),
+        (np.zeros(8, "i4"), "dense/bias must be float32, but the file has int32"),
+        (np.zeros(8, bool), "dense/bias must be float32, but the file has bool"),
         (np.array([np.nan] * 2 + [0] * 6, "f4"), "dense/bias are not finite (2 of 8 are NaN, infinite or too large)"),
         (np.array([-np.inf] + [0] * 7, "f2"), "dense/bias are not finite (1 of 8 are NaN, infinite or too large)"),
         (np.full(8, 1e300), "dense/bias are not finite (8 of 8 are NaN, infinite or too large)"),

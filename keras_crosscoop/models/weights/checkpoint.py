@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.models.weights.hdf5_checks import BFLOAT16
 from keras_crosscoop.models.weights.transfer import Source, unreadable
 
 _INDEX = ".index"
@@ -72,11 +71,7 @@ def _source(prefix: Path, path: Path) -> Source:
 
     reader = attempt(tf.train.load_checkpoint, str(prefix))
     shapes = {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
-    types = reader.get_variable_to_dtype_map()
-    kinds = {
-        name: BFLOAT16 if types[name] == tf.bfloat16 else np.dtype(types[name].as_numpy_dtype).kind for name in shapes
-    }
-    return Source(path, shapes, kinds, lambda name: attempt(reader.get_tensor, name))
+    return Source(path, shapes, lambda name: np.asarray(attempt(reader.get_tensor, name)))
 
 
 class _BoundedMember(tarfile.TarInfo):

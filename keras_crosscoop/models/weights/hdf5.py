@@ -16,13 +16,7 @@ import numpy as np
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.models.naming import stable_names
-from keras_crosscoop.models.weights.hdf5_checks import (
-    BFLOAT16,
-    check_heaps,
-    check_self_contained,
-    number_kind,
-    string_attribute,
-)
+from keras_crosscoop.models.weights.hdf5_checks import check_heaps, check_self_contained, string_attribute
 from keras_crosscoop.models.weights.transfer import Source, TransferReport, transfer, unreadable
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # members of a `.keras` file
@@ -102,7 +96,6 @@ def open_hdf5(path: Path) -> Iterator[Source]:
             legacy = "layer_names" in opened.attrs or "model_weights" in opened
             arrays = dict(_legacy_arrays(opened) if legacy else _arrays(opened))
             shapes = {name: tuple(array.shape) for name, array in arrays.items()}
-            kinds = {name: number_kind(array) for name, array in arrays.items()}
         except InputError:
             raise
         except _DAMAGED as error:
@@ -113,9 +106,9 @@ def open_hdf5(path: Path) -> Iterator[Source]:
                 array = arrays[name][()]
             except _DAMAGED as error:
                 raise _damaged(path, error) from error
-            return array.view("bfloat16") if kinds[name] == BFLOAT16 else array
+            return array.view("bfloat16") if array.dtype.kind == "V" else array
 
-        yield Source(path, shapes, kinds, read)
+        yield Source(path, shapes, read)
 
 
 def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:

@@ -19,8 +19,6 @@ _MAX_OBJECTS = 200_000  # groups and arrays; the paper's pair with its optimizer
 _MAX_DEPTH = 64  # groups within groups
 _MAX_STRINGS = 100_000  # in an attribute
 
-BFLOAT16 = "V"  # HDF5 stores it as two raw bytes
-
 _HEAP = b"GCOL\x01"  # the first bytes of a heap
 _ENTRY = 16  # bytes before the content of a heap, and of each of its entries
 
@@ -85,14 +83,13 @@ def _is_plain(array: h5py.Dataset) -> bool:
     if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count() or layout.get_nfilters():
         return False
     complete = array.shape is not None and array.id.get_storage_size() >= math.prod(array.shape) * array.dtype.itemsize
-    return complete and number_kind(array) is not None
+    return complete and _holds_numbers(array)
 
 
-def number_kind(array: h5py.Dataset) -> str | None:
-    """Returns the kind of an array's numbers as in `Source.kinds`; None for anything else."""
-    if array.dtype == np.dtype("V2"):
-        return BFLOAT16 if string_attribute(array, "dtype") == ["bfloat16"] else None
-    return array.dtype.kind if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8 else None
+def _holds_numbers(array: h5py.Dataset) -> bool:
+    if array.dtype == np.dtype("V2"):  # two raw bytes
+        return string_attribute(array, "dtype") == ["bfloat16"]
+    return array.dtype.kind in "fiub" and array.dtype.itemsize <= 8
 
 
 def string_attribute(item: h5py.HLObject, name: str) -> list[str]:

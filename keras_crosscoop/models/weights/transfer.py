@@ -23,13 +23,11 @@ class Source:
     Attributes:
         path: Path of the file.
         shapes: Shapes of all its arrays, by name.
-        kinds: Kinds of their numbers, as NumPy's `dtype.kind`: "f" for floating point, "i", "u", "b"; "V" for bfloat16.
         read: Returns an array by its name; raises an `InputError` if it cannot be read.
     """
 
     path: Path
     shapes: Mapping[str, Shape]
-    kinds: Mapping[str, str]
     read: Callable[[str], np.ndarray]
 
 
@@ -151,14 +149,13 @@ def transfer(
 
 def _checked(source: Source, name: str, variable: keras.Variable) -> np.ndarray:
     """Reads an array, which must have the variable's kind of numbers, and be finite in the variable's precision."""
-    floating = keras.backend.is_float_dtype(variable.dtype)
-    if (source.kinds[name] in "fV") != floating:
-        expected, actual = ("floating-point numbers", "integers") if floating else ("integers", "other numbers")
-        raise InputError(
-            f"The weights of {variable.path} must be {expected}, but the file has {actual}. Give weights of the same "
-            f"network. Received: {source.path}"
-        )
     array = source.read(name)
+    floating = keras.backend.is_float_dtype(variable.dtype)
+    if (array.dtype.kind == "f" or array.dtype.name == "bfloat16") != floating:
+        raise InputError(
+            f"The weights of {variable.path} must be {variable.dtype}, but the file has {array.dtype}. Give weights of "
+            f"the same network. Received: {source.path}"
+        )
     if floating:
         with np.errstate(over="ignore"):  # a float64 may be infinite as a float32: that is checked here
             finite = np.isfinite(array.astype("float64" if variable.dtype == "float64" else "float32"))
