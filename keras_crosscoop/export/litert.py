@@ -36,13 +36,9 @@ def write_litert(
     them. Like other TensorFlow Lite files with metadata, the file is also a zip archive, with `labels.txt`, one class
     per line, and `metadata.json`.
 
-    Args:
-        network: A `deployment_graph` of this size.
-        path: The file.
-        size: `(H, W)`.
-        quantize: "float16" and "dynamic" (8 bits) store small weights; "int8" also computes with 8 bits, up to logits.
-        samples: Returns images of this size, uint8 `(H, W, 3)`, which calibrate the ranges of features for "int8".
-        metadata: JSON values; its `classes` are the labels.
+    The quantisations "float16" and "dynamic" (8 bits) store small weights. "int8" also computes with 8 bits, up to
+    logits; `samples` returns images, uint8 `(H, W, 3)`, which calibrate the ranges of its features. The network is a
+    `deployment_graph` of the same size.
 
     Raises:
         InputError: An operation cannot be converted. The error names it and its layer.

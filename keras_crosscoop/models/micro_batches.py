@@ -23,22 +23,18 @@ class Step:
     numerators: list[KerasTensor] | None = None
 
 
-_step: ContextVar[Step | None] = ContextVar("step", default=None)  # each replica is traced by its own thread
-
-
-def current_step() -> Step | None:
-    """Returns the current step; None outside of steps."""
-    return _step.get()
+current_step: ContextVar[Step | None] = ContextVar("step", default=None)  # each replica is traced by its own thread
 
 
 @contextmanager
 def run_step(denominators: KerasTensor | None = None) -> Iterator[Step]:
     """Sets the current step, which `compute_loss` reads."""
-    token = _step.set(Step(denominators))
+    step = Step(denominators)
+    token = current_step.set(step)
     try:
-        yield _step.get()
+        yield step
     finally:
-        _step.reset(token)
+        current_step.reset(token)
 
 
 def accumulate(function: Callable[..., Any], batch: Sequence[KerasTensor], count: int, zeros: Any) -> Any:

@@ -217,7 +217,7 @@ class Segmenter(TrainableModel):
         Raises:
             InputError: Labels or weights have the wrong shape or type, or a label is not a class id (`check_labels`).
         """
-        step = current_step()
+        step = current_step.get()
         labels = y if step else check_labels(y, self.num_classes, y_pred[self.sides[0]])
         weights = pixel_weights(sample_weight, labels)
         numerators = [self.loss.numerators(labels, y_pred[side], weights) for side in self.sides]
@@ -268,7 +268,7 @@ class Segmenter(TrainableModel):
         self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None
     ) -> dict[str, KerasTensor]:
         """Adds a batch to every output's metrics and returns them. As in Keras, they ignore sample weights."""
-        labels = y if current_step() else check_labels(y, self.num_classes, y_pred[self.sides[0]])
+        labels = y if current_step.get() else check_labels(y, self.num_classes, y_pred[self.sides[0]])
         for confusion in self._metric_set.confusions:
             confusion.count(labels, ops.argmax(self.scores(y_pred, confusion.name), axis=-1))
 
@@ -328,7 +328,7 @@ class Segmenter(TrainableModel):
                 y_pred = self._recomputed(x) if self.remat else self(x, training=True)
                 loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True) / count
                 scaled_loss = self.optimizer.scale_loss(loss)
-            numerators = current_step().numerators
+            numerators = current_step.get().numerators
             gradients = tape.gradient(scaled_loss, self.trainable_variables)
             return no_numerators if numerators is None else numerators, loss, gradients
 

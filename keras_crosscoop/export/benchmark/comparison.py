@@ -118,7 +118,7 @@ def benchmark(
             np.save(folder / f"{number}.npy", resize_in(dataset.read(*pair)[0][None], size)[0])
         for name in names:
             if name == KERAS:
-                jobs[name] = {"format": name, "path": str(run.folder.resolve()), "output": output}
+                jobs[name] = {"format": name, "path": str(run.folder.resolve()), "output": output, "images": temporary}
                 continue
             export_format, quantize = CONTENDERS[name]
             try:
@@ -139,7 +139,7 @@ def benchmark(
             except Exception as error:  # converters fail in many ways; the other formats continue
                 failed[name] = describe(error)
                 continue
-            jobs[name] = {"format": export_format, "path": str(path)}
+            jobs[name] = {"format": export_format, "path": str(path), "images": temporary}
             live_mean_iou = parity["mean_iou"]["live"]
             agreements[name] = {
                 "bytes": parity["bytes"],
@@ -158,7 +158,6 @@ def benchmark(
             agreements[KERAS] = {"bytes": size_on_disk, "agreement": 1.0, "agrees": True, "mean_iou": live_mean_iou}
         del model
         gc.collect()  # leaves the memory to the formats
-        jobs = {name: {**job, "images": str(folder)} for name, job in jobs.items()}
         groups, failed_later = measure(jobs, len(pairs), folder, rounds=rounds, progress=progress)
     figures = {name: {**timing, **agreements[name]} for name, timing in summarize(groups).items()}
     return {

@@ -31,14 +31,8 @@ def measure(
     """Measures contenders in turns: each segments one image, then each segments the next.
 
     If less memory is free than the largest process so far takes, the loaded contenders are measured and unloaded. The
-    others follow as another group, again in turns with Keras.
-
-    Args:
-        jobs: The first message to `worker.main` for each contender.
-        images: Number of images.
-        folder: The folder for the logs of the processes.
-        rounds: See `benchmark`.
-        progress: See `benchmark`.
+    others follow as another group, again in turns with Keras. `jobs` holds the first message to `worker.main` for each
+    contender. The logs of the processes lie in `folder`. For the other arguments see `benchmark`.
 
     Returns:
         The groups of contenders that took turns, with their measurements, and the reasons why others failed.
