@@ -16,9 +16,10 @@ from keras_crosscoop.ablation.tables import as_csv, markdown, tables
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError, describe
 from keras_crosscoop.evaluation import Inference
-from keras_crosscoop.evaluation.report.page import write_page, write_text
+from keras_crosscoop.evaluation.report.page import write_page
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
+from keras_crosscoop.system.files import write_text
 from keras_crosscoop.training import builders
 
 

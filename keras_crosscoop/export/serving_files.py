@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.text_encoding import CEscape
 
-from keras_crosscoop.errors import InputError, reason
-from keras_crosscoop.system.files import atomic_write
+from keras_crosscoop.errors import InputError
+from keras_crosscoop.system.files import write_text
 
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
 
@@ -83,13 +83,6 @@ def write_server_files(folder: Path, name: str) -> None:
         InputError: A file cannot be written.
     """
     for file, template in _FILES.items():
-        path, content = folder / file, template.format(name=CEscape(name.encode(), as_utf8=False))
-        try:
-            if not path.exists():
-                with atomic_write(path) as partial:
-                    partial.write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise InputError(
-                f"The file for TensorFlow Serving cannot be written ({reason(error)}). Check free space and "
-                f"permissions. Received: {path}"
-            ) from error
+        if not (folder / file).exists():
+            content = template.format(name=CEscape(name.encode(), as_utf8=False))
+            write_text(folder / file, content, "file for TensorFlow Serving")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
 
-from keras_crosscoop.errors import InputError
+from keras_crosscoop.errors import InputError, reason
 
 
 class ReadableFile(Protocol):
@@ -49,6 +49,19 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the parent may not be a folder; the earlier error is more informative
             partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, subject: str) -> None:
+    """Writes a text file atomically.
+
+    Raises:
+        InputError: The file cannot be written; the message begins with the subject.
+    """
+    try:
+        with atomic_write(path) as partial:
+            partial.write_text(text, encoding="utf-8", errors="replace")  # file names need not be Unicode
+    except OSError as error:
+        raise InputError(f"The {subject} cannot be written ({reason(error)}). Received: {path}") from error
 
 
 def _partial(path: Path) -> Path:

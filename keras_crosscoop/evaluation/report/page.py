@@ -8,9 +8,8 @@ from typing import Any
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.images.palettes import VOID_COLOUR
-from keras_crosscoop.system.files import atomic_write
+from keras_crosscoop.system.files import write_text
 
 # Okabe and Ito, "Color Universal Design", 2008. The first two and black also differ in grey.
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -46,16 +45,3 @@ def write_page(template: str, target: Path, **content: Any) -> None:
     """
     page = _TEMPLATES.get_template(template).render(now=datetime.now().astimezone(), **content)
     write_text(target, page, "report")
-
-
-def write_text(target: Path, text: str, subject: str) -> None:
-    """Writes a text file atomically.
-
-    Raises:
-        InputError: The file cannot be written; the message begins with the subject.
-    """
-    try:
-        with atomic_write(target) as partial_path:
-            partial_path.write_text(text, encoding="utf-8", errors="replace")  # File names need not be Unicode.
-    except OSError as error:
-        raise InputError(f"The {subject} cannot be written ({reason(error)}). Received: {target}") from error
