@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zipfile import BadZipFile
 
 import keras
 from pydantic import Field, RootModel
@@ -16,9 +17,9 @@ from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.palettes import RGB
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
-from keras_crosscoop.models.archive import build_from_archive
+from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.naming import output_choices
-from keras_crosscoop.models.weights import TransferReport, load_hdf5
+from keras_crosscoop.models.weights import TransferReport, load_hdf5, open_hdf5
 from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json
 
@@ -231,7 +232,7 @@ def load(source: str | os.PathLike) -> Segmenter:
         source: A run folder, or a `.keras` file of a network of this package.
 
     Returns:
-        The model, compiled with the default loss and a new optimizer. `keras.saving.load_model` loads a file's own.
+        The compiled model.
 
     Raises:
         InputError: There is no such run or file, or it cannot be read.
@@ -248,9 +249,16 @@ def load(source: str | os.PathLike) -> Segmenter:
         return Run.open(source).load()
     if not source.is_file():
         raise InputError(f"There is no such run folder or .keras file. Is the path right? Received: {source}")
-    model = build_from_archive(source)
-    load_hdf5(model, source)
-    model.compile()
+    check_archive(source)
+    with open_hdf5(source):  # checks all arrays, because Keras also reads an optimizer's arrays without checks
+        pass
+    try:
+        model = keras.saving.load_model(source, safe_mode=True)
+    except InputError:
+        raise
+    except (ValueError, OSError, TypeError, LookupError, AttributeError, RuntimeError, BadZipFile) as error:
+        raise InputError(f"The file holds no Keras model that can be loaded. Received: {source}") from error
+    load_hdf5(model, source)  # again, which checks that all variables are there and finite
     return model
 
 

@@ -212,7 +212,7 @@ def test_a_folder_without_config_is_no_run(tmp_path):
     assert refused(keras_crosscoop.load, tmp_path).startswith("This is not a run")
     assert refused(keras_crosscoop.load, tmp_path / "nowhere").startswith("There is no such run folder or .keras file.")
     config_file = create(tmp_path / "run").folder / "config.yaml"
-    assert refused(keras_crosscoop.load, config_file).startswith("The file holds no network of this package")
+    assert refused(keras_crosscoop.load, config_file).startswith("The file holds no Keras model")
 
 
 def test_a_run_without_weights_says_so(damaged):
@@ -311,6 +311,33 @@ def test_a_subclass_of_the_users_is_loaded_too(tmp_path):
     assert type(loaded) is Doubled
 
 
+CHANGES = {  # to a `.keras` file's description; each describes more memory than the file's weights take
+    "decoder_channels": (
+        {"decoder_channels": 2048},
+        "a network that is larger than its weights (decoder_channels=2048)",
+    ),
+    "classes": (
+        {"num_classes": 10**9},
+        "an impossible network: num_classes: Input should be less than or equal to 255",
+    ),
+    "backbone": (
+        {"backbone": {"name": "mobilenet", "alpha": 1e6}},
+        "an impossible network: backbone.alpha: Input should be less than or equal to 16. Received: 1000000.0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CHANGES.values(), ids=CHANGES)
+def test_a_file_cannot_ask_for_more_memory_than_it_has_numbers_for(finished, tmp_path, changes, message):
+    _, model = finished
+    model.save(tmp_path / "model.keras")
+    members = members_of(tmp_path / "model.keras")
+    described = json.loads(members["config.json"])
+    described["config"] |= changes
+    write_members(tmp_path / "bomb.keras", {**members, "config.json": json.dumps(described)})
+    assert f"The file describes {message}" in refused(keras_crosscoop.load, tmp_path / "bomb.keras")
+
+
 @pytest.mark.parametrize("place", ["layers/conv2d/vars", "optimizer/vars"])
 def test_an_array_cannot_say_that_it_is_larger_than_it_is(finished, tmp_path, place):
     _, model = finished
@@ -338,18 +365,18 @@ def write_members(file, members):
 def test_other_files_are_refused(tmp_path):
     file = tmp_path / "model.keras"
     file.write_text("hello")
-    assert refused(keras_crosscoop.load, file).startswith("The file holds no network of this package")
+    assert refused(keras_crosscoop.load, file).startswith("The file holds no Keras model")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(file)
-    assert "it holds a model of another package, Sequential" in refused(keras_crosscoop.load, file)
+    assert refused(keras_crosscoop.load, file).endswith(f"Received: {file} (Sequential)")
     file.write_bytes(file.read_bytes()[:-100])
-    assert refused(keras_crosscoop.load, file).startswith("The file holds no network of this package")
+    assert refused(keras_crosscoop.load, file).startswith("The file holds no Keras model")
 
 
 def test_other_archives_are_refused(tmp_path):
     file = tmp_path / "model.keras"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("notes.txt", "hello")
-    assert refused(keras_crosscoop.load, file).startswith("The file holds no network of this package")
+    assert refused(keras_crosscoop.load, file).startswith("The file holds no Keras model")
 
 
 @pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
@@ -360,4 +387,4 @@ def test_damaged_archives_are_refused(finished, tmp_path, member):
     members = members_of(file)
     content = members[member]
     write_members(file, {**members, member: content[:20] + bytes(100) + content[120:]})
-    assert "cannot be read" in (message := refused(keras_crosscoop.load, file)) or "that can be built" in message
+    assert "cannot be read" in (message := refused(keras_crosscoop.load, file)) or "that can be loaded" in message

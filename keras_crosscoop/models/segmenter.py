@@ -174,7 +174,7 @@ class Segmenter(TrainableModel):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Segmenter":
         """Builds the model of a configuration, with the dtype policy of the original model."""
         with precision.policy(config.pop("dtype")):
-            return cls(**config)
+            return super().from_config(config, custom_objects)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns the arguments of `compile` for a `.keras` file, without those that only save memory or time."""

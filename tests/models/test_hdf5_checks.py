@@ -203,51 +203,60 @@ def rewritten(path, members, *more, **options):
     return path
 
 
+LAYER = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 10**9}, "registered_name": None}
+METRIC = {"module": "keras.metrics", "class_name": "MeanIoU", "config": {"num_classes": 10**6}, "registered_name": None}
+
 DESCRIPTIONS = {
-    "channels": ({"input_shape": [None, None, 5_000_000]}, "images must be RGB"),
-    "a width": ({"decoder_channels": 2048}, "it describes a network that is larger than its weights"),
-    "no number": ({"decoder_channels": float("nan")}, "it describes a network that is larger than its weights"),
-    "alpha": ({"backbone": {"name": "mobilenet", "alpha": 1e6}}, "it describes a network that is larger than its"),
-    "a text": ({"decoder_channels": "8"}, "TypeError: "),
-    "classes": ({"num_classes": 10**9}, "`num_classes` must lie in 1 to 255"),
-    "a stride": ({"output_stride": 1}, "`output_stride` must be one of (8, 16, 32)"),
-    "an unknown argument": ({"colour": 1}, "There is no argument of that name."),
-    "a backbone": ({"backbone": "vgg16"}, "There is no backbone of that name."),
-    "its file": ({"backbone": {"name": "resnet50", "weights": "a.h5"}}, "Give weights to the network"),
-    "layers": ({"layers": [], "input_layers": [], "output_layers": []}, "There is no argument of that name."),
+    "channels": ({"input_shape": [None, None, 5_000_000]}, {}, "input_shape.2: Input should be 3. Received: 5000000"),
+    "a wide image": ({"input_shape": [10**9, None, 3]}, {}, "input_shape.0: Input should be less than or equal to"),
+    "a mapping": ({"num_classes": {"a": 1}}, {}, "num_classes: Input should be a valid integer. Received: {'a': 1}"),
+    "a text": ({"decoder_channels": "8"}, {}, "decoder_channels: Input should be a valid integer"),
+    "a truth": ({"num_classes": True}, {}, "num_classes: Input should be a valid integer"),
+    "a stride": ({"output_stride": 1}, {}, "output_stride: Input should be 8, 16 or 32"),
+    "dropout": ({"dropout": [0.1, 1.5, 0.1]}, {}, "dropout.1: Input should be less than 1"),
+    "no number": ({"dropout": [0.1, float("nan"), 0.1]}, {}, "dropout.1: Input should be a finite number"),
+    "another option": ({"weights": "/etc/passwd"}, {}, "weights: Input should be None"),
+    "an unknown one": ({"colour": 1}, {}, "colour: Extra inputs are not permitted"),
+    "a backbone": ({"backbone": "vgg16"}, {}, "backbone.name: There is no backbone of that name."),
+    "its file": ({"backbone": {"name": "resnet50", "weights": "a.h5"}}, {}, "backbone.weights: Extra inputs"),
+    "a layer": ({}, {"optimizer": LAYER}, "its compile configuration holds an object of another kind"),
+    "a metric": ({}, {"metrics": [METRIC]}, "its compile configuration has a number beyond 1000. Received: 1000000"),
+    "a lambda": (
+        {},
+        {"loss": {"class_name": "__lambda__", "config": {"value": "x"}}},
+        "its compile configuration holds an object of another kind",
+    ),
+    "a long number": ({}, {"steps_per_execution": 10**400}, "its compile configuration has a number beyond 1e+12"),
 }
 
 
-@pytest.mark.parametrize(("config", "reason"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
-def test_a_description_that_no_network_has_is_refused(saved, tmp_path, config, reason):
+@pytest.mark.parametrize(("config", "compiled", "reason"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+def test_a_description_that_no_network_has_is_refused_before_anything_is_built(
+    saved, tmp_path, monkeypatch, config, compiled, reason
+):
+    monkeypatch.setattr("keras.saving.load_model", lambda *_, **__: pytest.fail("it was built"))
     described = json.loads(saved["config.json"])
     described["config"] |= config
+    described["compile_config"] |= compiled
     path = rewritten(tmp_path / "bad.keras", saved | {"config.json": json.dumps(described)})
     message = refused(keras_crosscoop.load, path)
-    assert message.startswith(f"The file holds no network of this package that can be built ({reason}")
-    assert message.endswith(f"Received: {path}")
-
-
-def test_of_a_description_only_the_network_is_built(saved, tmp_path):
-    described = json.loads(saved["config.json"])
-    described["config"]["weights"] = "/etc/passwd"
-    layer = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 10**9}, "registered_name": None}
-    described["compile_config"]["optimizer"] = described["build_config"] = layer
-    path = rewritten(tmp_path / "model.keras", saved | {"config.json": json.dumps(described)})
-    assert keras_crosscoop.load(path).compiled
+    assert message.startswith(f"The file describes an impossible network: {reason}")
+    assert message.endswith(f" in {path}")
 
 
 def test_an_archive_is_as_keras_writes_it(saved, tmp_path):
     """Not compressed, which a small file could fill the memory by, and each member once."""
     path = rewritten(tmp_path / "model.keras", saved)
-    assert keras_crosscoop.load(path).num_classes == 3
+    assert keras_crosscoop.load(path).optimizer.name == "adam"
     rewritten(path, saved, compression=zipfile.ZIP_DEFLATED)
     assert "its members are compressed or not unique" in refused(keras_crosscoop.load, path)
     with pytest.warns(UserWarning, match="Duplicate name"):
         rewritten(path, saved, ("config.json", b"{}"))
     assert "its members are compressed or not unique" in refused(keras_crosscoop.load, path)
+    rewritten(path, saved, ("assets/../../evil", b"evil"))
+    assert "it has an unknown member 'assets/../../evil'" in refused(keras_crosscoop.load, path)
     rewritten(path, saved | {"config.json": b"[" * 100_000})
-    assert "no network of this package that can be built (RecursionError" in refused(keras_crosscoop.load, path)
+    assert "The file holds no Keras model that can be loaded" in refused(keras_crosscoop.load, path)
     content = rewritten(path, saved).read_bytes()
     path.write_bytes(content.replace(b"num_classes", b"num_klasses", 1))
     assert "config.json is damaged" in refused(keras_crosscoop.load, path)

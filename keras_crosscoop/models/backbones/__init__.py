@@ -38,6 +38,17 @@ OWN = {
 NAMES = (*OWN, *APPLICATIONS)  # `facts.json` describes them, so that listing them needs no TensorFlow
 
 
+def check_name(name: str) -> str:
+    """Returns the name of a backbone.
+
+    Raises:
+        InputError: There is no such backbone.
+    """
+    if name not in NAMES:
+        raise unknown_name("backbone", name, NAMES)
+    return name
+
+
 def build(
     name: str,
     *,
@@ -69,8 +80,7 @@ def build(
         >>> {name: tuple(values.shape) for name, values in backbone(np.zeros((1, 64, 96, 3))).items()}
         {'low': (1, 16, 24, 32), 'high': (1, 4, 6, 128)}
     """
-    if name not in OWN and name not in APPLICATIONS:
-        raise unknown_name("backbone", name, NAMES)
+    check_name(name)
     if output_stride not in OUTPUT_STRIDES:
         raise InputError(f"`output_stride` must be one of {OUTPUT_STRIDES}. Received: {output_stride!r}")
     numbers = [option for option in keras.tree.flatten(options) if isinstance(option, int | float)]
