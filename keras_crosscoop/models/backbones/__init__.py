@@ -44,7 +44,7 @@ def check_name(name: str) -> str:
     Raises:
         InputError: There is no such backbone.
     """
-    if name not in NAMES:
+    if name not in OWN and name not in APPLICATIONS:
         raise unknown_name("backbone", name, NAMES)
     return name
 
