@@ -112,6 +112,16 @@ def summarize(messages: Iterable[str]) -> list[str]:
     return lines
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number and a noun, in the plural if needed.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "image")
+        ('1 image', '1,200 images')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def join_names(names: Sequence[str], separator: str = ", ") -> str:
     """Joins the first three names, and adds the number of other names."""
     more = len(names) - _SHOWN

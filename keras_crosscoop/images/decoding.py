@@ -14,7 +14,9 @@ from PIL import ExifTags
 
 from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.images import headers
-from keras_crosscoop.images.io import check_size, encode_pnm, open_image, read_image, read_label
+from keras_crosscoop.images.headers import check_size
+from keras_crosscoop.images.io import encode_pnm, open_image, read_image, read_label
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.system.files import ReadableFile
 
 _ReadWindow = Callable[[slice, slice], np.ndarray]
@@ -52,8 +54,12 @@ class RawFile:
         return BytesIO(self.read_bytes())
 
 
-def image_reader(file: ReadableFile) -> WindowReader:
+def image_reader(file: ReadableFile, reading: ImageReading = DEFAULT_READING) -> WindowReader:
     """Opens an image; its windows are RGB, uint8 `(h, w, 3)`, with the pixels of `read_image`.
+
+    Args:
+        file: The image file.
+        reading: The range of values, the channels and the orientation.
 
     Raises:
         InputError: The file cannot be read or is too large (`check_size`). Damage below the header raises an error only
@@ -64,30 +70,39 @@ def image_reader(file: ReadableFile) -> WindowReader:
     data = _content(file)
 
     def by_pillow() -> np.ndarray:
-        return read_image(file, BytesIO(data))
+        return read_image(file, BytesIO(data), reading)
 
+    if reading.channels is not None:
+        return _of_array(by_pillow())
     if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.COLOURED):
         return _by_tensorflow(file, png.size, _png_decoder(data, channels=3), by_pillow)
-    if (jpeg := headers.jpeg(data)) and jpeg.channels in (1, 3) and not (jpeg.has_exif and _is_turned(file, data)):
+    if (
+        (jpeg := headers.jpeg(data))
+        and jpeg.channels in (1, 3)
+        and not (jpeg.has_exif and reading.orientation != "stored" and _is_turned(file, data))
+    ):
         return _by_tensorflow(file, jpeg.size, _jpeg_decoder(data, width=jpeg.size[1]), by_pillow)
     return _of_array(by_pillow())
 
 
-def label_reader(file: ReadableFile) -> WindowReader:
-    """Opens a label; its windows are the stored integers `(h, w)`, with the values of `read_label`.
+def label_reader(file: ReadableFile, *, colours: bool = False) -> WindowReader:
+    """Opens a label; its windows are the stored integers `(h, w)`, or its colours, uint8 `(h, w, 3)`, as `read_label`.
 
     Raises:
-        InputError: The file cannot be read, is too large (`check_size`), or holds colours instead of ids. Damage below
-            the header raises an error only when a window is decoded.
+        InputError: The file cannot be read, is too large (`check_size`), or holds colours where integers are expected.
+            Damage below the header raises an error only when a window is decoded.
     """
     if isinstance(file, RawFile):
         return _of_array(file.pixels())
     data = _content(file)
 
     def by_pillow() -> np.ndarray:
-        return read_label(file, BytesIO(data))
+        return read_label(file, BytesIO(data), colours=colours)
 
-    if (png := headers.png(data)) and png.plain and png.colour_type in (headers.GREY, headers.INDEXED):
+    png = headers.png(data)
+    if colours and png and png.plain and png.colour_type in (headers.GREY, headers.COLOURED, headers.INDEXED):
+        return _by_tensorflow(file, png.size, _png_decoder(data, channels=3), by_pillow)
+    if not colours and png and png.plain and png.colour_type in (headers.GREY, headers.INDEXED):
         return _by_tensorflow(file, png.size, _png_decoder(headers.as_grey(data, png), channels=1), by_pillow)
     return _of_array(by_pillow())
 

@@ -1,8 +1,12 @@
-"""Parsers of JPEG and PNG headers, because Pillow's take a large part of the time to read a small file."""
+"""The size of images: parsers of JPEG and PNG headers, faster than Pillow's for small files, and a limit."""
 
 import struct
 import zlib
 from typing import NamedTuple
+
+from PIL import Image
+
+from keras_crosscoop.errors import InputError
 
 GREY, COLOURED, INDEXED = 0, 2, 3  # PNG colour types
 
@@ -78,3 +82,22 @@ def as_grey(data: bytes, header: Png) -> bytes:
     """Turns a palette PNG into a grey one, so that libpng returns its indices and not its colours."""
     grey = data[12:25] + bytes([GREY]) + data[26:29]
     return data[:12] + grey + struct.pack(">I", zlib.crc32(grey)) + data[header.pixels :]
+
+
+def check_size(size: tuple[int, int], path: object) -> None:
+    """Applies Pillow's limit against decompression bombs to images that another library decodes.
+
+    Args:
+        size: `(H, W)`, as the file's header says.
+        path: The file.
+
+    Raises:
+        InputError: The image has more than twice `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise too_large(path)
+
+
+def too_large(path: object) -> InputError:
+    """Returns the error for an image with too many pixels."""
+    return InputError(f"The image has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Crop or shrink it. Received: {path}")

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_crosscoop.images.io import write_png
-from keras_crosscoop.images.palettes import RGB, palette_table
+from keras_crosscoop.images.palettes import CLEAR, RGB, palette_table
 from keras_crosscoop.labels import IGNORE_LABEL
 
 OPACITY = 0.6  # of the class colours over the image
@@ -33,9 +33,11 @@ def draw_overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], pal
 
 
 def blend(image: np.ndarray, ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
-    """Blends class colours over an image, uint8 `(H, W, 3)`."""
-    mixed = (np.float32(OPACITY) * palette_table(palette))[ids]  # in place and in float32, because images may be large
-    mixed += np.float32(1 - OPACITY) * image
+    """Blends class colours over an image, uint8 `(H, W, 3)`; classes in `CLEAR` show the image itself."""
+    table = palette_table(palette)
+    opacity = np.where((table == CLEAR).all(axis=1, keepdims=True), np.float32(0), np.float32(OPACITY))
+    mixed = (opacity * table)[ids]  # in place and in float32, because images may be large
+    mixed += (1 - opacity)[ids] * image
     return mixed.round(out=mixed).astype(np.uint8)
 
 

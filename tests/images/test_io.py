@@ -2,11 +2,12 @@
 
 import struct
 from contextlib import suppress
+from io import BytesIO
 
 import numpy as np
 import pytest
 from helpers import refused
-from PIL import Image
+from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngImageFile
 
 from keras_crosscoop.errors import InputError
@@ -110,9 +111,10 @@ def test_pillow_images_need_no_file():
 def test_floating_point_is_refused(tmp_path):
     Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(
-        InputError, match=r"whole numbers, not floating point\. Convert it to 8 bit\. Received: .*a\.tif$"
+        InputError,
+        match=r"range is unknown\. Give it in dataset\.yaml, such as `range: \[0, 1\]`.* Received: .*a\.tif$",
     ):
-        read_image(tmp_path / "a.tif")
+        read_image(tmp_path / "a.tif", BytesIO((tmp_path / "a.tif").read_bytes()))
 
 
 def test_label_values_come_as_stored(tmp_path):
@@ -131,16 +133,23 @@ def test_label_values_come_as_stored(tmp_path):
     np.testing.assert_array_equal(read_label(tmp_path / "bilevel.png"), GREY > 100)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_coloured_labels_are_refused(tmp_path, mode):
-    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
-    for function in (read_label, label_size):
-        with pytest.raises(
-            InputError,
-            match=rf"one class id per pixel, as a grey or palette PNG, not {mode} colours\. "
-            r"Take the file as it was distributed, or replace each colour by its class id\. Received: .*a\.png$",
-        ):
-            function(tmp_path / "a.png")
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", "red"), ("RGBA", "red"), ("RGB", "gray"), ("LA", "gray")])
+def test_coloured_labels_are_refused(tmp_path, mode, colour):
+    """Also grey ones, whose three channels are equal: a data set says whether its labels hold colours or ids."""
+    Image.new(mode, (4, 4), colour).save(tmp_path / "a.png")
+    with pytest.raises(
+        InputError,
+        match=rf"one class id per pixel, as a grey or palette PNG, not {mode} colours\. "
+        r"Take the file as it was distributed, or replace each colour by its class id\. Received: .*a\.png$",
+    ):
+        read_label(tmp_path / "a.png")
+    assert tuple(read_label(tmp_path / "a.png", colours=True)[0, 0]) == ImageColor.getrgb(colour)
+
+
+def test_transparent_pixels_of_coloured_labels_are_black(tmp_path):
+    pixels = np.array([[[9, 9, 9, 255], [9, 9, 9, 0]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert read_label(tmp_path / "a.png", colours=True).tolist() == [[[9, 9, 9], [0, 0, 0]]]
 
 
 @pytest.mark.parametrize("function", [read_image, read_label, image_size, label_size])
@@ -176,7 +185,9 @@ def test_formats_go_by_content(tmp_path, function):
     (tmp_path / "a.png").write_bytes(bad)
     with pytest.raises(NotImplementedError):
         Image.open(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"Replace it by one of PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM, or remove it"):
+    with pytest.raises(
+        InputError, match=r"Replace it by one of PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM, JPEG2000, or remove it"
+    ):
         function(tmp_path / "a.png")
     Image.fromarray(GREY).save(tmp_path / "b.jpg", format="GIF")
     function(tmp_path / "b.jpg")
@@ -206,7 +217,7 @@ def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(tmp_path, mon
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of broken metadata and goes on
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "gif", "ppm"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "gif", "ppm", "jp2"])
 def test_damaged_bytes_are_a_picture_or_one_line(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(PICTURE).save(path)
