@@ -6,6 +6,7 @@ Source: Brostow et al., "Semantic object classes in video", 2009; classes, colou
 
 from pathlib import Path
 
+from keras_crosscoop.data.coding import Coding
 from keras_crosscoop.data.pairs import pair_folders
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.labels import IGNORE_LABEL
@@ -33,7 +34,7 @@ def open(data_dir: Path) -> Dataset:
         palette=tuple(COLOURS.values()),
         splits=("train", "val", "test"),
         find=lambda split: pair_folders(data_dir / split, data_dir / f"{split}annot"),
-        label_ids=(*range(len(COLOURS)), IGNORE_LABEL),  # value 11 is void
+        coding=Coding.of_ids([*range(len(COLOURS)), IGNORE_LABEL]),  # value 11 is void
     )
 
 

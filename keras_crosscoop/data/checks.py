@@ -1,22 +1,25 @@
 """Checks of every file of a data set, which report all problems before training begins."""
 
 import hashlib
-from collections import Counter
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_crosscoop.data.catalogue import CATALOGUE
+from keras_crosscoop.data.findings import Finding
+from keras_crosscoop.data.label_checks import check_labels
 from keras_crosscoop.data.pairs import UnpairedError
 from keras_crosscoop.data.records.checksums import SUMS, changed_files
 from keras_crosscoop.data.spec import Dataset, Pair
+from keras_crosscoop.data.statistics import SplitStatistics, count_split, sample_labels
 from keras_crosscoop.errors import AbsentError, InputError, summarize
 from keras_crosscoop.images.decoding import WindowReader, image_reader, label_reader
 from keras_crosscoop.images.palettes import RGB
@@ -26,72 +29,10 @@ from keras_crosscoop.system.resources import threads
 
 _REQUIRED = ("train", "val")  # for training; other splits are optional
 
+_DIGESTED = 1 << 16  # bytes at the start and at the end of a file
+SURVEYED = 1000  # labels of a split that are looked at before training
+
 Progress = Callable[[int, int], None]  # checked pairs, and all pairs
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A finding of a check.
-
-    Attributes:
-        severity: "problem", which must be fixed before training; "warning", which may be unintended; or "note".
-        split: The split; "" for the whole data set.
-        message: One line.
-        files: The files concerned, if any.
-    """
-
-    severity: Literal["problem", "warning", "note"]
-    split: str
-    message: str
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SplitStatistics:
-    """Statistics of the readable pairs of a split.
-
-    Attributes:
-        name: The name of the split.
-        images: The number of readable pairs.
-        labelled: Whether the labels are public. Without labels, all statistics below except `sizes` are 0.
-        sizes: The number of images of each (height, width), the most frequent first.
-        pixels: The number of pixels of each class.
-        void: The number of void pixels.
-        images_with: The number of images that contain each class.
-        pixels_around: The number of pixels, including void, in the images that contain each class.
-    """
-
-    name: str
-    images: int
-    labelled: bool
-    sizes: Mapping[tuple[int, int], int]
-    pixels: tuple[int, ...]
-    void: int
-    images_with: tuple[int, ...]
-    pixels_around: tuple[int, ...]
-
-    @property
-    def frequencies(self) -> tuple[float, ...]:
-        """The share of each class among all labelled pixels."""
-        return tuple(pixels / max(sum(self.pixels), 1) for pixels in self.pixels)
-
-    @property
-    def void_share(self) -> float:
-        """The share of void among all pixels."""
-        return self.void / max(sum(self.pixels) + self.void, 1)
-
-    @property
-    def class_weights(self) -> tuple[float | None, ...]:
-        """Median-frequency weights, `median(f) / f_c`; None for classes that never occur.
-
-        The frequency f_c is the share of class c in the pixels of the images that contain it.
-
-        Reference: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels with a Common Multi-Scale
-        Convolutional Architecture", ICCV 2015, section 6.3.2.
-        """
-        shares = [own / around if own else None for own, around in zip(self.pixels, self.pixels_around, strict=True)]
-        middle = median([share for share in shares if share] or [0])
-        return tuple(middle / share if share else None for share in shares)
 
 
 @dataclass(frozen=True)
@@ -174,7 +115,7 @@ def check_dataset(
 
     Problems are: images or labels without a partner, files that cannot be decoded, pairs of different sizes, labels
     with colours or with ids outside the classes, empty or missing splits, an image in two splits, and changed records.
-    A class that never occurs is a warning in a training split and a note in other splits.
+    `check_labels` adds labels that would make training or measuring meaningless.
 
     Args:
         dataset: The data set.
@@ -188,6 +129,7 @@ def check_dataset(
     for split in splits or ():
         dataset.check_split(split)
     findings = list(_changed_records(records)) if records else []
+    findings += [finding for finding in dataset.findings if not splits or finding.split in ("", *splits)]
     pairs = _find_pairs(dataset, splits, findings)
 
     distinct = {_key(pair): pair for split_pairs in pairs.values() for pair in split_pairs}  # splits may share pairs
@@ -204,15 +146,50 @@ def check_dataset(
         good[split] = [sample for sample in split_samples if not sample.errors]
         for files, error in (entry for sample in split_samples for entry in sample.errors):
             findings.append(Finding("problem", split, str(error), files))
-    statistics = tuple(_count(dataset, split, good[split]) for split in good)
+    statistics = tuple(
+        count_split(
+            dataset,
+            split,
+            [(sample.size, sample.pixels) for sample in good[split]],
+            complete=len(good[split]) == len(pairs[split]),
+        )
+        for split in good
+    )
     findings += [*_incomplete_splits(dataset.name, pairs), *_duplicates(good)]
-    findings += [*_empty_labels(dataset, good), *_absent_classes(dataset, statistics)]
+    findings += [*_empty_labels(dataset, good), *check_labels(dataset, statistics)]
 
     order = {split: number for number, split in enumerate(("", *dataset.splits))}
     unique: dict[tuple[str, ...], Finding] = {}  # splits that share files repeat their findings
-    for finding in sorted(findings, key=lambda finding: order[finding.split]):
+    for finding in sorted(findings, key=lambda finding: order.get(finding.split, len(order))):
         unique.setdefault((finding.message, *finding.files), finding)
     return DatasetReport(dataset.name, dataset.classes, dataset.palette, statistics, tuple(unique.values()))
+
+
+def survey(dataset: Dataset, splits: Sequence[str], *, unreadable: bool = True) -> DatasetReport:
+    """Looks at the labels of some splits as `check_dataset` does, but at `SURVEYED` of each at most.
+
+    Args:
+        dataset: The data set.
+        splits: The splits.
+        unreadable: Whether unreadable labels are problems.
+
+    Raises:
+        InputError: A split cannot be used.
+    """
+    labels = {split: sample_labels(dataset, split, SURVEYED) for split in splits}
+    splits, statistics = list(labels), tuple(counts for counts, _ in labels.values())
+    broken = [
+        Finding("problem", split, str(error), (file,))
+        for split, (_, errors) in labels.items()
+        for file, error in errors.items()
+        if unreadable
+    ]
+    samples = {
+        split: [_Sample(image, digest=digest) for image, digest in _file_digests(dataset, split)] for split in splits
+    }
+    shared = (finding for finding in _duplicates(samples) if finding.severity == "problem")
+    findings = (*dataset.findings, *broken, *check_labels(dataset, statistics), *shared)
+    return DatasetReport(dataset.name, dataset.classes, dataset.palette, statistics, findings)
 
 
 class _Sample(NamedTuple):
@@ -256,7 +233,8 @@ def _find_pairs(dataset: Dataset, splits: Sequence[str] | None, findings: list[F
         except InputError as error:
             absent[split] = error
             continue
-        if not pairs[split]:
+        is_told = any((found.severity, found.split) == ("problem", split) for found in dataset.findings)
+        if not pairs[split] and not is_told:
             message = f"A split must hold images, but this one is empty. Is it fully extracted? Received: {split!r}"
             findings.append(Finding("problem", split, message))
     if not pairs and all(isinstance(error, AbsentError) for error in absent.values()):
@@ -278,7 +256,10 @@ def _decode(dataset: Dataset, pair: Pair) -> _Sample:
     try:
         pixels, ids = dataset.read(image, label)
     except InputError as error:
-        errors = [*_errors(image_reader, image), *(() if label is None else _errors(label_reader, label))]
+        errors = [
+            *_errors(partial(image_reader, reading=dataset.reading), image),
+            *(() if label is None else _errors(partial(label_reader, colours=dataset.coding.by_colour), label)),
+        ]
         return _Sample(image, errors or [((str(image), str(label)), error)])  # each file is fine, but not the pair
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels))
@@ -295,21 +276,19 @@ def _errors(
         yield (str(file),), error
 
 
-def _count(dataset: Dataset, split: str, samples: Sequence[_Sample]) -> SplitStatistics:
-    labelled = split not in dataset.unlabelled
-    pixels = np.array([sample.pixels for sample in samples], np.int64).reshape(-1, IGNORE_LABEL + 1)  # image, value
-    pixels *= labelled
-    class_pixels = pixels[:, : len(dataset.classes)]
-    return SplitStatistics(
-        name=split,
-        images=len(samples),
-        labelled=labelled,
-        sizes=dict(Counter(sample.size for sample in samples).most_common()),
-        pixels=tuple(class_pixels.sum(0).tolist()),
-        void=int(pixels[:, IGNORE_LABEL].sum()),
-        images_with=tuple((class_pixels > 0).sum(0).tolist()),
-        pixels_around=tuple((pixels.sum(1) @ (class_pixels > 0)).tolist()),
-    )
+def _file_digests(dataset: Dataset, split: str) -> Iterator[tuple[Path, bytes]]:
+    """Yields the image files of a split, each with a digest of its content that takes little time.
+
+    The digest is that of the size and of the first and last bytes: equal files have equal digests, and different
+    compressed images practically never.
+    """
+    for image, _ in dataset.find(split):
+        if isinstance(image, Path):
+            with suppress(OSError), image.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                start = file.read(_DIGESTED)
+                file.seek(max(size - _DIGESTED, 0))
+                yield image, hashlib.blake2b(start + file.read(_DIGESTED) + b"%d" % size, digest_size=16).digest()
 
 
 def _incomplete_splits(name: str, pairs: Mapping[str, Sequence[Pair]]) -> Iterator[Finding]:
@@ -360,17 +339,3 @@ def _empty_labels(dataset: Dataset, samples: Mapping[str, Sequence[_Sample]]) ->
 
 def _more(items: Sequence) -> str:
     return f", and {len(items) - 1} more" if len(items) > 1 else ""
-
-
-def _absent_classes(dataset: Dataset, splits: Sequence[SplitStatistics]) -> Iterator[Finding]:
-    for split in splits:
-        absent = [name for name, pixels in zip(dataset.classes, split.pixels, strict=True) if not pixels]
-        if not (absent and split.labelled and split.images):
-            continue
-        names = (
-            f"{len(absent)} of {len(dataset.classes)} classes never occur in split {split.name}: {', '.join(absent)}"
-        )
-        if split.name.startswith("train"):
-            yield Finding("warning", split.name, f"{names}. A network cannot learn them. Are the label ids correct?")
-        else:
-            yield Finding("note", split.name, f"{names}. Their IoU cannot be measured there.")

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_crosscoop.data.coding import Coding
 from keras_crosscoop.data.pairs import pair_files
 from keras_crosscoop.data.spec import Dataset, Entry, Pair, Submission
 from keras_crosscoop.errors import AbsentError, InputError, reason
@@ -81,16 +82,16 @@ def open(data_dir: Path) -> Dataset:
     """
     files = _Files(data_dir)
     if files.only_training_ids():
-        ids, label_ids = "labelTrainIds", ()
+        ids, coding = "labelTrainIds", Coding.of_ids(range(len(CLASSES)))
     else:
-        ids, label_ids = "labelIds", tuple(label.train_id for label in LABELS)
+        ids, coding = "labelIds", Coding.of_ids(label.train_id for label in LABELS)
     return Dataset(
         name="cityscapes",
         classes=tuple(CLASSES),
         palette=tuple(CLASSES.values()),
         splits=tuple(_SPLITS),
         find=lambda split: files.pairs(*_SPLITS[split], ids),
-        label_ids=label_ids,
+        coding=coding,
         unlabelled=("test",),
     )
 

@@ -11,12 +11,10 @@ import tensorflow as tf
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
 from keras_crosscoop.data.skipping import Skipped
-from keras_crosscoop.data.spec import Dataset, PairReader
+from keras_crosscoop.data.spec import Dataset, Pair, PairReader
 from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import IGNORE_LABEL
-from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import cores
 
 _PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
@@ -113,14 +111,7 @@ def load_dataset(
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     device_batch = batch_size // (replicas.total if replicas else 1) if batch_size else None
     if crop_size is None and (device_batch or 1) > 1:
-        sizes: dict[tuple[int, int], ReadableFile] = {}  # size -> the first image of it
-        for image, _ in pairs:
-            sizes.setdefault(image_size(image), image)
-        if len(sizes) > 1:
-            first, other, *_ = sizes.values()
-            raise InputError(
-                f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {first}, {other}"
-            )
+        _check_equal_sizes(source, pairs)
 
     def decode(pair: PairReader, draws: np.ndarray) -> tuple[np.ndarray, ...]:
         height, width = pair.size
@@ -216,3 +207,13 @@ def _check_settings(
         raise InputError(f"`batch_size` must be at least 1, or None for single samples. Received: {batch_size=}.")
     if start < 0:
         raise InputError(f"`start` must be the number of a sample, 0 or more. Received: {start=}.")
+
+
+def _check_equal_sizes(data: Dataset, pairs: list[Pair]) -> None:
+    first = pairs[0][0]
+    size = data.size(*pairs[0])
+    for image, label in pairs[1:]:
+        if data.size(image, label) != size:
+            raise InputError(
+                f"Whole images of different sizes cannot share a batch. Use batch_size=1. Received: {first}, {image}"
+            )

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_crosscoop.errors import InputError, unknown_name
+from keras_crosscoop.data.coding import Coding
+from keras_crosscoop.data.findings import Finding
+from keras_crosscoop.data.own.description import Description
+from keras_crosscoop.errors import InputError, summarize, unknown_name
 from keras_crosscoop.images.decoding import RawFile, image_reader, label_reader
 from keras_crosscoop.images.io import image_size, label_size
 from keras_crosscoop.images.palettes import RGB
-from keras_crosscoop.labels import IGNORE_LABEL, INVALID_LABEL
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
+from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import threads
 
@@ -42,10 +45,14 @@ class Dataset:
         palette: The colour of each class id.
         splits: The names of the splits.
         find: Returns the pairs of a split in a fixed order, according to the layout of the folder.
-        label_ids: The class id, or `IGNORE_LABEL`, for each value in a label file. By default, the values are class
-            ids. Value 255 is always void.
+        coding: The class of each value or colour in a label file. By default, the values are class ids, and 255 is
+            void.
+        reading: How the values and channels of image files become RGB.
         unlabelled: The splits whose labels are not public. All their pixels are void.
         check_headers: Whether `pairs` compares the headers of all files. Records were checked when they were written.
+        description: The description of somebody's own data set.
+        statements: What was found out about it, in plain sentences.
+        findings: Problems, warnings and notes about it. `pairs` raises the problems.
     """
 
     name: str
@@ -53,13 +60,17 @@ class Dataset:
     palette: tuple[RGB, ...]
     splits: tuple[str, ...]
     find: Callable[[str], list[Pair]]
-    label_ids: tuple[int, ...] = ()
+    coding: Coding | None = None
+    reading: ImageReading = DEFAULT_READING
     unlabelled: tuple[str, ...] = ()
     check_headers: bool = True
+    description: Description | None = None
+    statements: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.label_ids:
-            object.__setattr__(self, "label_ids", tuple(range(len(self.classes))))
+        if self.coding is None:
+            object.__setattr__(self, "coding", Coding.of_ids(range(len(self.classes))))
 
     def pairs(self, split: str, *, headers: bool = True) -> list[Pair]:
         """Lists the `(image path, label path)` of each sample of a split.
@@ -79,11 +90,14 @@ class Dataset:
         Example:
             >>> from keras_crosscoop import dataset
             >>> image, label = dataset("folder", data_dir="MY_DATA").pairs("train")[0]
-            >>> str(image), str(label)
-            ('MY_DATA/images/train/000.png', 'MY_DATA/masks/train/000.png')
+            >>> image.parts[-3:], label.parts[-3:]
+            (('images', 'train', '000.png'), ('masks', 'train', '000.png'))
         """
         self.check_split(split)
         pairs = self.find(split)
+        problems = [found.message for found in self.findings if found.severity == "problem" and found.split == split]
+        if problems:
+            raise InputError(" ".join(summarize(problems)))
         if not pairs:
             raise InputError(
                 f'A split must hold images, but split "{split}" of data set "{self.name}" is empty. Is it fully '
@@ -140,20 +154,32 @@ class Dataset:
         (height, width), read = self.open(image, label)
         return read(slice(0, height), slice(0, width))
 
+    def read_label(self, label: ReadableFile) -> np.ndarray:
+        """Decodes a label file: class ids, 255 void, uint8 `(H, W)`.
+
+        Raises:
+            InputError: It cannot be decoded, or holds an unlisted value.
+        """
+        (height, width), read_stored = label_reader(label, colours=self.coding.by_colour)
+        return self.coding.classes(read_stored(slice(0, height), slice(0, width)), label)
+
     def open(self, image: ReadableFile, label: ReadableFile | None) -> PairReader:
         """Opens a pair to decode windows of it.
 
         Raises:
             InputError: As for `read`. Damage below the headers raises an error only when a window is decoded.
         """
-        size, read_image = image_reader(image)
+        size, read_image = image_reader(image, self.reading)
         if label is None:
 
             def read_ids(rows: slice, columns: slice) -> np.ndarray:
                 return np.full((rows.stop - rows.start, columns.stop - columns.start), IGNORE_LABEL, np.uint8)
 
         else:
-            label_size, read_values = label_reader(label)
+            label_size, read_stored = label_reader(label, colours=self.coding.by_colour)
+            if size != label_size and self.reading.orientation is None:
+                stored = image_reader(image, self._as_stored)
+                size, read_image = stored if stored.size == label_size else (size, read_image)
             if size != label_size:
                 (height, width), (label_height, label_width) = size, label_size
                 raise InputError(
@@ -162,38 +188,34 @@ class Dataset:
                 )
 
             def read_ids(rows: slice, columns: slice) -> np.ndarray:
-                return self._class_ids(read_values(rows, columns), label)
+                return self.coding.classes(read_stored(rows, columns), label)
 
         return PairReader(size, lambda rows, columns: (read_image(rows, columns), read_ids(rows, columns)))
 
-    def _class_ids(self, values: np.ndarray, file: ReadableFile) -> np.ndarray:
-        outside = values[(values < 0) | (values > IGNORE_LABEL)] if values.dtype.itemsize > 1 else ()
-        stored = values.astype(np.uint8, copy=False)
-        # `bytes.translate` takes a third of a nanosecond per pixel; NumPy and TensorFlow take 5.
-        mapped = stored.tobytes().translate(self._table)
-        classes = np.frombuffer(mapped, np.uint8).reshape(values.shape)
-        if len(outside) or INVALID_LABEL in mapped:
-            first = outside[0] if len(outside) else stored[classes == INVALID_LABEL][0]
-            raise InputError(
-                f'The label of {Path(file.name).stem} holds class id {first}, but data set "{self.name}" has '
-                f"ids 0 to {len(self.label_ids) - 1}, and {IGNORE_LABEL} for void. Is it complete, and not re-saved by "
-                f"another tool? Received: {file}"
-            )
-        return classes
+    def size(self, image: ReadableFile, label: ReadableFile | None) -> tuple[int, int]:
+        """Reads `(H, W)` of an image from its header; the label's size settles whether EXIF metadata turn it.
 
-    @cached_property
-    def _table(self) -> bytes:
-        """The class id, `IGNORE_LABEL` or `INVALID_LABEL` for each of the 256 values."""
-        table = bytearray([INVALID_LABEL]) * (IGNORE_LABEL + 1)
-        table[: len(self.label_ids)] = self.label_ids
-        table[IGNORE_LABEL] = IGNORE_LABEL
-        return bytes(table)
+        Raises:
+            InputError: A file is missing or not an image.
+        """
+        size = image_size(image, self.reading)
+        if label is None or isinstance(label, RawFile) or self.reading.orientation is not None:
+            return size
+        if size == size[::-1] or label_size(label, colours=self.coding.by_colour) == size:
+            return size
+        return image_size(image, self._as_stored)
+
+    @property
+    def _as_stored(self) -> ImageReading:
+        return replace(self.reading, orientation="stored")
 
     def _check(self, pair: Pair) -> None:
         image, label = pair
-        size = image_size(image)
+        size = image_size(image, self.reading)
         # Raw files have no header: unpacking the 9,118 labels of SBD would take 10 s at every start.
-        if label is not None and not isinstance(label, RawFile) and size != label_size(label):
+        if label is None or isinstance(label, RawFile):
+            return
+        if size != label_size(label, colours=self.coding.by_colour):
             self.read(image, label)  # raises an error, unless metadata after the pixels of a PNG rotate it
 
 

@@ -73,6 +73,19 @@ class Record:
                 values.append(file.read(length))
         return values
 
+    def data(self) -> bytes:
+        """Reads the whole `tf.train.Example`.
+
+        Raises:
+            InputError: The record is damaged, or the file cannot be read.
+        """
+        with _open(self.path) as file:
+            file.seek(self.start)
+            data, checksum = file.read(self.length), file.read(_CHECKSUM)
+        if checksum != _masked_checksum(data):
+            raise self.damaged("its checksum is wrong")
+        return data
+
     def damaged(self, problem: str) -> InputError:
         """Returns the error for a damaged record."""
         return InputError(f"A record is damaged ({problem}). {_REMEDY} Received: {self}")
@@ -80,11 +93,7 @@ class Record:
     @cached_property
     def _positions(self) -> dict[str, tuple[int, int]]:
         """The position in the file and the length of each feature's value. The checksum is verified first."""
-        with _open(self.path) as file:
-            file.seek(self.start)
-            data, checksum = file.read(self.length), file.read(_CHECKSUM)
-        if checksum != _masked_checksum(data):
-            raise self.damaged("its checksum is wrong")
+        data = self.data()
         try:
             return {name: (self.start + at, length) for name, at, length in _values(data)}
         except (IndexError, ValueError) as error:

@@ -15,6 +15,7 @@ from keras_crosscoop.data.street_scenes.canvas import Canvas
 from keras_crosscoop.data.street_scenes.street import draw_street
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.io import write_label
+from keras_crosscoop.labels import IGNORE_LABEL
 
 # Any two differ by 17 or more in CIE L*a*b*, for protanopia, deuteranopia and tritanopia too (Machado et al., 2009).
 _COLOURS = {
@@ -24,6 +25,17 @@ _COLOURS = {
 }  # fmt: skip
 CLASSES, PALETTE = tuple(_COLOURS), tuple(_COLOURS.values())
 SPLITS: dict[str, int] = {"train": 400, "val": 80}  # images
+DESCRIPTION = {  # of the drawn files, see `data.own.description.Description`
+    "images": "images/{split}/{name}.png",
+    "masks": "masks/{split}/{name}.png",
+    "train": "train",
+    "val": "val",
+    "names": CLASSES,
+    "values": dict(enumerate(CLASSES)),
+    "ignore": (IGNORE_LABEL,),
+    "nearest": False,
+    "colours": _COLOURS,
+}
 _CLASS_LIST = "".join(f"{name} #{bytes(colour).hex()}\n" for name, colour in _COLOURS.items())
 
 
