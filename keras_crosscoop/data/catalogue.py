@@ -4,20 +4,24 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from keras_crosscoop.data import camvid, cityscapes, folder, street_scenes, voc2012
+from keras_crosscoop.data import camvid, cityscapes, folder, street_scenes, tfds_source, voc2012
+from keras_crosscoop.data.own.description import Description
+from keras_crosscoop.data.own.discovery import describe, is_path, open_discovery, recognise
 from keras_crosscoop.data.records.reader import find_records, open_records
 from keras_crosscoop.data.spec import Dataset, Entry
 from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.system.files import keras_home
 
 
-def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
-    """Opens a data set of the catalogue.
+def dataset(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Dataset:
+    """Opens a data set of the catalogue, or your own.
 
     Args:
-        name: One of `CATALOGUE`: "street_scenes", "camvid", "voc2012", "cityscapes" or "folder" (your own data).
-        data_dir: The folder of the data set, or a folder with records of it. "street_scenes" needs none: it is drawn on
-            first use, by default into the data set folder of Keras.
+        name: One of `CATALOGUE`: "street_scenes", "camvid", "voc2012", "cityscapes" or "folder" (your own data). Or the
+            folder of the data set, whose layout is then recognised; or a `dataset.yaml`. Or "tfds:" and the name of a
+            data set of TensorFlow Datasets, such as "tfds:oxford_iiit_pet".
+        data_dir: The folder of the data set, a folder with records of it, or TFDS's folder of all its data sets.
+            "street_scenes" needs none: it is drawn on first use, by default into the data set folder of Keras.
 
     Returns:
         The data set: `pairs(split)` lists its files, `classes` and `palette` describe its labels.
@@ -33,10 +37,16 @@ def dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
         >>> len(data.pairs("train"))
         4
     """
+    if str(name).startswith(tfds_source.PREFIX):
+        return tfds_source.open_tfds(str(name), None if data_dir is None else Path(data_dir))
+    if data_dir is None and is_path(name):
+        name, data_dir = recognise(Path(name)), name
     if name not in CATALOGUE:
         raise unknown_name("data set", name, CATALOGUE)
     entry = CATALOGUE[name]
     folder = None if data_dir is None else Path(data_dir)
+    if name == "folder" and folder and folder.is_file():  # a dataset.yaml
+        return entry.open(folder)
     if entry.needs_folder and not (folder and folder.is_dir()):
         received = f"{folder}, which is not a folder." if folder else "no folder."
         raise InputError(f'Data set "{name}" needs --data-dir, a folder with {entry.layout}. Received: {received}')
@@ -48,7 +58,8 @@ def _street_scenes(data_dir: Path | None) -> Dataset:
     # The number is the version of the drawings, so that drawings of different releases never mix.
     directory = data_dir or keras_home() / "datasets" / "keras_crosscoop" / "street_scenes-2"
     street_scenes.write(directory)
-    return replace(folder.open(directory), name="street_scenes")
+    drawn = describe(Description(path=directory, **street_scenes.DESCRIPTION))
+    return replace(open_discovery(drawn), name="street_scenes", description=None)
 
 
 CATALOGUE: dict[str, Entry] = {

@@ -1,0 +1,200 @@
+"""Codings that two readings explain, and codings that none explains."""
+
+import re
+
+import numpy as np
+import pytest
+import yaml
+from data.own.codings import discover, ids_of, in_colours, in_values, label, write_masks
+from helpers import refused
+from PIL import Image
+
+IDS = in_values(0, 1, 2)
+CSV = "name,r,g,b\nbackground,0,0,0\ndisc,128,64,128\nbox,244,35,232\n"
+
+
+def inverted(ids):
+    return in_values(255, 0)(ids)
+
+
+@pytest.mark.parametrize(
+    ("encode", "classes", "names", "lines"),
+    [
+        (IDS, 3, "disc\nbox\nlast", ["names: [disc, box, last]", "ignore: [0]",
+                                     "names: [background, disc, box, last]"]),
+        (IDS, 3, "disc\nbox", ["ignore: [0]", "values: {0: background, 1: disc, 2: box}"]),
+        (in_values(1, 2), 2, "a\nb\nc", ["names: [a, b, c]", "ignore: [0]"]),
+        (in_values(0, 1, 255), 3, "background\nb\nc", ["values: {0: background, 1: b, 255: c}", "ignore: [255]"]),
+        (in_values(0, 128, 255), 3, "", ["values: {0: background, 255: object}", "values: {0: background, 128: object}",
+                                         "values: {0: background, 128: middle, 255: object}"]),
+        (inverted, 2, "", ["values: {0: background, 255: object}", "values: {0: object, 255: background}"]),
+        (inverted, 2, "crack", ["values: {0: background, 255: crack}", "values: {0: crack, 255: background}"]),
+        (inverted, 2, "background\ncrack", ["values: {0: background, 255: crack}",
+                                            "values: {0: crack, 255: background}"]),
+        (in_values(0, 255), 2, "crack\nbackground", ["values: {0: crack, 255: background}",
+                                                     "values: {0: background, 255: crack}"]),
+        (in_values(0, 255), 2, "cat\ndog", ["values: {0: cat, 255: dog}", "values: {0: dog, 255: cat}"]),
+        (in_values(0, 1), 2, "cat\ndog", ["values: {0: cat, 1: dog}", "ignore: [0]"]),
+        (in_values(1, 255), 2, "crack", ["values: {1: background, 255: crack}", "ignore: [255]"]),
+        (in_colours, 3, "disc #804080\nbox #f423e8", ["ignore: ['#000000']", "values: {'#000000': background, "
+                                                      "'#804080': disc, '#f423e8': box}"]),
+    ],
+)  # fmt: skip
+def test_questions_and_the_lines_that_settle_them(tmp_path, encode, classes, names, lines):
+    pairs = write_masks(tmp_path, encode, classes=classes)
+    tables = {"classes.txt": names} if names else {}
+    message = refused(discover, tmp_path, pairs, tables)
+    assert "can be read in" in message
+    for line in lines:
+        assert f"`{line}`" in message
+        described = yaml.safe_load(line)
+        if line.startswith("values") and "128" in str(pairs) + names + line and 255 not in described["values"]:
+            described["ignore"] = [255]
+        found = discover(tmp_path, pairs, tables, **described)
+        assert found.values
+
+
+def test_values_that_are_ignored_in_masks_of_colours(tmp_path):
+    pairs = write_masks(tmp_path, in_colours)
+    message = refused(discover, tmp_path, pairs, {"class_dict.csv": CSV}, ignore=[255])
+    assert "`ignore` of dataset.yaml lists values, but the masks are read by colour." in message
+
+
+def test_thin_lines_between_two_colours_or_values(tmp_path):
+    """A class of lines, or the edges of another one: both explain a single mixture beside the colours that it mixes."""
+
+    def lined(ids):
+        ids = np.where(ids == 1, 3, 0)
+        ids[18, 2:38] = 1
+        return ids
+
+    pairs = write_masks(
+        tmp_path / "colours", lambda ids: in_colours(lined(ids), ((0, 0, 0), (64, 0, 0), (0, 0, 0), (128, 0, 0)))
+    )
+    message = refused(discover, tmp_path / "colours", pairs)
+    assert message.startswith("Colours that occur only at edges, #400000 (2.2 %), can be read in 2 ways: ")
+    assert re.search(r"`values: {'#000000': background, '#800000': [^,]+}` and `nearest: true`", message)
+    assert "`values: {'#000000': background, '#400000': '#400000', '#800000': '#800000'}`" in message
+    pairs = write_masks(tmp_path / "values", lambda ids: in_values(0, 100, 0, 200)(lined(ids)))
+    message = refused(discover, tmp_path / "values", pairs)
+    for line in ("`ignore: [100]`", "`nearest: true`", "`values: {0: background, 100: middle, 200: object}`"):
+        assert line in message
+
+
+def test_an_answer_decides(tmp_path):
+    pairs = write_masks(tmp_path, IDS)
+    tables = {"classes.txt": "disc\nbox\nlast"}
+    found = discover(tmp_path, pairs, tables, ignore=[0])
+    assert found.values == {1: "disc", 2: "box", 3: "last"}
+    assert ids_of(found, pairs["train"][0][1])[0, 0] == 255
+    assert discover(tmp_path, pairs, tables, names=["disc", "box", "last"]).values == {0: "disc", 1: "box", 2: "last"}
+
+
+@pytest.mark.parametrize(
+    ("encode", "options", "tables", "message"),
+    [
+        (in_values(0, 255, 0), {}, {"classes.txt": "a\nb\nc"}, "two values, 0 and 255, but classes.txt names 3"),
+        (in_values(0, 5, 9), {}, {"classes.txt": "background\nb"}, "names 2 classes (background, b)"),
+        (IDS, {"suffix": ".jpg"}, {}, "their ids are closer than 20"),
+        (in_colours, {}, {"classes.txt": "background\ndisc\nbox"}, "names 3 classes without colours"),
+        (in_colours, {}, {"class_dict.csv": "name,r,g,b\nbackground,0,0,0\nroad,9,9,9"}, "colours that class_dict.csv "
+                                                                                         "does not list: #f423e8"),
+        (lambda ids: np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8), {}, {}, "too many for classes"),
+        (lambda ids: np.linspace(0, 255, 1600).reshape(40, 40).astype(np.uint8), {}, {}, "no reading explains them"),
+    ],
+)  # fmt: skip
+def test_no_reading(tmp_path, encode, options, tables, message):
+    pairs = write_masks(tmp_path, encode, **options)
+    text = refused(discover, tmp_path, pairs, tables)
+    assert message in text
+
+
+def test_masks_of_two_codings(tmp_path):
+    encoders = iter([in_values(0, 1), in_values(0, 255)] * 5)
+    pairs = write_masks(tmp_path, lambda ids: next(encoders)(ids), classes=2)
+    message = refused(discover, tmp_path, pairs)
+    assert "5 masks hold 1 and 4 others 255, but none holds both" in message
+    found = discover(tmp_path, pairs, values={0: "background", 1: "object", 255: "object"})
+    np.testing.assert_array_equal(ids_of(found, pairs["train"][1][1]), label(1, 2))
+    mixed = iter([in_colours, IDS] * 5)
+    pairs = write_masks(tmp_path / "mixed", lambda ids: next(mixed)(ids))
+    assert "4 masks hold grey values and 5 colours" in refused(
+        discover, tmp_path / "mixed", pairs, {"class_dict.csv": CSV}
+    )
+
+
+def test_numbered_objects_are_no_classes(tmp_path):
+    numbers = iter(range(1, 10))
+
+    def encode(ids):
+        mask = np.zeros_like(ids)
+        for number in range(1, next(numbers) + 1):
+            mask[number * 4 - 2 : number * 4, 5:20] = number
+        return mask
+
+    message = refused(discover, tmp_path, write_masks(tmp_path, encode))
+    assert "numbered from 1 in each mask" in message
+    assert "`values: {0: background, 1: object}` and `nearest: true`" in message
+
+
+def test_tables_that_disagree(tmp_path):
+    pairs = write_masks(tmp_path, in_colours)
+    found = discover(tmp_path, pairs, {"class_dict.csv": CSV, "classes.txt": "background\ndisc\n"})
+    (problem,) = [finding for finding in found.findings if finding.severity == "problem"]
+    assert "class_dict.csv names 3 and classes.txt 2 classes; only class_dict.csv has 'box'" in problem.message
+    found = discover(tmp_path, pairs, {"classes.txt": "disc\nbox\n"})  # tables may leave out the background
+    assert not found.findings
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_one_value(tmp_path, value):
+    pairs = write_masks(tmp_path, lambda ids: np.full_like(ids, value))
+    found = discover(tmp_path, pairs, {"classes.txt": "background\ndisc\nbox"})
+    problems = [finding.message for finding in found.findings if finding.severity == "problem"]
+    assert len(problems) == 1
+    assert ("No pixel is labelled" if value == 255 else f"have the value {value}") in problems[0]
+
+
+def change(folder, function, numbers):
+    for number in numbers:
+        path = folder / f"{number}.png"
+        Image.fromarray(function(np.array(Image.open(path)))).save(path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "split", "numbers", "message"),
+    [
+        (lambda mask: mask * 0, "train", range(4), "4 of 6 masks of split train hold only background"),
+        (lambda mask: np.where(mask == 2, 3, mask).astype(np.uint8), "val", range(3), "Split val holds 3, which train"),
+        (lambda mask: np.where(mask == 1, 9, mask).astype(np.uint8), "train", [0], "9 (0."),
+    ],
+)
+def test_faults_in_some_files(tmp_path, fault, split, numbers, message):
+    def encode(ids):
+        ids[ids == 1] *= (np.indices(ids.shape).sum(0) < 12)[ids == 1]  # class 1 is much smaller than class 2
+        return ids
+
+    pairs = write_masks(tmp_path, encode)
+    tables = {"classes.txt": "background\ndisc\nbox\nlast" if "3" in message else "background\ndisc\nbox"}
+    change(tmp_path / "masks" / split, fault, numbers)
+    found = discover(tmp_path, pairs, tables)
+    assert any(message in finding.message for finding in found.findings), found.findings
+
+
+def test_some_masks_inverted(tmp_path):
+    pairs = write_masks(tmp_path, in_values(0, 1), classes=2)
+    change(tmp_path / "masks" / "train", lambda mask: 1 - mask, range(3))
+    found = discover(tmp_path, pairs, {"classes.txt": "background\ncrack"})
+    assert any("Are some of them inverted?" in finding.message for finding in found.findings)
+    change(tmp_path / "masks" / "train", lambda mask: 1 - mask, range(3, 6))
+    change(tmp_path / "masks" / "val", lambda mask: 1 - mask, range(3))
+    assert "can be read in 2 ways" in refused(discover, tmp_path, pairs, {"classes.txt": "background\ncrack"})
+
+
+def test_values_of_the_description_are_complete(tmp_path):
+    pairs = write_masks(tmp_path, IDS)
+    found = discover(tmp_path, pairs, values={0: "background", 1: "disc"})
+    (problem,) = found.findings
+    assert "values that dataset.yaml does not list: 2 (" in problem.message
+    found = discover(tmp_path, pairs, values={0: "background", 1: "disc"}, ignore=[2])
+    assert not found.findings
