@@ -19,7 +19,6 @@ from keras_crosscoop.data.catalogue import CATALOGUE, dataset
 from keras_crosscoop.data.records.checksums import write_sums
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import AbsentError, InputError, reason
-from keras_crosscoop.images.io import image_size
 from keras_crosscoop.system.files import atomic_folder
 from keras_crosscoop.system.resources import threads
 
@@ -54,6 +53,11 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
     Raises:
         InputError: The data set or a split cannot be used, its records exist already, or the disk is too small.
     """
+    if name not in CATALOGUE:
+        raise InputError(
+            f"Records can be written of the catalogue's data sets only: {', '.join(CATALOGUE)}. Data sets of TFDS are "
+            f"records already. Received: {name!r}"
+        )
     folder = records.absolute() / name / _VERSION
     if folder.exists():
         raise InputError(
@@ -73,7 +77,7 @@ def plan(name: str, data_dir: Path | None, records: Path, splits: Sequence[str] 
     if not pairs:
         raise next(iter(missing.values()))
     with ThreadPoolExecutor(threads()) as pool:
-        image_sizes = {split: pool.map(image_size, (image for image, _ in pairs[split])) for split in pairs}
+        image_sizes = {split: pool.map(data.size, *zip(*pairs[split], strict=True)) for split in pairs}
         sizes = {split: sum(4 * math.prod(size) + _OVERHEAD for size in image_sizes[split]) for split in pairs}
     size = sum(sizes.values())
     free = shutil.disk_usage(next(path for path in folder.parents if path.exists())).free
