@@ -59,7 +59,7 @@ def ablate(
 
     \b
     crosscoop-tf ablate --dataset street_scenes --seeds 2
-    crosscoop-tf ablate --dataset folder --data-dir MY_DATA --rows single_top,single_bottom,cross
+    crosscoop-tf ablate --data-dir MY_DATA --rows single_top,single_bottom,cross
     crosscoop-tf ablate --config voc2012-table1 --data-dir DIR --jobs 8
     """
     from crosscoop_tf.progress import RowsProgress

@@ -76,13 +76,12 @@ def benchmark(
         check_calibration_unused(context, f"--formats {formats}")
     from crosscoop_tf.progress import stage_progress
 
-    from keras_crosscoop.data import dataset
     from keras_crosscoop.errors import group_by_cause, join_names
     from keras_crosscoop.export.benchmark import benchmark as benchmark_run
     from keras_crosscoop.runs import Run
 
     trained = Run.open(run)
-    data = dataset(trained.settings.data.name, data_dir or trained.settings.data.dir)
+    data = trained.open_dataset(data_dir=data_dir)
     names = None if formats is None else formats.split(",")
     with stage_progress("Loading") as progress:
         figures = benchmark_run(trained, data, names, output=output_head, size=size, progress=progress, **options)

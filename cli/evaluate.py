@@ -71,14 +71,11 @@ def evaluate(
     from crosscoop_tf.progress import evaluate_progress
 
     from keras_crosscoop import evaluation
-    from keras_crosscoop.data import dataset
     from keras_crosscoop.runs import Run
 
     trained = Run.open(run)
     settings = trained.settings
-    data_dir = data_dir or (settings.data.dir if name in (None, settings.data.name) else None)
-    data = dataset(name or settings.data.name, data_dir)
-    trained.check_classes(data)
+    data = trained.open_dataset(name, data_dir)
     split = split or settings.data.val_split
     data.check_split(split)
     if crop is None and not save_predictions and not label_errors:

@@ -97,11 +97,10 @@ def export(
     from crosscoop_tf.tables import print_parity
 
     from keras_crosscoop import export as library
-    from keras_crosscoop.data import dataset
     from keras_crosscoop.runs import Run
 
     trained = Run.open(run)
-    data = dataset(trained.settings.data.name, data_dir or trained.settings.data.dir)
+    data = trained.open_dataset(data_dir=data_dir)
     options |= {"output": output_head, "size": size, "quantize": quantize, "folder": output}
     with transient_bar() as bar:
         task = bar.add_task("Converting", total=None)

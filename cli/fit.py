@@ -39,15 +39,17 @@ def fit(
 ) -> None:
     """Train a cross-cooperative pair, evaluate it on the validation split, and write a report.
 
-    Without options, fit trains a small pair on the built-in data set. This takes minutes and needs no download. The
+    Without options, fit trains a small pair on the built-in data set. This takes minutes and needs no download. With
+    --data-dir alone, it finds out how the folder is laid out and what its masks mean, and tells this first. The
     settings come from a recipe; --set overrides the recipe, and other options override --set.
 
     \b
     crosscoop-tf fit
     crosscoop-tf fit --epochs 3 --output saved_models/quick
     crosscoop-tf fit --dataset cityscapes --data-dir DIR
-    crosscoop-tf fit --dataset folder --data-dir MY_DATA --top resnet50 --bottom mobilenet_v2
-    crosscoop-tf fit --dataset folder --data-dir MY_DATA --init-from saved_models/cityscapes-1
+    crosscoop-tf fit --data-dir MY_DATA
+    crosscoop-tf fit --data-dir MY_DATA --top resnet50 --bottom mobilenet_v2
+    crosscoop-tf fit --data-dir MY_DATA --init-from saved_models/cityscapes-1
     crosscoop-tf fit --resume saved_models/cityscapes-1
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.decoder_channels=128
     """
@@ -55,7 +57,6 @@ def fit(
     from crosscoop_tf.progress import FitProgress, evaluate_progress
 
     from keras_crosscoop import evaluation, training
-    from keras_crosscoop.data import dataset
     from keras_crosscoop.evaluation.report import write_report
     from keras_crosscoop.evaluation.run_metrics import evaluate_run
     from keras_crosscoop.runs import Run
@@ -77,7 +78,7 @@ def fit(
     del progress  # frees the trained network; the best weights are loaded into a new one
     if not run.writes:  # only the first of several machines writes
         return
-    model, data = run.load(), dataset(settings.data.name, settings.data.dir)
+    model, data = run.load(), run.open_dataset()
     with evaluate_progress() as progress:
         metrics = evaluate_run(run.folder, settings, model, data, progress=progress)
     print_metrics(metrics)

@@ -33,13 +33,13 @@ def commands(context: click.Context) -> None:
 
     \b
     crosscoop-tf fit                                          train on the built-in data set, in minutes
-    crosscoop-tf fit --dataset folder --data-dir MY_DATA      train on your own images
+    crosscoop-tf fit --data-dir MY_DATA                       train on your own images
     crosscoop-tf evaluate saved_models/street_scenes-1        measure accuracy
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
     crosscoop-tf report saved_models/street_scenes-1          write one HTML page with all results
     crosscoop-tf export saved_models/street_scenes-1 --format tflite     (also savedmodel, onnx)
     crosscoop-tf benchmark saved_models/street_scenes-1       compare speed and size of all formats
-    crosscoop-tf ablate --dataset folder --data-dir MY_DATA   measure what cooperation adds
+    crosscoop-tf ablate --data-dir MY_DATA                    measure what cooperation adds
     crosscoop-tf summary --config voc2012                     parameters, FLOPs and memory of each part
     crosscoop-tf data check cityscapes --data-dir DIR         check every file before a long training
 

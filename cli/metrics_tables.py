@@ -39,6 +39,12 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         table.add_row(name, *cells, style="bold" if key == "mean_iou" else "")
     console = Console(width=max(96, Console().width)) if any(intervals.values()) else Console()
     console.print(table)
+    baseline = metrics["commonest_class"]
+    console.print(
+        f"To predict {escape(baseline['class'])} everywhere would score a mean IoU of {_percent(baseline['mean_iou'])} "
+        f"and a pixel accuracy of {_percent(baseline['pixel_accuracy'])}.",
+        highlight=False,
+    )
     if (shares := metrics["disagreement"]) and shares["share"]:
         text = {name: _percent(share) for name, share in shares.items()}
         console.print(

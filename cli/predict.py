@@ -54,12 +54,13 @@ def predict(
 ) -> None:
     """Segment images and videos. Write a palette PNG of class ids and an overlay with a legend for each image.
 
-    A SOURCE is an image (PNG, JPEG, BMP, GIF, TIFF, WebP or PPM; only the first frame of an animation), a video, a
-    folder with images at any depth, or a quoted glob. The results have the same subfolders as their sources. For an
-    image they are {stem}.png (class ids) and {stem}_overlay.png. For a video they are {stem}.mp4 (overlays) and
-    {stem}/000001.png and so on (class ids of each frame). If two results would have the same name, as for x.jpg and
-    x.png, they are named x_jpg.png and x_png.png. After an error in one source, the command continues with the others;
-    at the end it lists the errors and exits with code 1.
+    A SOURCE is an image (PNG, JPEG, JPEG 2000, BMP, GIF, TIFF, WebP or PPM; only the first frame of an animation), a
+    video, a folder with images at any depth, or a quoted glob. Images of more than 8 bits or three channels are read as
+    the run's own. The results have the same subfolders as their sources. For an image they are {stem}.png (class ids)
+    and {stem}_overlay.png. For a video they are {stem}.mp4 (overlays) and {stem}/000001.png and so on (class ids of
+    each frame). If two results would have the same name, as for x.jpg and x.png, they are named x_jpg.png and
+    x_png.png. After an error in one source, the command continues with the others; at the end it lists the errors and
+    exits with code 1.
 
     \b
     crosscoop-tf predict saved_models/street_scenes-1 photo.jpg --output pictures
@@ -85,7 +86,7 @@ def predict(
     failed: list[str] = []
     try:
         with _predictor(trained, server, output_head, inference, probabilities) as predictor, transient_bar() as bar:
-            predict_files = FilePredictor(predictor, trained.classes, trained.palette, batch_size)
+            predict_files = FilePredictor(predictor, trained.classes, trained.palette, batch_size, trained.reading)
             make_folders(sources)
             task = bar.add_task("Segmenting", total=total)
             for error in predict_files(sources):

@@ -1,5 +1,6 @@
 """Recipes by name or path, and the default run folder."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def read(name: str) -> dict[str, Any]:
 
 def new_folder(name: str) -> Path:
     """Returns the first of `saved_models/{name}-1`, `-2`, ... that does not exist."""
-    number = 1
+    number, name = 1, re.sub(r"[^\w.-]+", "-", name)  # "tfds:NAME/CONFIG" is no folder
     while Path("saved_models", f"{name}-{number}").exists():
         number += 1
     return Path("saved_models", f"{name}-{number}")

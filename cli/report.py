@@ -34,7 +34,6 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
         )
     from crosscoop_tf.progress import evaluate_progress
 
-    from keras_crosscoop.data import dataset
     from keras_crosscoop.evaluation.report import write_comparison, write_report
     from keras_crosscoop.evaluation.run_metrics import METRICS_FILE, read_metrics
     from keras_crosscoop.runs import Run
@@ -46,8 +45,7 @@ def report(runs: tuple[Path, ...], compare: bool, data_dir: Path | None, output:
     check_new_file(output, ".html", ".htm", force=force or output == own_report)
     evaluated = []
     for run in trained:
-        data = dataset(run.settings.data.name, data_dir or run.settings.data.dir)
-        run.check_classes(data)
+        data = run.open_dataset(data_dir=data_dir)
         with evaluate_progress(quiet=(run.folder / METRICS_FILE).exists()) as progress:
             evaluated.append((run, read_metrics(run, data, progress), data))
     if compare:

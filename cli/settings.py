@@ -1,6 +1,7 @@
 """Options that describe a run, and their conversion to settings."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,8 +54,14 @@ model_options = add_options(
     ),
 )
 data_options = add_options(
-    click.option("--dataset", help="Data set to train on; `crosscoop-tf data list` lists all. Default: street_scenes."),
-    click.option("--data-dir", type=click.Path(), help="Folder that holds the data set."),
+    click.option(
+        "--dataset",
+        help="Data set to train on; `crosscoop-tf data list` lists all, and tfds:NAME is one of TensorFlow Datasets. "
+        "Default: see --data-dir, or street_scenes.",
+    ),
+    click.option(
+        "--data-dir", type=click.Path(), help="Folder of the data set, or a dataset.yaml; see `data describe`."
+    ),
 )
 training_options = add_options(
     click.option("--epochs", type=int, help="Passes over the training images."),
@@ -73,7 +80,8 @@ training_options = add_options(
 def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **options: Any) -> "Settings":
     """Merges a recipe, `--set` and the other options, in this order, into settings.
 
-    The default recipe is `DATASET-KIND` if it exists, else `DATASET`. A run that starts from an earlier one
+    Without a data set's name, `data.dir` is looked into (`recognise`). The default recipe is `DATASET-KIND` if it
+    exists, else `DATASET`. A run that starts from an earlier one
     (`train.init_from`) takes the model settings of that run, except those that the user gives.
 
     Args:
@@ -86,6 +94,7 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         InputError: The recipe or a setting does not exist, or a value is invalid.
     """
     from keras_crosscoop import config
+    from keras_crosscoop.data.own.discovery import recognise
     from keras_crosscoop.errors import InputError
 
     changes = [
@@ -93,7 +102,13 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
     ]
     explicit = [recipes.read(recipe) if recipe else {}, *changes]
-    dataset = _last_value(changes, "data", "name") or "street_scenes"
+    dataset = _last_value(changes, "data", "name")
+    folder = _last_value(explicit, "data", "dir")
+    if dataset is None and folder is not None and _last_value(explicit, "data", "name") is None:
+        dataset = recognise(Path(folder).expanduser())
+        changes.append(config.nest("data.name", dataset))
+        explicit = [explicit[0], *changes]
+    dataset = dataset or "street_scenes"
     candidates = [name for name in (f"{dataset}-{kind}", dataset) if name in recipes.names()]
     default = recipes.read(candidates[0]) if candidates and not recipe else {}
     model = _model_settings(_last_value(explicit, "train", "init_from"))

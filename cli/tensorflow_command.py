@@ -107,10 +107,12 @@ def _library_log_shown() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
     library = logging.getLogger("keras_crosscoop")
     library.addHandler(handler := logging.StreamHandler())
+    library.propagate = False  # TFDS gives the root logger a handler, too
     try:
         yield
     finally:
         library.removeHandler(handler)
+        library.propagate = True
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
 

@@ -10,7 +10,11 @@ from keras_crosscoop.runs import load, warm_start
 __version__ = "0.1.0"
 
 # Names and their modules, which are imported on first use, so that the networks also run without TensorFlow.
-_NEED_TENSORFLOW = {"dataset": "data", "evaluation": "evaluation", "export": "export", "load_dataset": "data"}
+_NEED_TENSORFLOW = {
+    **dict.fromkeys(("Dataset", "dataset", "load_dataset"), "data"),
+    "evaluation": "evaluation",
+    "export": "export",
+}
 
 __all__ = [
     "CrossCoop",

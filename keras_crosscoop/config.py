@@ -53,6 +53,7 @@ class Data(_Section):
     train_split: str = "train"
     val_split: str = "val"
     on_error: Literal["fail", "skip"] = "fail"  # whether an unusable file ends the run or is skipped
+    check: bool = True  # refuse labels that would make training meaningless, see `data check`
     crop_size: Crop = 513  # height and width of training crops, in pixels; smaller images are padded
     scale: tuple[Scale, Scale] = (0.5, 2.0)  # range of random scale factors
     flip: bool = True  # mirror half of the training images

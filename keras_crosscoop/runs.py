@@ -6,20 +6,23 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zipfile import BadZipFile
 
 import keras
-from pydantic import Field, RootModel
+from pydantic import Field, RootModel, TypeAdapter
 
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.naming import output_choices
 from keras_crosscoop.models.weights import TransferReport, load_hdf5, open_hdf5
+from keras_crosscoop.system import yaml_files
 from keras_crosscoop.system.files import atomic_write, require_free_space
 from keras_crosscoop.system.json_files import read_json
 
@@ -34,11 +37,12 @@ class Run:
     """An open run folder.
 
     Attributes:
-        folder: Holds `config.yaml` (all settings), `classes.json` (class names and colours), `best.weights.h5` (the
-            weights of the epoch with the best validation mean IoU of the default output), `history.csv` (the metrics of
-            each epoch), `metrics.json` (the metrics of the best weights), `report.html`, `pictures/` (example
-            predictions), `tensorboard/`, `checkpoints/`, and, after a warm start, `init_from.csv` (the variables that
-            the earlier run initialised).
+        folder: Holds `config.yaml` (all settings), `classes.json` (class names and colours), `dataset.yaml` and lists
+            of files (how the user's own images are read), `data_check.json` (class shares and findings),
+            `best.weights.h5` (the weights of the epoch with the best
+            validation mean IoU of the default output), `history.csv` (the metrics of each epoch), `metrics.json` (the
+            metrics of the best weights), `report.html`, `pictures/` (example predictions), `tensorboard/`,
+            `checkpoints/`, and, after a warm start, `init_from.csv` (the variables that the earlier run initialised).
         settings: The settings.
         classes: The class names, by id.
         palette: The class colours, by id.
@@ -64,9 +68,31 @@ class Run:
         return self.folder / "history.csv"
 
     @property
+    def data_check(self) -> Path:
+        """The file of class shares and findings about the labels, before training."""
+        return self.folder / "data_check.json"
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the network's outputs, see `Segmenter.output_choices`."""
         return output_choices(self.settings.model.sides)
+
+    @cached_property
+    def reading(self) -> ImageReading:
+        """How image files are read, as the run's `dataset.yaml` says, if there is one.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        path = self.folder / "dataset.yaml"
+        if not path.is_file():
+            return DEFAULT_READING
+        try:
+            content = yaml_files.read(path)
+            entries = {name: value for name, value in content.items() if name in ImageReading.__dataclass_fields__}
+            return TypeAdapter(ImageReading).validate_python(entries)
+        except (OSError, ValueError, AttributeError) as error:
+            raise InputError(f"The run's description of its images was edited. Restore it. Received: {path}") from error
 
     @property
     def checkpoints(self) -> Path:
@@ -96,6 +122,10 @@ class Run:
             (folder / "config.yaml").write_text(config.dump(settings), encoding="utf-8")
             colours = {name: f"#{bytes(colour).hex()}" for name, colour in zip(run.classes, run.palette, strict=True)}
             (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
+            if dataset.description is not None:
+                from keras_crosscoop.data.own.discovery import store
+
+                store(dataset.description, {split: dataset.find(split) for split in dataset.splits}, folder)
         except OSError as error:
             run.discard()
             raise _not_writable(folder, error) from error
@@ -125,6 +155,29 @@ class Run:
         colours = read_json(folder / "classes.json", _Classes, "The run's classes", remedy).root
         palette = tuple(tuple(bytes.fromhex(colour[1:])) for colour in colours.values())
         return cls(folder, settings, tuple(colours), palette)
+
+    def open_dataset(self, name: str | None = None, data_dir: Path | None = None) -> "Dataset":
+        """Opens the data set of the run, or another one with the same classes.
+
+        The user's own images are read as they were when the run began, with the description in the run's folder. In
+        another `data_dir`, the same values and colours stand for the same classes.
+
+        Raises:
+            InputError: The data set cannot be opened, or has other classes.
+        """
+        from keras_crosscoop.data import dataset
+        from keras_crosscoop.data.own.description import read_description
+        from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, open_own, open_stored
+
+        own = self.folder / DESCRIPTION_FILE
+        if name in (None, self.settings.data.name) and own.is_file():
+            data = open_stored(self.folder) if data_dir is None else open_own(data_dir, read_description(own))
+        elif name in (None, self.settings.data.name):
+            data = dataset(self.settings.data.name, data_dir or self.settings.data.dir)
+        else:
+            data = dataset(name, data_dir)
+        self.check_classes(data)
+        return data
 
     def check_classes(self, dataset: "Dataset") -> None:
         """Checks that a data set has the classes of the run.
@@ -179,6 +232,7 @@ class Run:
         """
         model = build(self.settings.model, len(self.classes), pretrained=False)
         self.load_weights(model)
+        model.reading = self.reading
         return model
 
 

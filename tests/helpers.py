@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from keras_crosscoop.errors import InputError
@@ -45,6 +46,22 @@ def untimed(metrics):
     content = json.loads(metrics.read_text() if isinstance(metrics, Path) else metrics)
     assert content.pop("seconds_per_image") > 0
     return content
+
+
+def settle(root, classes=("road", "sky", "car"), **entries):
+    """Writes a complete `dataset.yaml` into the folder of a data set of `write_folder`, and returns the folder."""
+    described = {
+        "images": "images/{split}/{name}",
+        "masks": "masks/{split}/{name}",
+        "train": "train",
+        "val": "val",
+        "names": list(classes),
+        "values": dict(enumerate(classes)),
+        "ignore": [255],
+        "nearest": False,
+    }
+    (root / "dataset.yaml").write_text(yaml.safe_dump(described | entries))
+    return root
 
 
 def write_folder(root, counts, size=(24, 32)):

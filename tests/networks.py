@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 from scipy.special import softmax
 
+from keras_crosscoop.images.reading import DEFAULT_READING
 from keras_crosscoop.models import Segmenter
 
 
@@ -12,6 +13,7 @@ class LinearNetwork:
 
     output_choices, sides_of = Segmenter.output_choices, Segmenter.sides_of
     resolve_output = Segmenter.resolve_output
+    reading = DEFAULT_READING
 
     def __init__(self, sides=("top", "bottom"), num_classes=3, seed=0):
         self.sides, self.num_classes = tuple(sides), num_classes

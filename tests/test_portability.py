@@ -232,7 +232,7 @@ def test_files_move_between_backends(here, there):
 
 
 def test_only_what_reads_data_needs_tensorflow(here, there):
-    names = ("dataset", "evaluation", "export", "fit", "load_dataset", "resume")
+    names = ("Dataset", "dataset", "evaluation", "export", "fit", "load_dataset", "resume")
     assert sorted(there["missing"]) == [f"{name}: No module named 'tensorflow'" for name in names]
     assert here["missing"].size == 0
 

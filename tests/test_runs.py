@@ -13,11 +13,14 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, write_folder
+from PIL import Image
 
 import keras_crosscoop
 from keras_crosscoop import DeepLabV3Plus, config
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.evaluation import Inference
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import SGD
 
@@ -91,6 +94,45 @@ def test_a_data_set_must_have_the_classes_of_the_run(tmp_path):
     assert '(road, sky, a car), but data set "drawn" has 3 (road, sky, a bus).' in message
 
 
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (None, {"classes.txt": ""}),
+        (None, {"classes.txt": "road\nsky\ncar\n"}),
+        (None, {"classes.csv": "name,id\ncar,2\nroad,0\nsky,1\n"}),
+        ("road, sea, car", {"classes.txt": "road\nsea\ncar\n"}),
+        ("sky, road, car", {"classes.txt": "sky\nroad\ncar\n"}),
+        ("sky, road, car", {"classes.csv": "name,id\ncar,2\nroad,1\nsky,0\n"}),
+        ("road, sky", {"dataset.yaml": "names: [road, sky]\nignore: [2, 255]\n"}),
+        ("tree, sky, car", {"dataset.yaml": "values: {0: tree, 1: sky, 2: car}\n"}),
+    ],
+)
+def test_a_folder_of_other_classes_is_not_read_as_the_runs(tmp_path, names, texts):
+    """Not even if its masks hold the same values. A folder that names no classes has those of the run."""
+    here = write_folder(tmp_path / "here", {"train": 2, "val": 1})
+    settings = config.settings({"data": {"name": "folder", "dir": here}})
+    run = Run.create(tmp_path / "run", settings, keras_crosscoop.dataset("folder", here))
+    there = here.rename(tmp_path / "there")
+    (there / "classes.txt").unlink()
+    for name, text in texts.items():
+        if text:
+            (there / name).write_text(text)
+    if names is None:
+        assert run.open_dataset(data_dir=there).classes == ("road", "sky", "car")
+    else:
+        message = refused(run.open_dataset, data_dir=there)
+        assert f'(road, sky, car), but data set "folder" has {names.count(",") + 1} ({names}).' in message
+
+
+def test_a_moved_run_finds_its_lists(tmp_path):
+    here = write_folder(tmp_path / "here", {"train": 2, "val": 1})
+    settings = config.settings({"data": {"name": "folder", "dir": here}})
+    data = keras_crosscoop.dataset("folder", here)
+    moved = Run.create(tmp_path / "run", settings, data).folder.rename(tmp_path / "moved")
+    opened = Run.open(moved).open_dataset()
+    assert [opened.pairs(split) for split in ("train", "val")] == [data.pairs(split) for split in ("train", "val")]
+
+
 def test_a_run_takes_an_empty_folder(tmp_path):
     assert Run.open(create(tmp_path).folder).classes == DATASET.classes
 
@@ -130,6 +172,29 @@ def test_loading_gives_the_network_that_was_saved(tmp_path):
     for own, saved in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(own, saved)
     assert loaded.compiled
+
+
+def test_a_run_reads_files_as_its_images_were_read(finished, tmp_path):
+    """Also its model does, and a `.keras` file of it."""
+    run, _ = finished
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run/dataset.yaml").write_text("names: [a]\nrange: [0, 4095]\nchannels: [3, 2, 1]\n")
+    assert run.reading == DEFAULT_READING
+    reading = ImageReading(range=(0, 4095), channels=(3, 2, 1))
+    assert Run.open(tmp_path / "run").reading == reading
+    model = keras_crosscoop.load(tmp_path / "run")
+    deep = np.random.default_rng(0).integers(0, 4096, (32, 32), np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    pixels = np.rint(deep / 4095 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    model.save(tmp_path / "model.keras")
+    for loaded in (model, keras_crosscoop.load(tmp_path / "model.keras")):
+        assert loaded.reading == reading
+        np.testing.assert_array_equal(
+            loaded.segment(tmp_path / "a.png", probabilities=True)[1], loaded.segment(pixels, probabilities=True)[1]
+        )
+    np.testing.assert_array_equal(Inference(model)(tmp_path / "a.png")["single"], Inference(model)(pixels)["single"])
+    (tmp_path / "run/dataset.yaml").write_text("range: [5, 5]\n")
+    assert "Restore it" in refused(lambda: Run.open(tmp_path / "run").reading)
 
 
 def test_weights_come_without_optimizer(finished):

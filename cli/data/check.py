@@ -12,7 +12,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command("check", cls=TensorFlowCommand)
-@click.argument("name")
+@click.argument("name", metavar="NAME|FOLDER")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set.")
 @click.option("--split", "splits", multiple=True, help="Check this split; may be repeated. Default: all splits.")
 @click.option("--chart", type=click.Path(path_type=Path), help="Write a chart of the class frequencies to this PNG.")
@@ -36,7 +36,8 @@ def check(
 
     \b
     crosscoop-tf data check camvid --data-dir CamVid
-    crosscoop-tf data check folder --data-dir MY_DATA --split train --split val --chart classes.png
+    crosscoop-tf data check MY_DATA
+    crosscoop-tf data check MY_DATA --split train --split val --chart classes.png
     crosscoop-tf fit --dataset camvid --data-dir CamVid \\
         --set "$(crosscoop-tf data check camvid --data-dir CamVid --weights)"
     """
@@ -46,6 +47,7 @@ def check(
 
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.checks import check_dataset
+    from keras_crosscoop.data.own.discovery import is_path, recognise
     from keras_crosscoop.data.previews import draw_frequencies
     from keras_crosscoop.data.records.reader import find_records
     from keras_crosscoop.system.files import check_new_file
@@ -54,6 +56,8 @@ def check(
         raise click.UsageError(
             "--weights prints the weights of one --split. --json, without --weights, has those of all."
         )
+    if is_path(name) and data_dir is None:
+        name, data_dir = recognise(Path(name)), Path(name)
     if weights and not splits:
         splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:

@@ -14,7 +14,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
     "--split", "splits", multiple=True, help="Write this split; may be repeated. Default: all that have files."
 )
 @click.option("--beam-options", metavar="OPTIONS", help="Options of Apache Beam, to write records on many machines.")
-@click.option("--download", is_flag=True, help="Download voc2012 to --data-dir first.")
+@click.option("--download", is_flag=True, help="Download voc2012 or tfds:NAME to --data-dir first.")
 def prepare(
     name: str,
     data_dir: Path | None,
@@ -30,6 +30,7 @@ def prepare(
 
     \b
     crosscoop-tf data prepare voc2012 --data-dir VOC --download
+    crosscoop-tf data prepare tfds:oxford_iiit_pet --download
     crosscoop-tf data prepare cityscapes --data-dir DIR --records RECORDS --split train --split val
     crosscoop-tf fit --dataset cityscapes --data-dir RECORDS
 
@@ -52,9 +53,12 @@ def prepare(
 
 
 def _download(name: str, data_dir: Path | None) -> None:
-    from keras_crosscoop.data import CATALOGUE
+    from keras_crosscoop.data import CATALOGUE, tfds_source
     from keras_crosscoop.errors import InputError, unknown_name
 
+    if name.startswith(tfds_source.PREFIX):
+        click.echo(f"Downloaded: {tfds_source.download(name, data_dir)}")
+        return
     if name not in CATALOGUE:
         raise unknown_name("data set", name, CATALOGUE)
     if name != "voc2012":

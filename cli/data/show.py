@@ -8,7 +8,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
 
 @click.command("show", cls=TensorFlowCommand)
-@click.argument("name")
+@click.argument("name", metavar="NAME|FOLDER")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set.")
 @recipe_options
 @click.option("--seed", type=int, help="Seed of shuffling and augmentation.")
@@ -32,14 +32,17 @@ def show(
     \b
     crosscoop-tf data show street_scenes
     crosscoop-tf data show camvid --data-dir CamVid --set data.crop_size=360 --output sheet.png
-    crosscoop-tf data show folder --data-dir MY_DATA --config my.yaml --seed 1 --count 24 --force
+    crosscoop-tf data show MY_DATA --config my.yaml --seed 1 --count 24 --force
     """
     from rich.console import Console
 
     from keras_crosscoop.data import dataset
+    from keras_crosscoop.data.own.discovery import is_path, recognise
     from keras_crosscoop.data.previews import draw_samples
     from keras_crosscoop.system.files import check_new_file
 
+    if is_path(name) and data_dir is None:
+        name, data_dir = recognise(Path(name)), Path(name)
     settings = resolve(recipe, assignments, dataset=name, data_dir=data_dir, seed=seed)
     split = split or settings.data.train_split
     target = output or Path(f"{name}_{split}.png")

@@ -8,8 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from keras_crosscoop.data.checks import DatasetReport, SplitStatistics
+from keras_crosscoop.data.checks import DatasetReport
+from keras_crosscoop.data.importing import ImportReport
 from keras_crosscoop.data.spec import Entry
+from keras_crosscoop.data.statistics import SplitStatistics
 
 MAX_FINDINGS = 20  # lines of one severity
 MAX_SIZES = 3  # lines of image sizes per split
@@ -86,3 +88,23 @@ def _frequencies(report: DatasetReport, splits: list[SplitStatistics]) -> Table:
         colour = "#{:02x}{:02x}{:02x}".format(*report.palette[index])
         table.add_row(escape(name), *cells, Bar(longest, 0, splits[0].frequencies[index], color=colour))
     return table
+
+
+def print_import(report: ImportReport) -> None:
+    """Prints what was imported, findings, and the command that trains on it."""
+    console = Console()
+    splits = ", ".join(f"{split} {count:,}" for split, count in report.splits.items())
+    console.print(f"Format: {report.format}   Images: {splits}", markup=False, highlight=False, soft_wrap=True)
+    table = Table(title="Classes")
+    table.add_column("id", justify="right")
+    table.add_column("class", overflow="fold")
+    table.add_column("pixels", justify="right")
+    total = max(1, sum(report.pixels.values()))
+    for number, (name, pixels) in enumerate(report.pixels.items()):
+        table.add_row(str(255 if name == "void" else number), escape(name), f"{pixels / total:.2%}")
+    console.print(table)
+    for finding in report.findings:
+        line = Text(f"{finding.severity}: ", _STYLES[finding.severity]).append(finding.message, "default")
+        console.print(line, soft_wrap=True)
+    folder = report.folder
+    console.print(f"Data set: {folder}\nTrain: crosscoop-tf fit --data-dir {folder}", markup=False, soft_wrap=True)

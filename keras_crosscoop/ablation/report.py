@@ -20,7 +20,6 @@ from keras_crosscoop.evaluation.report.page import write_page
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.system.files import write_text
-from keras_crosscoop.training import builders
 
 
 def write_results(
@@ -41,7 +40,7 @@ def write_results(
     Raises:
         InputError: Rows cannot be compared, or a file cannot be written.
     """
-    dataset, ablation = builders.data(ablation.settings), ablation.whole()
+    dataset, ablation = ablation.open_dataset(), ablation.whole()
     progress("timing")
     costs, without_costs = _costs(ablation, dataset)
     failed = {**failed, **without_costs}

@@ -11,6 +11,8 @@ from keras_crosscoop.ablation.jobs import Job, JobProgress, run_jobs
 from keras_crosscoop.ablation.rows import FULL, ROWS, Row, select_rows
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
+from keras_crosscoop.data import Dataset, dataset
+from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, store
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
 from keras_crosscoop.runs import build
@@ -25,7 +27,8 @@ class Ablation(NamedTuple):
 
     Attributes:
         folder: Holds `config.yaml`, the settings that the rows share, and `{row}/seed-{n}`, each a run folder with
-            `metrics.json` and `confusions.npz`; ensembles of other rows have only these two files.
+            `metrics.json` and `confusions.npz`; ensembles of other rows have only these two files. For the user's own
+            images also `dataset.yaml` and lists of files.
         settings: The settings of the full method; rows change the model and the seed.
         rows: The rows to compare.
         seeds: The seeds of each row.
@@ -40,6 +43,18 @@ class Ablation(NamedTuple):
         """Returns the folder of a row with a seed."""
         return self.folder / row / f"seed-{seed}"
 
+    def open_dataset(self) -> Dataset:
+        """Opens the data set; the user's own images are read as they were when the study began."""
+        data = self._data
+        return dataset(data.name, data.dir)
+
+    @property
+    def _data(self) -> config.Data:
+        """The settings of the data, which name the study's description of the user's own images, if there is one."""
+        described = self.folder / DESCRIPTION_FILE
+        data = self.settings.data
+        return data.model_copy(update={"dir": described.absolute()}) if described.is_file() else data
+
     def whole(self) -> "Ablation":
         """Returns the study with all rows and seeds in the folder, also from earlier calls."""
         names = (path.name.removeprefix("seed-") for path in self.folder.glob("*/seed-*") if path.is_dir())
@@ -51,12 +66,13 @@ class Ablation(NamedTuple):
 
     def jobs(self) -> list[Job]:
         """Returns the jobs that are not done yet."""
+        base = self.settings.model_copy(update={"data": self._data})
         return [
             Job(
                 f"{row.name}, seed {seed}",
                 {
                     "folder": str(self.run(row.name, seed)),
-                    "settings": row.settings(self.settings, seed).model_dump(mode="json"),
+                    "settings": row.settings(base, seed).model_dump(mode="json"),
                     "ensemble": [str(self.run(member, seed)) for member in row.ensemble],
                 },
                 tuple(f"{member}, seed {seed}" for member in row.ensemble),
@@ -96,14 +112,14 @@ def ablate(
     """
     rows = select_rows(settings.ablation.rows)
     _check_settings(settings)
-    data = builders.data(settings)
     first = settings.train.seed
     ablation = Ablation(folder, settings, rows, range(first, first + settings.ablation.seeds))
+    data = builders.data(ablation.open_dataset(), settings)
     if ablation.jobs():
         share_gpus()
         for row in (ROWS["single_top"], ROWS["single_bottom"]):  # errors appear now instead of in a process later
             build(row.settings(settings, 0).model, len(data.classes))
-    _create_folder(ablation)
+    _create_folder(ablation, data)
     with locked(folder, "Another ablation uses the folder. Wait for its end, or name another folder with --output."):
         jobs = ablation.jobs()
         for job in jobs:
@@ -125,7 +141,7 @@ def _check_settings(settings: Settings) -> None:
         )
 
 
-def _create_folder(ablation: Ablation) -> None:
+def _create_folder(ablation: Ablation, data: Dataset) -> None:
     path = ablation.folder / "config.yaml"
     text = config.dump(ablation.settings)
     if path.exists():
@@ -140,5 +156,7 @@ def _create_folder(ablation: Ablation) -> None:
             f"An ablation needs a new or empty folder. Name another one with --output. Received: {ablation.folder}"
         )
     make_folder(ablation.folder)
+    if data.description is not None:
+        store(data.description, {split: data.find(split) for split in data.splits}, ablation.folder)
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")

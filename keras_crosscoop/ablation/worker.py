@@ -85,7 +85,9 @@ def late_ensemble(top: Segmenter, bottom: Segmenter) -> Segmenter:
     for side, network in (("top", top), ("bottom", bottom)):
         network.name = f"{side}_network"  # names within a graph must differ
         (logits[side],) = network(image).values()
-    return Segmenter(image, logits, {}, name="late_ensemble")
+    ensemble = Segmenter(image, logits, {}, name="late_ensemble")
+    ensemble.reading = top.reading
+    return ensemble
 
 
 @contextmanager

@@ -17,7 +17,13 @@ from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.boundaries import boundary_matches
 from keras_crosscoop.evaluation.counts import Counts, Segmentation, segment_and_count
 from keras_crosscoop.evaluation.label_errors import contradicted_regions, rank_label_errors
-from keras_crosscoop.evaluation.metrics import compute_metrics, confidence_intervals, disagreement, image_metrics
+from keras_crosscoop.evaluation.metrics import (
+    commonest_class,
+    compute_metrics,
+    confidence_intervals,
+    disagreement,
+    image_metrics,
+)
 from keras_crosscoop.evaluation.pipeline import pipelined
 from keras_crosscoop.evaluation.submission import SubmissionWriter
 from keras_crosscoop.models import Segmenter
@@ -71,12 +77,13 @@ def evaluate(
 
         - `outputs`: for each output the `METRICS`; `per_class` with `iou`, `accuracy`, `dice` and `boundary_f`; the
           `confusion` matrix in pixels, rows are labels; the `calibration` diagram; `intervals` on request.
+        - `commonest_class`: the scores of predicting the commonest class everywhere.
         - `disagreement`: the share of pixels on which two networks differ, and how often each is right on these; None
           for a single network.
         - `per_image`: `image`, and `mean_iou` and `pixel_accuracy` of each output.
         - `label_errors` on request, see `rank_label_errors`.
 
-        For a split without public labels, `outputs` is empty and the other three are absent.
+        For a split without public labels, `outputs` is empty and the other entries of this list are absent.
 
     Raises:
         InputError: The data set has no such split; the split has no labels and no `submission` is given; `submission`
@@ -149,6 +156,7 @@ def evaluate(
     if total is None:
         return metrics
     metrics["outputs"] = compute_metrics(total, outputs, dataset.classes)
+    metrics["commonest_class"] = commonest_class(total.confusion[0], dataset.classes)
     metrics["disagreement"] = disagreement(total) if len(model.sides) > 1 else None
     metrics["per_image"] = per_image
     if intervals:

@@ -23,6 +23,7 @@ from keras_crosscoop.images import video
 from keras_crosscoop.images.io import read_image, write_label
 from keras_crosscoop.images.overlays import add_legend, blend, draw_overlay, save
 from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.models.memory import LARGE
 from keras_crosscoop.system.files import atomic_write, make_folder
 
@@ -46,6 +47,7 @@ class FilePredictor:
     classes: Sequence[str]
     palette: Sequence[RGB]
     batch_size: int = 1  # the largest number of successive images of one size in a batch
+    reading: ImageReading = DEFAULT_READING  # how the values and channels of files become RGB, as in training
 
     def __call__(self, sources: Iterable[Source]) -> Iterator[InputError | None]:
         """Predicts for images, then for videos. An error in one file does not stop the others.
@@ -57,11 +59,14 @@ class FilePredictor:
             OSError: The disk is full.
         """
         sources = list(sources)
-        reads = (partial(_read, source) for source in sources if not source.is_video)
+        reads = (partial(self._read, source) for source in sources if not source.is_video)
         yield from self._predict_and_write(reads, self._write_image, THREADS)
         for source in sources:
             if source.is_video:
                 yield from self._predict_video(source)
+
+    def _read(self, source: Source) -> Picture:
+        return Picture(source, read_image(source.path, reading=self.reading))
 
     def _predict_video(self, source: Source) -> Iterator[InputError | None]:
         frames = (
@@ -157,10 +162,6 @@ def _remove_frames(folder: Path, *, after: int) -> None:
     for path in folder.iterdir():
         if path.suffix in (IDS, PROBABILITIES) and re.fullmatch(r"\d{6,}", path.stem) and int(path.stem) > after:
             path.unlink()
-
-
-def _read(source: Source) -> Picture:
-    return Picture(source, read_image(source.path))
 
 
 def _shape(picture: Picture | InputError) -> tuple[int, ...] | None:

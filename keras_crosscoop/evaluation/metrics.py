@@ -71,6 +71,30 @@ def _output_metrics(
     }
 
 
+def commonest_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Computes the scores of a network that predicts the commonest class of the labels everywhere.
+
+    Args:
+        confusion: Pixels by label (rows) and prediction (columns), integer `(C, C)`.
+        classes: C names.
+
+    Returns:
+        The `class`, its `mean_iou` and its `pixel_accuracy`.
+
+    Example:
+        >>> commonest_class(np.array([[6, 2], [1, 1]]), ["road", "car"])
+        {'class': 'road', 'mean_iou': 0.4, 'pixel_accuracy': 0.8}
+    """
+    labelled = confusion.sum(axis=1)
+    commonest = int(labelled.argmax())
+    share = _ratio(labelled[commonest], labelled.sum())
+    return {
+        "class": classes[commonest],
+        "mean_iou": _number(share / max(np.count_nonzero(labelled), 1)),  # the IoU of all other classes is 0
+        "pixel_accuracy": _number(share),
+    }
+
+
 def disagreement(counts: Counts) -> dict[str, float | None]:
     """Computes the share of pixels on which two networks differ, and how often each is right on these pixels."""
     different, top, bottom, ensemble = counts.disagreement.tolist()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from keras_crosscoop.export.parity import DisagreementError, live, parity
 from keras_crosscoop.export.runtimes import load_exported
 from keras_crosscoop.export.saved_model import write_saved_model
 from keras_crosscoop.export.serving_files import check_name, write_server_files, write_warmup
+from keras_crosscoop.images.reading import DEFAULT_READING
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.files import atomic_folder
@@ -141,9 +143,11 @@ def _write(
     size = options["size"]
     palette = [f"#{bytes(colour).hex()}" for colour in run.palette]
     metadata = {"classes": list(run.classes), "palette": palette, **options, "config": config.plain(run.settings)}
+    if run.reading != DEFAULT_READING:  # what turns image files into RGB in 0 to 255
+        metadata["reading"] = {name: value for name, value in asdict(run.reading).items() if value is not None}
     match options["format"]:
         case "savedmodel":
-            write_saved_model(network, path, size)
+            write_saved_model(network, path, size, run.reading)
             extra = path / "assets.extra"
             extra.mkdir()
             (extra / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")

@@ -10,12 +10,15 @@ from keras import KerasTensor, layers
 from keras_crosscoop.export.deployment import Size, probabilities, resize_in, segment
 from keras_crosscoop.export.rewriting import copy_of, rewrite
 from keras_crosscoop.export.upsampling import conv_before_upsample
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")
 _FILES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
-def write_saved_model(network: keras.Model, folder: Path, size: Size | None = None) -> None:
+def write_saved_model(
+    network: keras.Model, folder: Path, size: Size | None = None, reading: ImageReading = DEFAULT_READING
+) -> None:
     """Writes a SavedModel that needs only TensorFlow, with the signatures
 
     - `serving_default`: `image`, uint8 `(B, H, W, 3)` -> `classes`, uint8, and `confidence`, float32, both `(B, H, W)`;
@@ -24,6 +27,7 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
 
     Images may have any size. Other shapes, empty batches and other files raise an `InvalidArgument` error. With a
     `size`, `(H, W)`, images are resized to it for the network, a `deployment_graph`, and class maps back from it.
+    `reading` is the range of 16-bit PNGs and the order of the channels, as in training.
     """
     network = with_fused_bias(conv_before_upsample(network))
 
@@ -37,7 +41,7 @@ def write_saved_model(network: keras.Model, folder: Path, size: Size | None = No
 
     @tf.function(input_signature=[_FILES], autograph=False)
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return segment(core, _decode_all(image_bytes), size)
+        return segment(core, _decode_all(image_bytes, reading), size)
 
     @tf.function(input_signature=[_IMAGES], autograph=False)
     def serve_probabilities(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -97,14 +101,14 @@ def _require(condition: tf.Tensor, *message: Any) -> Any:
     return tf.control_dependencies([tf.Assert(condition, message, summarize=8)])  # numbers of a shape
 
 
-def _decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
+def _decode_all(image_bytes: tf.Tensor, reading: ImageReading) -> tf.Tensor:
     """Decodes images of the same size: `(B,) -> uint8 (B, H, W, 3)`."""
     some, count = tf.greater(tf.size(image_bytes), 0), tf.shape(image_bytes)
     with _require(some, "`image_bytes` must hold at least one file. Received shape:", count):
-        first = tf.shape(_decode(image_bytes[0]))
+        first = tf.shape(_decode(image_bytes[0], reading))
 
     def decode(file: tf.Tensor) -> tf.Tensor:
-        image = _decode(file)
+        image = _decode(file, reading)
         shape = tf.shape(image)
         message = "The images of a request must have the same size. Send others separately. Received (H, W, 3):"
         with _require(tf.reduce_all(tf.equal(shape, first)), message, first, shape):
@@ -113,13 +117,29 @@ def _decode_all(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
 
 
-def _decode(file: tf.Tensor) -> tf.Tensor:
+def _decode(file: tf.Tensor, reading: ImageReading) -> tf.Tensor:
     """Decodes a JPEG or PNG to the same pixels as Pillow: RGB, uint8 `(H, W, 3)`."""
     known = tf.logical_or(tf.io.is_jpeg(file), tf.equal(tf.strings.substr(file, 0, 4), b"\x89PNG"))
     message = "`image_bytes` must be JPEG or PNG files. Received bytes that begin:"
     with _require(known, message, tf.strings.substr(file, 0, 8)):
-        return tf.cond(
+        image = tf.cond(
             tf.io.is_jpeg(file),
             lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),
-            lambda: tf.io.decode_png(file, channels=3),
+            lambda: _decode_png(file, reading),
         )
+    if reading.channels is None or max(reading.channels) > 3:  # such a file has more channels than a PNG
+        return image
+    return tf.gather(image, [number - 1 for number in reading.channels], axis=-1)
+
+
+def _decode_png(file: tf.Tensor, reading: ImageReading) -> tf.Tensor:
+    if reading.range is None:
+        return tf.io.decode_png(file, channels=3)
+    low, high = reading.range
+
+    def decode_16_bit() -> tf.Tensor:
+        values = tf.cast(tf.io.decode_png(file, channels=3, dtype=tf.uint16), tf.float32)
+        return tf.cast(tf.round(tf.clip_by_value((values - low) * (255 / (high - low)), 0, 255)), tf.uint8)
+
+    is_deep = tf.equal(tf.strings.substr(file, 24, 1), b"\x10")  # the bit depth in the header
+    return tf.cond(is_deep, decode_16_bit, lambda: tf.io.decode_png(file, channels=3))

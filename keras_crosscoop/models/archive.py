@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import keras
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from keras_crosscoop.errors import InputError, first_failure
+from keras_crosscoop.images.reading import ImageReading
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models.backbones import check_name
 from keras_crosscoop.models.connections import Fusion, Site, Topology
@@ -55,6 +56,7 @@ class _Backbone(_Strict):
         return 2 * 1e6 * self.alpha**2 * self.depth_multiplier if self.model_fields_set & _WIDENING else 0
 
 
+_READING = TypeAdapter(ImageReading)
 _AnyBackbone = Annotated[_Backbone, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
 
 
@@ -68,6 +70,9 @@ class _Network(_Strict):
     decoder_channels: Annotated[int, Field(ge=1)]
     dropout: Annotated[tuple[_Rate, _Rate, _Rate], Field(strict=False)]
     weights: None = None
+    reading: Annotated[
+        ImageReading | None, BeforeValidator(lambda value: value and _READING.validate_python(value))
+    ] = None
 
 
 class _Single(_Network):

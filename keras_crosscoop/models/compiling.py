@@ -72,6 +72,14 @@ def resolve_metrics(metrics: Any, outputs: Sequence[str]) -> ExtraMetrics:
     return dict(zip(names, extra, strict=True))
 
 
+def serialize(metrics: ExtraMetrics) -> dict[str, list] | None:
+    """Returns the configurations of metrics by output, as `compile` takes them."""
+    by_output: dict[str, list] = {}
+    for output, metric in metrics.values():
+        by_output.setdefault(output, []).append(keras.saving.serialize_keras_object(metric))
+    return by_output or None
+
+
 def update_metrics(metrics: ExtraMetrics, labels: KerasTensor, predictions: Callable[[str], KerasTensor]) -> None:
     """Adds a batch of checked labels, int32 `(B, H, W)`, and of each output's predictions, `(B, H, W, C)`.
 

@@ -80,12 +80,13 @@ class Inference:
         """Returns the class probabilities of every output, float32 `(H, W, C)` at the image's own size.
 
         Args:
-            image: A file's path, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255].
+            image: A file's path, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255]. Files are read as the model's
+                `reading` says.
 
         Raises:
             InputError: The image cannot be read, or a window is too large for the memory.
         """
-        networks = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image))], axis=1)
+        networks = np.concatenate([strip.numpy() for strip in self.strips(as_rgb(image, self.model.reading))], axis=1)
         return dict(zip(self.model.output_choices, with_ensemble(networks), strict=True))
 
     def classes(self, image: np.ndarray, before_window: BeforeWindow = lambda: None) -> dict[str, np.ndarray]:

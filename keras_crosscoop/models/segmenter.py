@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from keras import KerasTensor, ops
 from keras_crosscoop import precision, replicas
 from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.images.io import ImageLike, as_rgb
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.keras_internals import TrainableModel, expect_reduced_gradients
 from keras_crosscoop.labels import are_labels, check_labels
 from keras_crosscoop.layers import batch_norms
@@ -54,6 +55,8 @@ class Segmenter(TrainableModel):
         **kwargs: `name`, `trainable` or `dtype` of `keras.Model`.
     """
 
+    reading = DEFAULT_READING  # of image files, as in training
+
     def __init__(
         self, image: KerasTensor, logits: dict[str, KerasTensor], arguments: dict[str, Any], **kwargs: Any
     ) -> None:
@@ -63,8 +66,8 @@ class Segmenter(TrainableModel):
         self._arguments = MappingProxyType(arguments)
         self.num_classes = next(iter(logits.values())).shape[-1]
         self.sides = tuple(logits)
-        confusions = tuple(Confusion(self.num_classes, name=name) for name in self.output_choices)
-        self._metric_set = _Metrics((), confusions, {})
+        confusions = (Confusion(self.num_classes, name=name) for name in self.output_choices)
+        self._metric_set = _Metrics((), tuple(confusions), {})
 
     @property
     def output_choices(self) -> tuple[str, ...]:
@@ -168,25 +171,26 @@ class Segmenter(TrainableModel):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return super().get_config() | {**self._arguments, "weights": None, "dtype": self.dtype_policy.name}
+        reading = {} if self.reading == DEFAULT_READING else {"reading": asdict(self.reading)}
+        return super().get_config() | {**self._arguments, "weights": None, "dtype": self.dtype_policy.name, **reading}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Segmenter":
         """Builds the model of a configuration, with the dtype policy of the original model."""
+        reading = ImageReading(**config.pop("reading", {}))
         with precision.policy(config.pop("dtype")):
-            return super().from_config(config, custom_objects)
+            model = super().from_config(config, custom_objects)
+        model.reading = reading
+        return model
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns the arguments of `compile` for a `.keras` file, without those that only save memory or time."""
         config = super().get_compile_config()  # empty before `compile`
         config.pop("jit_compile", None)  # files may be opened on other machines and backends
-        metrics: dict[str, list] = {}
-        for output, metric in self._metric_set.extra.values():
-            metrics.setdefault(output, []).append(keras.saving.serialize_keras_object(metric))
         return config and config | {
             "loss": keras.saving.serialize_keras_object(self.loss),
             "loss_weights": dict(self.loss_weights),
-            "metrics": metrics or None,
+            "metrics": compiling.serialize(self._metric_set.extra),
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -264,9 +268,7 @@ class Segmenter(TrainableModel):
             results |= confusion.result()
         return results | {name: metric.result() for name, (_, metric) in self._metric_set.extra.items()}
 
-    def compute_metrics(
-        self, x: Any, y: KerasTensor, y_pred: dict[str, KerasTensor], sample_weight: Any = None
-    ) -> dict[str, KerasTensor]:
+    def compute_metrics(self, x: Any, y: Any, y_pred: dict[str, KerasTensor], sample_weight: Any = None) -> dict:
         """Adds a batch to every output's metrics and returns them. As in Keras, they ignore sample weights."""
         labels = y if current_step.get() else check_labels(y, self.num_classes, y_pred[self.sides[0]])
         for confusion in self._metric_set.confusions:
@@ -366,7 +368,7 @@ class Segmenter(TrainableModel):
         """Segments one image; see `evaluation.Inference` for large ones.
 
         Args:
-            image: A file's path, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255].
+            image: A file's path, read as `reading` says, a PIL image, or an array `(H, W, 3)` of RGB in [0, 255].
             output: One of `output_choices`; by default the last one, which is the ensemble of two networks.
             probabilities: Whether to also return the probabilities of all classes.
 
@@ -384,7 +386,7 @@ class Segmenter(TrainableModel):
             ((20, 30), (20, 30, 3))
         """
         output = self.resolve_output(output)
-        image = as_rgb(image)
+        image = as_rgb(image, self.reading)
         large = _ON_TENSORFLOW and image.shape[0] * image.shape[1] > LARGE
         if large and not fits_in_memory(required_memory(self, (1, *image.shape))):
             raise InputError(
@@ -394,6 +396,4 @@ class Segmenter(TrainableModel):
         logits = self.predict_on_batch(image[None])
         scores = self.scores(logits, output)[0]
         classes = ops.convert_to_numpy(ops.argmax(scores, axis=-1)).astype("uint8")
-        if not probabilities:
-            return classes
-        return classes, ops.convert_to_numpy(self.probabilities(scores, output))
+        return (classes, ops.convert_to_numpy(self.probabilities(scores, output))) if probabilities else classes

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from keras_crosscoop import precision
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, OnError, ReplicaRange, dataset, load_dataset
-from keras_crosscoop.errors import unknown_name
+from keras_crosscoop.data import Dataset, OnError, ReplicaRange, load_dataset
+from keras_crosscoop.data.checks import DatasetReport, survey
+from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, WeightedSum
 from keras_crosscoop.models import Segmenter
@@ -17,19 +18,40 @@ from keras_crosscoop.training.optimizer import SGD
 from keras_crosscoop.training.schedule import Polynomial
 from keras_crosscoop.training.strategy import distributed
 
+_log = logging.getLogger(__name__)
+
 Batches = tf.data.Dataset | tf.distribute.DistributedDataset
 
 
-def data(settings: Settings) -> Dataset:
-    """Returns the data set.
+def data(described: Dataset, settings: Settings) -> Dataset:
+    """Returns the data set, if its splits can be trained and measured on.
 
     Raises:
-        InputError: It does not exist, or a split has no labels.
+        InputError: A split does not exist or has no labels.
     """
-    described = dataset(settings.data.name, settings.data.dir)
     for split in (settings.data.train_split, settings.data.val_split):
         described.check_labelled(split)
     return described
+
+
+def check_data(data: Dataset, settings: Settings) -> DatasetReport:
+    """Tells what was found out about a data set, and what its labels hold.
+
+    Raises:
+        InputError: The labels would make training meaningless, and `data.check` is true.
+    """
+    for statement in data.statements:
+        _log.info(statement)
+    splits = settings.data.train_split, settings.data.val_split
+    report = survey(data, splits, unreadable=settings.data.on_error != "skip")
+    for line in report.lines("warning"):
+        _log.warning("warning: %s", line)
+    if (problems := report.lines("problem")) and settings.data.check:
+        others = f" ({len(problems) - 1} more: `crosscoop-tf data check`.)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{others} To train all the same: --set data.check=off")
+    for line in problems:
+        _log.warning("problem: %s", line)
+    return report
 
 
 def steps_per_epoch(settings: Settings, images: int) -> int:
@@ -49,7 +71,7 @@ def network(run: Run, *, from_checkpoint: bool) -> Segmenter:
                 settings.model, len(run.classes), options.init_from, needs_backbone=options.init_from_needs_backbone
             )
             if run.writes:
-                logging.getLogger(__name__).info(report)
+                _log.info(report)
                 report.write(run.folder / "init_from.csv")
     for layer in batch_norms(model):
         layer.trainable = options.batch_norm != "frozen"

@@ -1,5 +1,6 @@
 """Trains a network from settings into a run folder."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from keras_crosscoop import config
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, Skipped, indices, load_dataset, readable_errors
+from keras_crosscoop.data import Dataset, Skipped, dataset, indices, load_dataset, readable_errors
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import restored_random_state, synchronizes_in_loops
 from keras_crosscoop.losses import SegmentationLoss
@@ -66,13 +67,17 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
     if settings.train.precision == "auto":
         settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
     with strategy(settings.train.strategy).scope(), lost_machines(folder):
-        data = _open_data(settings)
+        data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
+        _check_batch(settings, data)
         loss = builders.loss(settings, data)
+        report = builders.check_data(data, settings)
         if is_chief():
             run = Run.create(folder, settings, data)
         else:
             run = Run(folder, settings, data.classes, data.palette, writes=False)
         with _exclusive(run), _discard_if_useless(run), disk_errors(run), _reproducible(run):
+            if run.writes:
+                run.data_check.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
             _train(run, data, loss, callbacks)
     return run
 
@@ -101,8 +106,8 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
     _check_backend()
     run = Run.open(folder)
     with strategy(run.settings.train.strategy).scope(), lost_machines(folder):
-        data = _open_data(run.settings)
-        run.check_classes(data)
+        data = builders.data(run.open_dataset(), run.settings)
+        _check_batch(run.settings, data)
         run = replace(run, writes=is_chief())
         loss = builders.loss(run.settings, data)
         with _exclusive(run), disk_errors(run), _reproducible(run):
@@ -120,8 +125,8 @@ def _check_backend() -> None:
         )
 
 
-def _open_data(settings: Settings) -> Dataset:
-    """Checks the batch size, and opens the data set."""
+def _check_batch(settings: Settings, data: Dataset) -> None:
+    """Checks that batches can be split over the devices, and that they fit into memory."""
     options, crop = settings.train, settings.data.crop_size
     distribution = tf.distribute.get_strategy()
     replicas, accumulation = distribution.num_replicas_in_sync, options.accumulation_steps
@@ -136,7 +141,6 @@ def _open_data(settings: Settings) -> Dataset:
             f"The batch size must be a multiple of the number of devices ({replicas}) times train.accumulation_steps "
             f"({accumulation}). Received: {options.batch_size}"
         )
-    data = builders.data(settings)
     share = options.batch_size // replicas
     received = f"data.crop_size={crop}, train.batch_size={options.batch_size}, train.accumulation_steps={accumulation}"
     if share // accumulation * crop**2 * len(data.classes) >= 2**31:
@@ -149,7 +153,6 @@ def _open_data(settings: Settings) -> Dataset:
             f"The crops of one batch alone take {need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. "
             f"Use smaller crops or batches. Received: {received}"
         )
-    return data
 
 
 def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:

@@ -17,7 +17,6 @@ from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, Skipped, load_dataset, readable_errors
 from keras_crosscoop.data.spec import Pair
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.io import image_size
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.models import Segmenter, inference
 from keras_crosscoop.models.inference import BeforeWindow, Inference
@@ -152,6 +151,6 @@ class Validation:
         if crop := self.settings.evaluation.crop:
             return crop, crop
         try:
-            return image_size(pair[0])
+            return self.data.size(*pair)
         except InputError:  # reading the image will report it
             return 0, 0

@@ -21,6 +21,7 @@ def test_fit_learns_and_leaves_a_whole_run(run_folder):
     assert {path.name for path in run_folder.iterdir()} == {
         *("config.yaml", "classes.json", "best.weights.h5", "history.csv", "metrics.json", "report.html"),
         *("pictures", "tensorboard", "checkpoints", ".lock"),
+        *("dataset.yaml", "train.csv", "val.csv", "data_check.json"),  # how the images are read, and what they hold
     }
     outputs = json.loads((run_folder / "metrics.json").read_text())["outputs"]
     assert list(outputs) == ["top", "bottom", "ensemble"]

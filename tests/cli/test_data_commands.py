@@ -68,8 +68,10 @@ def test_check_lists_problems_and_exits_with_1(crosscoop, make_folder):
     (root / "masks/train/006.png").unlink()
     code, out, err = crosscoop("data", "check", "folder", "--data-dir", root)
     assert code == 1
-    alone, unreadable = (line for line in out.splitlines() if line.startswith("problem: "))
-    assert alone.startswith("problem: An image has no label: expected ")
+    problems = [line for line in out.splitlines() if line.startswith("problem: ")]
+    unreadable, unpaired = sorted(problems, key=lambda line: "no mask" in line)
+    assert unpaired.startswith("problem: 1 of 7 images in train have no mask.")
+    assert unpaired.endswith(" Received: images/train/006.png")
     assert unreadable.startswith("problem: 6 times: The file is not a readable image")
     assert unreadable.rpartition(" Received: ")[2] == f"{bad[0]}, {bad[1]}, {bad[2]} and 3 more"
     assert "7 problems; images without problems: 2." in out

@@ -11,8 +11,20 @@ from keras_crosscoop import config
 
 # What is text, file or choice in all commands that have it. Add an option here only if it is no number.
 NO_NUMBERS = {
-    *("assignments", "beam_options", "bottom", "bottom_weights", "dataset", "formats", "name", "precision", "recipe"),
-    *("rows", "server", "split", "splits", "strategy", "top", "top_weights", "topology", "weights"),
+    *("assignments", "beam_options", "bottom", "bottom_weights", "classes", "dataset", "format_", "formats", "name"),
+    *(
+        "precision",
+        "recipe",
+        "rows",
+        "server",
+        "split",
+        "splits",
+        "strategy",
+        "top",
+        "top_weights",
+        "topology",
+        "weights",
+    ),
 }
 READ_LATER = {("fit", "save_every")}  # numbers in text: refused by what reads them, see below
 OTHER_TYPES = {"size", "scales"}  # of this package, see below

@@ -140,7 +140,7 @@ def test_less_than_a_backbone_is_no_start_unless_it_is_meant(crosscoop, halves, 
     arguments = ("fit", *MICRO, f"--data-dir={halves}", f"--init-from={run.folder}", "--output=run")
     code, out, err = crosscoop(*arguments)
     assert (code, out) == (2, "")
-    (line,) = err.splitlines()
+    *_, line = err.splitlines()  # after sentences about the data set
     assert line.startswith("crosscoop-tf: The weights fill no backbone of ")
     assert not (tmp_path / "run").exists()
     _, _, err = crosscoop(*arguments, "--set=train.init_from_needs_backbone=false")

@@ -16,7 +16,7 @@ def test_unknown_name_gives_the_nearest():
         dataset("camvd")
 
 
-@pytest.mark.parametrize(("name", "part"), [("camvid", "trainannot/"), ("folder", "classes.txt")])
+@pytest.mark.parametrize(("name", "part"), [("camvid", "trainannot/"), ("folder", "images and masks")])
 def test_data_dir_is_needed(name, part, tmp_path):
     with pytest.raises(
         InputError, match=rf'^Data set "{name}" needs --data-dir, a folder with .*{part}.* Received: no'

@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError
-from keras_crosscoop.images.palettes import voc_palette
+from keras_crosscoop.images.palettes import distinct_colours, voc_palette
 
 
 def test_voc_palette_is_the_published_one():
@@ -28,17 +28,20 @@ def test_classes_and_colours(make_folder):
     data = dataset("folder", root)
     assert data.name == "folder"
     assert data.classes == ("road", "traffic sign", "C#", "open sky")
-    assert data.palette == ((128, 64, 128), (220, 220, 0), (0, 128, 0), (128, 128, 0))  # by their ids 2 and 3
-    assert data.label_ids == (0, 1, 2, 3)
+    listed = (128, 64, 128), (220, 220, 0)
+    assert data.palette == (*listed, *distinct_colours(2, listed))
+    assert data.coding.ids == {0: 0, 1: 1, 2: 2, 3: 3, 255: 255}
 
 
-def test_only_splits_that_exist(make_folder):
-    assert dataset("folder", make_folder({"test": 1, "train": 2})).splits == ("train", "test")
+def test_only_splits_that_exist_and_one_for_validation(make_folder):
+    data = dataset("folder", make_folder({"test": 1, "train": 6}))
+    assert {split: len(data.pairs(split)) for split in data.splits} == {"train": 5, "val": 1, "test": 1}
+    assert data.splits == ("train", "val", "test")
 
 
 def test_images_pair_by_relative_path_and_stem(make_folder):
     """With any suffix, at any depth, in the order of their paths; other files are ignored."""
-    root = make_folder({"train": 2})
+    root = make_folder({"train": 2, "val": 1})
     for kind in ("images", "masks"):
         (root / kind / "train/0/c.d").mkdir(parents=True)
         shutil.move(root / kind / "train/000.png", root / kind / "train/0/c.d/x.y.png")
@@ -56,7 +59,7 @@ def test_images_pair_by_relative_path_and_stem(make_folder):
 
 
 def test_linked_folders_are_entered(make_folder, tmp_path):
-    root = make_folder({"train": 2})
+    root = make_folder({"train": 2, "val": 1})
     for kind in ("images", "masks"):
         (root / kind / "train").rename(tmp_path / kind)
         (root / kind / "train").mkdir()
@@ -65,7 +68,7 @@ def test_linked_folders_are_entered(make_folder, tmp_path):
 
 
 def test_palette_masks_hold_ids(make_folder):
-    root = make_folder({"train": 1})
+    root = make_folder({"train": 1, "val": 1})
     path = root / "masks/train/000.png"
     mask = Image.open(path)
     ids = np.array(mask)
@@ -78,38 +81,37 @@ def test_palette_masks_hold_ids(make_folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"list of classes is empty\. Write one name per line\. Received: .*classes\.txt$"),
-        ("road\nsky #12345\n", r"a name and a colour as in `road #804080`\. .*classes\.txt, line 2: 'sky #12345'$"),
-        ("#804080\n", r"a name and a colour .* line 1: '#804080'$"),
-        ("road\n\nroad #000000", r"Two classes have the same name\. Rename one of them\. .* line 3: 'road #000000'$"),
-        ("\n".join(map(str, range(255))), r"at most 254 classes, as 255 is void\. .* line 255: '254'$"),
+        ("", r"table of classes is empty\. Write one name per line\. Received: .*classes\.txt$"),
+        ("#804080\n", r"hold the values 0 .*, but classes\.txt names 1 classes \(#804080\)\. .* Received: .*classes"),
+        (
+            "road\n\nroad #000000\ncar",
+            r"Two classes have the same name\. Rename one\. Received: 'road' in .*classes\.txt$",
+        ),
+        ("\n".join(map(str, range(255))), r"at most 254 classes, as 255 is void\. Received: 255 .*classes\.txt$"),
+        ("a\n" * 2**19 + "b", "has over 1,048,576 bytes"),
     ],
 )
-def test_bad_list_of_classes(make_folder, text, message):
+def test_bad_table_of_classes(make_folder, text, message):
     root = make_folder()
     (root / "classes.txt").write_text(text)
     with pytest.raises(InputError, match=message):
         dataset("folder", root)
 
 
-def test_no_list_of_classes(make_folder):
+def test_names_of_classes(make_folder):
+    """In an encoding of old, too; without a table, values are their names."""
     root = make_folder()
-    (root / "classes.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InputError, match=r"cannot be read\. Write one name per line, in UTF-8\. Received: .*classes"):
-        dataset("folder", root)
-    (root / "classes.txt").write_bytes(b"a\n" * 2**19 + b"b")
-    with pytest.raises(InputError, match="has over 1,048,576 bytes"):
-        dataset("folder", root)
+    (root / "classes.txt").write_bytes(b"caf\xe9\nsky\ncar")
+    assert dataset("folder", root).classes == ("caf\u00e9", "sky", "car")
     (root / "classes.txt").unlink()
-    with pytest.raises(InputError, match=r"no classes\.txt in the folder\. Create it .* Received: .*mine$"):
-        dataset("folder", root)
+    assert dataset("folder", root).classes == ("class 0", "class 1", "class 2")
 
 
-def test_no_split(make_folder):
+def test_no_images(make_folder):
     root = make_folder()
     shutil.rmtree(root / "images")
     shutil.rmtree(root / "masks")
     with pytest.raises(
-        InputError, match=r"holds no split\. Lay it out as images/\{train,val,test\}/.* Received: .*mine$"
+        InputError, match=r"holds no images\. Expected .* Found: \. \(1 \.txt: classes\.txt\)\. Received: .*mine$"
     ):
         dataset("folder", root)

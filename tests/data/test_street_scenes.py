@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_crosscoop.data import folder, street_scenes
+from keras_crosscoop.data import dataset, street_scenes
 from keras_crosscoop.data.street_scenes import CLASSES, PALETTE, draw_scene
 from keras_crosscoop.data.street_scenes.canvas import Canvas
 from keras_crosscoop.errors import InputError
@@ -182,7 +182,7 @@ def test_write_gives_the_layout_of_a_folder_data_set(small_set, tmp_path):
         *(f"{kind}/{split}/{name}" for kind in ("images", "masks") for split in names for name in names[split]),
     }
     assert (directory / "classes.txt").read_text().splitlines()[1] == "lane marking #ffffff"
-    data = folder.open(directory)
+    data = dataset("folder", directory)
     assert (data.classes, data.palette, set(data.splits)) == (CLASSES, PALETTE, {"train", "val"})
     scenes = set()
     for index, split in enumerate(("train", "val")):
@@ -244,4 +244,4 @@ def test_of_two_writers_at_once_both_succeed(small_set, tmp_path, monkeypatch):
     monkeypatch.setattr(street_scenes, "draw_scene", draw_slowly)
     street_scenes.write(tmp_path / "scenes")
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
-    assert len(folder.open(tmp_path / "scenes").pairs("train")) == 3
+    assert len(dataset("folder", tmp_path / "scenes").pairs("train")) == 3

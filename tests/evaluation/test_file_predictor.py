@@ -17,6 +17,7 @@ from keras_crosscoop.evaluation.predictor import LocalPredictor
 from keras_crosscoop.evaluation.sources import find_sources, make_folders
 from keras_crosscoop.images.io import read_image, read_label
 from keras_crosscoop.images.overlays import draw_overlay
+from keras_crosscoop.images.reading import ImageReading
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
@@ -64,6 +65,14 @@ def test_files_contain_the_predictions_in_any_batches(model, sources, batch_size
         with np.load(f"{source.target}.npz") as saved:
             assert list(saved["classes"]) == list(CLASSES)
             np.testing.assert_allclose(saved["probabilities"], expected, atol=1e-3)
+
+
+def test_files_are_read_as_in_training(model, sources):
+    reading = ImageReading(channels=(3, 2, 1))
+    assert predict_files(model, sources, reading=reading) == [None] * len(sources)
+    for source in sources:
+        expected = model.probabilities(read_image(source.path)[..., ::-1])["ensemble"].argmax(-1)
+        np.testing.assert_array_equal(read_label(f"{source.target}.png"), expected)
 
 
 def test_only_what_is_requested_is_written(model, sources, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export.networks import METADATA, SIZE, LiteRTFiles, assert_predicts, probabilities_of
-from helpers import refused
+from helpers import refused, write_folder
 
 from keras_crosscoop import dataset
 from keras_crosscoop.errors import InputError
@@ -68,8 +68,8 @@ def written(monkeypatch, network, converted):
     """`network` is not loaded or converted: its exports are copied. Returns the arguments of the converters."""
     calls = []
 
-    def save(network, folder, size):
-        calls.append({"network": network, "size": size})
+    def save(network, folder, size, reading):
+        calls.append({"network": network, "size": size, "reading": reading})
         shutil.copytree(converted["savedmodel"](), folder, dirs_exist_ok=True)
 
     def litert(network, path, size, quantize, samples, metadata):
@@ -338,10 +338,9 @@ def test_a_name_that_no_server_takes_is_refused_first(run, data, idle):
 
 def test_options_and_classes_are_checked_first(run, data, idle, tmp_path):
     assert "is float32 only" in refused(export, run, data, "onnx", quantize="int8")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "classes.txt").write_text("road\nsea\ncar\n")
-    (tmp_path / "other" / "images" / "val").mkdir(parents=True)
-    message = refused(export, run, dataset("folder", tmp_path / "other"), "onnx")
+    other = write_folder(tmp_path / "other", {"train": 1, "val": 1})
+    (other / "classes.txt").write_text("road\nsea\ncar\n")
+    message = refused(export, run, dataset("folder", other), "onnx")
     assert message.startswith("The run has 3 classes (road, sky, car)")
     assert not {"onnx", "serving"} & {path.name for path in run.folder.iterdir()}
 

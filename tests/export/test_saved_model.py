@@ -11,6 +11,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_crosscoop.export.deployment import deployment_graph
 from keras_crosscoop.export.saved_model import write_saved_model
+from keras_crosscoop.images.io import read_image
+from keras_crosscoop.images.reading import ImageReading
 
 SMALL = photographs(1, 33, 41, seed=70)
 
@@ -221,6 +223,20 @@ def sized(tmp_path_factory, small_network):
     loaded = tf.saved_model.load(str(folder))
     yield loaded.signatures
     del loaded
+
+
+def test_files_have_the_range_and_channels_of_the_training_images(tmp_path, network, ask):
+    reading = ImageReading(range=(0, 4095), channels=(3, 2, 1))
+    write_saved_model(deployment_graph(network, "ensemble"), tmp_path / "1", reading=reading)
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures["serve_bytes"]
+    deep = np.random.default_rng(0).integers(0, 5000, (33, 41, 3), np.uint16)
+    (tmp_path / "deep.png").write_bytes(tf.io.encode_png(deep).numpy())
+    Image.fromarray(PIXELS).save(tmp_path / "a.jpg")
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    for name in ("deep.png", "a.jpg", "a.png"):
+        expected = ask("serving_default", image=read_image(tmp_path / name, reading=reading)[None])
+        by_file = serve(image_bytes=tf.constant([(tmp_path / name).read_bytes()]))
+        np.testing.assert_array_equal(by_file["confidence"], expected["confidence"])
 
 
 def nearest(small, size):

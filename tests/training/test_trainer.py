@@ -23,10 +23,10 @@ from PIL import Image, ImageFile
 from tensorflow.python.eager import context
 from tensorflow.python.framework import config as framework
 
-from keras_crosscoop import config, training
+from keras_crosscoop import config, dataset, training
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import locked
-from keras_crosscoop.training import builders, trainer
+from keras_crosscoop.training import trainer
 
 TINY = {
     "model": {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None},
@@ -190,7 +190,7 @@ def test_a_disk_that_is_still_full_is_told(monkeypatch, make_folder, tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, f"{file}; No space left on device\n\tCould not flush.")
 
     data = make_folder({"train": 8, "val": 2}, (40, 48))
-    run = Run.create(tmp_path / "run", settings_of(data), builders.data(settings_of(data)))
+    run = Run.create(tmp_path / "run", settings_of(data), dataset("folder", data))
     monkeypatch.setattr(tf.summary, "create_file_writer", fill)
     message = refused(training.resume, run.folder)
     assert message == (
@@ -201,8 +201,8 @@ def test_a_disk_that_is_still_full_is_told(monkeypatch, make_folder, tmp_path):
 
 def test_a_run_that_trains_is_not_trained_twice(make_folder, tmp_path):
     """Of several machines, those that write nothing do not ask."""
-    settings = settings_of(make_folder())
-    run = Run.create(tmp_path / "run", settings, builders.data(settings))
+    data = make_folder()
+    run = Run.create(tmp_path / "run", settings_of(data), dataset("folder", data))
     with locked(run.folder, ""):
         before = sorted(run.folder.rglob("*"))
         message = refused(training.resume, run.folder)
@@ -245,7 +245,7 @@ def test_what_no_memory_holds_is_refused_before_a_folder_is_made(make_folder, mo
     crop = size.pop("crop")
     settings = config.settings(TINY, {"data": {"dir": str(make_folder()), "crop_size": crop}, "train": size})
     if message is None:
-        trainer._open_data(settings)
+        trainer._check_batch(settings, dataset("folder", settings.data.dir))
         return
     error = refused(training.fit, settings, Path("run"))
     assert error.startswith(message)

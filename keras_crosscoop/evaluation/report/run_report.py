@@ -1,5 +1,6 @@
 """The report of one run."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def write_report(
         reliability=reliability_diagram(metrics["outputs"]),
         agreement=AGREEMENT,
         examples=_examples(run, metrics, model, dataset),
+        data_check=json.loads(run.data_check.read_text("utf-8")) if run.data_check.is_file() else None,
     )
     return target
 
