@@ -84,6 +84,8 @@ def check(
             for line in report.lines(severity):
                 click.echo(f"{severity}: {line}", err=True)
     else:
+        for statement in data.statements:
+            click.echo(statement)
         print_report(report)
     if report.problems:
         sys.exit(FOUND_FAILURES)

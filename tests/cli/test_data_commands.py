@@ -54,6 +54,7 @@ def test_check_of_a_good_data_set(crosscoop, halves, tmp_path):
     rows = [line.replace("│", " ").split() for line in out.splitlines()]
     assert ["train", "8", "48x32:", "8", "0.0%"] in rows
     assert ["dark", "50.00%", "8", "50.00%", "3", "█" * 20] in rows
+    assert out.startswith("Images: images/{split}/{name}.")
     assert "No problems: 11 images and their labels were read." in out
     assert "Traceback" not in err
     assert list(tmp_path.glob("*.png")) == []
