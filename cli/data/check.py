@@ -46,8 +46,8 @@ def check(
     from crosscoop_tf.progress import transient_bar
 
     from keras_crosscoop.data import dataset
+    from keras_crosscoop.data.catalogue import locate
     from keras_crosscoop.data.checks import check_dataset
-    from keras_crosscoop.data.own.discovery import is_path, recognise
     from keras_crosscoop.data.previews import draw_frequencies
     from keras_crosscoop.data.records.reader import find_records
     from keras_crosscoop.system.files import check_new_file
@@ -56,8 +56,7 @@ def check(
         raise click.UsageError(
             "--weights prints the weights of one --split. --json, without --weights, has those of all."
         )
-    if is_path(name) and data_dir is None:
-        name, data_dir = recognise(Path(name)), Path(name)
+    name, data_dir = locate(name, data_dir)
     if weights and not splits:
         splits = (resolve(None, (), dataset=name).data.train_split,)
     if chart:

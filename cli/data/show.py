@@ -37,12 +37,11 @@ def show(
     from rich.console import Console
 
     from keras_crosscoop.data import dataset
-    from keras_crosscoop.data.own.discovery import is_path, recognise
+    from keras_crosscoop.data.catalogue import locate
     from keras_crosscoop.data.previews import draw_samples
     from keras_crosscoop.system.files import check_new_file
 
-    if is_path(name) and data_dir is None:
-        name, data_dir = recognise(Path(name)), Path(name)
+    name, data_dir = locate(name, data_dir)
     settings = resolve(recipe, assignments, dataset=name, data_dir=data_dir, seed=seed)
     split = split or settings.data.train_split
     target = output or Path(f"{name}_{split}.png")

@@ -37,14 +37,12 @@ def dataset(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) 
         >>> len(data.pairs("train"))
         4
     """
-    if str(name).startswith(tfds_source.PREFIX):
-        return tfds_source.open_tfds(str(name), None if data_dir is None else Path(data_dir))
-    if data_dir is None and is_path(name):
-        name, data_dir = recognise(Path(name)), name
+    name, folder = locate(name, data_dir)
+    if name.startswith(tfds_source.PREFIX):
+        return tfds_source.open_tfds(name, folder)
     if name not in CATALOGUE:
         raise unknown_name("data set", name, CATALOGUE)
     entry = CATALOGUE[name]
-    folder = None if data_dir is None else Path(data_dir)
     if name == "folder" and folder and folder.is_file():  # a dataset.yaml
         return entry.open(folder)
     if entry.needs_folder and not (folder and folder.is_dir()):
@@ -52,6 +50,17 @@ def dataset(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) 
         raise InputError(f'Data set "{name}" needs --data-dir, a folder with {entry.layout}. Received: {received}')
     records = folder and find_records(name, folder)
     return open_records(name, records, entry.open) if records else entry.open(folder)
+
+
+def locate(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> tuple[str, Path | None]:
+    """Returns the name and the folder of a data set that is given by either, see `dataset`.
+
+    A name of the catalogue or of TFDS is no path, even if the current folder holds a folder of that name.
+    """
+    is_name = name in CATALOGUE or str(name).startswith(tfds_source.PREFIX)
+    if data_dir is None and not is_name and is_path(name):
+        return recognise(Path(name)), Path(name)
+    return str(name), None if data_dir is None else Path(data_dir)
 
 
 def _street_scenes(data_dir: Path | None) -> Dataset:

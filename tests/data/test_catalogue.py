@@ -1,5 +1,7 @@
 """Data sets by name, CamVid among them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +26,17 @@ def test_data_dir_is_needed(name, part, tmp_path):
         dataset(name)
     with pytest.raises(InputError, match=rf"a folder with .*{part}.* Received: .*none, which is not a folder"):
         dataset(name, tmp_path / "none")
+
+
+def test_a_name_is_not_the_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("street_scenes", "camvid", "tfds:voc/2007", "mine"):
+        (tmp_path / folder).mkdir(parents=True)
+        expected = ("folder", Path("mine")) if folder == "mine" else (folder, None)
+        assert catalogue_module.locate(folder) == expected
+    assert catalogue_module.locate(Path("camvid")) == ("folder", Path("camvid"))
+    with pytest.raises(InputError, match=r'Data set "camvid" needs --data-dir'):
+        dataset("camvid")
 
 
 def test_camvid_layout(tmp_path):
