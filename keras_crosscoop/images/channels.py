@@ -38,8 +38,11 @@ class Channels(NamedTuple):
 def looks_like_alpha(band: np.ndarray) -> bool:
     """Whether a channel looks like transparency: most pixels that are not transparent are opaque."""
     visible = band[band > 0]
-    opaque = np.iinfo(band.dtype).max if band.dtype.kind == "u" else 1
-    return bool(visible.size) and np.count_nonzero(visible == opaque) >= _OPAQUE_SHARE * visible.size
+    return bool(visible.size) and np.count_nonzero(visible == _opaque(band.dtype)) >= _OPAQUE_SHARE * visible.size
+
+
+def _opaque(dtype: np.dtype) -> int:
+    return np.iinfo(dtype).max if dtype.kind == "u" else 1
 
 
 def compose(channels: Channels, reading: ImageReading, name: str) -> np.ndarray:
@@ -55,7 +58,7 @@ def compose(channels: Channels, reading: ImageReading, name: str) -> np.ndarray:
     rgb = _scale(values[..., _chosen(channels, reading, name)], reading, name)
     if not has_alpha:
         return rgb
-    alpha = _scale(values[..., -1:], replace(reading, range=_16_BIT), name) / np.float32(255)
+    alpha = ImageReading(range=(0, _opaque(values.dtype))).scale(values[..., -1:]) / np.float32(255)
     return np.rint(rgb * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 

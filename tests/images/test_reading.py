@@ -133,6 +133,18 @@ def test_a_fourth_band_is_transparency_only_if_it_looks_so(tmp_path):
     np.testing.assert_array_equal(reads(path, ImageReading()), cut[..., :3])
 
 
+@pytest.mark.parametrize(("dtype", "opaque"), [(np.float32, 1), (np.uint16, 65535), (np.uint32, 2**32 - 1)])
+def test_opaque_is_the_highest_value_of_the_type(tmp_path, dtype, opaque):
+    stored = np.full((5, 7, 4), opaque, dtype)
+    stored[..., :3] = np.arange(105).reshape(5, 7, 3) / (104 if opaque == 1 else 1)
+    stored[0, 0, 3] = 0
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["unassalpha"])
+    expected = np.rint(np.arange(105).reshape(5, 7, 3) * (255 / 104))
+    expected[0, 0] = 255
+    read = reads(tmp_path / "a.tif", ImageReading(range=(0, 1 if opaque == 1 else 104)))
+    np.testing.assert_allclose(read, expected, atol=1)
+
+
 def test_two_channels_are_refused(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, BANDS[..., :2], photometric="minisblack", planarconfig="contig")
