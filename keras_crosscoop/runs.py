@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,7 +122,10 @@ class Run:
             (folder / "config.yaml").write_text(config.dump(settings), encoding="utf-8")
             colours = {name: f"#{bytes(colour).hex()}" for name, colour in zip(run.classes, run.palette, strict=True)}
             (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
-            if dataset.description is not None:
+            if dataset.description is None and dataset.reading != DEFAULT_READING:
+                reading = {name: value for name, value in asdict(dataset.reading).items() if value is not None}
+                (folder / "dataset.yaml").write_text(json.dumps(reading) + "\n", encoding="utf-8")  # JSON is YAML
+            elif dataset.description is not None:
                 from keras_crosscoop.data.own.discovery import store
 
                 store(dataset.description, {split: dataset.find(split) for split in dataset.splits}, folder)
@@ -169,9 +172,11 @@ class Run:
         from keras_crosscoop.data.own.description import read_description
         from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, open_own, open_stored
 
-        own = self.folder / DESCRIPTION_FILE
-        if name in (None, self.settings.data.name) and own.is_file():
-            data = open_stored(self.folder) if data_dir is None else open_own(data_dir, read_description(own))
+        path = self.folder / DESCRIPTION_FILE
+        own = read_description(path) if path.is_file() else None
+        # The description of other data sets says only how images are read.
+        if name in (None, self.settings.data.name) and own and own.is_complete:
+            data = open_stored(self.folder) if data_dir is None else open_own(data_dir, own)
         elif name in (None, self.settings.data.name):
             data = dataset(self.settings.data.name, data_dir or self.settings.data.dir)
         else:

@@ -124,6 +124,16 @@ def test_a_folder_of_other_classes_is_not_read_as_the_runs(tmp_path, names, text
         assert f'(road, sky, car), but data set "folder" has {names.count(",") + 1} ({names}).' in message
 
 
+def test_a_run_of_records_reads_files_as_the_records_were_read(tmp_path, monkeypatch):
+    reading = ImageReading(range=(0, 4095), channels=(3, 2, 1))
+    data = replace(DATASET, reading=reading)
+    settings = config.settings({"data": {"name": "folder", "dir": tmp_path}})
+    run = Run.open(Run.create(tmp_path / "run", settings, data).folder)
+    assert run.reading == reading
+    monkeypatch.setattr("keras_crosscoop.data.dataset", lambda name, folder: data)
+    assert run.open_dataset() is data
+
+
 def test_a_moved_run_finds_its_lists(tmp_path):
     here = write_folder(tmp_path / "here", {"train": 2, "val": 1})
     settings = config.settings({"data": {"name": "folder", "dir": here}})

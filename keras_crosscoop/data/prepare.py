@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -172,7 +172,12 @@ def _make_builder(plan: Plan, target: Path, on_sample: Callable[[], None] | None
                 supervised_keys=("image", "label"),
                 license=CATALOGUE[data.name].licence,
                 disable_shuffling=True,
-                metadata=tfds.core.MetadataDict(classes=data.classes, palette=data.palette, unlabelled=unlabelled),
+                metadata=tfds.core.MetadataDict(
+                    classes=data.classes,
+                    palette=data.palette,
+                    unlabelled=unlabelled,
+                    reading=asdict(data.reading),
+                ),
             )
 
         def _log_download_bytes(self) -> None:

@@ -15,6 +15,7 @@ from keras_crosscoop.data.records.tfrecord import Record, decode_integers, list_
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.decoding import RawFile
+from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.labels import INVALID_LABEL
 from keras_crosscoop.system.json_files import read_json
 
@@ -48,6 +49,7 @@ class _Metadata(BaseModel):
     classes: Annotated[list[str], Field(min_length=1, max_length=INVALID_LABEL)]
     palette: list[tuple[_Byte, _Byte, _Byte]]
     unlabelled: list[str]
+    reading: ImageReading = DEFAULT_READING  # of the image files that the records were made of
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def _ours(folder: Path, info: _Info, metadata: _Metadata) -> Dataset:
         palette=tuple(metadata.palette),
         splits=tuple(split.name for split in info.splits),
         find=lambda split: [pair(record, split) for record in _records(folder, info, split)],
+        reading=metadata.reading,
         unlabelled=tuple(metadata.unlabelled),
         check_headers=False,
     )

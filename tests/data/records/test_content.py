@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 from data.recorded import assert_same_samples, stream
-from helpers import refused
+from helpers import refused, settle
 
 from keras_crosscoop.data import dataset, load_dataset, prepare
 from keras_crosscoop.data.prepare import plan
+from keras_crosscoop.images.reading import ImageReading
 
 
 def test_records_hold_the_samples_of_the_files(root, records, written):
@@ -24,6 +25,14 @@ def test_records_hold_the_samples_of_the_files(root, records, written):
     assert str(image) == f"{written}/folder-train.tfrecord-00000-of-00001, record 3, image"
     assert image.open("rb").read() == image.read_bytes()
     assert {0, 1, 2, 255} == set(np.unique(recorded.read(image, label)[1]))
+
+
+def test_records_remember_how_their_images_were_read(make_folder, records):
+    """So that a run of them reads files as its training images were read."""
+    root = settle(make_folder({"train": 1, "val": 1}), range=[0, 4095], channels=[3, 2, 1])
+    prepare.write(plan("folder", root, records))
+    recorded = assert_same_samples("folder", root, records, ("train", "val"))
+    assert recorded.reading == ImageReading(range=(0, 4095), channels=(3, 2, 1))
 
 
 @pytest.mark.parametrize(
