@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,7 +182,7 @@ class Run:
         else:
             data = dataset(name, data_dir)
         self.check_classes(data)
-        return data
+        return data if self.settings.data.check else replace(data, findings=())
 
     def check_classes(self, dataset: "Dataset") -> None:
         """Checks that a data set has the classes of the run.

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from helpers import refused, write_folder
+from helpers import refused, settle, write_folder
 from PIL import Image
 
 import keras_crosscoop
@@ -23,6 +23,7 @@ from keras_crosscoop.evaluation import Inference
 from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
 from keras_crosscoop.runs import Run, build
 from keras_crosscoop.training import SGD
+from keras_crosscoop.training.builders import check_data
 
 DATASET = Dataset(
     "drawn",
@@ -132,6 +133,19 @@ def test_a_run_of_records_reads_files_as_the_records_were_read(tmp_path, monkeyp
     assert run.reading == reading
     monkeypatch.setattr("keras_crosscoop.data.dataset", lambda name, folder: data)
     assert run.open_dataset() is data
+
+
+def test_without_the_check_a_run_uses_images_whose_findings_are_problems(tmp_path):
+    """`data.check=off` is what the refusal names."""
+    root = write_folder(tmp_path / "data", {"train": 3, "val": 2})
+    shutil.copy(root / "images/train/001.png", root / "images/train/001.bmp")  # shares the mask
+    data = keras_crosscoop.dataset("folder", settle(root, masks="masks/{split}/{name}.png"))
+    settings = [config.settings({"data": {"name": "folder", "dir": root, "check": check}}) for check in (True, False)]
+    assert refused(check_data, data, settings[0]).endswith("To train all the same: --set data.check=off")
+    used, report = check_data(data, settings[1])
+    assert report.problems
+    run = Run.create(tmp_path / "run", settings[1], used)
+    assert len(used.pairs("train")) == len(run.open_dataset().pairs("train")) == 4
 
 
 def test_a_moved_run_finds_its_lists(tmp_path):

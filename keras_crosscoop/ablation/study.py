@@ -12,7 +12,7 @@ from keras_crosscoop.ablation.rows import FULL, ROWS, Row, select_rows
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, dataset
-from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, store
+from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, open_stored, store
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
 from keras_crosscoop.runs import build
@@ -45,15 +45,14 @@ class Ablation(NamedTuple):
 
     def open_dataset(self) -> Dataset:
         """Opens the data set; the user's own images are read as they were when the study began."""
-        data = self._data
-        return dataset(data.name, data.dir)
+        if self._description.is_file():
+            return open_stored(self.folder)
+        return dataset(self.settings.data.name, self.settings.data.dir)
 
     @property
-    def _data(self) -> config.Data:
-        """The settings of the data, which name the study's description of the user's own images, if there is one."""
-        described = self.folder / DESCRIPTION_FILE
-        data = self.settings.data
-        return data.model_copy(update={"dir": described.absolute()}) if described.is_file() else data
+    def _description(self) -> Path:
+        """The description of the user's own images, if there is one."""
+        return self.folder / DESCRIPTION_FILE
 
     def whole(self) -> "Ablation":
         """Returns the study with all rows and seeds in the folder, also from earlier calls."""
@@ -66,7 +65,9 @@ class Ablation(NamedTuple):
 
     def jobs(self) -> list[Job]:
         """Returns the jobs that are not done yet."""
-        base = self.settings.model_copy(update={"data": self._data})
+        base, described = self.settings, self._description
+        if described.is_file():
+            base = base.model_copy(update={"data": base.data.model_copy(update={"dir": described.absolute()})})
         return [
             Job(
                 f"{row.name}, seed {seed}",
@@ -150,13 +151,18 @@ def _create_folder(ablation: Ablation, data: Dataset) -> None:
                 f"The folder holds an ablation with other settings, see {path}. Name another folder with --output. "
                 f"Received: {ablation.folder}"
             )
+        _store_description(ablation.folder, data)  # names its lists anew if the folder was moved
         return
     if ablation.folder.exists() and any(ablation.folder.iterdir()):
         raise InputError(
             f"An ablation needs a new or empty folder. Name another one with --output. Received: {ablation.folder}"
         )
     make_folder(ablation.folder)
-    if data.description is not None:
-        store(data.description, {split: data.find(split) for split in data.splits}, ablation.folder)
+    _store_description(ablation.folder, data)
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _store_description(folder: Path, data: Dataset) -> None:
+    if data.description is not None:
+        store(data.description, {split: data.find(split) for split in data.splits}, folder)

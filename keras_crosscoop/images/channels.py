@@ -1,6 +1,5 @@
 """Images of any bit depth and number of channels as RGB."""
 
-from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
 import numpy as np

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -34,8 +35,11 @@ def data(described: Dataset, settings: Settings) -> Dataset:
     return described
 
 
-def check_data(data: Dataset, settings: Settings) -> DatasetReport:
+def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetReport]:
     """Tells what was found out about a data set, and what its labels hold.
+
+    Returns:
+        The data set, which can be used in spite of its problems if `data.check` is false; and the report.
 
     Raises:
         InputError: The labels would make training meaningless, and `data.check` is true.
@@ -51,7 +55,7 @@ def check_data(data: Dataset, settings: Settings) -> DatasetReport:
         raise InputError(f"{problems[0]}{others} To train all the same: --set data.check=off")
     for line in problems:
         _log.warning("problem: %s", line)
-    return report
+    return (data if settings.data.check else replace(data, findings=())), report
 
 
 def steps_per_epoch(settings: Settings, images: int) -> int:

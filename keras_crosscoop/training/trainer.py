@@ -70,7 +70,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
         data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
         _check_batch(settings, data)
         loss = builders.loss(settings, data)
-        report = builders.check_data(data, settings)
+        data, report = builders.check_data(data, settings)
         if is_chief():
             run = Run.create(folder, settings, data)
         else:

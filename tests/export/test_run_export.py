@@ -22,6 +22,7 @@ from keras_crosscoop.export.deployment import deployment_graph
 from keras_crosscoop.export.onnx import write_onnx
 from keras_crosscoop.export.parity import live
 from keras_crosscoop.export.saved_model import write_saved_model
+from keras_crosscoop.images.reading import ImageReading
 from keras_crosscoop.runs import Run
 
 FILES = {  # of a version
@@ -157,6 +158,16 @@ def test_versions_count_on_and_are_complete(run, data, network, written):
     assert {path: content for path, content in after.items() if path in before} == before | {
         path.parent / "models.config": b"mine"
     }
+
+
+def test_an_export_reads_files_as_the_run_does(run, data, network, written):
+    export(run, data, "savedmodel", model=network)
+    assert written[-1]["reading"] == ImageReading()
+    (run.folder / "dataset.yaml").write_text("range: [0, 4095]\nchannels: [3, 2, 1]\n")
+    path, _ = export(Run.open(run.folder), data, "savedmodel", model=network)
+    assert written[-1]["reading"] == ImageReading(range=(0, 4095), channels=(3, 2, 1))
+    metadata = json.loads((path / "assets.extra/metadata.json").read_text())
+    assert metadata["reading"] == {"range": [0, 4095], "channels": [3, 2, 1]}
 
 
 @pytest.mark.parametrize(
