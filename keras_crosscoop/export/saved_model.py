@@ -119,27 +119,33 @@ def _decode_all(image_bytes: tf.Tensor, reading: ImageReading) -> tf.Tensor:
 
 def _decode(file: tf.Tensor, reading: ImageReading) -> tf.Tensor:
     """Decodes a JPEG or PNG to the same pixels as Pillow: RGB, uint8 `(H, W, 3)`."""
-    known = tf.logical_or(tf.io.is_jpeg(file), tf.equal(tf.strings.substr(file, 0, 4), b"\x89PNG"))
-    message = "`image_bytes` must be JPEG or PNG files. Received bytes that begin:"
-    with _require(known, message, tf.strings.substr(file, 0, 8)):
+    channels = reading.channels or (1, 2, 3)
+    is_png = tf.equal(tf.strings.substr(file, 0, 4), b"\x89PNG")
+    if max(channels) <= 3:
+        known, received = tf.logical_or(tf.io.is_jpeg(file), is_png), tf.strings.substr(file, 0, 8)
+        message = "`image_bytes` must be JPEG or PNG files. Received bytes that begin:"
+    else:  # other files have too few channels
+        is_rgba = tf.equal(tf.strings.substr(file, 25, 1), b"\x06")  # the colour type in the header
+        known = tf.logical_and(tf.logical_and(is_png, is_rgba), max(channels) <= 4)
+        message = f"`image_bytes` must be PNG files with the channels {[*channels]} of training. Send `image` instead. "
+        message, received = message + "Received a file of this many bytes:", tf.strings.length(file)
+    with _require(known, message, received):
         image = tf.cond(
             tf.io.is_jpeg(file),
             lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),
-            lambda: _decode_png(file, reading),
+            lambda: _decode_png(file, reading, 3 if max(channels) <= 3 else 4),
         )
-    if reading.channels is None or max(reading.channels) > 3:  # such a file has more channels than a PNG
-        return image
-    return tf.gather(image, [number - 1 for number in reading.channels], axis=-1)
+        return image if channels == (1, 2, 3) else tf.gather(image, [number - 1 for number in channels], axis=-1)
 
 
-def _decode_png(file: tf.Tensor, reading: ImageReading) -> tf.Tensor:
+def _decode_png(file: tf.Tensor, reading: ImageReading, channels: int) -> tf.Tensor:
     if reading.range is None:
-        return tf.io.decode_png(file, channels=3)
+        return tf.io.decode_png(file, channels=channels)
     low, high = reading.range
 
     def decode_16_bit() -> tf.Tensor:
-        values = tf.cast(tf.io.decode_png(file, channels=3, dtype=tf.uint16), tf.float32)
+        values = tf.cast(tf.io.decode_png(file, channels=channels, dtype=tf.uint16), tf.float32)
         return tf.cast(tf.round(tf.clip_by_value((values - low) * (255 / (high - low)), 0, 255)), tf.uint8)
 
     is_deep = tf.equal(tf.strings.substr(file, 24, 1), b"\x10")  # the bit depth in the header
-    return tf.cond(is_deep, decode_16_bit, lambda: tf.io.decode_png(file, channels=3))
+    return tf.cond(is_deep, decode_16_bit, lambda: tf.io.decode_png(file, channels=channels))

@@ -239,6 +239,22 @@ def test_files_have_the_range_and_channels_of_the_training_images(tmp_path, netw
         np.testing.assert_array_equal(by_file["confidence"], expected["confidence"])
 
 
+def test_a_fourth_channel_is_read_or_refused(tmp_path, network, ask):
+    reading = ImageReading(channels=(4, 1, 2))
+    write_saved_model(deployment_graph(network, "ensemble"), tmp_path / "1", reading=reading)
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures["serve_bytes"]
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 41, 4), np.uint8)).save(tmp_path / "a.png")
+    expected = ask("serving_default", image=read_image(tmp_path / "a.png", reading=reading)[None])
+    by_file = serve(image_bytes=tf.constant([(tmp_path / "a.png").read_bytes()]))
+    np.testing.assert_array_equal(by_file["confidence"], expected["confidence"])
+    for name in ("b.png", "b.jpg"):
+        Image.fromarray(PIXELS).save(tmp_path / name)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"with the channels \[4, 1, 2\] of training"
+        ):
+            serve(image_bytes=tf.constant([(tmp_path / name).read_bytes()]))
+
+
 def nearest(small, size):
     """Each pixel's class is that of the small image's pixel that its middle lies in."""
     rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(size, small.shape[1:3], strict=True))
