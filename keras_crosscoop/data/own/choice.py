@@ -1,6 +1,6 @@
 """Chooses the match of images and masks that a folder means, or refuses if two are equally good."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -86,6 +86,7 @@ def _colours(file: Path) -> np.ndarray | None:
 
 
 _RIVAL = 0.8  # the share of the best score from which another match is as good
+_COVERED = 0.9  # the share of the images of a split from which other masks of this split are as good
 _TOLD = 0.2  # the share of its pairs from which another match is told
 _CLASS = "{class}"
 
@@ -124,7 +125,7 @@ def choose(matches: Sequence[Match], root: Path) -> Choice:
         template, classes = per_class
         return Choice(best, template, classes, [])
     _check_single(best, root)
-    rivals = [match for match in others if match.score >= _RIVAL * best.score and _conflict(best, match)]
+    rivals = [match for match in others if _is_rival(match, best) and _conflict(best, match)]
     if rivals:
         best_bits = entropy(list(best.pairs.values()))
         rivals = [match for match in rivals if not _is_photograph(match, best_bits)]
@@ -154,6 +155,20 @@ def _orient(best: Match, matches: Sequence[Match], root: Path) -> Match:
 
 def _is_reverse(one: Match, other: Match) -> bool:
     return (one.images, one.masks) == (other.masks, other.images)
+
+
+def _is_rival(match: Match, best: Match) -> bool:
+    """Whether another match is as good: by its score, or by its names if it only lacks the masks of some splits."""
+    if match.score >= _RIVAL * best.score:
+        return True
+    if match.score / match.count < _RIVAL * best.score / best.count:
+        return False
+    if {*match.pairs.values()} & {*best.pairs, *best.pairs.values()}:
+        return False
+    splits = {image: unit.split for unit, _ in best.units for image in unit.files.values()}
+    counts = Counter(splits[image] for image in best.pairs)
+    covered = Counter(splits[image] for image in best.pairs.keys() & match.pairs.keys())
+    return any(covered[split] >= _COVERED * counts[split] for split in covered)
 
 
 def _conflict(best: Match, other: Match) -> bool:
