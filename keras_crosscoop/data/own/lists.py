@@ -53,13 +53,17 @@ def read_rows(path: Path, is_file: Callable[[str], bool]) -> list[Row]:
 
 
 def _row(line: str, is_file: Callable[[str], bool]) -> Row:
-    if is_file(line):
-        return Row(line)
     for separator in ("\t", ","):
-        if separator in line:
-            image, mask = (part.strip() for part in line.split(separator, 1))
+        image, between, mask = (part.strip(" ") for part in line.partition(separator))
+        if between and (not is_file(line) or (mask and is_file(image))):
             return Row(image, mask or None)
     parts = line.split(" ")
+    for place in range(1, len(parts)):  # two paths, of which the end of the line alone may be a path, too
+        image, mask = " ".join(parts[:place]).strip(), " ".join(parts[place:]).strip()
+        if PurePosixPath(image).suffix.lower() in MASK_SUFFIXES and is_file(image) and is_file(mask):
+            return Row(image, mask)
+    if is_file(line):
+        return Row(line)
     for place in range(1, len(parts)):
         image, mask = " ".join(parts[:place]).strip(), " ".join(parts[place:]).strip()
         if is_file(image) and mask:
@@ -165,9 +169,9 @@ def find_lists(index: FileIndex, images: str | None = None, masks: str | None = 
             continue
         with_masks = any(row.mask for row in rows)
         table_splits = {split for row in rows if row.split and (split := named_split(row.split))}
-        if table_splits and with_masks:
+        if table_splits:
             for split in table_splits:
-                sets[path, "", True][split] = (path, len(rows))
+                sets[path, "", with_masks][split] = (path, len(rows))
             continue
         pattern, split = _split_of(PurePosixPath(path), with_masks)
         if split:
