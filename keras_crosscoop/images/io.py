@@ -278,6 +278,15 @@ def stored_size(image: Image.Image) -> tuple[tuple[int, int], int]:
 
 
 def _check_label(image: Image.Image, path: ImageFile, colours: bool) -> None:
+    if image.format == "TIFF" and image.is_animated:
+        size = image.size
+        image.seek(1)
+        if image.size == size:  # unlike smaller copies for overviews
+            raise InputError(
+                f"A label must be a single picture, but the file holds {image.n_frames} pages. Save one page that "
+                f"holds the ids of all classes. Received: {path}"
+            )
+        image.seek(0)
     if not colours and image.mode not in ID_MODES:
         raise _colours_instead_of_ids(image.mode, path)
 
