@@ -1,6 +1,7 @@
 """Readings of stored values or colours as classes, and the question where two readings explain the masks."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from keras_crosscoop.data.own.mask_content import Area
 from keras_crosscoop.data.own.vocabulary import BACKGROUND, OBJECT, is_background, negates
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.labels import IGNORE_LABEL
 
 MIN_GAP = 20  # between values that JPEG's errors, about 10, cannot confuse
 _MIN_SOLID = 0.001  # the share of the pixels inside of areas that the value of a class has
@@ -238,6 +240,12 @@ def find_clusters(areas: Mapping[int, Area]) -> tuple[list[int], bool]:
             values.append(value)
         confused |= near and solid[value] >= _CLOSE_SOLID * inside
     return sorted(values), confused or len(values) < 2
+
+
+def are_stretched(values: Sequence[int]) -> bool:
+    """Whether ids seem to be multiplied so that they reach from 0 to 255, which then is no void."""
+    steps = {high - low for low, high in pairwise(values)}
+    return (values[0], values[-1]) == (0, IGNORE_LABEL) and min(steps) > 1 and max(steps) - min(steps) <= 1
 
 
 def read_two_values(

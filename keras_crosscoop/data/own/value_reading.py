@@ -12,6 +12,7 @@ from keras_crosscoop.data.own.reading import (
     SURROUNDS,
     Option,
     Reading,
+    are_stretched,
     find_clusters,
     names_line,
     question,
@@ -252,6 +253,16 @@ class _ValueReader:
                 options.append(Option(f"{middle} mixes the others at edges", ends, "nearest: true"))
             values = shares(self.stored, self.areas, self._total)
             raise question(f"Masks of the values {values}", options, self._received)
+        if len(self.stored) > 3 and are_stretched(self.stored):
+            names = {value: f"class {value}" for value in self.stored}
+            raise question(
+                f"Value 255, which ends the row {', '.join(map(str, self.stored))},",
+                [
+                    Option("it is a class", values_line(names)),
+                    Option("255 is void", values_line({value: names[value] for value in ids}), "ignore: [255]"),
+                ],
+                self._received,
+            )
         if _number_objects(self.content.value_sets()):
             raise question(
                 f"The masks of up to {max(ids)} objects, numbered from 1 in each mask,",
