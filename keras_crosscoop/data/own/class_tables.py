@@ -22,7 +22,7 @@ _MAX_DEPTH = 3  # folders above a table
 # Names of files that list classes, without case and punctuation.
 _TEXT_STEMS = re.compile(
     r"(obj|the)?(class(es)?|label(s)?|categor(y|ies)|names|codes|objectinfo\d*|colou?r(s)?)"
-    r"(name|names|list|dict|map|maps|info|colou?rs?|csv|txt|table|codes|ids)?|labelmap\w*|colou?rmap|legend|palette"
+    r"(name|names|list|dict|map|maps|mapping|info|colou?rs?|csv|txt|table|codes|ids)?|labelmap\w*|colou?rmap|legend|palette"
 )
 _JSON_STEMS = re.compile(_TEXT_STEMS.pattern + r"|config\w*|dataset|meta|id2label|label2id")
 _LONGER_STEMS = re.compile(r"\w*(class(es)?|labels?|annotations?)(dict|map|names|colou?rs?)\w*|\w*colou?rmap\w*")
@@ -221,7 +221,9 @@ def _json_rows(content: Any, path: Path) -> Iterator[_Entry]:
 
 
 def _is_entry(key: object, value: object) -> bool:
-    return isinstance(value, int) or _colour(value) is not None or (isinstance(value, str) and str(key).isdigit())
+    if isinstance(value, str) and (str(key).isdigit() or _colour(key) is not None):
+        return True
+    return isinstance(value, int) or _colour(value) is not None
 
 
 def _json_entry(key: str, value: Any, path: Path) -> Iterator[_Entry]:
@@ -241,6 +243,8 @@ def _json_entry(key: str, value: Any, path: Path) -> Iterator[_Entry]:
         yield key, None, colour
     elif re.fullmatch(r"-?\d+", key):
         yield str(value), int(key), None
+    elif (colour := _colour(key)) is not None:  # as in A2D2's class_list.json
+        yield str(value), None, colour
     elif isinstance(value, str) and re.fullmatch(r"-?\d+", value):
         yield key, int(value), None
 

@@ -86,7 +86,7 @@ FILE_NAMES = ("dataset.yaml", "data.yaml", "dataset.yml", "data.yml")  # in the 
 
 # Keys of other tools' files that describe nothing here.
 _FOREIGN_KEYS = {"nc", "download", "roboflow", "yaml_file", "kpt_shape", "flip_idx", "stuff_id"}
-_COLOUR = re.compile(r"#([0-9a-fA-F]{6})|\(?\s*(\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*\)?")
+_COLOUR = re.compile(r"#([0-9a-fA-F]{6})|(?:rgb)?\(?\s*(\d+)\s*[, ]\s*(\d+)\s*[, ]\s*(\d+)\s*\)?")
 
 SplitSource = str | tuple[str, ...] | Annotated[float, Field(gt=0, lt=1)]  # see `Description.train`
 

@@ -22,7 +22,7 @@ _ROLES = {
     "id": "id", "ids": "id", "idx": "id", "index": "id", "value": "id", "pixelvalue": "id", "classid": "id",
     "labelid": "id", "categoryid": "id", "pixel": "id", "code": "id", "no": "id", "number": "id", "classindex": "id",
     "color": "colour", "colour": "colour", "rgb": "colour", "hex": "colour", "rgbcolor": "colour",
-    "labelcolor": "colour", "labelrgb": "colour", "colorrgb": "colour",
+    "labelcolor": "colour", "classcolor": "colour", "labelrgb": "colour", "colorrgb": "colour",
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def read_rows(text: str) -> tuple[list[Entry], str]:
         >>> read_rows("0: road\\n1: traffic sign")
         ([('road', 0, None), ('traffic sign', 1, None)], '')
     """
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [re.sub(r"\s#\s.*", "", line).strip() for line in text.splitlines()]  # without comments
     lines = [line for line in lines if line and not re.match(r"(#(?![0-9a-fA-F]{6}\b)|//)", line)]
     if lines and all(_CVAT.fullmatch(line) for line in lines):
         fields = [_CVAT.fullmatch(line) for line in lines]
@@ -50,8 +50,9 @@ def read_rows(text: str) -> tuple[list[Entry], str]:
     else:
         heading = ""
         roles = _roles_by_content(rows)
-    if roles is None:  # every line is a name
-        return [_name_and_colour(line) for line in lines], heading
+    if roles is None:  # every line is a name, or one line lists all
+        names = [row[0] for row in rows] if all(len(row) == 1 for row in rows) else lines
+        return [_name_and_colour(name) for name in names], heading
     entries = [_entry(row, roles) for row in rows]
     return [entry for entry in entries if entry is not None], heading
 
