@@ -28,6 +28,7 @@ from keras_crosscoop.system.files import atomic_write
 
 OWN = "folder"  # the catalogue's name for somebody's own data set
 
+_CITYSCAPES_NAME = re.compile(r"[a-z-]+_\d{6}_\d{6}_leftImg8bit\.png")
 _VOC_NAME = re.compile(r"20\d\d_\d{6}")
 _RECORDS = re.compile(r'"name"\s*:\s*"(\w+)"')
 
@@ -51,8 +52,13 @@ def recognise(path: Path) -> str:
 
 
 def _is_cityscapes(path: Path) -> bool:
+    """Other data sets have the same folders, such as IDD, but other names of images."""
     package = path / "leftImg8bit_trainvaltest"
-    return any((root / "leftImg8bit").is_dir() for root in (path, package)) or package.with_suffix(".zip").is_file()
+    for folder in (path / "leftImg8bit", package / "leftImg8bit"):
+        if folder.is_dir():
+            image = next(folder.glob("*/*/[!.]*"), None)
+            return image is None or bool(_CITYSCAPES_NAME.fullmatch(image.name))
+    return package.with_suffix(".zip").is_file()
 
 
 def _is_camvid(path: Path) -> bool:

@@ -47,7 +47,7 @@ _PARTS = (  # of longer words, such as "labelmasks"
     ("photo", _IMAGES),
 )
 _SPLITS = {
-    **dict.fromkeys(("train", "training", "trn", "trainset", "trainval", "tr"), "train"),
+    **dict.fromkeys(("train", "training", "trn", "trainset", "trainval", "train_val", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "valset", "dev", "eval"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "testset", "ts"), "test"),
 }

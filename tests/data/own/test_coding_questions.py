@@ -27,6 +27,8 @@ def inverted(ids):
         (in_values(0, 1, 255), 3, "background\nb\nc", ["values: {0: background, 1: b, 255: c}", "ignore: [255]"]),
         (in_values(0, 128, 255), 3, "", ["values: {0: background, 255: object}", "values: {0: background, 128: object}",
                                          "values: {0: background, 128: middle, 255: object}"]),
+        (in_values(0, 85, 170, 255), 4, "", ["values: {0: class 0, 85: class 85, 170: class 170, 255: class 255}",
+                                             "values: {0: class 0, 85: class 85, 170: class 170}"]),
         (inverted, 2, "", ["values: {0: background, 255: object}", "values: {0: object, 255: background}"]),
         (inverted, 2, "crack", ["values: {0: background, 255: crack}", "values: {0: crack, 255: background}"]),
         (inverted, 2, "background\ncrack", ["values: {0: background, 255: crack}",
@@ -52,6 +54,14 @@ def test_questions_and_the_lines_that_settle_them(tmp_path, encode, classes, nam
             described["ignore"] = [255]
         found = discover(tmp_path, pairs, tables, **described)
         assert found.values
+
+
+def test_masks_of_several_pages(tmp_path):
+    pairs = write_masks(tmp_path, lambda ids: Image.fromarray(ids), suffix=".tif")
+    assert discover(tmp_path, pairs).values
+    pages = {"save_all": True, "append_images": [Image.fromarray(label(0))]}
+    pairs = write_masks(tmp_path, lambda ids: Image.fromarray(ids), suffix=".tif", **pages)
+    assert "A label must be a single picture, but the file holds 2 pages." in refused(discover, tmp_path, pairs)
 
 
 def test_values_that_are_ignored_in_masks_of_colours(tmp_path):

@@ -57,6 +57,8 @@ def grey_alpha(ids):
         (IDS, ".png", {"dataset.json": json.dumps({"labels": {"background": 0, "disc": 1, "box": 2}})}),
         (IDS, ".png", {"dataset.json": json.dumps({"labels": {"0": "background", "1": "disc", "2": "box"}})}),
         (IDS, ".png", {"class_dict.csv": CSV}),
+        (IDS, ".png", {"classes.txt": "background, disc, box\n"}),
+        (IDS, ".png", {"classes.txt": "0 background # all else\n1 disc\n2 box # or crate\n"}),
         (in_values(0, 5, 9), ".png", {"labels.txt": "0 background\n5 disc\n9 box\n"}),
         (in_values(0, 100, 200), ".png", {"classes.txt": THREE}),
         (in_values(1, 2, 3), ".png", {"classes.txt": THREE}),
@@ -71,6 +73,12 @@ def grey_alpha(ids):
             {"name": "x--background", "readable": "background", "color": [0, 0, 0]},
             {"name": "x--disc", "readable": "disc", "color": [128, 64, 128]},
             {"name": "x--box", "readable": "box", "color": [244, 35, 232]}]})}),
+        (in_colours, ".png", {"class_list.json": json.dumps(
+            {"#000000": "background", "#804080": "disc", "#f423e8": "box"})}),
+        (in_colours, ".png", {"classes.json": json.dumps(
+            {"background": "rgb(0, 0, 0)", "disc": "rgb(128, 64, 128)", "box": "rgb(244, 35, 232)"})}),
+        (in_colours, ".png", {"class_mapping.csv": "class_name,class_color\nbackground,0 0 0\ndisc,128 64 128\n"
+                                                   "box,244 35 232\n"}),
         (rgba, ".png", {"class_dict.csv": CSV}),
         (lambda ids: in_colours(ids)[..., ::-1], ".png", {"class_dict.csv": CSV}),
         (in_palette, ".png", {"classes.txt": THREE}),

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_crosscoop.data.own.description import Description
+from keras_crosscoop.data.own.discovery import recognise
 from keras_crosscoop.data.own.file_index import FileIndex
 from keras_crosscoop.data.own.layout import find_layout
 from keras_crosscoop.data.own.pairs import find_pairs
@@ -327,6 +328,15 @@ VOC = [
         ),
         (
             {
+                "train.txt": "./JPEGImages/f_0.jpg ./SegmentationClass/f_0.png\n"
+                "/other data/JPEGImages/f_1.jpg /other data/SegmentationClass/f_1.png\n",
+                "val.txt": "C:\\x\\JPEGImages\\f_4.jpg\tC:\\x\\SegmentationClass\\f_4.png\n",
+            },
+            {"train": "train.txt", "val": "val.txt"},
+        ),
+        ({"meta.csv": "image_id,split\nf_0,train\nf_1,train\nf_4,val\n"}, {"train": "meta.csv", "val": "meta.csv"}),
+        (
+            {
                 "meta.csv": "id,split,mask_path,image_path\n"
                 "0,train,SegmentationClass/f_0.png,JPEGImages/f_0.jpg\n"
                 "1,train,SegmentationClass/f_1.png,JPEGImages/f_1.jpg\n"
@@ -448,6 +458,30 @@ def test_swapped_folders(tmp_path):
 def test_two_readings(tmp_path, files, lines):
     write(tmp_path, [file.format(number) for file in files for number in range(4)])
     assert lines in refused(layout, tmp_path)
+
+
+def test_masks_of_training_images_are_as_good_as_others_of_all_images(tmp_path):
+    """DRIVE: vessels are drawn in the training images alone, and the field of view is known of all."""
+    for split in ("training", "test"):
+        write(tmp_path, [f"{split}/images/{number}_{split}.tif" for number in range(4)])
+        write(tmp_path, [f"{split}/mask/{number}_{split}_mask.gif" for number in range(4)])
+    write(tmp_path, [f"training/1st_manual/{number}_manual1.gif" for number in range(4)])
+    message = refused(layout, tmp_path)
+    assert 'masks: "{split}/mask/{name}_mask.gif"; or' in message
+    assert 'masks: "{split}/1st_manual/{name}_manual1.gif"' in message
+
+
+def test_train_val_is_the_split_for_training(tmp_path):
+    write(tmp_path, [f"{split}/{kind}/{n}.png" for split in ("train_val", "TEST") for kind in ("images", "masks")
+                     for n in range(3)])  # fmt: skip
+    assert layout(tmp_path).sources == {"train": "train_val", "test": "TEST"}
+
+
+def test_data_sets_in_the_layout_of_cityscapes(tmp_path):
+    (tmp_path / "leftImg8bit/train/0").mkdir(parents=True)
+    assert recognise(tmp_path) == "cityscapes"
+    write(tmp_path, ["leftImg8bit/train/0/frame1_leftImg8bit.jpg"])
+    assert recognise(tmp_path) == "folder"
 
 
 @pytest.mark.parametrize(
