@@ -41,13 +41,14 @@ def show(
     from keras_crosscoop.data.previews import draw_samples
     from keras_crosscoop.system.files import check_new_file
 
-    name, data_dir = locate(name, data_dir)
-    settings = resolve(recipe, assignments, dataset=name, data_dir=data_dir, seed=seed)
+    located, data_dir = locate(name, data_dir)
+    stem = name if located == name else data_dir.resolve().stem
+    settings = resolve(recipe, assignments, dataset=located, data_dir=data_dir, seed=seed)
     split = split or settings.data.train_split
-    target = output or Path(f"{name}_{split}.png")
+    target = output or Path(f"{stem}_{split}.png")
     check_new_file(target, ".png", force=force)
     with Console(stderr=True).status("Drawing samples"):
-        data = dataset(name, settings.data.dir)
+        data = dataset(located, settings.data.dir)
         options = {**settings.data.augmentation, "on_error": settings.data.on_error}
         draw_samples(data, split, target, count=count, seed=settings.train.seed, **options)
     click.echo(f"Samples: {target}")

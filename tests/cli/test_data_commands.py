@@ -238,6 +238,12 @@ def test_show_overwrites_only_with_force(crosscoop, halves, tmp_path):
     assert pixels(tmp_path / "mine.png").shape[1] == 3 * 48 + 2 * GAP
 
 
+def test_show_names_the_picture_after_the_folder(crosscoop, halves, tmp_path):
+    code, out, _ = crosscoop("data", "show", str(halves), *SHOW[3:])
+    assert (code, out) == (0, f"Samples: {halves.name}_train.png\n")
+    assert (tmp_path / f"{halves.name}_train.png").is_file()
+
+
 def test_show_names_a_file_that_cannot_be_used(crosscoop, make_folder, tmp_path):
     root = make_folder(size=(64, 64))
     for file in (root / "images/train").iterdir():
