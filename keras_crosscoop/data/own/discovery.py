@@ -125,9 +125,11 @@ def describe(described: Description) -> Discovery:
     if "val" not in pairs and "train" in pairs:
         sources["val"] = described.val if isinstance(described.val, float) else VAL_SHARE
         pairs["train"], pairs["val"] = split_by_groups(pairs["train"], sources["val"], SPLIT_SEED)
+        counts = f"{len(pairs['val'])} of {len(pairs['train']) + len(pairs['val'])} images"
         statements.append(
-            f"There is no validation split: {len(pairs['val'])} of {len(pairs['train']) + len(pairs['val'])} images "
-            "become one, with equal and near-equal images kept together."
+            f"The validation split (`val: {described.val}`) has {counts}: equal and near-equal images are kept together."
+            if isinstance(described.val, float)
+            else f"There is no validation split: {counts} become one, with equal and near-equal images kept together."
         )
         pairs = {split: pairs[split] for split in SPLITS if split in pairs}
     if layout.classes:  # one file for each class

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from keras_crosscoop.data.own import splitting
+from keras_crosscoop.data.own.description import Description
+from keras_crosscoop.data.own.discovery import describe
 from keras_crosscoop.data.own.splitting import split_by_groups
 from tests.helpers import photograph, refused
 
@@ -121,3 +123,16 @@ def test_two_images_at_least(tmp_path, different):
     assert [len(part) for part in split_by_groups(different[:2], 0.01, seed=0)] == [1, 1]
     assert [len(part) for part in split_by_groups(different[:3], 0.99, seed=0)] == [1, 2]
     assert "at least two images" in refused(split_by_groups, different[:1], 0.2, 0)
+
+
+@pytest.mark.parametrize(
+    ("val", "sentence"),
+    [
+        (None, "There is no validation split: 2 of 10 images become one, with equal and near-equal images kept together."),
+        (0.5, "The validation split (`val: 0.5`) has 5 of 10 images: equal and near-equal images are kept together."),
+    ],
+)
+def test_a_share_is_told_as_what_it_is(tmp_path, val, sentence):
+    save(tmp_path, {f"images/{number}.png": photo(number) for number in range(10)})
+    save(tmp_path, {f"masks/{number}.png": np.uint8(photo(number)[..., 0] > 128) for number in range(10)})
+    assert sentence in describe(Description(path=tmp_path, val=val)).statements
