@@ -22,6 +22,7 @@ from keras_crosscoop.data.own.reading import (
     to_nearest,
     two_names,
     values_line,
+    values_line,
 )
 from keras_crosscoop.data.own.vocabulary import BACKGROUND, OBJECT, is_background
 from keras_crosscoop.errors import InputError, join_names
@@ -330,7 +331,11 @@ class _ValueReader:
         zero = share(self.areas.get(0, Area()).pixels, self._total)
         why = f"0 looks like a background, {zero}" if around else "0 never occurs"
         if self.classes.settled:
-            message = f"Ids count from 0, so that 0 is {rows[0].name}; but {why}. Is this the first class?"
+            line = values_line({value: row.name for value, row in from_0.items() if value < 2})
+            message = (
+                f"Value 0 is read as {rows[0].name}, the first of `names`; but {why}. Name each value to confirm or to "
+                f"correct this, as in `{line[:-1]}, ...}}`."
+            )
             return direct.with_reasons(findings=[Finding("warning", "", message)])
         options = [
             Option(f"0 is {rows[0].name}, as the first of {self.classes.source}", names_line(self.classes.names)),

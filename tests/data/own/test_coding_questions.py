@@ -97,7 +97,12 @@ def test_an_answer_decides(tmp_path):
     found = discover(tmp_path, pairs, tables, ignore=[0])
     assert found.values == {1: "disc", 2: "box", 3: "last"}
     assert ids_of(found, pairs["train"][0][1])[0, 0] == 255
-    assert discover(tmp_path, pairs, tables, names=["disc", "box", "last"]).values == {0: "disc", 1: "box", 2: "last"}
+    found = discover(tmp_path, pairs, tables, names=["disc", "box", "last"])
+    assert found.values == {0: "disc", 1: "box", 2: "last"}
+    (warning,) = found.findings
+    assert "Value 0 is read as disc, the first of `names`; but 0 looks like a background" in warning.message
+    assert "as in `values: {0: disc, 1: box, ...}`" in warning.message
+    assert not discover(tmp_path, pairs, tables, names=["disc", "box", "last"], values=found.values).findings
 
 
 @pytest.mark.parametrize(
