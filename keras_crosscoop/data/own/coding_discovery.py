@@ -175,7 +175,9 @@ def _colours(content: MaskContent, classes: Classes, reading: Reading, descripti
     """Returns the colours of classes: of the description, the masks, the table, or the palette."""
     table = {row.name: row.colour for row in classes.rows if row.colour is not None}
     if reading.by_colour:
-        colours = {name: colour for colour, name in reversed(reading.values.items())}
+        colours: dict[str, RGB] = {}
+        for colour, name in reading.values.items():
+            colours.setdefault(name, colour)
         greys = all(red == green == blue for red, green, blue in colours.values())
         return {**({} if greys else colours), **table, **(description.colours or {})}
     palettes = [mask.palette for mask in content.every if mask.kind == "palette"]

@@ -219,6 +219,9 @@ def test_colours_to_draw_with(tmp_path):
     pairs = write_masks(tmp_path / "ids", IDS)
     assert discover(tmp_path / "ids", pairs, {"class_dict.csv": CSV}).colours["disc"] == COLOURS[1]
     assert not discover(tmp_path / "ids", pairs, {"class_dict.csv": "background\ndisc\nbox"}).colours
+    pairs = write_masks(tmp_path / "coloured", in_colours)
+    found = discover(tmp_path / "coloured", pairs, {"class_dict.csv": CSV})
+    assert list(found.colours.items()) == [(name, tuple(COLOURS[i])) for i, name in enumerate(found.names)]
 
 
 def with_line(ids, value):
