@@ -1,5 +1,6 @@
 """Reading and writing of image and label files with Pillow."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray
 ImageFile = str | os.PathLike | ReadableFile
 
 # The supported file formats, whatever the suffix. Pillow's other plugins are rarely used, and some crash.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # its errors are raised, too
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")

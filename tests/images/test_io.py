@@ -271,3 +271,12 @@ def test_nothing_half_written(tmp_path, monkeypatch):
 def test_label_into_no_folder(tmp_path):
     with pytest.raises(InputError, match=r"cannot be written .* Received: .*a\.png$"):
         write_label(tmp_path / "none" / "a.png", np.zeros((2, 2), np.uint8), [(0, 0, 0)])
+
+
+def test_many_channels_are_read_without_a_message_of_pillow(tmp_path, caplog):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(
+        tmp_path / "7.tif", np.zeros((5, 6, 7), np.uint16), photometric="minisblack", planarconfig="contig"
+    )
+    assert image_size(tmp_path / "7.tif") == (5, 6)
+    assert not caplog.records
