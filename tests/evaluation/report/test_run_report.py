@@ -140,3 +140,9 @@ def test_the_header_describes_the_evaluation(report):
     assert "Evaluated on 2 images of folder val, cropped to the central 16 pixels, in windows of 12 pixels" in header
     assert "at scales 0.5, 1.0, with predictions averaged over the mirrored image." in header
     assert "Skipped images: 2. Reason for the first: <b>gone</b>" in header
+
+
+@pytest.mark.parametrize(("epochs", "text"), [(1, "for 1 epoch with batch size"), (3, "for 3 epochs with batch size")])
+def test_the_header_counts_epochs(report, epochs, text):
+    _, _, page = report(model={"epochs": epochs})
+    assert text in page.all("header")[0].text
