@@ -127,7 +127,7 @@ def describe(described: Description) -> Discovery:
         pairs["train"], pairs["val"] = split_by_groups(pairs["train"], sources["val"], SPLIT_SEED)
         counts = f"{len(pairs['val'])} of {len(pairs['train']) + len(pairs['val'])} images"
         statements.append(
-            f"The validation split (`val: {described.val}`) has {counts}: equal and near-equal images are kept together."
+            f"The validation split (`val: {described.val}`) has {counts}, as equal and near-equal images stay together."
             if isinstance(described.val, float)
             else f"There is no validation split: {counts} become one, with equal and near-equal images kept together."
         )

@@ -22,7 +22,6 @@ from keras_crosscoop.data.own.reading import (
     to_nearest,
     two_names,
     values_line,
-    values_line,
 )
 from keras_crosscoop.data.own.vocabulary import BACKGROUND, OBJECT, is_background
 from keras_crosscoop.errors import InputError, join_names
