@@ -249,9 +249,7 @@ def test_a_fourth_channel_is_read_or_refused(tmp_path, network, ask):
     np.testing.assert_array_equal(by_file["confidence"], expected["confidence"])
     for name in ("b.png", "b.jpg"):
         Image.fromarray(PIXELS).save(tmp_path / name)
-        with pytest.raises(
-            tf.errors.InvalidArgumentError, match=r"with the channels \[4, 1, 2\] of training"
-        ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"with the channels \[4, 1, 2\] of training"):
             serve(image_bytes=tf.constant([(tmp_path / name).read_bytes()]))
 
 
