@@ -219,8 +219,8 @@ def _enumerate(keys: Sequence[Stored], kind: str) -> str:
     return f"{kind}s {join_and([text_of(key) for key in keys])}"
 
 
-def find_clusters(areas: Mapping[int, Area]) -> tuple[list[int], bool]:
-    """Finds the values that form areas instead of edges.
+def find_clusters(areas: Mapping[int, Area], *, lossy: bool = False) -> tuple[list[int], bool]:
+    """Finds the values that form areas instead of edges. In lossy files, black and white may be off by a few values.
 
     Returns:
         The values, at least `MIN_GAP` apart; and whether closer ones form areas, too, or there is one value alone, so
@@ -239,7 +239,14 @@ def find_clusters(areas: Mapping[int, Area]) -> tuple[list[int], bool]:
         if not near and solid[value] >= _MIN_SOLID * inside:
             values.append(value)
         confused |= near and solid[value] >= _CLOSE_SOLID * inside
+    if lossy:
+        values = list(map(_black_or_white, values))
     return sorted(values), confused or len(values) < 2
+
+
+def _black_or_white(value: int) -> int:
+    """Returns 0 or 255 for a value that JPEG's errors explain by it, and other values unchanged."""
+    return 0 if value <= MIN_GAP // 2 else 255 if value >= 255 - MIN_GAP // 2 else value
 
 
 def are_stretched(values: Sequence[int]) -> bool:

@@ -135,9 +135,7 @@ class _ValueReader:
     def _interpolated(self, lossy: bool) -> Reading:
         """Reads values that interpolation, anti-aliasing or JPEG made as the nearest one that forms areas."""
         areas = {value: self.areas[value] for value in self.stored}
-        values, confused = find_clusters(areas)
-        if lossy:  # black and white areas are off by a few values
-            values = list(map(_black_or_white, values))
+        values, confused = find_clusters(areas, lossy=lossy)
         nearest, total = to_nearest(areas, values or [0]), pixels(areas.values())
         cause = "JPEG compression changes values" if lossy else "the edges are anti-aliased or interpolated"
         if confused or nearest.between > MAX_INEXACT * total:
@@ -382,11 +380,6 @@ class _ValueReader:
             f"{len(rows)} classes ({listed or join_names([row.name for row in rows])}). Write the class of each value "
             f"into dataset.yaml: `values: {{{stored[0]}: NAME, {stored[-1]}: NAME}}`. Received: {self._received}"
         )
-
-
-def _black_or_white(value: int) -> int:
-    """Returns 0 or 255 for a value that JPEG's errors explain by it, and other values unchanged."""
-    return 0 if value <= MIN_GAP // 2 else 255 if value >= 255 - MIN_GAP // 2 else value
 
 
 def _luma(colour: Sequence[int]) -> int:
