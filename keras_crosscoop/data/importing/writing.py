@@ -82,9 +82,8 @@ def import_annotations(
 ) -> ImportReport:
     """Converts an export of an annotation tool to a data set of images and masks.
 
-    The new folder holds `images/SPLIT/`, `masks/SPLIT/` with palette PNGs, and `dataset.yaml`. Images are hard-linked,
-    or copied where that is impossible. Of overlapping objects, the smaller one covers the larger one. After an error,
-    nothing remains.
+    The new folder holds copies of the images in `images/SPLIT/`, palette PNGs in `masks/SPLIT/`, and `dataset.yaml`. Of
+    overlapping objects, the smaller one covers the larger one. After an error, nothing remains.
 
     Args:
         source: The folder of the export, a zip file of it, or its annotation file.
@@ -302,14 +301,10 @@ def _targets(samples: Sequence[Sample], remarks: Remarks) -> list[PurePosixPath]
 
 
 def _place(image: Path | EmbeddedImage, target: Path) -> None:
-    """Links or copies an image."""
     if isinstance(image, EmbeddedImage):
         target.write_bytes(image.content)
-        return
-    try:
-        os.link(image.resolve(), target)
-    except OSError:  # another disk, or one without links
-        shutil.copy2(image, target)
+    else:
+        shutil.copy2(image, target)  # no link: whoever edits the data set must not change the export
 
 
 def _mask(sample: Sample, image: Path, classes: _Classes, source: Source) -> np.ndarray | None:

@@ -88,6 +88,7 @@ def test_masks_of_each_format(make, format_name, renamed, dense, export, tmp_pat
             np.testing.assert_array_equal(names_of(tmp_path / "data", split, name), expected)
             (image,) = (tmp_path / "data/images" / split).glob(f"{name}.*")
             assert image.read_bytes() in before.values() or make == "labelme_embedded"
+            assert image.stat().st_nlink == 1  # a copy, which can be edited without a change of the export
     description = read_description(tmp_path / "data/dataset.yaml")
     assert description.ignore == (IGNORE_LABEL,)
     assert set(description.names) == {renamed.get(name, name) for name in CLASSES} | (
