@@ -132,6 +132,8 @@ def describe(described: Description) -> Discovery:
             else f"There is no validation split: {counts} become one, with equal and near-equal images kept together."
         )
         pairs = {split: pairs[split] for split in SPLITS if split in pairs}
+    if described.names:
+        statements.append("The classes are named in dataset.yaml.")
     if layout.classes:  # one file for each class
         described = described.updated(names=(BACKGROUND, *layout.classes))
     coding = find_coding(sample_masks(pairs), find_tables(index), described)

@@ -9,7 +9,7 @@ from helpers import refused
 from PIL import Image
 
 from keras_crosscoop.data.own.description import Description
-from keras_crosscoop.data.own.discovery import coding, open_own
+from keras_crosscoop.data.own.discovery import coding, describe, open_own
 
 THREE = "background\ndisc\nbox\n"
 CSV = "name,r,g,b\nbackground,0,0,0\ndisc,128,64,128\nbox,244,35,232\n"
@@ -294,3 +294,15 @@ def test_a_class_listed_twice(tmp_path):
     pairs = write_masks(tmp_path, IDS)
     tables = {"classes.txt": "background\ndisc #804080\ndisc\nbox"}
     assert "Two classes have the same name" in refused(discover, tmp_path, pairs, tables)
+
+
+@pytest.mark.parametrize(
+    ("mask", "names", "is_told"), [("", ["background", "b"], True), ("", None, False), ("-b", None, False)]
+)
+def test_names_of_the_description_are_told(tmp_path, mask, names, is_told):
+    for number in range(4):
+        for path in (f"images/{number}.png", f"masks/{number}{mask}.png"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            Image.fromarray(np.uint8(255) * (label(number) > 0)).save(tmp_path / path)
+    statements = describe(Description(path=tmp_path, names=names)).statements
+    assert ("The classes are named in dataset.yaml." in statements) == is_told
