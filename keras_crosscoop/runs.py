@@ -120,8 +120,6 @@ class Run:
             raise _not_writable(folder, error) from error
         try:
             (folder / "config.yaml").write_text(config.dump(settings), encoding="utf-8")
-            colours = {name: f"#{bytes(colour).hex()}" for name, colour in zip(run.classes, run.palette, strict=True)}
-            (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
             if dataset.description is None and dataset.reading != DEFAULT_READING:
                 reading = {name: value for name, value in asdict(dataset.reading).items() if value is not None}
                 (folder / "dataset.yaml").write_text(json.dumps(reading) + "\n", encoding="utf-8")  # JSON is YAML
@@ -129,6 +127,9 @@ class Run:
                 from keras_crosscoop.data.own.discovery import store
 
                 store(dataset.description, {split: dataset.find(split) for split in dataset.splits}, folder)
+            colours = {name: f"#{bytes(colour).hex()}" for name, colour in zip(run.classes, run.palette, strict=True)}
+            # The last file: a run without it was interrupted when it began.
+            (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             run.discard()
             raise _not_writable(folder, error) from error

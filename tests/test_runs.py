@@ -148,6 +148,20 @@ def test_without_the_check_a_run_uses_images_whose_findings_are_problems(tmp_pat
     assert len(used.pairs("train")) == len(run.open_dataset().pairs("train")) == 4
 
 
+def test_a_run_that_is_interrupted_when_it_begins_has_no_classes(tmp_path, monkeypatch):
+    """With classes, an ablation would resume it, and read its images without its description."""
+    root = write_folder(tmp_path / "data", {"train": 2, "val": 1})
+    settings = config.settings({"data": {"name": "folder", "dir": root}})
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_crosscoop.data.own.discovery.store", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Run.create(tmp_path / "run", settings, keras_crosscoop.dataset("folder", root))
+    assert not (tmp_path / "run/classes.json").exists()
+
+
 def test_a_moved_run_finds_its_lists(tmp_path):
     here = write_folder(tmp_path / "here", {"train": 2, "val": 1})
     settings = config.settings({"data": {"name": "folder", "dir": here}})

@@ -1,6 +1,7 @@
 """The worker process of an ablation's job: trains and measures a network, or measures an ensemble of trained ones."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,6 @@ import keras
 
 from keras_crosscoop import config
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import dataset
 from keras_crosscoop.errors import InputError, Interrupted
 from keras_crosscoop.evaluation.run_metrics import evaluate_run
 from keras_crosscoop.models import Segmenter
@@ -59,13 +59,14 @@ def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> No
     folder, settings = Path(job["folder"]), config.settings(job["settings"])
     if job["ensemble"]:
         folder.mkdir(parents=True, exist_ok=True)
-        model = late_ensemble(*(Run.open(Path(run)).load() for run in job["ensemble"]))
+        run, *others = (Run.open(Path(member)) for member in job["ensemble"])
+        model = late_ensemble(run.load(), *(other.load() for other in others))
     else:
         with _ended_by_saving_alone():
             run = _train(settings, folder, _StepProgress(progress))
         keras.backend.clear_session(free_memory=True)  # frees the memory of training
         model = run.load()
-    data = dataset(settings.data.name, settings.data.dir)
+    data = run.open_dataset()
     evaluate_run(
         folder, settings, model, data, confusions_path=folder / CONFUSIONS, progress=partial(progress, "measuring")
     )
@@ -74,7 +75,7 @@ def work(job: dict[str, Any], progress: Callable[[str, int, int], object]) -> No
 def _train(settings: Settings, folder: Path, callback: keras.callbacks.Callback) -> Run:
     if (folder / "classes.json").exists():  # the last file that a new run writes
         return resume(folder, [callback])
-    (folder / "config.yaml").unlink(missing_ok=True)  # left by a run that was interrupted when it began
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was interrupted when it began
     return fit(settings, folder, [callback])
 
 
