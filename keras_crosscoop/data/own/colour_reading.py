@@ -22,7 +22,7 @@ from keras_crosscoop.data.own.reading import (
     to_nearest,
     values_line,
 )
-from keras_crosscoop.data.own.vocabulary import BACKGROUND
+from keras_crosscoop.data.own.vocabulary import BACKGROUND, is_background
 from keras_crosscoop.errors import InputError, join_names
 from keras_crosscoop.images.palettes import RGB, VOID_COLOUR, voc_palette
 from keras_crosscoop.labels import INVALID_LABEL
@@ -205,6 +205,16 @@ class _ColourReader:
         palette = zip(voc_palette(len(rows)), rows, strict=True)
         values = {colour: row.name for colour, row in palette if not row.ignored}
         if {*colours} <= values.keys() and len(colours) > 1:
+            if _BLACK in colours and not (self.classes.settled or rows[0].ignored or is_background(rows[0].name)):
+                others = dict(zip(voc_palette(len(rows) + 1), [BACKGROUND, *self.classes.names], strict=False))
+                raise question(
+                    f"Black ({share(self.areas[_BLACK].pixels, self.total)}), PASCAL VOC's colour of the background,",
+                    [
+                        Option(f"it is {rows[0].name}, the first of {source}", values_line(values)),
+                        Option("it is a background of its own", values_line(others)),
+                    ],
+                    self._received,
+                )
             reason = f"There are no colours in {source}, but PASCAL VOC's fit, in the same order."
             return Reading(self.classes.names, values, statements=(reason,))
         raise InputError(
