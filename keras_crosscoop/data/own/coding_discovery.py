@@ -1,5 +1,6 @@
 """Finds out how the masks of somebody's own data set are coded: which stored values or colours are which class."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -63,7 +64,12 @@ def find_coding(content: MaskContent, tables: Sequence[Classes], description: De
         ignore=tuple(dict.fromkeys(reading.ignore)),
         colours=_colours(content, classes, reading, description),
         statements=statements,
-        findings=(*classes.findings, *reading.findings, *content_findings(content, reading)),
+        findings=(
+            *classes.findings,
+            *reading.findings,
+            *_other_ids(classes, areas),
+            *content_findings(content, reading),
+        ),
     )
 
 
@@ -187,6 +193,21 @@ def _colours(content: MaskContent, classes: Classes, reading: Reading, descripti
     ):
         colours = {}  # ids or a grey ramp
     return {**colours, **table, **(description.colours or {})}
+
+
+def _other_ids(classes: Classes, areas: Mapping[Stored, Area]) -> Iterator[Finding]:
+    """Yields a finding if a table has a second column of ids, those for training, that could explain the masks."""
+    ids = [value for value in areas if isinstance(value, int) and value != IGNORE_LABEL]
+    if (
+        classes.values
+        and re.search("train_?id", classes.header, re.IGNORECASE)
+        and max(ids, default=-1) < len(classes.rows)
+    ):
+        message = (
+            f"{classes.source} has a column of ids for training, too, but the masks are read by the other ids. If "
+            "this is wrong, write `values` into dataset.yaml."
+        )
+        yield Finding("warning", "", message)
 
 
 def content_findings(content: MaskContent, reading: Reading) -> Iterator[Finding]:
