@@ -280,7 +280,7 @@ def stored_size(image: Image.Image) -> tuple[tuple[int, int], int]:
 
 
 def _check_label(image: Image.Image, path: ImageFile, colours: bool) -> None:
-    if image.format == "TIFF" and image.is_animated:
+    if image.format in ("TIFF", "GIF") and image.is_animated:
         size = image.size
         image.seek(1)
         if image.size == size:  # unlike smaller copies for overviews

@@ -250,9 +250,9 @@ def _black_or_white(value: int) -> int:
 
 
 def are_stretched(values: Sequence[int]) -> bool:
-    """Whether ids seem to be multiplied so that they reach from 0 to 255, which then is no void."""
+    """Whether ids seem to be multiplied so that they reach from 0 to the largest value, which then is no void."""
     steps = {high - low for low, high in pairwise(values)}
-    return (values[0], values[-1]) == (0, IGNORE_LABEL) and min(steps) > 1 and max(steps) - min(steps) <= 1
+    return values[0] == 0 and values[-1] in (IGNORE_LABEL, 65535) and min(steps) > 1 and max(steps) - min(steps) <= 1
 
 
 def read_two_values(

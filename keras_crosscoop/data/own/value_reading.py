@@ -45,7 +45,7 @@ def read_values(content: MaskContent, classes: Classes, ignore: tuple[int, ...] 
     """
     areas = content.areas()
     void = {value for value in areas if value in (ignore or ()) or value == -1}
-    if len(areas.keys() - void) > 2:
+    if len(areas.keys() - void) > 2 and not are_stretched(sorted(areas.keys() - void)):
         void |= {65535} & areas.keys()  # -1 in 16 bits; with another value, the object of two-valued masks
     reading = _ValueReader(content, classes, ignore, areas, tuple(sorted(areas.keys() - void))).read()
     return reading._replace(ignore=tuple(dict.fromkeys((*reading.ignore, *sorted(void), *(ignore or ())))))
@@ -251,7 +251,7 @@ class _ValueReader:
                 options.append(Option(f"{middle} mixes the others at edges", ends, "nearest: true"))
             values = shares(self.stored, self.areas, self._total)
             raise question(f"Masks of the values {values}", options, self._received)
-        if len(self.stored) > 3 and are_stretched(self.stored):
+        if len(self.stored) > 3 and IGNORE_LABEL in self.stored and are_stretched(self.stored):
             names = {value: f"class {value}" for value in self.stored}
             raise question(
                 f"Value 255, which ends the row {', '.join(map(str, self.stored))},",
