@@ -1,6 +1,6 @@
 """Chooses the match of images and masks that a folder means, or refuses if two are equally good."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -86,7 +86,7 @@ def _colours(file: Path) -> np.ndarray | None:
 
 
 _RIVAL = 0.8  # the share of the best score from which another match is as good
-_COVERED = 0.9  # the share of the images of a split from which other masks of this split are as good
+_COVERED = 0.9  # the share of the training images from which masks that other splits lack are as good
 _TOLD = 0.2  # the share of its pairs from which another match is told
 _CLASS = "{class}"
 
@@ -158,17 +158,21 @@ def _is_reverse(one: Match, other: Match) -> bool:
 
 
 def _is_rival(match: Match, best: Match) -> bool:
-    """Whether another match is as good: by its score, or by its names if it only lacks the masks of some splits."""
+    """Whether another match is as good: by its score, or by its names if it only lacks masks outside training."""
     if match.score >= _RIVAL * best.score:
         return True
     if match.score / match.count < _RIVAL * best.score / best.count:
         return False
     if {*match.pairs.values()} & {*best.pairs, *best.pairs.values()}:
         return False
-    splits = {image: unit.split for unit, _ in best.units for image in unit.files.values()}
-    counts = Counter(splits[image] for image in best.pairs)
-    covered = Counter(splits[image] for image in best.pairs.keys() & match.pairs.keys())
-    return any(covered[split] >= _COVERED * counts[split] for split in covered)
+    in_training = {
+        image
+        for unit, _ in best.units
+        if unit.split and unit.split.split == "train"
+        for image in unit.files.values()
+        if image in best.pairs
+    }
+    return 0 < _COVERED * len(in_training) <= len(in_training & match.pairs.keys())
 
 
 def _conflict(best: Match, other: Match) -> bool:

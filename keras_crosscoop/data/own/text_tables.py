@@ -40,6 +40,8 @@ def read_rows(text: str) -> tuple[list[Entry], str]:
     """
     lines = [re.sub(r"\s#\s.*", "", line).strip() for line in text.splitlines()]  # without comments
     lines = [line for line in lines if line and not re.match(r"(#(?![0-9a-fA-F]{6}\b)|//)", line)]
+    if len(lines) == 1:  # perhaps a list in Python
+        lines = [lines[0].strip("[]")]
     if lines and all(_CVAT.fullmatch(line) for line in lines):
         fields = [_CVAT.fullmatch(line) for line in lines]
         return [(row["name"], None, (int(row["r"]), int(row["g"]), int(row["b"]))) for row in fields], ""
