@@ -340,14 +340,16 @@ def _are_related(one: Unit, first: _Pattern, other: Unit, second: _Pattern) -> b
     return one.split is not None and (one.split.text == other.split.text or other.split.text == other.split.split)
 
 
+_IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png|tiff?|bmp)(?![a-z])", re.IGNORECASE)  # within "a.jpg___fuse.png"
+
+
 def _weight(images: Side, masks: Side, *, known_images: bool, known_masks: bool) -> tuple[float, bool]:
     """Returns how well the names suit an image and a mask, and whether they decide which is which."""
-    image_text, mask_text = (
-        " ".join([*(name for name in side.pattern if name not in other.pattern), constant(side.stem)]).replace(
-            _SPLIT, " "
-        )
-        for side, other in ((images, masks), (masks, images))
-    )
+    texts = []
+    for side, other in ((images, masks), (masks, images)):
+        folders = [name for name in side.pattern if name not in other.pattern]
+        texts.append(" ".join([*folders, _IMAGE_SUFFIX.sub(" ", constant(side.stem))]).replace(_SPLIT, " "))
+    image_text, mask_text = texts
     image, mask = role(image_text), role(mask_text)
     known = known_images or known_masks
     wrong = (image.mask and not image.image and not known_images) or (mask.image and not mask.mask and not known_masks)

@@ -24,7 +24,8 @@ _ASIDE = frozenset(
     overlay overlays vis viz visual visuals visualization visualizations visualisation visualisations preview
     previews color colors colour colours colored coloured colorized colourised pretty human blend blended drawn
     thumb thumbs thumbnail thumbnails instance instances inst object objects panoptic pred preds predicted
-    prediction predictions result results depth disparity edge edges boundary boundaries contour contours bbox
+    prediction predictions result results depth disparity dsm ndsm dem edge edges border borders
+    boundary boundaries contour contours bbox
     bboxes weight weights fov roi flow normal normals skeleton heatmap heatmaps debug backup old
     """.split()  # noqa: SIM905 - a table of words
 )
@@ -176,7 +177,7 @@ def is_version(text: str) -> bool:
 BACKGROUND = "background"
 OBJECT = "object"
 
-_BACKGROUND_NAMES = {"background", "bg", "backgrounds", "other", "others"}
+_BACKGROUND_NAMES = {"background", "bg", "backgrounds", "other", "others", "hintergrund"}
 _VOID_NAMES = {"ignore", "ignored", "void", "unlabeled", "unlabelled", "unlabel", "dontcare", "ignorelabel", "nodata"}
 
 

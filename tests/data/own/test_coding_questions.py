@@ -29,6 +29,9 @@ def inverted(ids):
                                          "values: {0: background, 128: middle, 255: object}"]),
         (in_values(0, 85, 170, 255), 4, "", ["values: {0: class 0, 85: class 85, 170: class 170, 255: class 255}",
                                              "values: {0: class 0, 85: class 85, 170: class 170}"]),
+        (lambda ids: in_colours(ids, ((0, 0, 0), (128, 0, 0), (0, 128, 0))), 3, "disc\nbox\nlast", [
+            "values: {'#000000': disc, '#800000': box, '#008000': last}",
+            "values: {'#000000': background, '#800000': disc, '#008000': box, '#808000': last}"]),
         (inverted, 2, "", ["values: {0: background, 255: object}", "values: {0: object, 255: background}"]),
         (inverted, 2, "crack", ["values: {0: background, 255: crack}", "values: {0: crack, 255: background}"]),
         (inverted, 2, "background\ncrack", ["values: {0: background, 255: crack}",
@@ -56,11 +59,19 @@ def test_questions_and_the_lines_that_settle_them(tmp_path, encode, classes, nam
         assert found.values
 
 
-def test_masks_of_several_pages(tmp_path):
-    pairs = write_masks(tmp_path, lambda ids: Image.fromarray(ids), suffix=".tif")
+def test_a_table_with_two_columns_of_ids(tmp_path):
+    pairs = write_masks(tmp_path, IDS)
+    table = "name,id,train_id\nbackground,0,2\ndisc,1,0\nbox,2,1\n"
+    (warning,) = discover(tmp_path, pairs, {"classes.csv": table}).findings
+    assert "has a column of ids for training, too" in warning.message
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif"])
+def test_masks_of_several_pages(tmp_path, suffix):
+    pairs = write_masks(tmp_path, IDS, suffix=suffix)
     assert discover(tmp_path, pairs).values
-    pages = {"save_all": True, "append_images": [Image.fromarray(label(0))]}
-    pairs = write_masks(tmp_path, lambda ids: Image.fromarray(ids), suffix=".tif", **pages)
+    pages = {"save_all": True, "append_images": [Image.fromarray(label(0) + 1)]}
+    pairs = write_masks(tmp_path, IDS, suffix=suffix, **pages)
     assert "A label must be a single picture, but the file holds 2 pages." in refused(discover, tmp_path, pairs)
 
 

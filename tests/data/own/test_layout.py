@@ -414,7 +414,13 @@ def test_one_mask_for_each_class(tmp_path, image, masks):
 
 @pytest.mark.parametrize(
     ("image", "mask"),
-    [("a/{}.png", "b/{}.png"), ("b/{}.png", "a/{}.png"), ("{}.jpg", "{}.png"), ("{}.png", "{}_L.png")],
+    [
+        ("a/{}.png", "b/{}.png"),
+        ("b/{}.png", "a/{}.png"),
+        ("{}.jpg", "{}.png"),
+        ("{}.png", "{}_L.png"),
+        ("{}.jpg", "{}.jpg___fuse.png"),
+    ],
 )
 def test_content_tells_masks(tmp_path, image, mask):
     files = {}
@@ -472,9 +478,19 @@ def test_masks_of_training_images_are_as_good_as_others_of_all_images(tmp_path):
 
 
 def test_train_val_is_the_split_for_training(tmp_path):
+    """SUIM, which has a mask of each class for the test images, too."""
+    write(tmp_path, [f"TEST/masks/{name}/{n}.png" for name in ("FV", "HD") for n in range(3)])
     write(tmp_path, [f"{split}/{kind}/{n}.png" for split in ("train_val", "TEST") for kind in ("images", "masks")
                      for n in range(3)])  # fmt: skip
     assert layout(tmp_path).sources == {"train": "train_val", "test": "TEST"}
+
+
+@pytest.mark.parametrize("other", ["gt_border/{}.png", "dsm/{}.png"])
+def test_borders_and_heights_are_left_out(tmp_path, other):
+    kinds = ("top/{}.jpg", "gt/{}.png", other)
+    write(tmp_path, [kind.format(number) for kind in kinds for number in range(4)])
+    found = layout(tmp_path)
+    assert (found.images, found.masks) == ("top/{name}.jpg", "gt/{name}.png")
 
 
 def test_data_sets_in_the_layout_of_cityscapes(tmp_path):
