@@ -141,11 +141,13 @@ def check_dataset(
                 progress(len(samples), len(distinct))
 
     good: dict[str, list[_Sample]] = {}
+    told = {file for finding in dataset.findings if finding.severity == "problem" for file in finding.files}
     for split, split_pairs in pairs.items():
         split_samples = [samples[_key(pair)] for pair in split_pairs]
         good[split] = [sample for sample in split_samples if not sample.errors]
         for files, error in (entry for sample in split_samples for entry in sample.errors):
-            findings.append(Finding("problem", split, str(error), files))
+            if not told.intersection(files):
+                findings.append(Finding("problem", split, str(error), files))
     statistics = tuple(
         count_split(
             dataset,

@@ -172,9 +172,9 @@ def _read_headers(
     pairs_by_split: Mapping[str, Sequence[Pair]], description: Description, findings: list[Finding]
 ) -> Iterator[_Image]:
     reading = ImageReading(channels=description.channels, slice=description.slice)
+    stacks: dict[str, str] = {}
     for split, pairs in pairs_by_split.items():
         sample = [pair for pair in spread(pairs, MAX_HEADERS) if not isinstance(pair[0], RawFile)]
-        stacks: dict[str, str] = {}
         with ThreadPoolExecutor(threads()) as pool:
             headers = pool.map(partial(_attempt, read_header), (image for image, _ in sample), [reading] * len(sample))
             for (image, mask), header in zip(sample, headers, strict=True):
@@ -182,9 +182,9 @@ def _read_headers(
                     stacks[str(image)] = str(header)
                 elif isinstance(header, ImageHeader):  # `Dataset.pairs` names damaged files
                     yield _Image(split, image, mask, header)
-        if stacks:
-            message = f"{counted(len(stacks), 'image')} of split {split} cannot be used. {next(iter(stacks.values()))}"
-            findings.append(Finding("problem", split, message, tuple(stacks)))
+    if stacks:
+        message = f"{counted(len(stacks), 'image')} cannot be used. {next(iter(stacks.values()))}"
+        findings.append(Finding("problem", "", message, tuple(stacks)))
 
 
 def _find_channels(

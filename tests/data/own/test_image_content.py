@@ -5,6 +5,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from keras_crosscoop import dataset
+from keras_crosscoop.data.checks import check_dataset
 from keras_crosscoop.data.own.description import Description
 from keras_crosscoop.data.own.image_content import Values, find_image_reading, find_range, plain_range
 from keras_crosscoop.images.io import read_image
@@ -196,10 +198,17 @@ def test_stacks_are_one_problem_with_a_remedy(make):
     found = find_image_reading({"train": pairs}, Description())
     assert severities(found) == ["problem"]
     assert found.findings[0].message.startswith(
-        "2 images of split train cannot be used. The image is a stack of 6 slices (6 x 24 x 32). Choose one with "
+        "2 images cannot be used. The image is a stack of 6 slices (6 x 24 x 32). Choose one with "
     )
     assert found.findings[0].files == tuple(str(image) for image, _ in pairs)
     assert find_image_reading({"train": pairs}, Description(slice=3)).findings == []
+
+
+def test_the_check_tells_stacks_once(make, tmp_path):
+    make([np.full((6, *SIZE), 9 * number, np.uint8) for number in range(8)], photometric="minisblack")
+    problems = [problem.message for problem in check_dataset(dataset(tmp_path)).problems]
+    assert sum("stack of 6 slices" in problem for problem in problems) == 1
+    assert any(problem.startswith("8 images cannot be used.") for problem in problems)
 
 
 def test_damaged_images_are_left_to_the_checks(make):
