@@ -59,6 +59,11 @@ def find_layout(index: FileIndex, description: Description) -> Layout:
     Raises:
         InputError: There are no images or no masks, or two readings explain the files equally well.
     """
+    if not index.root.is_dir():
+        raise InputError(
+            "The folder that `path` of dataset.yaml names does not exist. Mend `path`, or leave it out if the images "
+            f"lie beside the file. Received: {index.root}"
+        )
     files = {path: file for path, file in index.by_path.items() if file.suffix.lower() in MASK_SUFFIXES}
     if not files:
         raise _refusal("The folder holds no images", files, index)

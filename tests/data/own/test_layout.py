@@ -585,6 +585,13 @@ def test_description_settles(tmp_path, description, expected):
         assert len(found.pairs["train"]) == 4
 
 
+def test_path_of_a_description_that_does_not_exist(tmp_path):
+    """As in Ultralytics' files, whose `path` is often relative to another folder."""
+    message = refused(layout, tmp_path / "../datasets/mine")
+    assert message.startswith("The folder that `path` of dataset.yaml names does not exist.")
+    assert message.endswith("datasets/mine")
+
+
 @pytest.mark.parametrize("train", ["images/train", "images/train/*.jpg", "../images/train", ("images/train",)])
 def test_description_of_a_split(tmp_path, train):
     """The other split is still found."""
