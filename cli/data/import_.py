@@ -38,7 +38,7 @@ def import_(
     Datumaro: pip install "keras-crosscoop[formats]".
 
     Smaller objects cover larger ones. Crowds and difficult objects become void. Splits are kept; without a validation
-    split, a share of the training images becomes one. Images are linked or copied, and SOURCE is not changed.
+    split, a share of the training images becomes one. Images are copied, and SOURCE is not changed.
 
     \b
     crosscoop-tf data import EXPORT --output MY_DATA
