@@ -39,10 +39,10 @@ class Run:
     Attributes:
         folder: Holds `config.yaml` (all settings), `classes.json` (class names and colours), `dataset.yaml` and lists
             of files (how the user's own images are read), `data_check.json` (class shares and findings),
-            `best.weights.h5` (the weights of the epoch with the best
-            validation mean IoU of the default output), `history.csv` (the metrics of each epoch), `metrics.json` (the
-            metrics of the best weights), `report.html`, `pictures/` (example predictions), `tensorboard/`,
-            `checkpoints/`, and, after a warm start, `init_from.csv` (the variables that the earlier run initialised).
+            `best.weights.h5` (the weights of the epoch with the best validation mean IoU of the default output),
+            `history.csv` (the metrics of each epoch), `metrics.json` (the metrics of the best weights), `report.html`,
+            `pictures/` (example predictions), `tensorboard/`, `checkpoints/`, and, after a warm start, `init_from.csv`
+            (the variables that the earlier run initialised).
         settings: The settings.
         classes: The class names, by id.
         palette: The class colours, by id.
