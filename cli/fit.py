@@ -1,5 +1,6 @@
 """`crosscoop-tf fit`: trains, evaluates and writes a report."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from crosscoop_tf.tensorflow_command import TensorFlowCommand
 @data_options
 @model_options
 @training_options
+@click.option("--time", help='Time for everything, such as "30min" or "2h"; the number of steps is fitted into it.')
 @click.option(
     "--init-from",
     type=click.Path(),
@@ -48,11 +50,13 @@ def fit(
     crosscoop-tf fit --epochs 3 --output saved_models/quick
     crosscoop-tf fit --dataset cityscapes --data-dir DIR
     crosscoop-tf fit --data-dir MY_DATA
+    crosscoop-tf fit --data-dir MY_DATA --time 30min
     crosscoop-tf fit --data-dir MY_DATA --top resnet50 --bottom mobilenet_v2
     crosscoop-tf fit --data-dir MY_DATA --init-from saved_models/cityscapes-1
     crosscoop-tf fit --resume saved_models/cityscapes-1
     crosscoop-tf fit --config my.yaml --set train.learning_rate=0.01 --set model.decoder_channels=128
     """
+    import psutil
     from crosscoop_tf.metrics_tables import print_metrics
     from crosscoop_tf.progress import FitProgress, evaluate_progress
 
@@ -61,6 +65,7 @@ def fit(
     from keras_crosscoop.evaluation.run_metrics import evaluate_run
     from keras_crosscoop.runs import Run
 
+    start = time.monotonic() - (time.time() - psutil.Process().create_time())
     if resume:
         context = click.get_current_context()
         if others := given_options(context, ignored=["--resume"]):
@@ -74,7 +79,7 @@ def fit(
         settings = resolve(recipe, assignments, **options)
         output = output or recipes.new_folder(settings.data.name)
     with FitProgress(settings) as progress:
-        run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress])
+        run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress], start=start)
     del progress  # frees the trained network; the best weights are loaded into a new one
     if not run.writes:  # only the first of several machines writes
         return

@@ -64,7 +64,6 @@ class FitProgress(keras.callbacks.Callback):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         options = settings.train
-        self.epochs = options.epochs
         self.throughput = Throughput(options.batch_size * options.steps_per_execution)
         self.bar = _bar()
         self.bar.disable = not self.bar.console.is_terminal
@@ -80,6 +79,7 @@ class FitProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Shows the bar, beginning at the current step."""
         self.memory = _memory()
+        self.epochs = self.params["epochs"]
         done = int(self.model.optimizer.iterations.numpy())
         self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"], completed=done)
         self.bar.start()

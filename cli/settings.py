@@ -24,6 +24,7 @@ _SETTINGS = {
     "bottom_weights": "model.weights.bottom",
     "init_from": "train.init_from",
     "epochs": "train.epochs",
+    "time": "train.time",
     "batch_size": "train.batch_size",
     "seed": "train.seed",
     "precision": "train.precision",

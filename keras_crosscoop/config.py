@@ -41,6 +41,14 @@ def _absolute(path: Path | None) -> Path | None:
     return None if path is None else path.expanduser().absolute()
 
 
+def _seconds(time: str) -> float:
+    """Returns "1h30min" in seconds; 0 if it is no such time."""
+    number = r"(\d+(?:\.\d+)?)"
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}min)?(?:{number}s)?", time.replace(" ", ""))
+    hours, minutes, seconds = (float(count or 0) for count in match.groups()) if match else (0, 0, 0)
+    return 3600 * hours + 60 * minutes + seconds
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
@@ -138,6 +146,8 @@ class Train(_Section):
     batch_size: Images = 6  # images per step, over all devices
     accumulation_steps: Images = 1  # compute each batch in this many parts, to save memory
     epochs: Count = 50
+    steps_per_epoch: Count | None = None  # None: as many as see each image about once
+    time: str | None = None  # such as "30min": the number of steps and validations fits into it, see docs/training.md
     learning_rate: Annotated[float, Field(gt=0, le=1000), _Number] = 0.007  # of the backbones, at the first step
     head_lr_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = 10.0  # for all layers outside the backbones
     poly_power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # exponent of the polynomial decay to zero
@@ -161,6 +171,18 @@ class Train(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31), _Number] = 0
 
     _make_absolute = field_validator("init_from")(_absolute)
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _check_time(cls, time: Any) -> str | None:
+        if time is not None and not 0 < _seconds(str(time)) <= 10**8:
+            raise ValueError('it must be hours, minutes or seconds, such as "30min", "2h" or "1h30min"')
+        return None if time is None else str(time)
+
+    @property
+    def seconds(self) -> float | None:
+        """`time` in seconds."""
+        return None if self.time is None else _seconds(self.time)
 
     @field_validator("save_every", mode="before")
     @classmethod
@@ -194,6 +216,7 @@ class Evaluation(_Section):
     """The validation during training, and the default of `evaluate`."""
 
     crop: Crop | None = None  # size of a centre crop; None for whole images
+    images: Count | None = None  # images of validations during training, spread evenly over the split; None for all
     window: Window | None = None  # size of sliding windows for larger images; None: whole images if memory allows
 
 

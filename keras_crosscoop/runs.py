@@ -160,6 +160,13 @@ class Run:
         palette = tuple(tuple(bytes.fromhex(colour[1:])) for colour in colours.values())
         return cls(folder, settings, tuple(colours), palette)
 
+    def with_settings(self, settings: config.Settings) -> "Run":
+        """Returns the run with other settings, and writes them into its folder."""
+        if self.writes:
+            with atomic_write(self.folder / "config.yaml", durable=True) as partial:
+                partial.write_text(config.dump(settings), encoding="utf-8")
+        return replace(self, settings=settings)
+
     def open_dataset(self, name: str | None = None, data_dir: Path | None = None) -> "Dataset":
         """Opens the data set of the run, or another one with the same classes.
 

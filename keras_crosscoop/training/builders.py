@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import replace
 
+import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop import precision
@@ -35,6 +36,15 @@ def data(described: Dataset, settings: Settings) -> Dataset:
     return described
 
 
+def spread(data: Dataset, split: str, count: int | None) -> Dataset:
+    """Returns the data set with at most `count` pairs of a split, spread evenly over it; None for all."""
+    pairs = data.find(split)
+    if count is None or count >= len(pairs):
+        return data
+    sample = [pairs[place] for place in np.linspace(0, len(pairs) - 1, count).astype(int)]
+    return replace(data, find=lambda name: sample if name == split else data.find(name))
+
+
 def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetReport]:
     """Tells what was found out about a data set, and what its labels hold.
 
@@ -59,9 +69,9 @@ def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetRepor
 
 
 def steps_per_epoch(settings: Settings, images: int) -> int:
-    """Returns the number of steps that see each image about once, a multiple of `steps_per_execution`."""
-    execution = settings.train.steps_per_execution
-    return execution * max(1, round(images / settings.train.batch_size / execution))
+    """Returns `train.steps_per_epoch`, or as many as see each image about once: a multiple of `steps_per_execution`."""
+    execution, steps = settings.train.steps_per_execution, settings.train.steps_per_epoch
+    return execution * max(1, round((steps or images / settings.train.batch_size) / execution))
 
 
 def network(run: Run, *, from_checkpoint: bool) -> Segmenter:
@@ -115,6 +125,20 @@ def optimizer(settings: Settings, steps: int) -> SGD:
         head_lr_multiplier=options.head_lr_multiplier,
         global_clipnorm=options.clip_norm,
         ema_decay=options.ema_decay,
+    )
+
+
+def compile_network(model: Segmenter, settings: Settings, loss: SegmentationLoss, steps: int) -> None:
+    """Compiles a network for epochs of `steps` steps."""
+    options = settings.train
+    model.compile(
+        optimizer(settings, steps),
+        loss,
+        {side: settings.loss.weights.get(side, 1.0) for side in model.sides},
+        accumulation_steps=options.accumulation_steps,
+        steps_per_execution=options.steps_per_execution,
+        jit_compile=options.jit_compile,
+        remat=options.remat,
     )
 
 

@@ -75,6 +75,15 @@ def on_any_machine(flag: bool) -> bool:
     return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None) > 0)
 
 
+def mean_over_machines(value: float) -> float:
+    """Returns the mean of a number over all machines, the same on each; all machines must call this together."""
+    if not several_machines():
+        return value
+    strategy = tf.distribute.get_strategy()
+    values = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value))
+    return float(strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
+
+
 def on_first_replica(value: Any, other: Any) -> Any:
     """Returns an argument of `Strategy.run`: `value` on the first replica, and `other` on all others."""
     strategy = tf.distribute.get_strategy()

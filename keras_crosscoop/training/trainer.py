@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -21,6 +22,7 @@ from keras_crosscoop.system.devices import fastest_precision
 from keras_crosscoop.system.locks import locked
 from keras_crosscoop.system.resources import free_memory
 from keras_crosscoop.training import builders
+from keras_crosscoop.training.budget import Deadline, fit_into_time, measure
 from keras_crosscoop.training.callbacks import KeepBest, ReportSkipped, WriteHistory
 from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
@@ -35,7 +37,7 @@ EXAMPLES = 3  # validation images in TensorBoard
 Callbacks = Sequence[keras.callbacks.Callback]
 
 
-def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
+def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: float | None = None) -> Run:
     """Trains a network into a new run folder, and keeps the best weights there.
 
     Training changes random seeds and other settings of the process, and restores them at the end. No other thread
@@ -45,6 +47,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
         settings: The settings, from `keras_crosscoop.config.settings`.
         folder: A folder that is empty or does not exist yet.
         callbacks: Keras callbacks.
+        start: The `time.monotonic()` at which `train.time` began; now by default.
 
     Returns:
         The run. `Run.load` returns its model with the best weights.
@@ -63,7 +66,13 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
         >>> run.load().output_choices
         ('top', 'bottom', 'ensemble')
     """
+    start = time.monotonic() if start is None else start
     _check_backend()
+    if settings.train.time and settings.train.steps_per_epoch:
+        raise InputError(
+            "train.time settles the number of steps. Leave out train.time or train.steps_per_epoch. "
+            f"Received: {settings.train.time}, {settings.train.steps_per_epoch} steps"
+        )
     if settings.train.precision == "auto":
         settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
     with strategy(settings.train.strategy).scope(), lost_machines(folder):
@@ -78,8 +87,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = ()) -> Run:
         with _exclusive(run), _discard_if_useless(run), disk_errors(run), _reproducible(run):
             if run.writes:
                 run.data_check.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
-            _train(run, data, loss, callbacks)
-    return run
+            return _train(run, data, loss, callbacks, start)
 
 
 def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
@@ -113,8 +121,7 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         with _exclusive(run), disk_errors(run), _reproducible(run):
             if not CheckpointFiles(run.checkpoints).files:
                 logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
-            _train(run, data, loss, callbacks)
-    return run
+            return _train(run, data, loss, callbacks, time.monotonic())
 
 
 def _check_backend() -> None:
@@ -155,26 +162,25 @@ def _check_batch(settings: Settings, data: Dataset) -> None:
         )
 
 
-def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks) -> None:
-    """Trains within the strategy's scope."""
+def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks, start: float) -> Run:
+    """Trains within the strategy's scope, and returns the run; `train.time` began at `start`."""
+    checkpoints = CheckpointFiles(run.checkpoints)
+    building = time.monotonic()
+    model = builders.network(run, from_checkpoint=bool(checkpoints.files))
+    if run.settings.train.time and run.settings.train.steps_per_epoch is None:
+        durations = measure(model, run.settings, data, loss, build=time.monotonic() - building)
+        end = start + run.settings.train.seconds
+        run = run.with_settings(fit_into_time(run.settings, durations, end - time.monotonic(), data))
+        callbacks = [*callbacks, Deadline(end, durations, run.settings, data)]
     settings, options = run.settings, run.settings.train
     skipped = Skipped(), Skipped()  # files of the training and the validation split
     on_error = skipped if settings.data.on_error == "skip" else ("fail", "fail")
     pairs = data.find(settings.data.train_split)
     steps = builders.steps_per_epoch(settings, len(pairs))
 
-    checkpoints = CheckpointFiles(run.checkpoints)
-    model = builders.network(run, from_checkpoint=bool(checkpoints.files))
-    model.compile(
-        builders.optimizer(settings, steps),
-        loss,
-        {side: settings.loss.weights.get(side, 1.0) for side in model.sides},
-        accumulation_steps=options.accumulation_steps,
-        steps_per_execution=options.steps_per_execution,
-        jit_compile=options.jit_compile,
-        remat=options.remat,
-    )
-    validation = Validation(model, settings, data, on_error[1])
+    builders.compile_network(model, settings, loss, steps)
+    validated = builders.spread(data, settings.data.val_split, settings.evaluation.images)
+    validation = Validation(model, settings, validated, on_error[1])
     callbacks = [KeepBest(run if run.writes else None, options.patience), *callbacks]
     board = nullcontext()
     if run.writes:
@@ -212,6 +218,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
             steps=steps,
             validate_every=options.validate_every,
         )
+    return run
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Training:
         model = SimpleNamespace(optimizer=optimizer, sides=("top", "bottom"))
         model.output_choices = ("top", "bottom", "ensemble")
         self.progress.set_model(model)
-        self.progress.set_params({"steps": STEPS})
+        self.progress.set_params({"steps": STEPS, "epochs": epochs})
         self.progress.on_train_begin()
 
     def step(self, batch):
