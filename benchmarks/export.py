@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop import CrossCoop
-from keras_crosscoop.export import litert, saved_model
+from keras_crosscoop.export import deployment, litert, saved_model
 from keras_crosscoop.export.benchmark.timing import measure, summarize
 from keras_crosscoop.export.benchmark.worker import KERAS
 from keras_crosscoop.export.deployment import deployment_graph
@@ -147,10 +147,7 @@ def main() -> None:
         model.save(folder / "pair.keras")
         jobs: Jobs = {KERAS: {"format": KERAS, "path": str(folder / "pair.keras")}}
         whole = write_ensembles(model, size, folder)
-        with (
-            mock.patch.object(saved_model, "predictions", logits_only),
-            mock.patch.object(litert, "predictions", logits_only),
-        ):
+        with mock.patch.object(deployment, "predictions", logits_only):
             logits = write_ensembles(model, size, folder, ", logits")
         jobs |= whole
         alone = {"SavedModel, top alone": write_saved(model, "top", folder / "top")}
