@@ -15,6 +15,7 @@ from crosscoop_tf.exit_codes import BAD_INPUT, INTERRUPTED
 from crosscoop_tf.export import export
 from crosscoop_tf.fit import fit
 from crosscoop_tf.info import info
+from crosscoop_tf.plan import plan
 from crosscoop_tf.predict import predict
 from crosscoop_tf.report import report
 from crosscoop_tf.summary import summary
@@ -34,6 +35,7 @@ def commands(context: click.Context) -> None:
     \b
     crosscoop-tf fit                                          train on the built-in data set, in minutes
     crosscoop-tf fit --data-dir MY_DATA                       train on your own images
+    crosscoop-tf fit --data-dir MY_DATA --time 30min          the best network that this machine can train until then
     crosscoop-tf evaluate saved_models/street_scenes-1        measure accuracy
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
     crosscoop-tf report saved_models/street_scenes-1          write one HTML page with all results
@@ -50,7 +52,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (fit, evaluate, predict, report, export, benchmark, ablate, summary, data, info):
+for command in (fit, plan, evaluate, predict, report, export, benchmark, ablate, summary, data, info):
     commands.add_command(command)
 
 

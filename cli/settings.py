@@ -78,7 +78,9 @@ training_options = add_options(
 )
 
 
-def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **options: Any) -> "Settings":
+def resolve(
+    recipe: str | None, assignments: tuple[str, ...], kind: str = "", *, planned: bool = False, **options: Any
+) -> "Settings":
     """Merges a recipe, `--set` and the other options, in this order, into settings.
 
     Without a data set's name, `data.dir` is looked into (`recognise`). The default recipe is `DATASET-KIND` if it
@@ -89,6 +91,7 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         recipe: Name or path of a recipe; None for the default.
         assignments: Values of `--set`, such as "train.epochs=3".
         kind: Variant of the default recipe, such as "ablation".
+        planned: Whether a plan replaces the default recipe; always with `train.time`.
         **options: Values by option name; None where an option was not given.
 
     Raises:
@@ -110,6 +113,8 @@ def resolve(recipe: str | None, assignments: tuple[str, ...], kind: str = "", **
         changes.append(config.nest("data.name", dataset))
         explicit = [explicit[0], *changes]
     dataset = dataset or "street_scenes"
+    if planned or _last_value(explicit, "train", "time") is not None:
+        return config.settings(*explicit)
     candidates = [name for name in (f"{dataset}-{kind}", dataset) if name in recipes.names()]
     default = recipes.read(candidates[0]) if candidates and not recipe else {}
     model = _model_settings(_last_value(explicit, "train", "init_from"))

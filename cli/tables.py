@@ -5,9 +5,11 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_crosscoop.models.costs import Component, Cost
+from keras_crosscoop.planning import Plan
 
 
 def print_summary(title: str, parts: Sequence[Component], sites: Mapping[str, Cost]) -> None:
@@ -31,6 +33,17 @@ def print_summary(title: str, parts: Sequence[Component], sites: Mapping[str, Co
 
 def _cost(cost: Cost) -> tuple[str, str, str]:
     return f"{cost.parameters / 1e6:.2f} M", f"{cost.flops / 1e9:.2f}", f"{cost.activations / 2**20:.1f} MiB"
+
+
+def print_plan(plan: Plan) -> None:
+    """Prints a line for each chosen setting."""
+    table = Table(title="Plan")
+    table.add_column("setting", no_wrap=True)
+    for column in ("value", "reason"):
+        table.add_column(column, overflow="fold")
+    for choice in plan.choices:
+        table.add_row(choice.setting, escape(str(choice.value)), escape(choice.reason))
+    Console().print(table)
 
 
 def print_parity(report: Mapping[str, Any]) -> None:

@@ -73,6 +73,11 @@ class Run:
         return self.folder / "data_check.json"
 
     @property
+    def plan(self) -> Path:
+        """The file of the planned settings with their reasons, if the run was given a time."""
+        return self.folder / "plan.json"
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the network's outputs, see `Segmenter.output_choices`."""
         return output_choices(self.settings.model.sides)

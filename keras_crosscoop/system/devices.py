@@ -1,5 +1,6 @@
 """Devices that TensorFlow can use, and the number formats that their hardware supports."""
 
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,24 @@ def fastest_precision() -> str:
     kind = "GPU" if any("GPU" in device.name for device in listed) else "CPU"
     common = set.intersection(*(set(device.precisions) for device in listed if kind in device.name))
     return next((f"mixed_{half}" for half in ("bfloat16", "float16") if half in common), "float32")
+
+
+def gpu_memory() -> tuple[int, ...]:
+    """Returns the bytes of each GPU that TensorFlow sees; 8 GiB if `nvidia-smi` does not tell.
+
+    TensorFlow itself tells the use of a GPU's memory, but not its size.
+    """
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if not gpus:
+        return ()
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        sizes = [int(line) << 20 for line in lines]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        sizes = []
+    # CUDA_VISIBLE_DEVICES may hide some of them: the smallest is assumed for all.
+    return (min(sizes, default=8 << 30),) * gpus
 
 
 def share_gpus() -> None:

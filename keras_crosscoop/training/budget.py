@@ -97,7 +97,7 @@ def lay_out(seconds: float, durations: Durations, images: int, execution: int = 
     if left < (least := execution * durations.step + durations.image):
         raise InputError(
             f"Training a step and the evaluation take {(fixed + least) / (1 - MARGIN):.0f} s. Give more with --time. "
-            f"Received: {seconds:.0f} s, after the beginning"
+            f"Received: {max(seconds, 0):.0f} s, after the beginning"
         )
     allowed = VALIDATING * left / durations.image  # images, over all validations
     measured = max(1, int(min(images, allowed / LEAST_VALIDATIONS)))

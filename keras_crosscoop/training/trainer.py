@@ -17,6 +17,7 @@ from keras_crosscoop.data import Dataset, Skipped, dataset, indices, load_datase
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import restored_random_state, synchronizes_in_loops
 from keras_crosscoop.losses import SegmentationLoss
+from keras_crosscoop.planning import describe_data, describe_machine, plan
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import fastest_precision
 from keras_crosscoop.system.locks import locked
@@ -33,6 +34,8 @@ from keras_crosscoop.training.tensorboard import WriteTensorBoard
 from keras_crosscoop.training.validation import Validation
 
 EXAMPLES = 3  # validation images in TensorBoard
+
+_log = logging.getLogger(__name__)
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -73,13 +76,20 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
             "train.time settles the number of steps. Leave out train.time or train.steps_per_epoch. "
             f"Received: {settings.train.time}, {settings.train.steps_per_epoch} steps"
         )
-    if settings.train.precision == "auto":
-        settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
     with strategy(settings.train.strategy).scope(), lost_machines(folder):
         data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
+        builders.loss(settings, data)  # refuses what needs no look at the labels
+        data, report = builders.check_data(data, settings)
+        choices = None
+        if settings.train.time:
+            choices = plan(describe_data(data, report, settings), describe_machine(), settings)
+            settings = choices.settings
+            for line in choices.lines():
+                _log.info(line)
+        if settings.train.precision == "auto":
+            settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
         _check_batch(settings, data)
         loss = builders.loss(settings, data)
-        data, report = builders.check_data(data, settings)
         if is_chief():
             run = Run.create(folder, settings, data)
         else:
@@ -87,6 +97,8 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
         with _exclusive(run), _discard_if_useless(run), disk_errors(run), _reproducible(run):
             if run.writes:
                 run.data_check.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+                if choices:
+                    run.plan.write_text(json.dumps(choices.as_dict(), indent=2) + "\n", encoding="utf-8")
             return _train(run, data, loss, callbacks, start)
 
 
@@ -120,7 +132,7 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         loss = builders.loss(run.settings, data)
         with _exclusive(run), disk_errors(run), _reproducible(run):
             if not CheckpointFiles(run.checkpoints).files:
-                logging.getLogger(__name__).info("The run has no checkpoint yet: training begins anew.")
+                _log.info("The run has no checkpoint yet: training begins anew.")
             return _train(run, data, loss, callbacks, time.monotonic())
 
 

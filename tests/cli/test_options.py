@@ -26,7 +26,11 @@ NO_NUMBERS = {
         "weights",
     ),
 }
-READ_LATER = {("fit", "save_every"), ("fit", "time")}  # numbers in text: refused by what reads them, see below
+READ_LATER = {
+    ("fit", "save_every"),
+    ("fit", "time"),
+    ("plan", "time"),
+}  # numbers in text: refused by what reads them, see below
 OTHER_TYPES = {"size", "scales"}  # of this package, see below
 
 

@@ -1,0 +1,98 @@
+"""The facts that a plan rests on: the data, the machine, and the settings that are already chosen."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from keras_crosscoop.config import Settings
+from keras_crosscoop.data import Dataset
+from keras_crosscoop.data.checks import DatasetReport
+from keras_crosscoop.system.devices import fastest_precision, gpu_memory
+from keras_crosscoop.system.resources import cores, free_memory
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the rules read of a data set.
+
+    Attributes:
+        train: The number of training images.
+        val: The number of validation images.
+        height: The median height of training images, in pixels.
+        width: Their median width.
+        frequencies: The share of each class among the labelled training pixels, by name.
+        text: Its name, folder and classes, in lower case, with spaces between words.
+    """
+
+    train: int
+    val: int
+    height: int
+    width: int
+    frequencies: Mapping[str, float]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the rules read of a machine.
+
+    Attributes:
+        cores: The number of CPU cores.
+        memory: The free memory, in bytes.
+        gpus: The memory of each GPU, in bytes.
+        precision: The fastest Keras dtype policy.
+    """
+
+    cores: int
+    memory: int
+    gpus: tuple[int, ...] = ()
+    precision: str = "float32"
+
+    @property
+    def device_memory(self) -> int:
+        """The memory for one replica of the network, in bytes."""
+        return min(self.gpus, default=self.memory)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that a rule may read.
+
+    Attributes:
+        data: The data set.
+        machine: The machine.
+        seconds: The time for the whole training; None for no limit.
+        settings: The settings that the user gave or earlier rules chose, by dotted name.
+    """
+
+    data: Data
+    machine: Machine
+    seconds: float | None
+    settings: Mapping[str, Any]
+
+    def __getitem__(self, setting: str) -> Any:
+        return self.settings[setting]
+
+
+def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -> Data:
+    """Returns the facts about a data set whose labels were looked at (`survey`)."""
+    split = settings.data.train_split
+    statistics = next(part for part in report.splits if part.name == split)
+    sizes = [size for size, images in statistics.sizes.items() for _ in range(images)]
+    folder = dataset.description.path.parts[-2:] if dataset.description else ()
+    text = " ".join((dataset.name, *dataset.classes, *folder))
+    return Data(
+        train=len(dataset.find(split)),
+        val=len(dataset.find(settings.data.val_split)),
+        height=int(median(height for height, _ in sizes)),
+        width=int(median(width for _, width in sizes)),
+        frequencies=dict(zip(dataset.classes, statistics.frequencies, strict=True)),
+        text=re.sub(r"[\W_\d]+", " ", text).lower(),
+    )
+
+
+def describe_machine() -> Machine:
+    """Returns the facts about this machine."""
+    return Machine(cores(), free_memory(), gpu_memory(), fastest_precision())

@@ -1,0 +1,166 @@
+"""The rules of a plan, in one table: each chooses a setting from facts, and says why.
+
+A rule reads the settings that the user gave and those that earlier rules chose. Numbers come from the public
+DeepLabV3+ implementations, from the cited papers, or from the measurements in docs/results/camvid-recipe.md.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from keras_crosscoop.planning.facts import Facts
+
+Chosen = tuple[Any, str] | None  # a value and the reason; None to leave the default
+
+
+class Rule(NamedTuple):
+    """The rule for a setting."""
+
+    setting: str
+    choose: Callable[[Facts], Chosen]
+
+
+class Pair(NamedTuple):
+    """Two backbones with the head that suits them, and their costs for one pixel of a training crop."""
+
+    top: Any
+    bottom: Any
+    decoder_channels: int
+    channel_reduction: int
+    activations: float  # bytes in float32, of all layers' outputs; `crosscoop-tf summary --size 513`
+    parameters: float
+
+
+LIGHT = Pair("mobilenet_v2", {"name": "mobilenet", "alpha": 0.75}, 64, 4, 4600, 8.8e6)
+MEDIUM = Pair("resnet50", "xception", 256, 4, 9600, 89e6)
+PAPER = Pair("xception65", "resnet101", 256, 1, 15400, 148e6)
+
+GIB = 2**30
+HOUR = 3600
+CROPS = (129, 193, 257, 321, 385, 449, 513, 577, 641, 769)  # multiples of the output stride, and 1 (DeepLab)
+_STEP = 1.25  # memory of a training step over its layers' outputs: gradients and buffers of kernels
+_PER_PARAMETER = 20  # bytes: weight, gradient, the optimizer's two states, and the moving average
+_USABLE = 0.8  # of the memory
+
+# Words of pictures that have no up; see `data.orientation`.
+_WITHOUT_UP = re.compile(
+    r"\b(aerial|satellite|drone|uav|ortho(photo)?|land(cover|use)|building|rooftop|isprs|potsdam|vaihingen|inria|loveda"
+    r"|deepglobe|spacenet|cell|nucleus|nuclei|microscop[ey]|histo(logy|pathology)|pathology|tissue|gland|mitochondria"
+    r"|neuron|membrane|bacteria|colony|colonies|tem|sem|grain|crystal|rock|mineral|pore|thin section)s?\b"
+)
+
+
+def _pair(facts: Facts) -> tuple[Pair, str]:
+    machine, hours = facts.machine, (facts.seconds or math.inf) / HOUR
+    if not machine.gpus:
+        return LIGHT, f"a light pair: no GPU, {machine.cores} CPU cores"
+    memory = machine.device_memory / GIB
+    work = hours * len(machine.gpus)
+    if memory >= 16 and work >= 2:
+        return PAPER, f"the paper's pair: {len(machine.gpus)} GPU(s) of {memory:.0f} GiB, and the time for it"
+    if memory >= 6 and work >= 0.5:
+        return MEDIUM, f"a medium pair: {len(machine.gpus)} GPU(s) of {memory:.0f} GiB and {hours:.1f} hours"
+    return LIGHT, f"a light pair: {memory:.0f} GiB of GPU memory and {hours:.1f} hours"
+
+
+def _from_pair(field: str) -> Callable[[Facts], Chosen]:
+    def choose(facts: Facts) -> Chosen:
+        pair, reason = _pair(facts)
+        return getattr(pair, field), reason
+
+    return choose
+
+
+def _crop_size(facts: Facts) -> Chosen:
+    shorter = min(facts.data.height, facts.data.width)
+    largest = 769 if facts.machine.gpus and shorter >= 768 else 513 if facts.machine.gpus else 321
+    crop = max((size for size in CROPS if size <= min(largest, shorter + 32)), default=CROPS[0])
+    device = "GPU" if facts.machine.gpus else "CPU"
+    return crop, f"images of {facts.data.height}x{facts.data.width}; at most {largest} on a {device}"
+
+
+def _scale(facts: Facts) -> Chosen:
+    shorter, crop = min(facts.data.height, facts.data.width), facts["data.crop_size"]
+    if shorter >= 4 * crop:  # a crop shows little of the image
+        return (0.25, 1.0), f"a crop of {crop} pixels shows little of an image of {shorter}"
+    return (0.5, 2.0), "DeepLab's"
+
+
+def _precision(facts: Facts) -> Chosen:
+    if facts.machine.gpus and facts.machine.precision != "float32":
+        return facts.machine.precision, "the GPU has instructions for it"
+    return "float32", "the CPU is not faster in another precision" if not facts.machine.gpus else "all the GPU has"
+
+
+def _costs(facts: Facts) -> Pair:
+    """The pair with the top backbone of the settings, or a medium one for other backbones."""
+    return next((pair for pair in (LIGHT, MEDIUM, PAPER) if pair.top == facts["model.top"]), MEDIUM)
+
+
+def memory_of_step(facts: Facts, images: int) -> float:
+    """Estimates the bytes of a training step with so many images on each device."""
+    pair = _costs(facts)
+    width = 4 if facts["train.precision"] == "float32" else 2
+    outputs = images * facts["data.crop_size"] ** 2 * pair.activations * width / 4
+    return _STEP * outputs + _PER_PARAMETER * pair.parameters
+
+
+def _fitting_images(facts: Facts) -> int:
+    """The images of a step that fit into the memory of each device; at least 1."""
+    limit = _USABLE * facts.machine.device_memory
+    return next((images for images in (16, 8, 6, 4, 3, 2) if memory_of_step(facts, images) <= limit), 1)
+
+
+def _batch_size(facts: Facts) -> Chosen:
+    devices = max(1, len(facts.machine.gpus))
+    wanted = 8 if devices == 1 else max(2, 16 // devices) * devices
+    most = max(1, facts.data.train)
+    if wanted > most:
+        return most, f"no more than the {most} training images"
+    return wanted, "8 images" if devices == 1 else f"16 images or more, over {devices} GPUs"
+
+
+def _accumulation_steps(facts: Facts) -> Chosen:
+    share = max(1, facts["train.batch_size"] // max(1, len(facts.machine.gpus)))
+    fitting = _fitting_images(facts)
+    steps = next(parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= fitting)
+    if steps == 1:
+        return 1, f"{share} images of a device fit into its memory"
+    return steps, f"only {share // steps} images of a device fit into its memory at a time"
+
+
+def _dice_weight(facts: Facts) -> Chosen:
+    shares = facts.data.frequencies
+    if len(shares) == 2 and (rare := min(shares.values())) < 0.1:
+        return 1.0, f"one of two classes has {100 * rare:.1f} % of the pixels"
+    return 0.0, "no need: more than two classes, or two of similar size"
+
+
+def _orientation(facts: Facts) -> Chosen:
+    if word := _WITHOUT_UP.search(facts.data.text):
+        return "any", f'pictures without an up, by the word "{word[0]}"'
+    return "upright", "nothing says that the pictures have no up"
+
+
+def _epochs(facts: Facts) -> Chosen:
+    if facts.seconds is not None:
+        return None  # a timed beginning settles it
+    steps = 30_000 if facts.machine.gpus else 4_000
+    epochs = max(1, math.ceil(steps * facts["train.batch_size"] / facts.data.train))
+    return epochs, f"about {steps:,} steps"
+
+
+RULES = (
+    Rule("model.top", _from_pair("top")),
+    Rule("model.bottom", _from_pair("bottom")),
+    Rule("model.decoder_channels", _from_pair("decoder_channels")),
+    Rule("model.channel_reduction", _from_pair("channel_reduction")),
+    Rule("data.crop_size", _crop_size),
+    Rule("data.scale", _scale),
+    Rule("train.precision", _precision),
+    Rule("train.batch_size", _batch_size),
+    Rule("train.accumulation_steps", _accumulation_steps),
+    Rule("train.epochs", _epochs),
+    Rule("loss.dice_weight", _dice_weight),
+)

@@ -1,0 +1,151 @@
+"""Plans for machines and data sets that are described, not present."""
+
+import pytest
+import yaml
+from helpers import refused
+
+from keras_crosscoop import config, planning
+from keras_crosscoop.planning import Data, Machine, rules
+
+GIB = 2**30
+LAPTOP = Machine(cores=2, memory=8 * GIB)
+STREETS = Data(train=367, val=101, height=360, width=480, frequencies={"road": 0.6, "pole": 0.01, "sky": 0.39})
+
+
+def gpus(*gib):
+    return Machine(cores=16, memory=128 * GIB, gpus=tuple(size * GIB for size in gib), precision="mixed_bfloat16")
+
+
+def plan(described=STREETS, machine=LAPTOP, **sections):
+    return planning.plan(described, machine, config.settings(sections))
+
+
+def values(described=STREETS, machine=LAPTOP, **sections):
+    return {choice.setting: choice.value for choice in plan(described, machine, **sections).choices}
+
+
+def timed(time):
+    return {"train": {"time": time}}
+
+
+def test_each_rule_chooses_one_existing_setting_once():
+    names = [rule.setting for rule in rules.RULES]
+    assert len(set(names)) == len(names)
+    chosen = config.plain(plan().settings)
+    assert all(name.split(".")[1] in chosen[name.split(".")[0]] for name in names)
+
+
+def test_reasons_are_sentences_of_one_line():
+    for machine in (LAPTOP, gpus(8), gpus(*[80] * 8)):
+        for choice in plan(machine=machine, **timed("2h")).choices:
+            assert 3 < len(choice.reason) < 110
+            assert "\n" not in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("machine", "time", "top"),
+    [
+        (LAPTOP, "10min", "mobilenet_v2"),
+        (LAPTOP, "24h", "mobilenet_v2"),
+        (gpus(8), "10min", "mobilenet_v2"),
+        (gpus(8), "2h", "resnet50"),
+        (gpus(80), "2h", "xception65"),
+        (gpus(*[80] * 8), "30min", "xception65"),
+        (gpus(24), None, "xception65"),
+    ],
+)
+def test_larger_machines_and_longer_times_get_larger_backbones(machine, time, top):
+    assert values(machine=machine, **timed(time))["model.top"] == top
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "machine", "crop"),
+    [
+        (360, 480, LAPTOP, 321),
+        (360, 480, gpus(8), 385),
+        (256, 256, LAPTOP, 257),
+        (3000, 4000, LAPTOP, 321),
+        (3000, 4000, gpus(8), 769),
+        (1024, 2048, gpus(80), 769),
+        (512, 512, gpus(80), 513),
+        (20, 20, LAPTOP, 129),
+    ],
+)
+def test_crops_are_about_as_large_as_small_images_and_as_the_device_allows(height, width, machine, crop):
+    data = Data(train=100, val=10, height=height, width=width, frequencies={"a": 0.5, "b": 0.5})
+    assert values(data, machine)["data.crop_size"] == crop
+
+
+@pytest.mark.parametrize(
+    ("machine", "batch_size"), [(LAPTOP, 8), (gpus(8), 8), (gpus(80), 8), (gpus(*[80] * 4), 16), (gpus(*[80] * 8), 16)]
+)
+def test_batches_split_evenly_over_the_devices(machine, batch_size):
+    chosen = values(machine=machine)
+    assert chosen["train.batch_size"] == batch_size
+    share = batch_size // max(1, len(machine.gpus))
+    assert share % chosen["train.accumulation_steps"] == 0
+
+
+@pytest.mark.parametrize("memory", [2, 4, 8, 16, 80])
+def test_what_is_computed_at_a_time_fits_into_the_memory(memory):
+    """By the same arithmetic as in docs/training.md, with the paper's pair at 513 pixels."""
+    machine = gpus(memory)
+    chosen = values(machine=machine, model={"top": "xception65"}, data={"crop_size": 513})
+    images = chosen["train.batch_size"] // chosen["train.accumulation_steps"]
+    need = 1.25 * images * 513**2 * 15_400 / 2 + 20 * 148e6
+    assert images == 1 or need <= 0.8 * memory * GIB
+    if images < 8:
+        assert 1.25 * 2 * images * 513**2 * 15_400 / 2 + 20 * 148e6 > 0.8 * memory * GIB
+
+
+def test_few_images_make_small_batches():
+    data = Data(train=3, val=1, height=100, width=100, frequencies={"a": 0.5, "b": 0.5})
+    assert values(data)["train.batch_size"] == 3
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "weight"),
+    [({"a": 0.95, "b": 0.05}, 1.0), ({"a": 0.6, "b": 0.4}, 0.0), ({"a": 0.9, "b": 0.05, "c": 0.05}, 0.0)],
+)
+def test_dice_is_for_one_rare_class_of_two(frequencies, weight):
+    data = Data(train=60, val=10, height=512, width=512, frequencies=frequencies)
+    assert values(data)["loss.dice_weight"] == weight
+
+
+def test_the_users_settings_are_kept_and_others_follow_them():
+    plan_ = plan(data={"crop_size": 65, "scale": [1, 1]}, model={"bottom": None}, train={"batch_size": 5})
+    given = {choice.setting for choice in plan_.choices if choice.given}
+    assert given == {"data.crop_size", "data.scale", "model.bottom", "train.batch_size"}
+    assert plan_.settings.data.crop_size == 65
+    assert plan_.settings.model.bottom is None
+
+
+def test_epochs_are_planned_without_a_time_alone():
+    assert "train.epochs" not in values(**timed("1h"))
+    assert values()["train.epochs"] * 367 >= 4_000 * 8
+
+
+@pytest.mark.parametrize("sections", [{}, {"model": {"bottom": None}}, timed("2h")])
+def test_a_plan_written_as_a_recipe_gives_the_same_settings(sections):
+    plan_ = plan(machine=gpus(8), **sections)
+    recipe = plan_.recipe()
+    assert config.settings(yaml.safe_load(recipe)) == plan_.settings
+    crop = next(choice for choice in plan_.choices if choice.setting == "data.crop_size")
+    assert f"  crop_size: {crop.value}  # {crop.reason}\n" in recipe
+
+
+def test_settings_that_contradict_the_plan_are_refused():
+    message = refused(plan, model={"bottom": None}, loss={"weights": {"bottom": 2.0}})
+    assert "loss.weights" in message
+
+
+def test_facts_of_a_data_set(make_folder):
+    from keras_crosscoop.data import dataset
+    from keras_crosscoop.data.checks import survey
+
+    folder = make_folder({"train": 5, "val": 2}, (40, 48))
+    data = dataset(folder)
+    facts = planning.describe_data(data, survey(data, ["train", "val"]), config.settings())
+    assert (facts.train, facts.val, facts.height, facts.width) == (5, 2, 40, 48)
+    assert sum(facts.frequencies.values()) == pytest.approx(1)
+    assert set(facts.frequencies) == set(data.classes)
