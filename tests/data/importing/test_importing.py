@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from data.importing import tool_exports
+from data.importing import dense_exports, tool_exports
 from data.importing.tool_exports import CLASSES, NAMES, SCENES, coco, save_photograph, truth, write_json
 from PIL import Image
 
@@ -18,6 +18,7 @@ from keras_crosscoop.data.own.description import read_description
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import IGNORE_LABEL
 
+MAKERS = {**vars(tool_exports), **vars(dense_exports)}
 FORMAT_OF = {"ade20k_2021": "ade20k"}
 DATUMARO = pytest.mark.skipif(importlib.util.find_spec("datumaro") is None, reason="needs the extra `formats`")
 SYNTHIA = {"road": "Road", "car": "Car", "tree": "Vegetation"}
@@ -71,7 +72,7 @@ def export(tmp_path):
     ],
 )
 def test_masks_of_each_format(make, format_name, renamed, dense, export, tmp_path):
-    getattr(tool_exports, f"make_{make}")(export)
+    MAKERS[f"make_{make}"](export)
     before = files_of(export)
     report = import_annotations(export, tmp_path / "data")
     assert report.format == format_name
@@ -100,7 +101,7 @@ def test_masks_of_each_format(make, format_name, renamed, dense, export, tmp_pat
 @pytest.mark.parametrize("make", ["coco", "supervisely", "label_studio_png"])
 def test_the_new_folder_trains(make, export, tmp_path):
     """It is opened as any folder of one's own; nothing in it is a question."""
-    getattr(tool_exports, f"make_{make}")(export)
+    MAKERS[f"make_{make}"](export)
     import_annotations(export, tmp_path / "data")
     data = dataset(tmp_path / "data")
     assert data.splits == ("train", "val")
@@ -135,7 +136,7 @@ def test_some_classes_can_be_kept(export, tmp_path):
 
 
 def test_classes_that_are_not_kept_are_background_but_unlabelled_pixels_are_void(export, tmp_path):
-    tool_exports.make_kitti(export)
+    dense_exports.make_kitti(export)
     import_annotations(export, tmp_path / "data", classes=["car"])
     expected = truth("one", background="void")
     expected[np.isin(expected, ["road", "tree"])] = "background"
@@ -272,7 +273,7 @@ def test_a_polygon_outside_of_the_image_is_cut(export, tmp_path):
 @pytest.mark.parametrize("make", ["coco", "cvat", "labelme", "supervisely", "ade20k_2021", "mapillary", "yolo"])
 def test_damaged_files_are_one_line(make, export, tmp_path):
     """Whatever entry a file lacks, the error is one that a user can act on, or a finding."""
-    getattr(tool_exports, f"make_{make}")(export)
+    MAKERS[f"make_{make}"](export)
     suffixes = (".json", ".xml", ".yaml", ".txt")
     (first, *_) = sorted(path for path in export.rglob("*") if path.suffix in suffixes and "captions" not in path.name)
     content = first.read_text()

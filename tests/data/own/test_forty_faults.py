@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from data.own import faults_of_files  # noqa: F401 - registers more of them
 from data.own.faults import FAULTS
 from data.own.pictures import nearest_picture, without_void
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from data.own import raw_codings  # noqa: F401 - registers more of them
 from data.own.pictures import nearest_picture
 from data.own.raw_folders import RAW_FOLDERS
 
