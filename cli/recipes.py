@@ -33,9 +33,14 @@ def read(name: str) -> dict[str, Any]:
     return config.read(Path(name))
 
 
+def file_name(name: str) -> str:
+    """Returns the name of a data set as that of a file: "tfds-a-b" for "tfds:a/b"."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
 def new_folder(name: str) -> Path:
     """Returns the first of `saved_models/{name}-1`, `-2`, ... that does not exist."""
-    number, name = 1, re.sub(r"[^\w.-]+", "-", name)  # "tfds:NAME/CONFIG" is no folder
+    number, name = 1, file_name(name)
     while Path("saved_models", f"{name}-{number}").exists():
         number += 1
     return Path("saved_models", f"{name}-{number}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from crosscoop_tf import recipes
 from crosscoop_tf.settings import recipe_options, resolve
 from crosscoop_tf.tensorflow_command import TensorFlowCommand
 
@@ -42,7 +43,7 @@ def show(
     from keras_crosscoop.system.files import check_new_file
 
     located, data_dir = locate(name, data_dir)
-    stem = name if located == name else data_dir.resolve().stem
+    stem = recipes.file_name(name) if located == name else data_dir.resolve().stem
     settings = resolve(recipe, assignments, dataset=located, data_dir=data_dir, seed=seed)
     split = split or settings.data.train_split
     target = output or Path(f"{stem}_{split}.png")

@@ -1,5 +1,7 @@
 """Previews of a data set: augmented training samples, and the frequency of each class."""
 
+import math
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from keras_crosscoop.data import Dataset, load_dataset, readable_errors
+from keras_crosscoop.data import Dataset, indices, load_dataset, readable_errors
 from keras_crosscoop.data.checks import DatasetReport
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.overlays import add_legend, blend, save
 
 COLUMNS = 3  # samples side by side
@@ -18,14 +21,31 @@ MAX_SIDE = 320  # pixels; larger samples are shrunk, so that a sheet fits a scre
 GAP = 8  # pixels between samples
 
 
-def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12, **options: Any) -> None:
+def draw_samples(
+    dataset: Dataset,
+    split: str,
+    target: Path,
+    *,
+    crop_size: int,
+    scale: tuple[float, float],
+    seed: int = 0,
+    count: int = 12,
+    **options: Any,
+) -> None:
     """Draws a contact sheet of the first training samples, each beside its class colours.
 
-    `options` are those of `load_dataset`; training with the same options gets the same samples.
+    `options` are those of `load_dataset`; training with the same options gets the same samples. If all of their images
+    are smaller than the crop, less padding is drawn.
 
     Raises:
         InputError: As for `load_dataset`; a file cannot be used; or the sheet cannot be written.
     """
+    pairs, sizes = dataset.pairs(split, headers=False), []
+    for index in indices(range(count), len(pairs), seed):
+        with suppress(InputError):  # `load_dataset` names files that cannot be used
+            sizes += dataset.size(*pairs[index])
+    crop_size = min(crop_size, math.ceil(scale[1] * max(sizes, default=crop_size)))
+    options |= {"crop_size": crop_size, "scale": scale, "seed": seed}
     stream = load_dataset(dataset, split, training=True, repeat=True, **options)
     tiles, occurring = [], np.zeros(0, np.uint8)
     with readable_errors():
@@ -37,7 +57,7 @@ def draw_samples(dataset: Dataset, split: str, target: Path, *, count: int = 12,
     tiles += [np.full_like(tiles[0], 255)] * (-count % columns)
     rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, count, columns)]
     sheet = np.concatenate(rows)[:-GAP, :-GAP]
-    save(add_legend(sheet, occurring, dataset.classes, dataset.palette), target)
+    save(add_legend(sheet, occurring, dataset.classes, dataset.palette, clear=True), target)
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:

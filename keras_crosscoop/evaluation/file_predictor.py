@@ -144,7 +144,7 @@ class FilePredictor:
         self._write_prediction(frame.source, prediction)
         if append:  # All frames show the complete legend, so that they have the same height.
             blended = blend(frame.pixels, prediction.ids, self.palette)
-            append(np.asarray(add_legend(blended, range(len(self.classes)), self.classes, self.palette)))
+            append(np.asarray(add_legend(blended, range(len(self.classes)), self.classes, self.palette, clear=True)))
 
     def _write_prediction(self, source: Source, prediction: Prediction) -> None:
         write_label(add_ending(source.target, IDS), prediction.ids, self.palette)

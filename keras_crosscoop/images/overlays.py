@@ -29,7 +29,7 @@ def draw_overlay(image: np.ndarray, ids: np.ndarray, classes: Sequence[str], pal
         >>> draw_overlay(image, ids, ["road"], [(128, 64, 128)]).size
         (64, 68)
     """
-    return add_legend(blend(image, ids, palette), np.unique(ids), classes, palette)
+    return add_legend(blend(image, ids, palette), np.unique(ids), classes, palette, clear=True)
 
 
 def blend(image: np.ndarray, ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
@@ -46,8 +46,18 @@ def colorize(ids: np.ndarray, palette: Sequence[RGB]) -> np.ndarray:
     return palette_table(palette)[ids]
 
 
-def add_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
-    """Adds a legend of the classes `ids` below a picture, uint8 `(H, W, 3)`; it wraps at the picture's width."""
+def add_legend(
+    picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], palette: Sequence[RGB], *, clear: bool = False
+) -> Image.Image:
+    """Adds a legend of the classes `ids` below a picture, uint8 `(H, W, 3)`; it wraps at the picture's width.
+
+    Args:
+        picture: The picture.
+        ids: The class ids.
+        classes: The name of each class id.
+        palette: The colour of each class id.
+        clear: Whether the picture shows no colour of classes in `CLEAR`, see `blend`. Their squares are chequered.
+    """
     names, table = {**dict(enumerate(classes)), IGNORE_LABEL: "void"}, palette_table(palette)
     height, width, _ = picture.shape
     size = int(np.clip(height / 20, 10, 24))
@@ -64,7 +74,12 @@ def add_legend(picture: np.ndarray, ids: Iterable[int], classes: Sequence[str], 
     canvas.paste(Image.fromarray(picture))
     draw = ImageDraw.Draw(canvas)
     for index, x, y in positions:
-        draw.rectangle((x, y, x + size, y + size), fill=tuple(table[index].tolist()), outline="black")
+        colour = tuple(table[index].tolist())
+        chequered = clear and colour == CLEAR
+        draw.rectangle((x, y, x + size, y + size), fill="white" if chequered else colour, outline="black")
+        for place in range(2 if chequered else 0):
+            corner = x + place * size // 2, y + place * size // 2
+            draw.rectangle((*corner, corner[0] + size // 2, corner[1] + size // 2), fill="silver", outline="black")
         draw.text((x + size + gap, y + size / 2), names[index], fill="black", font=font, anchor="lm")
     return canvas
 

@@ -7,8 +7,8 @@ import numpy as np
 from keras_crosscoop.data import dataset
 from keras_crosscoop.evaluation import draw_examples, draw_overlay
 from keras_crosscoop.images.io import read_image
-from keras_crosscoop.images.overlays import OPACITY, colorize
-from keras_crosscoop.images.palettes import VOID_COLOUR
+from keras_crosscoop.images.overlays import OPACITY, add_legend, colorize
+from keras_crosscoop.images.palettes import CLEAR, VOID_COLOUR
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((10, 20, 30), (0, 0, 250), (200, 0, 0))
@@ -32,6 +32,20 @@ def test_an_overlay_mixes_image_and_colours_above_a_legend_of_what_occurs():
     legend = {tuple(pixel) for row in picture[100:] for pixel in row}
     assert {PALETTE[0], PALETTE[2]} <= legend
     assert PALETTE[1] not in legend
+
+
+def test_a_class_that_is_not_drawn_is_chequered_in_the_legend():
+    """Black in a picture of the classes' colours alone; nothing in an overlay."""
+    image, ids = np.full((100, 300, 3), 100, np.uint8), np.zeros((100, 300), np.uint8)
+    picture = np.asarray(draw_overlay(image, ids, ["background"], [CLEAR]))
+    assert (picture[:100] == image).all()
+    filled = np.asarray(add_legend(image, [0], ["background"], [CLEAR]))
+    (rows, columns) = np.nonzero((filled[100:, :40] == 0).all(-1))  # the square, left of the text
+    square = np.s_[100 + rows.min() + 1 : 100 + rows.max(), columns.min() + 1 : columns.max()]
+    assert (filled[square] == 0).all()
+    assert {(255, 255, 255), (192, 192, 192)} <= {tuple(pixel) for row in picture[square].tolist() for pixel in row}
+    drawn = np.asarray(draw_overlay(image, ids, ["road"], [(9, 0, 0)]))
+    assert (drawn[square] == (9, 0, 0)).all()
 
 
 def test_a_legend_wraps_rather_than_runs_out_of_the_picture():
