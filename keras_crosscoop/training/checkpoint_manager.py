@@ -1,6 +1,5 @@
 """Writes checkpoints at intervals, at the end of training, and after a signal, but never after divergence."""
 
-import logging
 import math
 import signal
 import time
@@ -18,7 +17,6 @@ from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.state import TrainingState, assign, metric_variables, values, variables
 from keras_crosscoop.training.strategy import on_any_machine
 
-_log = logging.getLogger(__name__)
 _MAX_NAMED = 32  # files in an error
 
 
@@ -81,7 +79,6 @@ class CheckpointManager(keras.callbacks.Callback):
             assign(targets, state.variables)
             self._loaded_states = state.callbacks
             self.position, self.step = (state.epoch, state.step), state.steps
-            _log.info("Training continues from step %d.", self.step)
         self._restart_interval()
 
     def __enter__(self) -> "CheckpointManager":

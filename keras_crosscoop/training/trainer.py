@@ -33,6 +33,8 @@ from keras_crosscoop.training.strategy import is_chief, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
 from keras_crosscoop.training.validation import Validation
 
+_log = logging.getLogger(__name__)
+
 EXAMPLES = 3  # validation images in TensorBoard
 
 _log = logging.getLogger(__name__)
@@ -215,6 +217,10 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
 
     manager = CheckpointManager(model, checkpoints, callbacks, writes=run.writes, files=files, **options.save_interval)
     manager.resume()
+    if manager.position[0] >= options.epochs:
+        _log.info("Training is complete, at step %d. `fit --resume` only evaluates the run again.", manager.step)
+    elif manager.step:
+        _log.info("Training continues from step %d.", manager.step)
     batches = builders.training_batches(settings, data, on_error[0], start=manager.step)
     callbacks = keras.callbacks.CallbackList(
         [*callbacks, manager], model=model, add_history=False, epochs=options.epochs, steps=steps

@@ -279,3 +279,14 @@ def test_diverged_weights_are_not_kept_as_the_best(make_folder, tmp_path):
     message = refused(training.fit, settings_of(data), tmp_path / "run", [Ruin()])
     assert message.startswith("Training diverged between steps 1 and 2: weights are not finite.")
     assert not (tmp_path / "run").exists()
+
+
+@runs_eagerly
+def test_a_complete_run_is_not_continued(make_folder, tmp_path, caplog):
+    run = training.fit(settings_of(make_folder()), tmp_path / "run")
+    weights = run.weights.read_bytes()
+    with caplog.at_level(logging.INFO):
+        training.resume(run.folder)
+    assert "Training is complete, at step 1. `fit --resume` only evaluates the run again." in caplog.messages
+    assert not any("continues" in message for message in caplog.messages)
+    assert run.weights.read_bytes() == weights
