@@ -132,9 +132,10 @@ def _cause(message: str) -> str:
     subject, separator, received = message.rpartition(_RECEIVED)
     if not separator:
         return message
-    stem = re.escape(PurePath(received).stem)
-    without_name = re.sub(rf"(?<!\w){stem}(?!\w)", "…", subject)
-    return re.sub(r"\d+", "0", re.sub(r"\S*[/\\]\S*", "…", without_name))
+    stem = PurePath(received).stem
+    if not stem.isdecimal():  # numbers are left out anyway, and may mean something else
+        subject = re.sub(rf"(?<!\w){re.escape(stem)}(?!\w)", "…", subject)
+    return re.sub(r"\d+", "0", re.sub(r"\S*[/\\]\S*", "…", subject))
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> InputError:

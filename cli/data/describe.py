@@ -26,7 +26,7 @@ def describe(context: click.Context, folder: Path, as_json: bool) -> None:
     """
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.own.description import as_json_values, dump
-    from keras_crosscoop.errors import InputError
+    from keras_crosscoop.errors import InputError, summarize
 
     data = dataset(folder)
     if data.description is None:
@@ -36,13 +36,14 @@ def describe(context: click.Context, folder: Path, as_json: bool) -> None:
         )
     if as_json:
         findings = [vars(finding) for finding in data.findings]
-        found = {"description": as_json_values(data.description), "statements": data.statements, "findings": findings}
-        click.echo(json.dumps(found))
+        content = {"description": as_json_values(data.description), "statements": data.statements, "findings": findings}
+        click.echo(json.dumps(content))
     else:
         for statement in data.statements:
             click.echo(statement, err=True)
-        for finding in data.findings:
-            click.echo(f"{finding.severity}: {finding.message}", err=True)
+        for severity in ("problem", "warning", "note"):
+            for line in summarize(found.message for found in data.findings if found.severity == severity):
+                click.echo(f"{severity}: {line}", err=True)
         click.echo(dump(data.description), nl=False)
     if any(finding.severity == "problem" for finding in data.findings):
         context.exit(FOUND_FAILURES)
