@@ -1,5 +1,6 @@
 """The catalogue of data sets."""
 
+import difflib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from keras_crosscoop.data.own.description import Description
 from keras_crosscoop.data.own.discovery import describe, is_path, open_discovery, recognise
 from keras_crosscoop.data.records.reader import find_records, open_records
 from keras_crosscoop.data.spec import Dataset, Entry
-from keras_crosscoop.errors import InputError, unknown_name
+from keras_crosscoop.errors import InputError, join_names, unknown_name
 from keras_crosscoop.system.files import keras_home
 
 
@@ -41,12 +42,14 @@ def dataset(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) 
     if name.startswith(tfds_source.PREFIX):
         return tfds_source.open_tfds(name, folder)
     if name not in CATALOGUE:
-        raise unknown_name("data set", name, CATALOGUE)
+        raise unknown_name("data set or folder", name, CATALOGUE)
     entry = CATALOGUE[name]
+    if folder and not folder.exists() and entry.needs_folder:
+        raise _no_folder(folder)
     if name == "folder" and folder and folder.is_file():  # a dataset.yaml
         return entry.open(folder)
     if entry.needs_folder and not (folder and folder.is_dir()):
-        received = f"{folder}, which is not a folder." if folder else "no folder."
+        received = f"{folder}, which is a file." if folder else "no folder."
         raise InputError(f'Data set "{name}" needs --data-dir, a folder with {entry.layout}. Received: {received}')
     records = folder and find_records(name, folder)
     return open_records(name, records, entry.open) if records else entry.open(folder)
@@ -61,6 +64,18 @@ def locate(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -
     if data_dir is None and not is_name and is_path(name):
         return recognise(Path(name)), Path(name)
     return str(name), None if data_dir is None else Path(data_dir)
+
+
+def _no_folder(path: Path) -> InputError:
+    """Returns the error for a folder that does not exist, with the folders where it was expected."""
+    parent = next((parent for parent in path.absolute().parents if parent.is_dir()), Path())
+    try:
+        names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    hint = f'Did you mean "{parent / near[0]}"?' if near else f"{parent} holds: {join_names(names) or 'no folders'}."
+    return InputError(f"There is no such folder of a data set. {hint} Received: {path}")
 
 
 def _street_scenes(data_dir: Path | None) -> Dataset:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refused
 from PIL import Image
 
 import keras_crosscoop.data.catalogue as catalogue_module
@@ -13,7 +14,7 @@ from keras_crosscoop.errors import InputError
 
 def test_unknown_name_gives_the_nearest():
     with pytest.raises(
-        InputError, match=r"There is no data set of that name\. Did you mean \"camvid\"\? Received: 'camvd'"
+        InputError, match=r"There is no data set or folder of that name\. Did you mean \"camvid\"\? Received: 'camvd'"
     ):
         dataset("camvd")
 
@@ -24,8 +25,22 @@ def test_data_dir_is_needed(name, part, tmp_path):
         InputError, match=rf'^Data set "{name}" needs --data-dir, a folder with .*{part}.* Received: no'
     ):
         dataset(name)
-    with pytest.raises(InputError, match=rf"a folder with .*{part}.* Received: .*none, which is not a folder"):
-        dataset(name, tmp_path / "none")
+    (tmp_path / "file").touch()
+    if name != "folder":  # it may be a dataset.yaml
+        with pytest.raises(InputError, match=rf"a folder with .*{part}.* Received: .*file, which is a file"):
+            dataset(name, tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["camvid", "folder", None])
+def test_a_missing_folder(name, tmp_path):
+    """The message names the folders beside it, or the one that is meant."""
+    for folder in ("photos", "masks", ".hidden"):
+        (tmp_path / folder).mkdir()
+    for missing, hint in (("data/mine", f"{tmp_path} holds: masks, photos."), ("photo", f'mean "{tmp_path}/photos"?')):
+        path = tmp_path / missing
+        message = refused(dataset, name, path) if name else refused(dataset, path)
+        assert message.startswith("There is no such folder of a data set. ")
+        assert message.endswith(f"{hint} Received: {path}")
 
 
 def test_a_name_is_not_the_folder_of_that_name(tmp_path, monkeypatch):
