@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ from pydantic import Field, RootModel, TypeAdapter
 from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.palettes import RGB
-from keras_crosscoop.images.reading import DEFAULT_READING, ImageReading
+from keras_crosscoop.images.reading import DEFAULT_READING, DESCRIPTION_FILE, ImageReading
 from keras_crosscoop.models import CrossCoop, DeepLabV3Plus, Segmenter
 from keras_crosscoop.models.archive import check_archive
 from keras_crosscoop.models.naming import output_choices
@@ -89,7 +89,7 @@ class Run:
         Raises:
             InputError: The file cannot be read.
         """
-        path = self.folder / "dataset.yaml"
+        path = self.folder / DESCRIPTION_FILE
         if not path.is_file():
             return DEFAULT_READING
         try:
@@ -111,6 +111,9 @@ class Run:
         Raises:
             InputError: The folder is not empty, or cannot be made.
         """
+        from keras_crosscoop.data.own import discovery
+        from keras_crosscoop.data.tfds_source import PREFIX
+
         exists = folder.exists()
         run = cls(folder, settings, dataset.classes, dataset.palette, own_folder=not exists)
         in_use = InputError(f"A run needs a new or empty folder. Name another with --output. Received: {folder}")
@@ -125,13 +128,10 @@ class Run:
             raise _not_writable(folder, error) from error
         try:
             (folder / "config.yaml").write_text(config.dump(settings), encoding="utf-8")
-            if dataset.description is None and dataset.reading != DEFAULT_READING:
-                reading = {name: value for name, value in asdict(dataset.reading).items() if value is not None}
-                (folder / "dataset.yaml").write_text(json.dumps(reading) + "\n", encoding="utf-8")  # JSON is YAML
-            elif dataset.description is not None:
-                from keras_crosscoop.data.own.discovery import store
-
-                store(dataset.description, {split: dataset.find(split) for split in dataset.splits}, folder)
+            if dataset.description is not None:
+                discovery.store(dataset.description, {split: dataset.find(split) for split in dataset.splits}, folder)
+            elif dataset.reading != DEFAULT_READING or dataset.name.startswith(PREFIX):
+                discovery.store_reading(dataset, folder)
             colours = {name: f"#{bytes(colour).hex()}" for name, colour in zip(run.classes, run.palette, strict=True)}
             # The last file: a run without it was interrupted when it began.
             (folder / "classes.json").write_text(json.dumps(colours, indent=2) + "\n", encoding="utf-8")
@@ -183,13 +183,16 @@ class Run:
         """
         from keras_crosscoop.data import dataset
         from keras_crosscoop.data.own.description import read_description
-        from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, open_own, open_stored
+        from keras_crosscoop.data.own.discovery import open_own, open_stored
+        from keras_crosscoop.data.tfds_source import PREFIX, open_tfds
 
         path = self.folder / DESCRIPTION_FILE
         own = read_description(path) if path.is_file() else None
-        # The description of other data sets says only how images are read.
+        # The description of records says only how images are read, and that of TFDS's also how labels are.
         if name in (None, self.settings.data.name) and own and own.is_complete:
             data = open_stored(self.folder) if data_dir is None else open_own(data_dir, own)
+        elif name in (None, self.settings.data.name) and own and self.settings.data.name.startswith(PREFIX):
+            data = open_tfds(self.settings.data.name, data_dir or self.settings.data.dir, own)
         elif name in (None, self.settings.data.name):
             data = dataset(self.settings.data.name, data_dir or self.settings.data.dir)
         else:

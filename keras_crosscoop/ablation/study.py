@@ -12,9 +12,10 @@ from keras_crosscoop.ablation.rows import FULL, ROWS, Row, select_rows
 from keras_crosscoop.ablation.worker import CONFUSIONS
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, dataset
-from keras_crosscoop.data.own.discovery import DESCRIPTION_FILE, open_stored, store
+from keras_crosscoop.data.own.discovery import open_stored, store
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation.run_metrics import METRICS_FILE
+from keras_crosscoop.images.reading import DESCRIPTION_FILE
 from keras_crosscoop.runs import build
 from keras_crosscoop.system.devices import share_gpus
 from keras_crosscoop.system.files import atomic_write, make_folder

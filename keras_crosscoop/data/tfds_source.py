@@ -126,7 +126,7 @@ class _Tensor(_EncodedFile):
         return png.getvalue()
 
 
-def open_tfds(name: str, data_dir: Path | None = None) -> Dataset:
+def open_tfds(name: str, data_dir: Path | None = None, known: Description | None = None) -> Dataset:
     """Opens a data set of TensorFlow Datasets that was prepared before.
 
     Classes come from the mask's feature if it names them, else from the values that occur. A `dataset.yaml` in the
@@ -136,6 +136,7 @@ def open_tfds(name: str, data_dir: Path | None = None) -> Dataset:
         name: "tfds:" and the name of a builder, as in "tfds:oxford_iiit_pet", if need be with its configuration and
             version, "tfds:NAME/CONFIG:1.0.0". With "#FEATURE", the feature that holds the mask.
         data_dir: The folder of all data sets of TFDS; by default TFDS's own.
+        known: How labels and images were read earlier, for example in a run. The `dataset.yaml` is then not read.
 
     Raises:
         InputError: There is no such builder, it was not prepared, or it has no image, no mask or several.
@@ -148,7 +149,7 @@ def open_tfds(name: str, data_dir: Path | None = None) -> Dataset:
         count = len(split_pairs["train"])
         split_pairs["train"], split_pairs["val"] = split_by_groups(split_pairs["train"], VAL_SHARE, SPLIT_SEED)
         statements.append(f"There is no validation split: {len(split_pairs['val'])} of {count} images become one.")
-    described = _described(builder, mask_feature)
+    described = known or _described(builder, mask_feature)
     found = find_coding(sample_masks(split_pairs), [], described)
     reading = find_image_reading(split_pairs, described)
     description = found.complete(described).updated(

@@ -73,6 +73,7 @@ class ImageReading:
 
 
 DEFAULT_READING = ImageReading()
+DESCRIPTION_FILE = "dataset.yaml"  # says how images, and perhaps labels, are read: in a run's folder or a data set's
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from keras_crosscoop import config, dataset
 from keras_crosscoop.data import prepare, tfds_source
 from keras_crosscoop.data.pipeline import load_dataset
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.runs import Run
 
 COUNTS = {"train": 10, "test": 3}
 
@@ -148,6 +149,28 @@ def test_masks_may_be_tensors_and_a_description_names_their_values(tmp_path):
     (number,) = {len(data.read(*data.pairs("val")[0])[0]) - 20}
     _, label = data.read(*data.pairs("val")[0])
     np.testing.assert_array_equal(label, np.array([9, 0, 1, 255], np.uint8)[trimap("validation", number)])
+
+
+def test_a_run_reads_labels_as_it_was_trained(tmp_path):
+    """Whatever is written into the data set's dataset.yaml since."""
+    features = {
+        "image": tfds.features.Image(encoding_format="png"),
+        "mask": tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding="zlib"),
+    }
+    write(tmp_path, "my_tensors", features, tensors, counts={"train": 4, "validation": 2})
+    described = tmp_path / "my_tensors/dataset.yaml"
+    described.write_text("names: [pet, rest]\nvalues: {1: pet, 2: rest}\nignore: [3]\n")
+    settings = config.settings({"data": {"name": "tfds:my_tensors", "dir": tmp_path}})
+    data = dataset("tfds:my_tensors", tmp_path)
+    run = Run.open(Run.create(tmp_path / "run", settings, data).folder)
+    before = [data.read(*pair)[1] for pair in data.pairs("val")]
+    described.write_text("names: [pet, rest]\nvalues: {1: rest, 2: pet}\nignore: [3]\n")
+    for folder in (None, tmp_path):
+        opened = run.open_dataset(data_dir=folder)
+        assert (opened.classes, opened.splits) == (("pet", "rest"), ("train", "val"))
+        for label, pair in zip(before, opened.pairs("val"), strict=True):
+            np.testing.assert_array_equal(opened.read(*pair)[1], label)
+    assert dataset("tfds:my_tensors", tmp_path).coding.ids[1] == 1  # the edited file holds elsewhere
 
 
 def test_several_masks_are_a_question(tmp_path):

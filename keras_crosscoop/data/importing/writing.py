@@ -25,6 +25,7 @@ from keras_crosscoop.data.own.discovery import palette
 from keras_crosscoop.errors import InputError, join_names, reason
 from keras_crosscoop.images.io import image_size, open_image, write_label
 from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.images.reading import DESCRIPTION_FILE
 from keras_crosscoop.labels import IGNORE_LABEL, INVALID_LABEL
 from keras_crosscoop.system.files import atomic_folder
 from keras_crosscoop.system.resources import threads
@@ -118,7 +119,7 @@ def import_annotations(
         )
         try:
             splits, pixels = _write(samples, ids, palette(description), partial_folder, files, progress)
-            (partial_folder / "dataset.yaml").write_text(dump(description), encoding="utf-8")
+            (partial_folder / DESCRIPTION_FILE).write_text(dump(description), encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"The data set cannot be written ({reason(error)}). Check space and permissions. Received: {output}"

@@ -7,12 +7,21 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from keras_crosscoop.data.coding import Stored, text_of
 from keras_crosscoop.errors import InputError, first_failure, shorten, unknown_name
 from keras_crosscoop.images.palettes import RGB
-from keras_crosscoop.images.reading import ImageReading
+from keras_crosscoop.images.reading import DESCRIPTION_FILE, ImageReading
 from keras_crosscoop.labels import INVALID_LABEL
 from keras_crosscoop.system import yaml_files
 
@@ -82,7 +91,7 @@ CODING_ENTRIES = {
     "channels",
     "slice",
 }  # not about files
-FILE_NAMES = ("dataset.yaml", "data.yaml", "dataset.yml", "data.yml")  # in the folder of a data set
+FILE_NAMES = (DESCRIPTION_FILE, "data.yaml", "dataset.yml", "data.yml")  # in the folder of a data set
 
 # Keys of other tools' files that describe nothing here.
 _FOREIGN_KEYS = {"nc", "download", "roboflow", "yaml_file", "kpt_shape", "flip_idx", "stuff_id"}
@@ -161,6 +170,7 @@ class Description(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    _file: Path | None = PrivateAttr(None)
     path: Path | None = None
     images: str | None = None
     masks: str | None = None
@@ -217,6 +227,16 @@ class Description(BaseModel):
         return values
 
     @property
+    def file(self) -> Path:
+        """The YAML file that was read; without one, that in which a user can write the description."""
+        return self._file or (self.path or Path()) / DESCRIPTION_FILE
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, of `names` or of `values`; empty if they are left open."""
+        return self.names or tuple(dict.fromkeys((self.values or {}).values()))
+
+    @property
     def reading(self) -> ImageReading:
         """How images are read."""
         return ImageReading(self.range, self.channels, self.orientation, self.slice)
@@ -260,7 +280,9 @@ def read_description(path: Path) -> Description:
     except (OSError, ValueError) as error:
         raise InputError(f"The description of a data set cannot be read ({error}). Received: {path}") from error
     root = path.absolute().parent / (description.path.expanduser() if description.path else "")
-    return description.model_copy(update={"path": root})
+    description = description.model_copy(update={"path": root})
+    description._file = path
+    return description
 
 
 def dump(description: Description) -> str:

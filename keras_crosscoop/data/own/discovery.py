@@ -4,6 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from keras_crosscoop.data.own.vocabulary import BACKGROUND, is_background
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.palettes import CLEAR, RGB, distinct_colours
+from keras_crosscoop.images.reading import DESCRIPTION_FILE
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.files import atomic_write
 
@@ -132,11 +134,11 @@ def describe(described: Description) -> Discovery:
             else f"There is no validation split: {counts} become one, with equal and near-equal images kept together."
         )
         pairs = {split: pairs[split] for split in SPLITS if split in pairs}
-    if described.names:
-        statements.append("The classes are named in dataset.yaml.")
+    if described.class_names:
+        statements.append(f"The classes are named in {described.file.name}.")
     if layout.classes:  # one file for each class
         described = described.updated(names=(BACKGROUND, *layout.classes))
-    coding = find_coding(sample_masks(pairs), find_tables(index), described)
+    coding = find_coding(sample_masks(pairs), find_tables(index, strict=not described.class_names), described)
     reading = find_image_reading(pairs, described)
     complete = coding.complete(described).updated(
         images=layout.images,
@@ -152,9 +154,6 @@ def describe(described: Description) -> Discovery:
         (*statements, *coding.statements, *reading.statements),
         (*layout.findings, *coding.findings, *reading.findings),
     )
-
-
-DESCRIPTION_FILE = "dataset.yaml"  # in a run's folder
 
 
 def open_own(path: Path, known: Description | None = None) -> Dataset:
@@ -231,8 +230,9 @@ def coding(description: Description) -> Coding:
         return Coding({**ids, **dict.fromkeys(ignore or (), IGNORE_LABEL)}, nearest=bool(description.nearest))
     except ValueError as error:
         raise InputError(
-            "`values` and `ignore` must both hold integers, or both colours. Mend `ignore` of dataset.yaml. Received: "
-            f"{values_line(names)}, ignore: {list(map(text_of, ignore))} in {description.path}"
+            "`values` and `ignore` must both hold integers, or both colours. Mend `ignore` of "
+            f"{description.file.name}. Received: {values_line(names)}, "
+            f"ignore: {list(map(text_of, ignore))} in {description.path}"
         ) from error
 
 
@@ -263,14 +263,29 @@ def store(description: Description, pairs: Mapping[str, Sequence[Pair]], folder:
             table.writerow(("image", "mask"))
             table.writerows([_relative(part, description.path) for part in pair] for pair in split_pairs)
         lists[split] = str(path.absolute())
-    ids = coding(description).ids
-    values = {stored: description.names[class_id] for stored, class_id in ids.items() if class_id != IGNORE_LABEL}
-    ignore = tuple(stored for stored, class_id in ids.items() if class_id == IGNORE_LABEL)
-    settled = {"values": values, "ignore": ignore, "nearest": bool(description.nearest)}
-    stored = description.model_copy(update={**dict.fromkeys(SPLITS), **lists, **settled})
+    settled = _coding_entries(coding(description), description.names)
+    return _write(description.model_copy(update={**dict.fromkeys(SPLITS), **lists, **settled}), folder)
+
+
+def store_reading(dataset: Dataset, folder: Path) -> Path:
+    """Writes how the labels and images of a data set are read, but not which files it has; see `store`."""
+    entries = _coding_entries(dataset.coding, dataset.classes)
+    return _write(Description(names=dataset.classes, **entries, **asdict(dataset.reading)), folder)
+
+
+def _coding_entries(coding: Coding, names: Sequence[str]) -> dict[str, object]:
+    """Returns the entries of a description that say which value or colour is which class."""
+    return {
+        "values": {stored: names[class_id] for stored, class_id in coding.ids.items() if class_id != IGNORE_LABEL},
+        "ignore": tuple(stored for stored, class_id in coding.ids.items() if class_id == IGNORE_LABEL),
+        "nearest": coding.nearest,
+    }
+
+
+def _write(description: Description, folder: Path) -> Path:
     path = folder / DESCRIPTION_FILE
     with atomic_write(path) as partial:
-        partial.write_text(dump(stored), encoding="utf-8")
+        partial.write_text(dump(description), encoding="utf-8")
     return path
 
 
