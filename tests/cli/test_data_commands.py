@@ -11,7 +11,7 @@ from helpers import TINY_FIT
 from PIL import Image
 
 from keras_crosscoop import config, load_dataset, training
-from keras_crosscoop.data import CATALOGUE
+from keras_crosscoop.data import CATALOGUE, dataset
 from keras_crosscoop.data.previews import GAP
 from keras_crosscoop.images.overlays import blend
 from keras_crosscoop.images.palettes import VOID_COLOUR
@@ -224,8 +224,43 @@ def test_show_draws_other_samples_of_another_seed_or_split(crosscoop, halves, tm
 
 def test_show_shrinks_large_samples(crosscoop, halves, tmp_path):
     arguments = ("--set=data.crop_size=640", "--count=1", "--output=large.png")
-    assert crosscoop(*SHOW, "--data-dir", halves, *arguments).code == 0
+    assert crosscoop(*SHOW, "--data-dir", halves, *arguments, "--set=data.scale=[8,8]").code == 0
     assert pixels(tmp_path / "large.png").shape[1] == 2 * 320
+
+
+def test_show_draws_small_images_with_little_padding(crosscoop, halves, tmp_path):
+    """The crop shrinks to the largest scaled image, of 48 x 32 pixels here; the samples stay the same."""
+    for size in (96, 640):
+        options = (f"--set=data.crop_size={size}", f"--output={size}.png", "--set=data.flip=false")
+        assert crosscoop(*SHOW, "--data-dir", halves, *options).code == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "96.png"), pixels(tmp_path / "640.png"))
+
+
+def test_describe_prints_one_line_a_cause(crosscoop, make_folder):
+    root = make_folder()
+    for number in range(4):
+        (root / f"more/{number}").mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(root / f"more/{number}/{number}.png")
+    code, _, err = crosscoop("data", "describe", root)
+    notes = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert code == 0
+    assert notes == [
+        "note: 4 times: 1 file in more/0 was left out: neither an image of a split nor its mask. "
+        "Received: 0.png, 1.png, 2.png and 1 more"
+    ]
+
+
+def test_messages_name_the_users_description(crosscoop, make_folder, tmp_path):
+    root = make_folder()
+    (root / "classes.txt").unlink()
+    (tmp_path / "my.yaml").write_text(f"path: {root}\nnames: [road, sky]\n")
+    code, out, err = crosscoop("data", "describe", "my.yaml")
+    assert (code, out) == (2, "")
+    assert "has no name in my.yaml, which can be read in 2 ways: " in err
+    assert "Write one of them into my.yaml." in err
+    assert "dataset.yaml" not in err
+    (tmp_path / "my.yaml").write_text(f"path: {root}\nnames: [road, sky, car]\n")
+    assert "The classes are named in my.yaml." in crosscoop("data", "describe", "my.yaml").err
 
 
 def test_show_overwrites_only_with_force(crosscoop, halves, tmp_path):
@@ -242,6 +277,12 @@ def test_show_names_the_picture_after_the_folder(crosscoop, halves, tmp_path):
     code, out, _ = crosscoop("data", "show", str(halves), *SHOW[3:])
     assert (code, out) == (0, f"Samples: {halves.name}_train.png\n")
     assert (tmp_path / f"{halves.name}_train.png").is_file()
+
+
+def test_show_names_the_picture_after_a_name_with_a_slash(crosscoop, halves, monkeypatch, tmp_path):
+    monkeypatch.setattr("keras_crosscoop.data.dataset", lambda name, folder: dataset("folder", halves))
+    assert crosscoop("data", "show", "tfds:a/b:1.0.0", *SHOW[3:]).out == "Samples: tfds-a-b-1.0.0_train.png\n"
+    assert (tmp_path / "tfds-a-b-1.0.0_train.png").is_file()
 
 
 def test_show_names_a_file_that_cannot_be_used(crosscoop, make_folder, tmp_path):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_crosscoop.data.findings import Finding
+from keras_crosscoop.data.own.description import Description
 from keras_crosscoop.data.own.file_index import spread
 from keras_crosscoop.data.own.matching import PLAIN, Match, Side, classes_after, constant
 from keras_crosscoop.data.own.path_templates import templates
@@ -107,35 +108,35 @@ class Choice(NamedTuple):
     notes: list[Finding]
 
 
-def choose(matches: Sequence[Match], root: Path) -> Choice:
+def choose(matches: Sequence[Match], description: Description) -> Choice:
     """Chooses the best match.
 
     Args:
         matches: The matches, those with the highest scores first; at least one.
-        root: The folder of the data set.
+        description: The description, with the folder of the data set.
 
     Raises:
         InputError: Two matches are equally good, or it is unclear which side are the masks.
     """
-    best = _orient(matches[0], matches, root)
+    best = _orient(matches[0], matches, description)
     others = [match for match in matches if match is not best and not _is_reverse(match, best)]
     others = [match for match in others if match.score >= _TOLD * best.score]
     others = [match for match in others if not match.pairs.items() <= best.pairs.items()]
     if per_class := _per_class(best, others):
         template, classes = per_class
         return Choice(best, template, classes, [])
-    _check_single(best, root)
+    _check_single(best, description.path)
     rivals = [match for match in others if _is_rival(match, best) and _conflict(best, match)]
     if rivals:
         best_bits = entropy(list(best.pairs.values()))
         rivals = [match for match in rivals if not _is_photograph(match, best_bits)]
     if rivals:
-        raise _two_readings(best, rivals[0], root)
-    _check_content(best, root)
+        raise _two_readings(best, rivals[0], description)
+    _check_content(best, description)
     return Choice(best, templates(best)[1], (), _notes(best, others))
 
 
-def _orient(best: Match, matches: Sequence[Match], root: Path) -> Match:
+def _orient(best: Match, matches: Sequence[Match], description: Description) -> Match:
     """Returns the match with images and masks in their places, by their content if the names do not tell."""
     if best.decided:
         return best
@@ -148,8 +149,8 @@ def _orient(best: Match, matches: Sequence[Match], root: Path) -> Match:
             return reverse
     raise InputError(
         "The folder holds pairs of files, but neither their names nor their content tell which are the masks. Write "
-        f"one of these into {root / 'dataset.yaml'}: {_yaml(best)}; or {_yaml(reverse) if reverse else '...'}. "
-        f"Received: {root}"
+        f"one of these into {description.file}: {_yaml(best)}; or {_yaml(reverse) if reverse else '...'}. "
+        f"Received: {description.path}"
     )
 
 
@@ -208,16 +209,15 @@ def _is_photograph(match: Match, best_bits: float | None) -> bool:
     return bits is not None and best_bits is not None and best_bits < MASK_BITS < bits - CLEARLY
 
 
-def _check_content(best: Match, root: Path) -> None:
+def _check_content(best: Match, description: Description) -> None:
     """Compares the content of images and masks with their names."""
     images, masks = (entropy(list(files)) for files in (best.pairs.keys(), best.pairs.values()))
     if images is not None and masks is not None and images < MASK_BITS and masks > MASK_BITS + 2 * CLEARLY:
-        image, mask = next(iter(best.pairs.items()))
+        image, mask = (_relative(file, description.path) for file in next(iter(best.pairs.items())))
         raise InputError(
             "Images and masks seem to be swapped: by their names, the masks hold many colours and the images few. "
-            f"Rename them, or write `images` and `masks` into {root / 'dataset.yaml'}. Received: "
-            f"{_relative(mask, root)} "
-            f"as the mask of {_relative(image, root)}"
+            f"Rename them, or write `images` and `masks` into {description.file}. Received: {mask} as the mask of "
+            f"{image}"
         )
 
 
@@ -297,12 +297,12 @@ def _is_no_class(name: str) -> bool:
     return kind.image or kind.mask or kind.aside or is_version(name)
 
 
-def _two_readings(best: Match, other: Match, root: Path) -> InputError:
+def _two_readings(best: Match, other: Match, description: Description) -> InputError:
     what = "masks" if best.images == other.images else "images" if best.masks == other.masks else None
     return InputError(
         f"Two readings of the folder are equally good: {len(best.pairs):,} pairs of {_arrow(best)}, and "
-        f"{len(other.pairs):,} pairs of {_arrow(other)}. Write one of these lines into {root / 'dataset.yaml'} to say "
-        f"which {what or 'files'} are meant: {_yaml(best, what)}; or {_yaml(other, what)}. Received: {root}"
+        f"{len(other.pairs):,} pairs of {_arrow(other)}. Write one of these lines into {description.file} to say "
+        f"which {what or 'files'} are meant: {_yaml(best, what)}; or {_yaml(other, what)}. Received: {description.path}"
     )
 
 

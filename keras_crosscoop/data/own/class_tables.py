@@ -15,6 +15,7 @@ from keras_crosscoop.data.own.text_tables import read_rows
 from keras_crosscoop.data.own.vocabulary import is_background, is_void, normal_names, same_name
 from keras_crosscoop.errors import InputError, join_names, reason
 from keras_crosscoop.images.palettes import RGB
+from keras_crosscoop.images.reading import DESCRIPTION_FILE
 
 _MAX_SIZE = 1 << 20  # bytes
 _MAX_DEPTH = 3  # folders above a table
@@ -26,6 +27,8 @@ _TEXT_STEMS = re.compile(
 )
 _JSON_STEMS = re.compile(_TEXT_STEMS.pattern + r"|config\w*|dataset|meta|id2label|label2id")
 _LONGER_STEMS = re.compile(r"\w*(class(es)?|labels?|annotations?)(dict|map|names|colou?rs?)\w*|\w*colou?rmap\w*")
+_NUMBERED_STEMS = re.compile(rf"\d+({_TEXT_STEMS.pattern})")
+_LETTER = re.compile(r"[^\W\d_]")
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".names")
 
 
@@ -56,6 +59,7 @@ class Classes:
         settled: Whether the description names the classes; their ids then count from 0.
         statements: What was found about the tables.
         findings: Contradictions between tables.
+        yaml: The name of the file that describes the data set, for errors.
     """
 
     rows: tuple[ClassRow, ...] = ()
@@ -64,6 +68,7 @@ class Classes:
     settled: bool = False
     statements: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    yaml: str = DESCRIPTION_FILE
 
     @property
     def source(self) -> str:
@@ -96,39 +101,49 @@ class Classes:
         return any(is_background(row.name) for row in self.rows if not row.ignored)
 
 
-def find_tables(index: FileIndex) -> list[Classes]:
+def find_tables(index: FileIndex, *, strict: bool = True) -> list[Classes]:
     """Finds all tables of classes in a folder, by the names of their files.
 
     Equal tables, such as one in the folder of each split, are returned once.
+
+    Args:
+        index: The files in the folder.
+        strict: Whether to refuse tables that cannot be read; they are left out if a description names the classes.
 
     Raises:
         InputError: A table cannot be read.
     """
     tables: dict[tuple[ClassRow, ...], Classes] = {}
-    for path, file in sorted(index.by_path.items(), key=lambda entry: (entry[0].count("/"), entry[0])):
+    files = sorted(index.by_path.items(), key=lambda entry: (entry[0].count("/"), entry[0]))
+    numbered = [path for path, file in files if _NUMBERED_STEMS.fullmatch(_clean(file.stem))]
+    for path, file in files:
         if path.count("/") > _MAX_DEPTH:
             break
-        stem, suffix = re.sub(r"[\W_]+", "", file.stem.casefold()), file.suffix.lower()
-        is_text = suffix in _TEXT_SUFFIXES and _TEXT_STEMS.fullmatch(stem)
-        is_json = suffix == ".json" and _JSON_STEMS.fullmatch(stem)
-        if is_text or is_json:
-            table = read_table(file)
-        elif suffix in (*_TEXT_SUFFIXES, ".json") and _LONGER_STEMS.fullmatch(stem):
-            table = _read_longer_named(file)
-        else:
+        stem, suffix = _clean(file.stem), file.suffix.lower()
+        is_named = _TEXT_STEMS.fullmatch(stem) if suffix in _TEXT_SUFFIXES else _JSON_STEMS.fullmatch(stem)
+        is_longer = _LONGER_STEMS.fullmatch(stem) or numbered == [path]
+        if suffix not in (*_TEXT_SUFFIXES, ".json") or not (is_named or is_longer):
             continue
-        if table is not None and not _lists_files(table, index):
+        try:
+            table = read_table(file)
+        except InputError:
+            if strict and is_named:
+                raise
+            continue
+        if table is not None and (is_named or _tells_keys(table)) and not _lists_files(table, index):
             tables.setdefault(table.rows, table)
     return list(tables.values())
 
 
-def _read_longer_named(path: Path) -> Classes | None:
-    """Reads a file such as "class_dict_seg.csv", which is a table of classes only if it tells colours or values."""
-    try:
-        table = read_table(path)
-    except InputError:
-        return None
-    return table if table and len(table.rows) > 1 and (table.by_colour or table.values) else None
+def _clean(stem: str) -> str:
+    return re.sub(r"[\W_]+", "", stem.casefold())
+
+
+def _tells_keys(table: Classes) -> bool:
+    """Whether a file such as "class_dict_seg.csv" or "59_labels.txt" is a table: it tells colours or values."""
+    names = [row.name for row in table.rows]
+    are_names = len({*names}) == len(names) > 1 and all(map(_LETTER.search, names))
+    return are_names and bool(table.by_colour or table.values)
 
 
 def read_table(path: Path) -> Classes | None:
@@ -267,19 +282,18 @@ def choose_classes(tables: Sequence[Classes], description: Description) -> Class
     Tables that name other classes than the chosen one are a problem.
     """
     colours = description.colours or {}
-    if description.names is not None:
+    if names := description.class_names:
         rows = tuple(
-            ClassRow(name, None, colours.get(name) or _colour_in(tables, name), is_void(name))
-            for name in description.names
+            ClassRow(name, None, colours.get(name) or _colour_in(tables, name), is_void(name)) for name in names
         )
-        return Classes(_with_two_classes(rows), Path("dataset.yaml"), settled=True)
+        return Classes(_with_two_classes(rows), description.file, settled=True, yaml=description.file.name)
     if not tables:
-        return Classes()
+        return Classes(yaml=description.file.name)
     chosen = max(tables, key=lambda table: (bool(table.by_colour), bool(table.values), len(table.rows)))
     findings = tuple(
         Finding("problem", "", message, (str(chosen.path), str(table.path)))
         for table in tables
-        if table is not chosen and (message := _contradiction(chosen, table))
+        if table is not chosen and (message := _contradiction(chosen, table, description.file.name))
     )
     rows = tuple(
         row if row.value is not None else row._replace(value=_value_in(tables, row.name)) for row in chosen.rows
@@ -287,7 +301,13 @@ def choose_classes(tables: Sequence[Classes], description: Description) -> Class
     statements = [f"The classes are named in {chosen.source}."]
     if chosen.header:
         statements.append(f"The first line of {chosen.source}, {chosen.header!r}, is a heading.")
-    return replace(chosen, rows=_with_two_classes(rows), statements=tuple(statements), findings=findings)
+    return replace(
+        chosen,
+        rows=_with_two_classes(rows),
+        statements=tuple(statements),
+        findings=findings,
+        yaml=description.file.name,
+    )
 
 
 def _with_two_classes(rows: tuple[ClassRow, ...]) -> tuple[ClassRow, ...]:
@@ -308,10 +328,10 @@ def _value_in(tables: Sequence[Classes], name: str) -> int | None:
     return next((row.value for row in rows if same_name(row.name, name)), None)
 
 
-def _contradiction(one: Classes, other: Classes) -> str:
+def _contradiction(one: Classes, other: Classes, yaml: str) -> str:
     """Returns how two tables contradict each other; "" if they do not."""
     first, second = normal_names(one.names), normal_names(other.names)
-    remedy = "Remove one of the tables, or write `names` into dataset.yaml."
+    remedy = f"Remove one of the tables, or write `names` into {yaml}."
     files = f"Received: {one.path}, {other.path}"
     if first != second:
         only = [f"only {table.source} has {_missing(table, names)!r}" for table, names in

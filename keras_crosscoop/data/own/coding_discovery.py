@@ -85,16 +85,19 @@ def _read(content: MaskContent, classes: Classes, description: Description) -> t
         content = _as_colours(content)
     if all(mask.is_grey for mask in content.every):  # greys stand for integers
         values = None if ignore is None else tuple(key[0] if isinstance(key, tuple) else key for key in ignore)
-        reading = read_values(content, classes, values)
-        greys = {(value,) * 3: name for value, name in reading.values.items() if value in range(256)}
-        void = tuple((value,) * 3 for value in reading.ignore if value in range(256))
-        return reading._replace(values=greys, ignore=void), reason
+        return _in_greys(read_values(content, classes, values)), reason
     if ignore and not colours_ignored:
         raise InputError(
-            "`ignore` of dataset.yaml lists values, but the masks are read by colour. Write colours, as in "
+            f"`ignore` of {description.file.name} lists values, but the masks are read by colour. Write colours, as in "
             f"`ignore: ['#ffffff']`. Received: ignore: {list(ignore)}, {content.every[0].file}"
         )
     return read_colours(content, classes, ignore), reason
+
+
+def _in_greys(reading: Reading) -> Reading:
+    """Returns a reading of integers as one of grey colours, for masks with three equal channels."""
+    greys = {(value,) * 3: name for value, name in reading.values.items() if value in range(256)}
+    return reading._replace(values=greys, ignore=tuple((value,) * 3 for value in reading.ignore if value in range(256)))
 
 
 def _is_by_colour(content: MaskContent, classes: Classes, void: Collection[int]) -> tuple[bool, str]:
@@ -146,7 +149,7 @@ def _as_colours(content: MaskContent) -> MaskContent:
 def _described(content: MaskContent, description: Description) -> Reading:
     """Returns the reading that the description settles, with findings about values that it leaves out."""
     values = dict(description.values)
-    names = description.names or tuple(dict.fromkeys(values.values()))
+    names = description.class_names
     coloured = isinstance(next(iter(values)), tuple)
     areas = content.areas(colours=coloured)
     total = pixels(areas.values())
@@ -155,11 +158,13 @@ def _described(content: MaskContent, description: Description) -> Reading:
         ignore = tuple(v for v in (IGNORE_LABEL, -1, 65535) if v in areas and v not in values) if not coloured else ()
     reading = Reading(names, values, ignore, bool(description.nearest))
     unlisted = [key for key in areas if key not in values and key not in ignore]
+    if not coloured and any(mask.kind == "colour" for mask in content.every):
+        reading = _in_greys(reading)
     if not unlisted or reading.nearest:
         return reading
     inexact = pixels(areas[key] for key in unlisted)
     message = (
-        f"{share(inexact, total)} of the pixels have values that dataset.yaml does not list: "
+        f"{share(inexact, total)} of the pixels have values that {description.file.name} does not list: "
         f"{shares(unlisted, areas, total)}. Add them to `values` or `ignore`, or write `nearest: true`."
     )
     return reading.with_reasons(findings=[Finding("problem", "", message)])
@@ -172,7 +177,7 @@ def _class_files(content: MaskContent, classes: Classes) -> Reading:
     if len(names) <= max(ids, default=0):
         raise InputError(
             f"The masks of one file per class have {max(ids) + 1} classes, but {len(names)} are named. Write `names` "
-            f"into dataset.yaml. Received: {content.every[0].file}"
+            f"into {classes.yaml}. Received: {content.every[0].file}"
         )
     return Reading(names, dict(enumerate(names)), (IGNORE_LABEL,))
 
@@ -205,7 +210,7 @@ def _other_ids(classes: Classes, areas: Mapping[Stored, Area]) -> Iterator[Findi
     ):
         message = (
             f"{classes.source} has a column of ids for training, too, but the masks are read by the other ids. If "
-            "this is wrong, write `values` into dataset.yaml."
+            f"this is wrong, write `values` into {classes.yaml}."
         )
         yield Finding("warning", "", message)
 

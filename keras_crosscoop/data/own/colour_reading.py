@@ -82,6 +82,9 @@ class _ColourReader:
     def _received(self) -> str:
         return self.content.received(self.classes.source)
 
+    def _question(self, subject: str, options: Sequence[Option]) -> InputError:
+        return question(subject, options, self.classes, self._received)
+
     @property
     def _is_lossy(self) -> bool:
         return any(mask.lossy for mask in self.content.every)
@@ -129,13 +132,12 @@ class _ColourReader:
         black = self.areas[_BLACK].pixels
         if black <= _MAX_VOID * self.total or self.classes.has_background or self.ignore == ():
             return
-        raise question(
+        raise self._question(
             f"Black ({share(black, self.total)}), which is not in {self.classes.source},",
             [
                 Option("it is void", "ignore: ['#000000']"),
                 Option("it is the background, a class of its own", values_line({_BLACK: BACKGROUND, **values})),
             ],
-            self._received,
         )
 
     def by_occurrence(self) -> Reading:
@@ -179,13 +181,12 @@ class _ColourReader:
         both = [colour for colour in self.areas if colour in found or colour in lone]
         if self.classes.names:
             return both
-        raise question(
+        raise self._question(
             f"Colours that occur only at edges, {shares(lone, self.areas, self.total)},",
             [
                 Option("they are classes", values_line(self._named(both).values)),
                 Option("they mix others", values_line(self._named(found).values), "nearest: true"),
             ],
-            self._received,
         )
 
     def _mixed(self, colour: RGB, solid: Sequence[RGB]) -> list[tuple[RGB, RGB]]:
@@ -207,20 +208,28 @@ class _ColourReader:
         if {*colours} <= values.keys() and len(colours) > 1:
             if _BLACK in colours and not (self.classes.settled or rows[0].ignored or is_background(rows[0].name)):
                 others = dict(zip(voc_palette(len(rows) + 1), [BACKGROUND, *self.classes.names], strict=False))
-                raise question(
+                raise self._question(
                     f"Black ({share(self.areas[_BLACK].pixels, self.total)}), PASCAL VOC's colour of the background,",
                     [
                         Option(f"it is {rows[0].name}, the first of {source}", values_line(values)),
                         Option("it is a background of its own", values_line(others)),
                     ],
-                    self._received,
                 )
             reason = f"There are no colours in {source}, but PASCAL VOC's fit, in the same order."
             return Reading(self.classes.names, values, statements=(reason,))
+        palette = zip(voc_palette(len(rows) + 1)[1:], rows, strict=True)
+        shifted = {colour: row.name for colour, row in palette if not row.ignored}
+        if {*colours} <= shifted.keys() and len(colours) > 1:
+            raise InputError(
+                f"The masks hold PASCAL VOC's colours of 1 to {len(rows)}, {shares(colours, self.areas, self.total)}, "
+                "without black, the colour of 0: they look shifted by one. If they are, write this into "
+                f"{self.classes.yaml}: `{values_line(shifted)}`. Received: {self._received}"
+            )
         raise InputError(
             f"The masks hold {len(colours)} colours, {shares(colours, self.areas, self.total)}, but {source} names "
-            f"{len(self.classes.names)} classes without colours. Write the class of each colour into dataset.yaml, as "
-            f"in `{values_line(dict.fromkeys(colours[:3], 'NAME'))}`. Received: {self._received}"
+            f"{len(self.classes.names)} classes without colours. Write the class of each colour into "
+            f"{self.classes.yaml}, as in `{values_line(dict.fromkeys(colours[:3], 'NAME'))}`. "
+            f"Received: {self._received}"
         )
 
     def _solid(self, colours: Sequence[RGB]) -> list[RGB]:
@@ -274,7 +283,7 @@ class _ColourReader:
         return InputError(
             f"The masks hold colours that {self.classes.source or 'no table'} does not list: "
             f"{shares(colours, self.areas, self.total)}. Listed: {join_names(list(map(text_of, listed)))}. Add them, "
-            f"to `ignore` of dataset.yaml if they have no class. Received: {self._received}"
+            f"to `ignore` of {self.classes.yaml} if they have no class. Received: {self._received}"
         )
 
 

@@ -161,7 +161,7 @@ def find_image_reading(pairs_by_split: Mapping[str, Sequence[Pair]], description
     if not images:
         return ImagesFound(description.range, description.channels, description.orientation, [], findings)
     channels, told = _find_channels(images, description, findings)
-    orientation = description.orientation or _find_orientation(images, findings)
+    orientation = description.orientation or _find_orientation(images, description, findings)
     reading = ImageReading(channels=channels, orientation="stored", slice=description.slice)
     found, told_range = _find_range(images, reading, description, findings)
     statements = [f"{_sizes(images)} {_kinds(images)}", *told, *told_range]
@@ -206,7 +206,7 @@ def _find_channels(
     if two:
         message = (
             f"{counted(len(two), 'image')} have 2 channels, and it is unknown which are red, green and blue: "
-            f"{two[0].file}. Name them in dataset.yaml, such as `channels: [1, 2, 2]`."
+            f"{two[0].file}. Name them in {description.file.name}, such as `channels: [1, 2, 2]`."
         )
         findings.append(_finding("problem", message, two))
         return None, []
@@ -216,13 +216,16 @@ def _find_channels(
         blended = more + [image for image in images if image.header.has_alpha and not image.header.is_multiband]
         if blended:
             whose = counted(len(blended), "image")
-            return None, [f"Transparent pixels of {whose} become white, unless dataset.yaml names the `channels`."]
+            return None, [
+                f"Transparent pixels of {whose} become white, unless {description.file.name} names the `channels`."
+            ]
         return None, []
     first = spare[0]
     left_out = "channel 4 is" if count == 4 else f"channels 4 to {count} are"
     told = (
         f"{counted(len(spare), 'image')} have {count} channels. The first three are taken as red, green and blue, and "
-        f"{left_out} left out; `channels` in dataset.yaml chooses others, such as `channels: [{count}, 2, 1]`"
+        f"{left_out} left out; `channels` in {description.file.name} chooses others, such as "
+        f"`channels: [{count}, 2, 1]`"
     )
     if first.header.has_alpha:
         told += ". The file calls its last channel transparency, but its values do not look like it"
@@ -240,7 +243,9 @@ def _has_alpha(image: _Image) -> bool:
     return isinstance(channels, InputError) or channels.has_alpha
 
 
-def _find_orientation(images: Sequence[_Image], findings: list[Finding]) -> Literal["stored"] | None:
+def _find_orientation(
+    images: Sequence[_Image], description: Description, findings: list[Finding]
+) -> Literal["stored"] | None:
     turned = [image for image in images if image.header.orientation != 1]
     if not turned:
         return None
@@ -267,7 +272,7 @@ def _find_orientation(images: Sequence[_Image], findings: list[Finding]) -> Lite
         message = (
             f"EXIF metadata turn {counted(len(unclear), 'image')}, and the sizes of the masks do not tell whether they "
             f"were drawn on the turned images: {unclear[0].file}. The images are turned, as viewers show them. Look at "
-            "them with `crosscoop-tf data show`, and settle it in dataset.yaml with `orientation: exif` or "
+            f"them with `crosscoop-tf data show`, and settle it in {description.file.name} with `orientation: exif` or "
             "`orientation: stored`."
         )
         findings.append(_finding("warning", message, unclear))
@@ -301,7 +306,9 @@ def _find_range(
         findings.append(_finding("warning", message, deep))
     if description.range is not None:
         low, high = description.range
-        return description.range, [f"Values from {_text(low)} to {_text(high)} become 0 to 255, as dataset.yaml says."]
+        return description.range, [
+            f"Values from {_text(low)} to {_text(high)} become 0 to 255, as {description.file.name} says."
+        ]
     train = [image for image in deep if image.split == "train"] or deep
     sample = spread(train, MAX_DECODED)
     with ThreadPoolExecutor(threads()) as pool:
@@ -314,7 +321,7 @@ def _find_range(
     told = (
         f"Values from {_text(low)} to {_text(high)} become 0 to 255: 99.8 % of the values in "
         f"{counted(len(values), 'training image')} are {_text(least)} to {_text(greatest)}. "
-        "`range` in dataset.yaml changes it."
+        f"`range` in {description.file.name} changes it."
     )
     if least == greatest:
         message = (

@@ -11,7 +11,7 @@ from keras_crosscoop.data.own.description import SPLITS, Description, SplitSourc
 from keras_crosscoop.data.own.file_index import MASK_SUFFIXES, FileIndex
 from keras_crosscoop.data.own.lists import LIST_SUFFIXES, SplitLists, find_lists
 from keras_crosscoop.data.own.matching import drawn_over, find_matches, units
-from keras_crosscoop.data.own.pairs import find_pairs
+from keras_crosscoop.data.own.pairs import described_pairs, find_pairs
 from keras_crosscoop.data.own.path_templates import (
     PathTemplates,
     path_templates,
@@ -21,7 +21,7 @@ from keras_crosscoop.data.own.path_templates import (
 )
 from keras_crosscoop.data.own.vocabulary import BACKGROUND, role, split_name, without_common_affixes
 from keras_crosscoop.data.spec import Pair
-from keras_crosscoop.errors import AbsentError, InputError, counted, join_names
+from keras_crosscoop.errors import InputError, counted, join_names
 from keras_crosscoop.images.io import IMAGE_SUFFIXES
 
 _MOST_FOLDERS = 8  # folders in an error
@@ -61,16 +61,16 @@ def find_layout(index: FileIndex, description: Description) -> Layout:
     """
     if not index.root.is_dir():
         raise InputError(
-            "The folder that `path` of dataset.yaml names does not exist. Mend `path`, or leave it out if the images "
-            f"lie beside the file. Received: {index.root}"
+            f"The folder that `path` of {description.file.name} names does not exist. Mend `path`, or leave it out if "
+            f"the images lie beside the file. Received: {index.root}"
         )
     files = {path: file for path, file in index.by_path.items() if file.suffix.lower() in MASK_SUFFIXES}
     if not files:
-        raise _refusal("The folder holds no images", files, index)
+        raise _refusal("The folder holds no images", files, index, description)
     notes: list[Finding] = []
     classes: tuple[str, ...] = ()
     given = [split for split in SPLITS if isinstance(getattr(description, split), str | tuple)]
-    lists = _lists(index, None, None, notes) if not given and description.masks is None else None
+    lists = _lists(index, description, None, None, notes) if not given and description.masks is None else None
     if lists and lists.with_masks:
         description = description.updated(**lists.sources)
     elif (description.images, description.masks) == (None, None) and not given and (found := sample_folders(files)):
@@ -89,7 +89,7 @@ def find_layout(index: FileIndex, description: Description) -> Layout:
         description = description.updated(names=(BACKGROUND, *classes))
     pairs, findings = described_pairs(description, index, given)
     if not any(mask for split_pairs in pairs.values() for _, mask in split_pairs):
-        raise _refusal("The folder holds images, but no image has a mask", files, index)
+        raise _refusal("The folder holds images, but no image has a mask", files, index, description)
     settled = given or isinstance(description.train, tuple) or Path(str(description.train)).suffix in LIST_SUFFIXES
     used = {str(file) for split_pairs in pairs.values() for pair in split_pairs for file in _files(pair)}
     used |= {file for finding in (*findings, *notes) for file in finding.files}
@@ -139,8 +139,8 @@ def _match(
     all_units = units(files)
     matches = find_matches(all_units, None if known is None else known.keys(), masks)
     if not matches:
-        raise _refusal("The folder holds images, but no masks that pair with them", files, index)
-    match, template, classes, notes = choose(matches, index.root)
+        raise _refusal("The folder holds images, but no masks that pair with them", files, index, description)
+    match, template, classes, notes = choose(matches, description)
     found = path_templates(match, all_units, index.root)
     paths = {file: path for path, file in files.items()}
     images = found.images
@@ -154,7 +154,7 @@ def _match(
         images = substitute(values, {mask: paths[image] for image, mask in match.pairs.items()}) or images
     sources = found.sources
     if not given and "{split}" not in (images or "") and sources.keys() == {"train"}:
-        lists = _lists(index, images, template, notes)
+        lists = _lists(index, description, images, template, notes)
         sources = lists.sources if lists else sources
         form = Template(text=images) if images and not lists else None
         names = [values["name"] for image in match.pairs if form and (values := form.match(paths[image]))]
@@ -172,7 +172,9 @@ def _match(
     return description.updated(images=images, masks=template), classes, notes
 
 
-def _lists(index: FileIndex, images: str | None, masks: str | None, notes: list[Finding]) -> SplitLists | None:
+def _lists(
+    index: FileIndex, description: Description, images: str | None, masks: str | None, notes: list[Finding]
+) -> SplitLists | None:
     """Returns the best set of lists, and notes those that are left out.
 
     Raises:
@@ -189,7 +191,7 @@ def _lists(index: FileIndex, images: str | None, masks: str | None, notes: list[
         if alike and other.images == best.images and not _same_lists(best, other, index):
             raise InputError(
                 "Two sets of lists divide the images into splits. Write one of these into "
-                f"{index.root / 'dataset.yaml'}: {_yaml(best)}; or {_yaml(other)}. Received: {index.root}"
+                f"{description.file}: {_yaml(best)}; or {_yaml(other)}. Received: {index.root}"
             )
         notes.append(Finding("note", "", f"Lists were left out: {', '.join(map(str, other.sources.values()))}."))
     return best
@@ -223,67 +225,6 @@ def _template_sources(description: Description, index: FileIndex) -> dict[str, S
             f"`train`, `val` and `test`. Received: {join_names(sorted(texts))}"
         )
     return {"train": "."}
-
-
-def described_pairs(
-    description: Description, index: FileIndex, named: Collection[str] = SPLITS
-) -> tuple[dict[str, list[Pair]], list[Finding]]:
-    """Returns the complete pairs of each split, and findings about images without a mask.
-
-    Args:
-        description: The description; see `find_pairs`.
-        index: The files in the folder.
-        named: The splits that the user names. Without masks, other validation splits are left out.
-    """
-    pairs: dict[str, list[Pair]] = {}
-    findings = []
-    for split in SPLITS:
-        if not isinstance(getattr(description, split), str | tuple):
-            continue
-        try:
-            pairs[split] = find_pairs(description, split, index)
-        except AbsentError as error:
-            findings.append(Finding("problem", split, str(error)))
-            pairs[split] = []
-            continue
-        findings += _twins(pairs[split], split, index)
-        bare = [image for image, mask in pairs[split] if mask is None]
-        if split == "val" and split not in named and bare and len(bare) == len(pairs[split]):
-            message = f"No image in val has a mask. The split is left out. Received: {counted(len(bare), 'image')}"
-            findings.append(Finding("warning", split, message, tuple(map(str, bare))))
-            del pairs[split]
-            continue
-        if not bare or (split == "test" and len(bare) == len(pairs[split])):
-            continue
-        all_of_split = len(pairs[split])
-        if split != "test":
-            pairs[split] = [pair for pair in pairs[split] if pair[1] is not None]
-        names = join_names([index.relative(image) for image in bare])
-        findings.append(
-            Finding(
-                "warning" if split == "test" else "problem",
-                split,
-                f"{len(bare):,} of {counted(all_of_split, 'image')} in {split} have no mask. Add the masks, or list "
-                f"the images with masks in `{split}` of dataset.yaml. Received: {names}",
-                tuple(map(str, bare)),
-            )
-        )
-    return {split: split_pairs for split, split_pairs in pairs.items() if split_pairs or split in named}, findings
-
-
-def _twins(pairs: Sequence[Pair], split: str, index: FileIndex) -> list[Finding]:
-    """Returns a finding about images that share a mask, because they differ only in the suffix."""
-    keys = {image: (str(image.with_suffix("")), str(mask)) for image, mask in pairs if mask is not None}
-    counts = Counter(keys.values())
-    twins = [image for image, key in keys.items() if counts[key] > 1]
-    if not twins:
-        return []
-    names = join_names([index.relative(image) for image in twins])
-    message = (
-        f"{len(twins)} images in {split} differ only in the suffix, so they share masks. Remove one of each, or write "
-        f"the suffix into `images` of dataset.yaml. Received: {names}"
-    )
-    return [Finding("problem", split, message, tuple(map(str, twins)))]
 
 
 def _masks_without_images(
@@ -357,7 +298,7 @@ def _files(pair: Pair) -> tuple[object, ...]:
     return (image, *getattr(mask, "paths", (mask,)))
 
 
-def _refusal(problem: str, files: Mapping[str, Path], index: FileIndex) -> InputError:
+def _refusal(problem: str, files: Mapping[str, Path], index: FileIndex, description: Description) -> InputError:
     """Returns the error that lists the content of the folder beside the expected layouts."""
     folders: dict[str, Counter[str]] = {}
     names: dict[str, list[str]] = {}
@@ -380,6 +321,6 @@ def _refusal(problem: str, files: Mapping[str, Path], index: FileIndex) -> Input
     return InputError(
         f"{problem}. Expected images ({', '.join(IMAGE_SUFFIXES)}) and masks of the same names in folders such as "
         f"images/ and masks/, or names such as x.jpg and x_mask.png; or `images` and `masks` in "
-        f"{index.root / 'dataset.yaml'}; polygons need `crosscoop-tf data import`.{hint} Found: "
+        f"{description.file}; polygons need `crosscoop-tf data import`.{hint} Found: "
         f"{'; '.join(there) + more if there else 'no files'}. Received: {index.root}"
     )

@@ -1,14 +1,17 @@
-"""Lists the images and masks of a split of a `Description`."""
+"""Lists the images and masks of the splits of a `Description`."""
 
 import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-from keras_crosscoop.data.own.description import Description, Template
+from keras_crosscoop.data.findings import Finding
+from keras_crosscoop.data.own.description import SPLITS, Description, Template, split_source
 from keras_crosscoop.data.own.file_index import MASK_SUFFIXES, FileIndex
 from keras_crosscoop.data.own.lists import LIST_SUFFIXES, of_split, read_rows, resolve_listed
 from keras_crosscoop.data.own.matching import drawn_over
@@ -187,3 +190,84 @@ class _Source:
         below = Path(str(image)[len(start) :]).as_posix() if str(image).startswith(start) else relative
         stem = below.removesuffix(image.suffix)
         return {"name": stem, "split": self.split, "folder": image.parent.name, "stem": image.stem}
+
+
+def described_pairs(
+    description: Description, index: FileIndex, named: Collection[str] = SPLITS
+) -> tuple[dict[str, list[Pair]], list[Finding]]:
+    """Returns the complete pairs of each split, and findings about images without a mask.
+
+    Args:
+        description: The description; see `find_pairs`.
+        index: The files in the folder.
+        named: The splits that the user names. Without masks, other validation splits are left out.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    findings = []
+    for split in SPLITS:
+        if not isinstance(getattr(description, split), str | tuple):
+            continue
+        try:
+            pairs[split] = find_pairs(description, split, index)
+        except AbsentError as error:
+            findings.append(Finding("problem", split, str(error)))
+            pairs[split] = []
+            continue
+        findings += _twins(pairs[split], split, index, description.file.name)
+        bare = [image for image, mask in pairs[split] if mask is None]
+        if split == "val" and split not in named and bare and len(bare) == len(pairs[split]):
+            message = f"No image in val has a mask. The split is left out. Received: {counted(len(bare), 'image')}"
+            findings.append(Finding("warning", split, message, tuple(map(str, bare))))
+            del pairs[split]
+            continue
+        if not bare or (split == "test" and len(bare) == len(pairs[split])):
+            continue
+        all_of_split = len(pairs[split])
+        if split != "test":
+            pairs[split] = [pair for pair in pairs[split] if pair[1] is not None]
+        names = join_names([index.relative(image) for image in bare])
+        findings.append(
+            Finding(
+                "warning" if split == "test" else "problem",
+                split,
+                f"{len(bare):,} of {counted(all_of_split, 'image')} in {split} have no mask. Add the masks, or list "
+                f"the images with masks in `{split}` of {description.file.name}. Received: {names}",
+                tuple(map(str, bare)),
+            )
+        )
+    if not pairs.get("train", True):
+        findings = [_masks_elsewhere(pairs, finding, index, description) for finding in findings]
+    return {split: split_pairs for split, split_pairs in pairs.items() if split_pairs or split in named}, findings
+
+
+def _masks_elsewhere(
+    pairs: Mapping[str, Sequence[Pair]], finding: Finding, index: FileIndex, description: Description
+) -> Finding:
+    """Adds the folders of other splits with masks to the finding that no training image has a mask."""
+    images = [image for split_pairs in pairs.values() for image, mask in split_pairs if mask is not None]
+    if finding.split != "train" or not images:
+        return finding
+    folders = sorted({index.relative(image).rpartition("/")[0] or "." for image in images})
+    line = yaml.safe_dump({"train": split_source(folders)}, default_flow_style=True, width=1 << 20).strip("{}\n")
+    message = (
+        f"No image in train has a mask, but {counted(len(images), 'image')} in {join_names(folders)} "
+        f"{'has' if len(images) == 1 else 'have'}. Networks learn from masks, so images without an object need a mask "
+        f"of background, too. To train on the others, write `{line}` into {description.file.name}. "
+        f"Received: {join_names(list(finding.files)) or f'train: {description.train}'}"
+    )
+    return replace(finding, message=message)
+
+
+def _twins(pairs: Sequence[Pair], split: str, index: FileIndex, file: str) -> list[Finding]:
+    """Returns a finding about images that share a mask, because they differ only in the suffix."""
+    keys = {image: (str(image.with_suffix("")), str(mask)) for image, mask in pairs if mask is not None}
+    counts = Counter(keys.values())
+    twins = [image for image, key in keys.items() if counts[key] > 1]
+    if not twins:
+        return []
+    names = join_names([index.relative(image) for image in twins])
+    message = (
+        f"{len(twins)} images in {split} differ only in the suffix, so they share masks. Remove one of each, or write "
+        f"the suffix into `images` of {file}. Received: {names}"
+    )
+    return [Finding("problem", split, message, tuple(map(str, twins)))]

@@ -51,9 +51,9 @@ class Reading(NamedTuple):
         return isinstance(next(iter(self.values), 0), tuple)
 
     def complete(self, description: Description) -> Description:
-        """Returns the description with the reading. `ignore` holds colours if the masks are read by colour."""
-        return description.model_copy(update={"ignore": self.ignore}).updated(
-            names=self.names, values=self.values, nearest=self.nearest, colours=self.colours
+        """Returns the description with the reading: `values` and `ignore` hold colours if masks are read by colour."""
+        return description.model_copy(update={"values": self.values, "ignore": self.ignore}).updated(
+            names=self.names, nearest=self.nearest, colours=self.colours
         )
 
     def with_reasons(self, *statements: str, findings: Iterable[Finding] = ()) -> "Reading":
@@ -77,12 +77,12 @@ class Option(NamedTuple):
     second_line: str = ""
 
 
-def question(subject: str, options: Sequence[Option], received: str) -> InputError:
+def question(subject: str, options: Sequence[Option], classes: Classes, received: str) -> InputError:
     """Returns the error that tells all readings, and the line of YAML that settles each.
 
     Example:
-        >>> error = question("Value 0", [Option("it is void", "ignore: [0]"), Option("it is a", "names: [a]")], "a.png")
-        >>> str(error).partition(". ")[0]
+        >>> options = [Option("it is void", "ignore: [0]"), Option("it is a", "names: [a]")]
+        >>> str(question("Value 0", options, Classes(), "a.png")).partition(". ")[0]
         'Value 0 can be read in 2 ways: it is void (`ignore: [0]`), or it is a (`names: [a]`)'
     """
     ways = ", or ".join(
@@ -90,7 +90,7 @@ def question(subject: str, options: Sequence[Option], received: str) -> InputErr
         for reading, line, second_line in options
     )
     return InputError(
-        f"{subject} can be read in {len(options)} ways: {ways}. Write one of them into dataset.yaml. "
+        f"{subject} can be read in {len(options)} ways: {ways}. Write one of them into {classes.yaml}. "
         f"Received: {received}"
     )
 
@@ -278,8 +278,8 @@ def read_two_values(
     if len(names) > 2:
         raise InputError(
             f"The masks hold two values, {low_text} and {high_text}, but {classes.source} names {len(names)} classes. "
-            f"Use the masks of these classes, or write `{values_line({low: 'NAME', high: 'NAME'})}` into dataset.yaml. "
-            f"Received: {received}"
+            f"Use the masks of these classes, or write `{values_line({low: 'NAME', high: 'NAME'})}` into "
+            f"{classes.yaml}. Received: {received}"
         )
     if len(names) < 2:
         names = two_names(classes)
@@ -307,14 +307,14 @@ def read_two_values(
         if ids:
             message = f"Value {evidence}, but {classes.source} calls it {direct[other]}. Are the masks inverted?"
             return reading.with_reasons(findings=[Finding("warning", "", message)])
-        raise question(f"{subject} ({evidence})", options, received)
+        raise question(f"{subject} ({evidence})", options, classes, received)
     if background is None and around[low] > SURROUNDS and areas[low].pixels > areas[high].pixels:
         evidence = f"value {low_text} looks like a background, but {classes.source} names none"
         if ids:
             return reading.with_reasons(findings=[Finding("warning", "", f"{evidence[0].upper()}{evidence[1:]}.")])
         if values == (0, 1):
             options[1] = Option(f"0 is void and 1 is {names[0]}", "ignore: [0]")
-        raise question(f"{subject} ({evidence})", options, received)
+        raise question(f"{subject} ({evidence})", options, classes, received)
     return reading
 
 

@@ -10,6 +10,7 @@ Entry = tuple[str, int | None, RGB | None]  # name, value, colour
 
 _HEX = re.compile(r"(?:#|0x)([0-9a-fA-F]{6})")
 _INTEGER = re.compile(r"-?\d{1,9}(\.0)?")
+_SHARE = re.compile(r"0?\.\d+|[01](\.0*)?")  # a number of 0 to 1
 _CVAT = re.compile(r"(?P<name>[^:]+):(?P<r>\d+),(?P<g>\d+),(?P<b>\d+):[^:]*:.*")
 _NAME_AND_HEX = re.compile(r"(?P<name>.*\S)\s+(?P<hex>(?:#|0x)[0-9a-fA-F]{6})")
 
@@ -55,7 +56,7 @@ def read_rows(text: str) -> tuple[list[Entry], str]:
     if roles is None:  # every line is a name, or one line lists all
         names = [row[0] for row in rows] if all(len(row) == 1 for row in rows) else lines
         return [_name_and_colour(name) for name in names], heading
-    entries = [_entry(row, roles) for row in rows]
+    entries = [_entry(row, roles) for row in _in_bytes(rows, roles)]
     return [entry for entry in entries if entry is not None], heading
 
 
@@ -155,6 +156,18 @@ def _roles_by_content(rows: Sequence[Sequence[str]]) -> dict[str, int] | None:
     elif len(numeric) > 1:
         return None
     return roles
+
+
+def _in_bytes(rows: Sequence[Sequence[str]], roles: dict[str, int]) -> Sequence[Sequence[str]]:
+    """Multiplies colours of 0 to 1 by 255. Without a fraction among them, they are colours of 0 to 255."""
+    columns = [roles[channel] for channel in "rgb" if channel in roles]
+    fields = [row[column] for row in rows for column in columns if column < len(row)]
+    if not all(map(_SHARE.fullmatch, fields)) or all(map(_INTEGER.fullmatch, fields)):
+        return rows
+    return [
+        [str(round(255 * float(text))) if column in columns else text for column, text in enumerate(row)]
+        for row in rows
+    ]
 
 
 def _run(values: Sequence[int]) -> list[int]:

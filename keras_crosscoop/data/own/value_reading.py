@@ -84,6 +84,9 @@ class _ValueReader:
     def _received(self) -> str:
         return self.content.received(self.classes.source)
 
+    def _question(self, subject: str, options: Sequence[Option]) -> InputError:
+        return question(subject, options, self.classes, self._received)
+
     def _is_around(self, value: int) -> bool:
         """Whether a value looks like a background: it covers most pixels, and most of the border of most masks."""
         area = self.areas.get(value, Area())
@@ -121,13 +124,12 @@ class _ValueReader:
         mixed = min(ones, whites) > 1 and not any({1, IGNORE_LABEL} <= values for values in sets)
         if self.ignore is None and mixed and {*self.areas} == {0, 1, IGNORE_LABEL}:
             background, name = two_names(self.classes)
-            raise question(
+            raise self._question(
                 f"Value 255: {ones} masks hold 1 and {whites} others 255, but none holds both. It",
                 [
                     Option(f"1 and 255 are both {name}", values_line({0: background, 1: name, IGNORE_LABEL: name})),
                     Option("255 is void", "ignore: [255]"),
                 ],
-                self._received,
             )
 
     # Readings
@@ -192,13 +194,12 @@ class _ValueReader:
             return high > len(rows)  # refused there
         if high == IGNORE_LABEL and 0 < low < IGNORE_LABEL - MIN_GAP and low <= max(len(rows), 1):
             names = two_names(self.classes)
-            raise question(
+            raise self._question(
                 f"Masks of the values {low} and 255",
                 [
                     Option(f"{low} is {names[0]} and 255 {names[1]}", values_line({low: names[0], high: names[1]})),
                     Option("255 is void", "ignore: [255]"),
                 ],
-                self._received,
             )
         return True
 
@@ -250,25 +251,23 @@ class _ValueReader:
             if is_thin:
                 options.append(Option(f"{middle} mixes the others at edges", ends, "nearest: true"))
             values = shares(self.stored, self.areas, self._total)
-            raise question(f"Masks of the values {values}", options, self._received)
+            raise self._question(f"Masks of the values {values}", options)
         if len(self.stored) > 3 and IGNORE_LABEL in self.stored and are_stretched(self.stored):
             names = {value: f"class {value}" for value in self.stored}
-            raise question(
+            raise self._question(
                 f"Value 255, which ends the row {', '.join(map(str, self.stored))},",
                 [
                     Option("it is a class", values_line(names)),
                     Option("255 is void", values_line({value: names[value] for value in ids}), "ignore: [255]"),
                 ],
-                self._received,
             )
         if _number_objects(self.content.value_sets()):
-            raise question(
+            raise self._question(
                 f"The masks of up to {max(ids)} objects, numbered from 1 in each mask,",
                 [
                     Option("all objects are of one class", "values: {0: background, 1: object}", "nearest: true"),
                     Option("the numbers are classes", names_line([f"class {value}" for value in range(max(ids) + 1)])),
                 ],
-                self._received,
             )
         names = {value: f"class {value}" for value in ids}
         if 0 in names and (len(ids) == 2 or self._is_around(0)):
@@ -286,13 +285,12 @@ class _ValueReader:
 
         if len(self.stored) == 3 == len(self.classes.names) == count and ids == [0, 1] and self.ignore is None:
             first, second, third = self.classes.names
-            raise question(
+            raise self._question(
                 "Value 255",
                 [
                     Option(f"it is {third}", values_line({0: first, 1: second, 255: third})),
                     Option(f"it is void, and {third} never occurs", "ignore: [255]"),
                 ],
-                self._received,
             )
         if not ids:
             return self._one_value()
@@ -314,13 +312,12 @@ class _ValueReader:
         direct = self._by_rows(from_0)
         shifted = rows[0].ignored and ids[0] == 0 < ids[-1] == len(rows) - 2 and IGNORE_LABEL in self.stored
         if first_is_0 and shifted:
-            raise question(
+            raise self._question(
                 f"The first class of {self.classes.source}, {rows[0].name},",
                 [
                     Option(f"it is 0, and {rows[-1].name} never occurs", "ignore: [0, 255]"),
                     Option(f"it is 255, and 0 is {rows[1].name}", names_line([row.name for row in rows[1:]])),
                 ],
-                self._received,
             )
         around = ids[0] == 0 and IGNORE_LABEL not in self.stored and self._is_around(0)
         if first_is_0 or (ids[0] == 0 and not around):
@@ -340,7 +337,7 @@ class _ValueReader:
         ]
         if around:
             options.append(Option("0 is a background of its own", names_line([BACKGROUND, *self.classes.names])))
-        raise question(f"Values {ids[0]} to {ids[-1]} ({why})", options, self._received)
+        raise self._question(f"Values {ids[0]} to {ids[-1]} ({why})", options)
 
     def _from_1(self, from_1: Mapping[int, ClassRow]) -> Reading:
         """Ids from 1; 0 has no name, as in ADE20K."""
@@ -357,7 +354,7 @@ class _ValueReader:
             other = Option(
                 f"0 is {reading.names[0]}, and ids count from 0", values_line(dict(enumerate(reading.names)))
             )
-        raise question(f"{text}, which", [Option("0 is void", "ignore: [0]"), other], self._received)
+        raise self._question(f"{text}, which", [Option("0 is void", "ignore: [0]"), other])
 
     def _with_strays(self, rows: Mapping[int, ClassRow]) -> Reading:
         """Values without a name: a few pixels are a problem of their files, many of the table."""
@@ -374,11 +371,17 @@ class _ValueReader:
 
     def _unexplained(self) -> InputError:
         stored, rows = self.stored, self.classes.rows
+        named = self.classes.values or dict(enumerate(rows))
         listed = ", ".join(f"{value}: {row.name}" for value, row in list(self.classes.values.items())[:4])
+        example = f"values: {{{stored[0]}: NAME, {stored[-1]}: NAME}}"
+        remedy = f"Write the class of each value into {self.classes.yaml}: `{example}`"
+        if {value - 1 for value in self._ids} <= named.keys():
+            shifted = values_line({value + 1: row.name for value, row in named.items() if not row.ignored})
+            remedy = f"The values look shifted by one. If they are, write this into {self.classes.yaml}: `{shifted}`"
         return InputError(
             f"The masks hold the values {shares(stored, self.areas, self._total, 10)}, but {self.classes.source} names "
-            f"{len(rows)} classes ({listed or join_names([row.name for row in rows])}). Write the class of each value "
-            f"into dataset.yaml: `values: {{{stored[0]}: NAME, {stored[-1]}: NAME}}`. Received: {self._received}"
+            f"{len(rows)} classes ({listed or join_names([row.name for row in rows])}). {remedy}. "
+            f"Received: {self._received}"
         )
 
 

@@ -60,7 +60,9 @@ def discover(
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     description = Description.model_validate({"path": root, **described})
-    found = find_coding(sample_masks(pairs), find_tables(FileIndex(root)), description)
+    found = find_coding(
+        sample_masks(pairs), find_tables(FileIndex(root), strict=not description.class_names), description
+    )
     assert all(re.fullmatch(r"[A-Z0-9].*\.", line) for line in found.statements)  # sentences
     return found
 

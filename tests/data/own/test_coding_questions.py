@@ -9,6 +9,8 @@ from data.own.codings import discover, ids_of, in_colours, in_values, label, wri
 from helpers import refused
 from PIL import Image
 
+from keras_crosscoop.images.palettes import voc_palette
+
 IDS = in_values(0, 1, 2)
 CSV = "name,r,g,b\nbackground,0,0,0\ndisc,128,64,128\nbox,244,35,232\n"
 
@@ -133,6 +135,49 @@ def test_no_reading(tmp_path, encode, options, tables, message):
     pairs = write_masks(tmp_path, encode, **options)
     text = refused(discover, tmp_path, pairs, tables)
     assert message in text
+
+
+NUMBERED = "0 background\n1 disc\n2 box"
+
+
+def in_grey_colours(*values):
+    return lambda ids: np.repeat(in_values(*values)(ids)[..., None], 3, -1)
+
+
+@pytest.mark.parametrize(
+    ("encode", "names", "line"),
+    [
+        (in_values(1, 2, 3), NUMBERED, "values: {1: background, 2: disc, 3: box}"),
+        (in_grey_colours(1, 2, 3), NUMBERED, "values: {1: background, 2: disc, 3: box}"),
+        (in_values(1, 2, 4), "background\ndisc\nbox\nlast", "values: {1: background, 2: disc, 3: box, 4: last}"),
+        (lambda ids: in_colours(ids, voc_palette(4)[1:]), "background\ndisc\nbox", "values: {'#800000': background, "
+                                                                                 "'#008000': disc, '#808000': box}"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_shifted_by_one(tmp_path, encode, names, line):
+    """The message says so, and its line of YAML settles it."""
+    pairs = write_masks(tmp_path, encode)
+    tables = {"classes.txt": names}
+    message = refused(discover, tmp_path, pairs, tables)
+    assert "look shifted by one. If they are, write this into dataset.yaml: " in message
+    assert f"`{line}`" in message
+    found = discover(tmp_path, pairs, tables, **yaml.safe_load(line))
+    last = found.names.index("last" if "last" in names else "box")
+    for numbers, (_, mask) in enumerate(pairs["train"]):
+        np.testing.assert_array_equal(ids_of(found, mask), np.array([0, 1, last], np.uint8)[label(numbers)])
+
+
+def test_what_the_description_settles_needs_no_table(tmp_path):
+    """Not even one that cannot be read, or two that contradict each other."""
+    pairs = write_masks(tmp_path, IDS)
+    regions = '{"labels": {"background": 0, "whole": [1, 2], "box": 2}}'
+    names, values = ["background", "disc", "box"], {0: "background", 1: "disc", 2: "box"}
+    tables = {"dataset.json": regions, "classes.txt": "a\nb", "labels.txt": "c\nd"}
+    assert "Classes that overlap" in refused(discover, tmp_path, pairs, tables)
+    for described in ({"names": names}, {"values": values}):
+        found = discover(tmp_path, pairs, tables, **described)
+        assert dict(found.values) == values
+        assert not found.findings
 
 
 def test_masks_of_two_codings(tmp_path):

@@ -81,6 +81,13 @@ def grey_alpha(ids):
             {"background": "rgb(0, 0, 0)", "disc": "rgb(128, 64, 128)", "box": "rgb(244, 35, 232)"})}),
         (in_colours, ".png", {"class_mapping.csv": "class_name,class_color\nbackground,0 0 0\ndisc,128 64 128\n"
                                                    "box,244 35 232\n"}),
+        (in_colours, ".png", {"class_dict.csv": "name,r,g,b\nbackground,0,0,0\ndisc,.50196,0.251,0.502\n"
+                                                "box,0.957,0.137,0.91\n"}),
+        (in_colours, ".png", {"class_dict.csv": "name,r,g,b\nbackground,0.0,0.0,0.0\ndisc,128.0,64.0,128.0\n"
+                                                "box,244.0,35.0,232.0\n"}),
+        (lambda ids: in_colours(ids, np.eye(3, dtype=np.uint8)), ".png",
+         {"class_dict.csv": "name,r,g,b\nbackground,1,0,0\ndisc,0,1,0\nbox,0,0,1\n"}),
+        (IDS, ".png", {"59_labels.txt": "0: background\n1: disc\n2: box\n"}),
         (rgba, ".png", {"class_dict.csv": CSV}),
         (lambda ids: in_colours(ids)[..., ::-1], ".png", {"class_dict.csv": CSV}),
         (in_palette, ".png", {"classes.txt": THREE}),
@@ -284,6 +291,18 @@ def test_values_of_a_run_and_ignored_values_of_a_folder_must_fit(tmp_path):
             Image.new("RGB", (40, 40), (int(mask.stem), 9, 9)).save(image)
     run = Description(names=THREE.split(), values=dict(zip(COLOURS, THREE.split(), strict=False)), ignore=())
     assert "must both hold integers, or both colours" in refused(open_own, tmp_path, run)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {f"{number}_labels.txt": f"{number} cat\n{number + 1} dog\n" for number in range(2)},  # one for each image
+        {"1_labels.txt": "0 0.1 0.2 0.3\n1 0.4 0.5 0.6\n"},
+        {"1_labels.csv": "id,label\n0,cat\n1,dog\n2,cat\n"},
+    ],
+)
+def test_numbered_files_that_are_no_tables(tmp_path, texts):
+    assert discover(tmp_path, write_masks(tmp_path, IDS), texts).names == ("background", "class 1", "class 2")
 
 
 def test_more_classes_than_ids(tmp_path):
