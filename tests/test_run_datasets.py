@@ -3,7 +3,10 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from data.own.pictures import CLASSES, COLOURS, nearest_picture, without_void, write
+from data.own.pictures import colours as encoded
 from helpers import refused, settle, write_folder
 
 import keras_crosscoop
@@ -22,6 +25,7 @@ from keras_crosscoop.training.builders import check_data
         ("road, sea, car", {"classes.txt": "road\nsea\ncar\n"}),
         ("sky, road, car", {"classes.txt": "sky\nroad\ncar\n"}),
         ("sky, road, car", {"classes.csv": "name,id\ncar,2\nroad,1\nsky,0\n"}),
+        ("sky, road, car", {"class_dict.csv": "name,r,g,b\nsky,0,0,9\nroad,9,9,9\ncar,9,0,0\n"}),
         ("road, sky", {"dataset.yaml": "names: [road, sky]\nignore: [2, 255]\n"}),
         ("tree, sky, car", {"dataset.yaml": "values: {0: tree, 1: sky, 2: car}\n"}),
     ],
@@ -41,6 +45,31 @@ def test_a_folder_of_other_classes_is_not_read_as_the_runs(tmp_path, names, text
     else:
         message = refused(run.open_dataset, data_dir=there)
         assert f'(road, sky, car), but data set "folder" has {names.count(",") + 1} ({names}).' in message
+
+
+def exchanged(folder, colours, heading, row):
+    """Opens, with a run on a folder, another folder in which road and car have exchanged their colours."""
+    for name, order in (("here", (0, 1, 2, 3)), ("there", (0, 2, 1, 3))):
+        entries = [colours[place] for place in order]
+        write(folder / name, "images/{split}/{name}.png", "masks/{split}/{name}.png", encode=encoded(entries))
+        rows = [row(*item) for item in zip(CLASSES, entries, strict=True)]
+        (folder / name / "classes.csv").write_text("\n".join([heading, *rows]))
+    settings = config.settings({"data": {"name": "folder", "dir": folder / "here"}})
+    run = Run.create(folder / "run", settings, keras_crosscoop.dataset("folder", folder / "here"))
+    return run.open_dataset(data_dir=folder / "there")
+
+
+def test_a_folder_of_other_colours_is_not_read_as_the_runs(tmp_path):
+    data = exchanged(tmp_path, COLOURS, "name,r,g,b", lambda name, colour: ",".join(map(str, (name, *colour))))
+    image, ids = data.read(*data.pairs("val")[0])
+    np.testing.assert_array_equal(ids, without_void(nearest_picture(image)))
+
+
+def test_a_folder_of_other_grey_colours_is_not_read_as_the_runs(tmp_path):
+    """The table gives them as integers."""
+    greys = [(value,) * 3 for value in range(4)]
+    message = refused(exchanged, tmp_path, greys, "id,name", lambda name, grey: f"{grey[0]},{name}")
+    assert '(background, road, car, tree), but data set "folder" has 4 (background, car, road, tree)' in message
 
 
 def test_a_run_of_records_reads_files_as_the_records_were_read(tmp_path, monkeypatch):

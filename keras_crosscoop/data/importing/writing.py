@@ -22,6 +22,7 @@ from keras_crosscoop.data.importing.exports import EmbeddedImage, Export, Remark
 from keras_crosscoop.data.importing.regions import Region, draw, reaches_outside
 from keras_crosscoop.data.own.description import Description, dump
 from keras_crosscoop.data.own.discovery import palette
+from keras_crosscoop.data.own.vocabulary import is_void
 from keras_crosscoop.errors import InputError, join_names, reason
 from keras_crosscoop.images.io import image_size, open_image, write_label
 from keras_crosscoop.images.palettes import RGB
@@ -32,7 +33,6 @@ from keras_crosscoop.system.resources import threads
 
 BACKGROUND = "background"
 _BACKGROUND_NAMES = ("background", "_background_", "__background__")
-_VOID_NAMES = ("void", "unlabeled", "unlabelled", "ignore", "ignored", "__ignore__", "_ignore_", "dontcare")
 _VAL_SHARE = 0.2
 _SPLITS = ("train", "val", "test")
 
@@ -207,7 +207,7 @@ class _Classes:
                 counts.update(names - {None})
                 progress("Looking for classes", done, len(samples))
         declared = [*dict.fromkeys([*export.names, *counts])]
-        objects = [name for name in declared if name.lower() not in (*_BACKGROUND_NAMES, *_VOID_NAMES)]
+        objects = [name for name in declared if name.lower() not in _BACKGROUND_NAMES and not is_void(name)]
         if unknown := [name for name in kept if name not in objects]:
             raise InputError(
                 f"The export has no such class. It has {join_names(objects)}. Received: {join_names(list(unknown))}"
@@ -235,7 +235,7 @@ class _Classes:
 
     def id_of(self, name: str | None) -> int:
         """Returns the id of a region's class."""
-        if name is None or name.lower() in _VOID_NAMES:
+        if name is None or is_void(name):
             return IGNORE_LABEL
         return self._ids.get(name, self.other)
 

@@ -231,8 +231,7 @@ def _json_rows(content: Any, path: Path) -> Iterator[_Entry]:
                 name = _first(entry, _NAME_KEYS)
                 value = _first(entry, _VALUE_KEYS)
                 if name is not None:
-                    is_integer = isinstance(value, int) and not isinstance(value, bool)
-                    yield str(name), value if is_integer else None, _colour(_first(entry, _COLOUR_KEYS))
+                    yield str(name), _integer(value), _colour(_first(entry, _COLOUR_KEYS))
 
 
 def _is_entry(key: object, value: object) -> bool:
@@ -249,23 +248,31 @@ def _json_entry(key: str, value: Any, path: Path) -> Iterator[_Entry]:
         )
     if isinstance(value, Mapping):
         name = _first(value, _NAME_KEYS) or key
-        yield str(name), int(key) if key.isdigit() else None, _colour(_first(value, _COLOUR_KEYS))
+        number = _integer(key if key.isdigit() else _first(value, _VALUE_KEYS))
+        yield str(name), number, _colour(_first(value, _COLOUR_KEYS))
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
         yield key, value, None
     elif (colour := _colour(value)) is not None:
         yield key, None, colour
-    elif re.fullmatch(r"-?\d+", key):
-        yield str(value), int(key), None
+    elif (number := _integer(key)) is not None:
+        yield str(value), number, None
     elif (colour := _colour(key)) is not None:  # as in A2D2's class_list.json
         yield str(value), None, colour
-    elif isinstance(value, str) and re.fullmatch(r"-?\d+", value):
-        yield key, int(value), None
+    elif (number := _integer(value)) is not None:
+        yield key, number, None
 
 
 def _first(entry: Mapping, keys: Sequence[str]) -> Any:
     return next((entry[key] for key in keys if entry.get(key) is not None), None)
+
+
+def _integer(value: Any) -> int | None:
+    """Returns an integer, or that in a text."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value.strip()):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _colour(value: Any) -> RGB | None:

@@ -10,7 +10,7 @@ from keras_crosscoop.data.own.class_tables import Classes, choose_classes
 from keras_crosscoop.data.own.colour_reading import read_colours
 from keras_crosscoop.data.own.description import Description
 from keras_crosscoop.data.own.mask_content import Area, MaskContent, pixels
-from keras_crosscoop.data.own.reading import Reading, share, shares, tell, to_nearest
+from keras_crosscoop.data.own.reading import Reading, share, shares, tell, to_nearest, values_line
 from keras_crosscoop.data.own.value_reading import read_values
 from keras_crosscoop.data.own.vocabulary import is_background
 from keras_crosscoop.errors import InputError, join_names, summarize
@@ -159,6 +159,11 @@ def _described(content: MaskContent, description: Description) -> Reading:
     reading = Reading(names, values, ignore, bool(description.nearest))
     unlisted = [key for key in areas if key not in values and key not in ignore]
     if not coloured and any(mask.kind == "colour" for mask in content.every):
+        if mask := next((mask for mask in content.every if not mask.is_grey), None):
+            raise InputError(
+                f"`values` of {description.file.name} lists integers, but masks hold colours. List colours, as in "
+                f"`{values_line({next(iter(mask.colours)): names[0]})}`. Received: {mask.file}"
+            )
         reading = _in_greys(reading)
     if not unlisted or reading.nearest:
         return reading

@@ -115,6 +115,9 @@ class _ColourReader:
         extra = [colour for colour in extra if colour not in void]
         if pixels(self.areas[colour] for colour in extra) > _MAX_EXTRA * self.total:
             raise self._unlisted(extra, table)
+        if extra and not self._is_lossy:
+            files = tuple(mask.file for mask in self.content.every if any(colour in mask.colours for colour in extra))
+            findings.append(Finding("problem", "", str(self._unlisted(extra, table, files)), files))
         ignore = (*(colour for colour, row in table.items() if row.ignored), *void)
         names = tuple(dict.fromkeys(values.values()))
         return self._with_edges(Reading(names, values, ignore, statements=tuple(reasons), findings=tuple(findings)))
@@ -272,7 +275,7 @@ class _ColourReader:
             findings.append(Finding("warning", "", message))
         return reading._replace(nearest=True).with_reasons(text, findings=findings)
 
-    def _unlisted(self, colours: Sequence[RGB], listed: Mapping[RGB, object]) -> InputError:
+    def _unlisted(self, colours: Sequence[RGB], listed: Mapping[RGB, object], files: Sequence[str] = ()) -> InputError:
         masks = self.content.every
         greys, others = ([mask.file for mask in masks if (mask.kind == "grey") is grey] for grey in (True, False))
         if greys and others:
@@ -283,7 +286,7 @@ class _ColourReader:
         return InputError(
             f"The masks hold colours that {self.classes.source or 'no table'} does not list: "
             f"{shares(colours, self.areas, self.total)}. Listed: {join_names(list(map(text_of, listed)))}. Add them, "
-            f"to `ignore` of {self.classes.yaml} if they have no class. Received: {self._received}"
+            f"to `ignore` of {self.classes.yaml} if they have no class. Received: {join_names(files) or self._received}"
         )
 
 

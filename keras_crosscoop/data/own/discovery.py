@@ -31,6 +31,7 @@ from keras_crosscoop.system.files import atomic_write
 OWN = "folder"  # the catalogue's name for somebody's own data set
 
 _CITYSCAPES_NAME = re.compile(r"[a-z-]+_\d{6}_\d{6}_leftImg8bit\.png")
+_CAMVID_NAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?\d+\.")
 _VOC_NAME = re.compile(r"20\d\d_\d{6}")
 _RECORDS = re.compile(r'"name"\s*:\s*"(\w+)"')
 
@@ -64,7 +65,11 @@ def _is_cityscapes(path: Path) -> bool:
 
 
 def _is_camvid(path: Path) -> bool:
-    return all((path / folder).is_dir() for folder in ("train", "trainannot", "val", "valannot"))
+    """Other data sets have the same folders, but other names of images."""
+    if not all((path / folder).is_dir() for folder in ("train", "trainannot", "val", "valannot")):
+        return False
+    image = next((path / "train").glob("[!.]*"), None)
+    return image is None or bool(_CAMVID_NAME.match(image.name))
 
 
 def _is_voc(path: Path) -> bool:
@@ -190,9 +195,13 @@ def _names_others(description: Description, known: Description) -> bool:
     classes = choose_classes(find_tables(FileIndex(description.path)), description)
     if not {*classes.names} <= {*known.names}:
         return True
-    if classes.values:
-        return any(known.values.get(value, row.name) != row.name for value, row in classes.values.items())
-    return not classes.by_colour and [*classes.names] != [name for name in known.names if name in classes.names]
+    if isinstance(next(iter(known.values)), tuple):  # greys may stand for integers
+        table = classes.by_colour or {(value,) * 3: row for value, row in classes.values.items()}
+    else:
+        table = classes.values
+    if table:
+        return any(known.values.get(stored, row.name) != row.name for stored, row in table.items())
+    return [*classes.names] != [name for name in known.names if name in classes.names]
 
 
 def open_discovery(discovery: Discovery) -> Dataset:

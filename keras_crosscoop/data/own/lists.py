@@ -77,7 +77,8 @@ def _table(lines: list[str], is_file: Callable[[str], bool]) -> list[Row]:
     delimiter = max(",;\t", key=lines[0].count)
     rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=delimiter)]
     columns = (0, 1 if len(rows[0]) > 1 else None, None)
-    if not any(map(is_file, filter(None, rows[0]))):
+    is_heading = not any(PurePosixPath(field).suffix.lower() in MASK_SUFFIXES for field in rows[0])
+    if is_heading and not any(map(is_file, filter(None, rows[0]))):
         columns = _columns(rows[0]) or columns
         rows = rows[1:]
     image, mask, split = columns

@@ -28,7 +28,8 @@ class MaskPerClass(RawFile):
     """The masks of one image in several files, one for each class; smaller ones cover larger ones.
 
     Attributes:
-        files: The class id and the file of each mask. Its pixels above 0 belong to the class.
+        files: The class id and the file of each mask. Its pixels above 0 belong to the class; in JPEG files, those
+            above half of the largest value.
         background: The class id of all other pixels, or `IGNORE_LABEL`.
     """
 
@@ -51,7 +52,7 @@ class MaskPerClass(RawFile):
         Raises:
             InputError: A file cannot be read, or the sizes differ.
         """
-        masks = [(class_id, read_label(file, colours=True).any(axis=-1)) for class_id, file in self.files]
+        masks = [(class_id, _area(file)) for class_id, file in self.files]
         ids = np.full(masks[0][1].shape, self.background, np.uint8)
         for (_, mask), file in zip(masks, self.paths, strict=True):
             if mask.shape != ids.shape:
@@ -62,6 +63,12 @@ class MaskPerClass(RawFile):
 
     def __str__(self) -> str:
         return str(self.files[0][1])
+
+
+def _area(file: Path) -> np.ndarray:
+    """Returns the pixels of a class in its file, bool `(H, W)`."""
+    stored = read_label(file, colours=True).max(axis=-1)
+    return stored > (stored.max() // 2 if file.suffix.lower() in (".jpg", ".jpeg", ".jfif") else 0)
 
 
 def find_pairs(description: Description, split: str, index: FileIndex | None = None) -> list[Pair]:
@@ -131,7 +138,8 @@ class _Source:
             )
             files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         else:
-            files = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - a whole path, not parts
+            parent = "" if Path(self.text).is_absolute() else f"{glob.escape(str(self.description.path))}/"
+            files = sorted(map(Path, glob.glob(parent + self.text, recursive=True)))  # noqa: PTH207 - a whole path
         return [file for file in files if images is None or images.match(self.index.relative(file))]
 
     def _listed(self, path: Path) -> Iterator[Pair]:

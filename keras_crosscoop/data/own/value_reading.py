@@ -24,7 +24,7 @@ from keras_crosscoop.data.own.reading import (
     values_line,
 )
 from keras_crosscoop.data.own.vocabulary import BACKGROUND, OBJECT, is_background
-from keras_crosscoop.errors import InputError, join_names
+from keras_crosscoop.errors import InputError, counted, join_names
 from keras_crosscoop.labels import IGNORE_LABEL, INVALID_LABEL
 
 MAX_INEXACT = 0.05  # the share of pixels between the values of classes, above which masks are refused
@@ -121,11 +121,11 @@ class _ValueReader:
         sets = self.content.value_sets()
         ones = sum(count for values, count in sets.items() if 1 in values)
         whites = sum(count for values, count in sets.items() if IGNORE_LABEL in values)
-        mixed = min(ones, whites) > 1 and not any({1, IGNORE_LABEL} <= values for values in sets)
+        mixed = min(ones, whites) > 0 and not any({1, IGNORE_LABEL} <= values for values in sets)
         if self.ignore is None and mixed and {*self.areas} == {0, 1, IGNORE_LABEL}:
             background, name = two_names(self.classes)
             raise self._question(
-                f"Value 255: {ones} masks hold 1 and {whites} others 255, but none holds both. It",
+                f"Value 255 ({counted(ones, 'mask')} with 1, {whites:,} with 255, none with both)",
                 [
                     Option(f"1 and 255 are both {name}", values_line({0: background, 1: name, IGNORE_LABEL: name})),
                     Option("255 is void", "ignore: [255]"),

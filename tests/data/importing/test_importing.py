@@ -135,6 +135,17 @@ def test_some_classes_can_be_kept(export, tmp_path):
         import_annotations(export, tmp_path / "other", classes=["bus"])
 
 
+@pytest.mark.parametrize("name", ["dont_care", "Void", "no data"])
+def test_a_class_that_means_no_class_is_void(name, export, tmp_path):
+    """By the names that `data.own` understands."""
+    tool_exports.make_yolo(export)
+    (path,) = export.rglob("data.yaml")
+    path.write_text(path.read_text().replace("car", name))
+    report = import_annotations(export, tmp_path / "data")
+    assert list(report.pixels) == ["background", "road", "tree", "void"]
+    assert report.pixels["void"] > 0
+
+
 def test_classes_that_are_not_kept_are_background_but_unlabelled_pixels_are_void(export, tmp_path):
     dense_exports.make_kitti(export)
     import_annotations(export, tmp_path / "data", classes=["car"])

@@ -88,6 +88,14 @@ def train_and_train_labels(folder):
 
 
 @raw_folder
+def segnet(folder):
+    """SegNet's train, trainannot, as CamVid has them; ids, classes.txt."""
+    write(folder, "{split}/{name}.png", "{split}annot/{name}.png")
+    text(folder, "classes.txt", lines(*CLASSES))
+    return truth(without_void)
+
+
+@raw_folder
 def cvat_voc(folder):
     """CVAT's export as VOC: ImageSets lists; RGB, labelmap.txt."""
     write(folder, "JPEGImages/{name}.jpg", "SegmentationClass/{name}.png", encode=colours(), name="frame_{:06}".format)

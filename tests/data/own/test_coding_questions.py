@@ -184,7 +184,7 @@ def test_masks_of_two_codings(tmp_path):
     encoders = iter([in_values(0, 1), in_values(0, 255)] * 5)
     pairs = write_masks(tmp_path, lambda ids: next(encoders)(ids), classes=2)
     message = refused(discover, tmp_path, pairs)
-    assert "5 masks hold 1 and 4 others 255, but none holds both" in message
+    assert message.startswith("Value 255 (5 masks with 1, 4 with 255, none with both) can be read in 2 ways: ")
     found = discover(tmp_path, pairs, values={0: "background", 1: "object", 255: "object"})
     np.testing.assert_array_equal(ids_of(found, pairs["train"][1][1]), label(1, 2))
     mixed = iter([in_colours, IDS] * 5)
@@ -192,6 +192,34 @@ def test_masks_of_two_codings(tmp_path):
     assert "4 masks hold grey values and 5 colours" in refused(
         discover, tmp_path / "mixed", pairs, {"class_dict.csv": CSV}
     )
+
+
+def test_one_mask_of_another_coding(tmp_path):
+    pairs = write_masks(tmp_path, in_values(0, 255), classes=2)
+    change(tmp_path / "masks" / "train", lambda mask: mask // 255, [0])
+    assert "(1 mask with 1, 8 with 255, none with both)" in refused(discover, tmp_path, pairs)
+
+
+def test_integers_do_not_describe_masks_of_colours(tmp_path):
+    pairs = write_masks(tmp_path, in_colours)
+    message = refused(discover, tmp_path, pairs, values={0: "background", 128: "disc"}, nearest=True)
+    assert "`values` of dataset.yaml lists integers, but masks hold colours." in message
+
+
+def test_small_areas_of_a_colour_outside_the_table(tmp_path):
+    """They are no anti-aliased edges."""
+    pairs = write_masks(tmp_path, in_colours)
+
+    def spotted(mask):
+        mask[33:39, 33:39] = (0, 0, 255)
+        return mask
+
+    change(tmp_path / "masks" / "val", spotted, [1])
+    found = discover(tmp_path, pairs, {"class_dict.csv": CSV})
+    (problem,) = [finding for finding in found.findings if finding.severity == "problem"]
+    assert "colours that class_dict.csv does not list: #0000ff (0.2 %)" in problem.message
+    assert problem.files == (str(pairs["val"][1][1]),)
+    assert not discover(tmp_path, pairs, {"class_dict.csv": CSV}, ignore=["#0000ff"]).findings
 
 
 def test_numbered_objects_are_no_classes(tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from keras_crosscoop.data.own.description import Description
 from keras_crosscoop.data.own.discovery import coding, describe, open_own
+from keras_crosscoop.data.own.pairs import MaskPerClass
 
 THREE = "background\ndisc\nbox\n"
 CSV = "name,r,g,b\nbackground,0,0,0\ndisc,128,64,128\nbox,244,35,232\n"
@@ -75,6 +76,10 @@ def grey_alpha(ids):
             {"name": "x--background", "readable": "background", "color": [0, 0, 0]},
             {"name": "x--disc", "readable": "disc", "color": [128, 64, 128]},
             {"name": "x--box", "readable": "box", "color": [244, 35, 232]}]})}),
+        (IDS, ".png", {"classes.json": json.dumps([
+            {"id": "0", "name": "background"}, {"id": "2", "name": "box"}, {"id": "1", "name": "disc"}])}),
+        (IDS, ".png", {"classes.json": json.dumps({"classes": {
+            "background": {"id": 0}, "box": {"id": 2}, "disc": {"id": 1}}})}),
         (in_colours, ".png", {"class_list.json": json.dumps(
             {"#000000": "background", "#804080": "disc", "#f423e8": "box"})}),
         (in_colours, ".png", {"classes.json": json.dumps(
@@ -303,6 +308,13 @@ def test_values_of_a_run_and_ignored_values_of_a_folder_must_fit(tmp_path):
 )
 def test_numbered_files_that_are_no_tables(tmp_path, texts):
     assert discover(tmp_path, write_masks(tmp_path, IDS), texts).names == ("background", "class 1", "class 2")
+
+
+def test_jpeg_noise_around_the_mask_of_a_class(tmp_path):
+    mask = np.zeros((64, 64), bool)
+    mask[13:37, 21:50] = True
+    Image.fromarray(np.uint8(255) * mask).save(tmp_path / "7-disc.jpg", quality=75)
+    np.testing.assert_array_equal(MaskPerClass(((1, tmp_path / "7-disc.jpg"),), background=0).pixels(), mask)
 
 
 def test_more_classes_than_ids(tmp_path):

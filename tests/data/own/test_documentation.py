@@ -127,7 +127,7 @@ def test_every_entry_is_explained_and_valid():
 
 def test_the_commands(crosscoop, cracks, monkeypatch):
     begun = []
-    monkeypatch.setattr(training, "fit", lambda settings, *_: begun.append(settings) or sys.exit(9))
+    monkeypatch.setattr(training, "fit", lambda settings, *_, **__: begun.append(settings) or sys.exit(9))
     commands = [line for block in blocks("sh") for line in block.splitlines() if "import" not in line]
     for command in commands:
         name, *arguments = command.partition("#")[0].split()

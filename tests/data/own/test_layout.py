@@ -319,6 +319,14 @@ def test_lists(tmp_path, lists, sources):
     assert not messages(found, "problem")
 
 
+def test_a_table_without_a_heading_may_begin_with_a_missing_image(tmp_path):
+    """Its first row is no heading."""
+    write(tmp_path, VOC)
+    write(tmp_path, {"pairs.csv": "gone.jpg,gone.png\nJPEGImages/f_1.jpg,SegmentationClass/f_1.png\n"})
+    message = refused(layout, tmp_path, train="pairs.csv")
+    assert message == f"A list names 1 image that is missing. Mend the list. Received: gone.jpg in {tmp_path}/pairs.csv"
+
+
 def test_list_of_a_missing_image(tmp_path):
     write(tmp_path, VOC)
     write(tmp_path, {"train.txt": "f_0\nf_1\nf_7\nf_8\n"})

@@ -98,6 +98,16 @@ def test_data_sets_in_the_layout_of_cityscapes(tmp_path):
     assert recognise(tmp_path) == "folder"
 
 
+def test_data_sets_in_the_layout_of_camvid(tmp_path):
+    for folder in ("train", "trainannot", "val", "valannot"):
+        (tmp_path / folder).mkdir()
+    assert recognise(tmp_path) == "camvid"
+    write(tmp_path, ["train/Seq05VD_f00000.png"])
+    assert recognise(tmp_path) == "camvid"
+    (tmp_path / "train/Seq05VD_f00000.png").rename(tmp_path / "train/frame_00000.png")
+    assert recognise(tmp_path) == "folder"
+
+
 @pytest.mark.parametrize(
     ("files", "parts"),
     [
@@ -208,7 +218,8 @@ def test_path_of_a_description_that_does_not_exist(tmp_path):
 
 @pytest.mark.parametrize("train", ["images/train", "images/train/*.jpg", "../images/train", ("images/train",)])
 def test_description_of_a_split(tmp_path, train):
-    """The other split is still found."""
+    """The other split is still found, also in a folder whose name looks like a pattern."""
+    tmp_path = tmp_path / "data [1]"
     pairs = numbered("images/SPLIT/{}.jpg", "masks/SPLIT/{}.png", train=4, val=2)
     write(tmp_path, [file for split in pairs.values() for pair in split.items() for file in pair])
     assert pairs_of(tmp_path, layout(tmp_path, train=train)) == pairs
