@@ -48,9 +48,11 @@ def train_function(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
 
 
 class OptimizerWithSharedStep(keras.optimizers.Optimizer):
-    """An optimizer whose `update_step` takes values that are computed once a step, not once a variable.
+    """An optimizer whose `update_step` takes values that are computed once a step, and applies weight decay itself.
 
-    `_backend_update_step`, `_get_variable_index`: Keras passes only the learning rate to `update_step` (Keras >= 3.12).
+    `_backend_update_step`, `_get_variable_index`: Keras passes only the learning rate to `update_step`, which may not
+    know the variable's position. `_apply_weight_decay`, `_use_weight_decay`: Keras decays all variables at the same
+    learning rate (Keras >= 3.12).
     """
 
     def begin_step(self, learning_rate: KerasTensor) -> Any:
@@ -63,6 +65,13 @@ class OptimizerWithSharedStep(keras.optimizers.Optimizer):
     def index_of(self, variable: keras.Variable) -> int:
         """Returns the variable's position among those that the optimizer was built with."""
         return self._get_variable_index(variable)
+
+    def has_weight_decay(self, variable: keras.Variable) -> bool:
+        """Returns whether weight decay applies to a variable, according to `exclude_from_weight_decay`."""
+        return self._use_weight_decay(variable)
+
+    def _apply_weight_decay(self, variables: list) -> None:
+        """Leaves weight decay to `update_step`."""
 
     def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: KerasTensor) -> None:
         shared = self.begin_step(learning_rate)
@@ -90,6 +99,34 @@ def momentum_step(
     """
     tf.raw_ops.ResourceApplyMomentum(
         var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=momentum
+    )
+
+
+def adam_step(
+    optimizer: keras.optimizers.Adam,
+    variable: keras.Variable,
+    gradient: KerasTensor,
+    rate: KerasTensor,
+    beta_1_power: KerasTensor,
+    beta_2_power: KerasTensor,
+) -> None:
+    """Computes `update_step` of Keras's Adam in one kernel, with powers of beta that are computed once a step.
+
+    `raw_ops.ResourceApplyAdam`: for the same reason as in `momentum_step` (TensorFlow >= 2.18). `_momentums`,
+    `_velocities`: Keras has no public names for the moments (Keras >= 3.12).
+    """
+    index = optimizer._get_variable_index(variable)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=optimizer._momentums[index].handle,
+        v=optimizer._velocities[index].handle,
+        beta1_power=beta_1_power,
+        beta2_power=beta_2_power,
+        lr=rate,
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
+        grad=gradient,
     )
 
 

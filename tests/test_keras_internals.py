@@ -97,6 +97,31 @@ def test_momentum_step():
     assert (float(velocity[0]), float(weight[0])) == (4.5, 1 - 0.5 * 4.5)
 
 
+@pytest.mark.parametrize("excluded", [False, True])
+def test_weight_decay_is_left_to_the_step(excluded):
+    """Keras itself would decay the variable, unless it is excluded."""
+    variable = keras.Variable([1.0])
+    optimizer = SharedRate(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([variable] if excluded else [])
+    optimizer.build([variable])
+    optimizer.apply([tf.constant([1.0])], [variable])
+    assert float(variable[0]) == 0.5
+    assert optimizer.has_weight_decay(variable) is not excluded
+
+
+def test_adam_step():
+    """Two steps of Keras's own, which rounds 1 - beta_2 in another way."""
+    weight, twin = keras.Variable([1.0]), keras.Variable([1.0])
+    own, keras_own = keras.optimizers.Adam(0.5), keras.optimizers.Adam(0.5)
+    own.build([weight])
+    for number, gradient in enumerate((4.0, -1.0), 1):
+        powers = (tf.constant(beta**number) for beta in (0.9, 0.999))
+        internals.adam_step(own, weight, tf.constant([gradient]), tf.constant(0.5), *powers)
+        keras_own.apply([tf.constant([gradient])], [twin])
+    np.testing.assert_allclose(weight.numpy(), twin.numpy(), rtol=1e-4)
+    assert float(weight[0]) < 0.6
+
+
 def test_subtract_scaled():
     weight = keras.Variable([1.0])
     internals.subtract_scaled(weight, 0.5, tf.constant([4.0]))

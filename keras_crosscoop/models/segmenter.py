@@ -115,7 +115,7 @@ class Segmenter(TrainableModel):
         """Configures training: every output gets the same loss of labels and logits, and the losses are summed.
 
         Args:
-            optimizer: A Keras optimizer, or `keras_crosscoop.training.SGD`. It cannot be used for another model
+            optimizer: A Keras optimizer, or one of `keras_crosscoop.training`. It cannot be used for another model
                 afterwards, because it no longer sums gradients over devices itself.
             loss: The loss of one output, a scalar; cross-entropy over valid pixels by default.
             loss_weights: The weight of each side's loss in the sum, by name; 1 by default, as in the paper.

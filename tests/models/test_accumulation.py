@@ -10,7 +10,7 @@ from micro import micro_pair
 from keras_crosscoop import precision
 from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import CrossEntropy, Dice, WeightedSum
-from keras_crosscoop.training import SGD
+from keras_crosscoop.training import SGD, AdamW
 from keras_crosscoop.training.state import values, variables
 
 STEPS = 3
@@ -34,23 +34,26 @@ def batch(number, images=8):
     return x, y
 
 
-def trained(network, parts, *, frozen=True, **options):
+OPTIMIZERS = {"sgd": partial(SGD, 0.01, momentum=0.9, weight_decay=1e-4), "adamw": partial(AdamW, 0.001)}
+
+
+def trained(network, parts, *, optimizer="sgd", frozen=True, **options):
     """The variables after some steps, and the losses of each."""
     model = network()
     for layer in batch_norms(model):
         layer.trainable = not frozen
-    optimizer = SGD(0.01, momentum=0.9, weight_decay=1e-4, global_clipnorm=1.0, ema_decay=0.9)
-    model.compile(optimizer, accumulation_steps=parts, **options)
+    model.compile(OPTIMIZERS[optimizer](global_clipnorm=1.0, ema_decay=0.9), accumulation_steps=parts, **options)
     losses = [model.train_on_batch(*batch(number), return_dict=True) for number in range(STEPS)]
     return values(variables(model)), losses
 
 
 @pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_weights_are_those_of_the_whole_batch(pair, loss, remat):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_weights_are_those_of_the_whole_batch(pair, optimizer, loss, remat):
     network = partial(pair, dropout=(0, 0, 0)) if remat else partial(micro_pair, dropout=0)
-    expected, expected_losses = trained(network, 1, loss=loss, run_eagerly=True)
-    actual, losses = trained(network, 4, loss=loss, remat=remat)
+    expected, expected_losses = trained(network, 1, optimizer=optimizer, loss=loss, run_eagerly=True)
+    actual, losses = trained(network, 4, optimizer=optimizer, loss=loss, remat=remat)
     for step, expected_step in zip(losses, expected_losses, strict=True):
         assert step == pytest.approx(expected_step, rel=1e-5)
     assert expected_losses[0]["loss"] != pytest.approx(expected_losses[-1]["loss"], rel=1e-3)  # it did learn

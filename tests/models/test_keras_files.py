@@ -11,21 +11,22 @@ import pytest
 from models.networks import images, logits, single
 
 from keras_crosscoop import CrossCoop, DeepLabV3Plus, precision
-from keras_crosscoop.training import SGD
+from keras_crosscoop.training import SGD, AdamW
 
 
-def trained(pair, **arguments):
+def trained(pair, kind=SGD, **arguments):
     model = pair(top={"name": "micro_3x3", "channels": 12}, dropout=(0, 0, 0), output_stride=32, **arguments)
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 10)
-    model.compile(SGD(schedule, momentum=0.8, head_lr_multiplier=5), run_eagerly=True)
+    model.compile(kind(schedule, weight_decay=0.03, head_lr_multiplier=5), run_eagerly=True)
     batch = images(33, 33, batch=2), np.random.default_rng(1).integers(0, 3, (2, 33, 33))
     model.train_on_batch(*batch)
     return model, batch
 
 
-def test_a_keras_file_is_the_model(pair, tmp_path):
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_a_keras_file_is_the_model(pair, tmp_path, kind):
     """Equal outputs, bit by bit; and equal weights after one more step of training, so the optimizer came along."""
-    model, batch = trained(pair, topology="one_way", sites=("aspp", "decoder"))
+    model, batch = trained(pair, kind, topology="one_way", sites=("aspp", "decoder"))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is CrossCoop

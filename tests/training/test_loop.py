@@ -15,7 +15,7 @@ from micro import micro_pair
 
 from keras_crosscoop import DeepLabV3Plus
 from keras_crosscoop.errors import Interrupted
-from keras_crosscoop.training import SGD, loop
+from keras_crosscoop.training import SGD, AdamW, loop
 from keras_crosscoop.training.callbacks import KeepBest, WriteHistory
 from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
@@ -30,9 +30,9 @@ SIZE = 8
 network = partial(micro_pair, size=SIZE)
 
 
-def compiled(model, ema_decay=0.9, **options):
+def compiled(model, ema_decay=0.9, kind=SGD, **options):
     rate = Polynomial(0.05, EPOCHS * STEPS, 0.9)
-    model.compile(SGD(rate, momentum=0.9, ema_decay=ema_decay), run_eagerly=True, **options)
+    model.compile(kind(rate, ema_decay=ema_decay), run_eagerly=True, **options)
     return model
 
 
@@ -156,9 +156,10 @@ def assert_same(actual, expected):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """What a training leaves that nothing stopped."""
-    folder, model = tmp_path_factory.mktemp("straight"), compiled(network())
+def straight(tmp_path_factory, request):
+    """What a training leaves that nothing stopped; by SGD, or by another optimizer."""
+    kind = getattr(request, "param", SGD)
+    folder, model = tmp_path_factory.mktemp("straight"), compiled(network(), kind=kind)
     return results(folder, model, trained(folder, model))
 
 
@@ -196,15 +197,20 @@ QUICK = ("amid validation", "after an epoch with validation")
 
 
 @pytest.mark.parametrize(
-    "stop", [stop if stop in QUICK else pytest.param(stop, marks=pytest.mark.slow) for stop in STOPS]
+    ("stop", "kind", "straight"),
+    [
+        *(pytest.param(stop, SGD, SGD, marks=[] if stop in QUICK else pytest.mark.slow) for stop in STOPS),
+        ("amid an epoch", AdamW, AdamW),
+    ],
+    indirect=["straight"],
 )
-def test_goes_on_to_the_same_end(tmp_path, straight, stop):
+def test_goes_on_to_the_same_end(tmp_path, straight, stop, kind):
     """In a model that began otherwise."""
     moment, steps, position = STOPS[stop]
     with pytest.raises(Interrupted, match=rf"saved at step {steps}\. ") as error:
-        trained(tmp_path, compiled(network()), At(*moment, terminate))
+        trained(tmp_path, compiled(network(), kind=kind), At(*moment, terminate))
     assert error.value.signal == signal.SIGTERM
-    model = compiled(network(seed=1))
+    model = compiled(network(seed=1), kind=kind)
     stored = CheckpointManager(model, CheckpointFiles(tmp_path / "checkpoints"), [], writes=False, files=list)
     stored.resume()
     assert (stored.position, stored.step) == (position, steps)

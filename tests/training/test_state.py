@@ -6,12 +6,12 @@ from helpers import assert_equal
 from micro import micro_pair
 
 from keras_crosscoop import precision
-from keras_crosscoop.training import SGD
+from keras_crosscoop.training import SGD, AdamW
 from keras_crosscoop.training.state import use_ema_weights, values, variables
 
 
-def compiled(model, ema_decay=0.9):
-    model.compile(SGD(0.05, ema_decay=ema_decay), run_eagerly=True)
+def compiled(model, ema_decay=0.9, kind=SGD):
+    model.compile(kind(0.05, ema_decay=ema_decay), run_eagerly=True)
     return model
 
 
@@ -25,14 +25,14 @@ def variables_of(model):
     return values(variables(model))
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_statistics_are_averaged_as_weights_are(frozen):
+@pytest.mark.parametrize(("frozen", "kind"), [(False, SGD), (True, SGD), (False, AdamW)])
+def test_statistics_are_averaged_as_weights_are(frozen, kind):
     """By hand, from those of batch normalisation after each of three steps. Frozen ones stay."""
     model = micro_pair(size=8)
     norms = [model.get_layer(f"{side}_bn") for side in ("top", "bottom")]
     for norm in norms:
         norm.trainable = not frozen
-    compiled(model, ema_decay=0.15)
+    compiled(model, ema_decay=0.15, kind=kind)
     statistics = [statistic for norm in norms for statistic in (norm.moving_mean, norm.moving_variance)]
     expected = start = [statistic.numpy() for statistic in statistics]
     for number, decay in enumerate((1 / 10, 0.15, 0.15)):  # the least of 0.15 and (1 + t) / (10 + t)
