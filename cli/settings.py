@@ -120,7 +120,8 @@ def resolve(
     model = _model_settings(_last_value(explicit, "train", "init_from"))
     # Replaced rather than merged: backbone options in the default recipe, such as `alpha`, do not belong to the run.
     default_model = {name: value for name, value in default.get("model", {}).items() if name not in model}
-    settings = config.settings({**default, "model": {**default_model, **model}}, *explicit)
+    # One layer: a learning rate stays, whether it stands before or after the optimizer.
+    settings = config.settings({**default, "model": {**default_model, **model}}, explicit[0], config.merge(*changes))
     if settings.model.bottom is None and (weights := options.get("bottom_weights")) is not None:
         raise InputError(f"A single network has no bottom weights. Received: {weights!r}")
     return settings

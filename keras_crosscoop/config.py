@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from keras_crosscoop.errors import InputError, first_failure, shorten, unknown_name
 from keras_crosscoop.models.connections import SITES, Fusion, Site, Topology
@@ -34,6 +34,16 @@ Count = Annotated[int, Field(ge=1, le=10**9), _Number]
 Scale = Annotated[float, Field(ge=0.01, le=10), _Number]
 Rate = Annotated[float, Field(ge=0, lt=1), _Number]
 Weight = Annotated[float, Field(ge=0, le=1e6), _Number]
+
+
+def _depends_on(choice: str, **defaults: Any) -> Any:
+    """Returns the field of a setting whose default depends on a setting before it.
+
+    Where there is no default, the setting has no effect, and is None.
+    """
+    return Field(
+        default_factory=lambda earlier: defaults.get(earlier.get(choice)), json_schema_extra={"depends_on": choice}
+    )
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -148,13 +158,17 @@ class Train(_Section):
     epochs: Count = 50
     steps_per_epoch: Count | None = None  # None: as many as see each image about once
     time: str | None = None  # such as "30min": the number of steps and validations fits into it, see docs/training.md
-    learning_rate: Annotated[float, Field(gt=0, le=1000), _Number] = 0.007  # of the backbones, at the first step
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    # AdamW's rate and decay are SegNeXt's (Guo et al., NeurIPS 2022). It has a convolutional backbone with ImageNet
+    # weights, a ten times larger rate in the head, and no decay of normalisation.
+    learning_rate: Annotated[float, Field(gt=0, le=1000), _Number] = _depends_on("optimizer", sgd=0.007, adamw=6e-5)
     head_lr_multiplier: Annotated[float, Field(gt=0, le=1e6), _Number] = 10.0  # for all layers outside the backbones
-    poly_power: Annotated[float, Field(ge=0, le=100), _Number] = 0.9  # exponent of the polynomial decay to zero
+    schedule: Literal["poly", "cosine"] = "poly"  # decay of the learning rate to zero
+    poly_power: Annotated[float, Field(ge=0, le=100), _Number] | None = _depends_on("schedule", poly=0.9)  # exponent
     warmup_steps: Annotated[int, Field(ge=0, le=10**9), _Number] = 0  # steps of a linear warm-up
-    momentum: Rate = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=1000), _Number] = 5e-4
-    decoupled_weight_decay: bool = False  # decay weights apart from the gradient (SGDW)
+    momentum: Rate | None = _depends_on("optimizer", sgd=0.9)
+    weight_decay: Annotated[float, Field(ge=0, le=1000), _Number] = _depends_on("optimizer", sgd=5e-4, adamw=0.01)
+    decoupled_weight_decay: bool | None = _depends_on("optimizer", sgd=False)  # apart from the gradient (SGDW)
     clip_norm: Annotated[float, Field(gt=0, le=1e9), _Number] | None = None  # bound of the global gradient norm
     ema_decay: Rate | None = None  # evaluate and keep a moving average of the weights with this decay
     batch_norm: Literal["train", "frozen", "sync"] = "sync"  # statistics of each device's images, none, all devices'
@@ -184,6 +198,16 @@ class Train(_Section):
         """`time` in seconds."""
         return None if self.time is None else _seconds(self.time)
 
+    @field_validator("momentum", "decoupled_weight_decay", "poly_power")
+    @classmethod
+    def _check_effect(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses a setting that has no effect; None stands for the default."""
+        default = cls.model_fields[info.field_name].get_default(call_default_factory=True, validated_data=info.data)
+        if value is not None and default is None:
+            choice = _CHOICES[info.field_name]
+            raise ValueError(f"it has no effect with train.{choice}={info.data.get(choice)}; leave it out")
+        return default if value is None else value
+
     @field_validator("save_every", mode="before")
     @classmethod
     def _check_interval(cls, interval: Any) -> str | int:
@@ -199,6 +223,11 @@ class Train(_Section):
         if isinstance(self.save_every, int):
             return {"every_steps": self.save_every}
         return {"every_seconds": 60 * float(self.save_every.removesuffix("min"))}
+
+
+_CHOICES = {  # the optimizer or the schedule, for each setting that depends on it
+    name: field.json_schema_extra["depends_on"] for name, field in Train.model_fields.items() if field.json_schema_extra
+}
 
 
 class Loss(_Section):
@@ -228,6 +257,7 @@ class Ablation(_Section):
 
 
 _BACKBONES = (".model.top", ".model.bottom")
+_BASE = {"model": {"weights": Model().weights}, "train": {name: getattr(Train(), name) for name in _CHOICES.values()}}
 _MAX_DOTS = 10  # in a setting's name; no name has as many
 
 
@@ -259,16 +289,8 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
         >>> settings.train.epochs, settings.model.top, settings.train.batch_size
         (3, 'resnet50', 6)
     """
-    merged: dict[str, Any] = {"model": {"weights": Model().weights}}
-    for layer in layers:
-        for name, section in layer.items():
-            if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
-                raise InputError(
-                    f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {shorten(section)}"
-                )
-        merged = _merge(merged, layer)
     try:
-        validated = Settings.model_validate(merged)
+        validated = Settings.model_validate(merge(_BASE, *layers))
     except ValidationError as error:
         raise _invalid_setting(error) from error
     sides, weights = validated.model.sides, validated.loss.weights
@@ -277,6 +299,32 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
     if not any(weights.get(side, 1.0) for side in sides):
         raise InputError(f"Setting loss.weights must not be all 0: nothing would be learnt. Received: {weights}")
     return validated
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merges nested mappings into one layer for `settings`, in which the last value of each setting remains.
+
+    If a later layer names another backbone, optimizer or schedule, the values of earlier layers that belong to the
+    replaced one are dropped, such as the learning rate of an optimizer.
+
+    Raises:
+        InputError: A section is not a mapping.
+
+    Example:
+        >>> from keras_crosscoop import config
+        >>> recipe = {"train": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 20}}
+        >>> config.merge(recipe, config.parse("train.optimizer=adamw"))
+        {'train': {'optimizer': 'adamw', 'epochs': 20}}
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, section in layer.items():
+            if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
+                raise InputError(
+                    f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {shorten(section)}"
+                )
+        merged = _merge(merged, layer)
+    return merged
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -339,8 +387,11 @@ def _merge(lower: Any, upper: Any, name: str = "") -> Any:
         lower = dict.fromkeys(("top", "bottom"), lower)
     if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
         return upper
-    if name in _BACKBONES and upper.get("name", lower.get("name")) != lower.get("name"):
+    changed = {key for key in lower.keys() & upper.keys() if lower[key] != upper[key]}
+    if name in _BACKBONES and "name" in changed:
         return upper  # the lower layer's options belong to another backbone
+    if name == ".train":  # the lower layer's rates belong to another optimizer
+        lower = {key: value for key, value in lower.items() if _CHOICES.get(key) not in changed}
     return {**lower, **{key: _merge(lower.get(key), value, f"{name}.{key}") for key, value in upper.items()}}
 
 

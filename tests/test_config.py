@@ -49,6 +49,32 @@ def test_later_settings_override_earlier_ones():
     assert layer["train"] == {"epochs": 30, "batch_size": 8, "learning_rate": 0.01}
 
 
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([{"optimizer": "adamw"}], (6e-5, 0.01, None, None)),
+        ([{"optimizer": "adamw", "learning_rate": 0.1, "momentum": None}], (0.1, 0.01, None, None)),
+        ([{"learning_rate": 0.1, "momentum": 0.5}, {"optimizer": "adamw", "weight_decay": 0}], (6e-5, 0, None, None)),
+        ([{"optimizer": "adamw"}, {"learning_rate": 0.1}, {"optimizer": "sgd"}], (0.007, 5e-4, 0.9, False)),
+        (
+            [{"learning_rate": 0.1, "momentum": 0.5}, {"optimizer": "sgd", "schedule": "cosine"}],
+            (0.1, 5e-4, 0.5, False),
+        ),
+    ],
+)
+def test_rates_stay_with_their_optimizer(layers, expected):
+    """Learning rate, weight decay, momentum, decoupled weight decay."""
+    train = config.settings(*({"train": layer} for layer in layers)).train
+    assert (train.learning_rate, train.weight_decay, train.momentum, train.decoupled_weight_decay) == expected
+
+
+def test_the_power_stays_with_its_schedule():
+    layers = [{"train": {"poly_power": 2, "learning_rate": 0.1}}, {"train": {"schedule": "cosine"}}]
+    train = config.settings(*layers).train
+    assert (train.poly_power, train.learning_rate) == (None, 0.1)
+    assert config.settings(*layers, config.parse("train.schedule=poly")).train.poly_power == 0.9
+
+
 MOBILENET = {"name": "mobilenet", "alpha": 0.75}
 
 
@@ -197,6 +223,19 @@ def test_other_assignments_are_refused(assignment):
         ({"train": {"epochs": 0}}, "Setting train.epochs: Input should be greater than or equal to 1. Received: 0"),
         ({"train": {"epochs": None}}, "Setting train.epochs: Input should be a valid integer. Received: None"),
         ({"train": {"learning_rate": float("nan")}}, "Input should be a finite number. Received: nan"),
+        ({"train": {"optimizer": "adam", "momentum": 3}}, "Setting train.optimizer: Input should be 'sgd' or 'adamw'."),
+        (
+            {"train": {"optimizer": "adamw", "momentum": 0.9}},
+            "Setting train.momentum: it has no effect with train.optimizer=adamw; leave it out. Received: 0.9",
+        ),
+        (
+            {"train": {"optimizer": "adamw", "decoupled_weight_decay": False}},
+            "Setting train.decoupled_weight_decay: it has no effect with train.optimizer=adamw; leave it out. ",
+        ),
+        (
+            {"train": {"schedule": "cosine", "poly_power": 1}},
+            "Setting train.poly_power: it has no effect with train.schedule=cosine; leave it out. Received: 1",
+        ),
         ({"train": 5}, "Section train holds settings, such as train.NAME=VALUE. Received: 5"),
         ({"train": {"save_every": 0}}, "it must be a number of steps, such as 500, or minutes"),
         ({"train": {"save_every": True}}, "it must be a number of steps, such as 500, or minutes"),
@@ -229,7 +268,7 @@ def test_settings_are_frozen():
 CHANGED = {
     "data": {"name": "camvid", "dir": "/data/CamVid", "crop_size": 99, "scale": [0.75, 1.5], "flip": False},
     "model": {"top": MOBILENET, "bottom": None, "sites": ["aspp"], "weights": {"top": "a.weights.h5", "bottom": None}},
-    "train": {"learning_rate": 1e-7, "seed": 12},
+    "train": {"optimizer": "adamw", "learning_rate": 1e-7, "schedule": "cosine", "seed": 12},
     "loss": {"class_weights": {"road": 0.25, "sky": 0}},
     "evaluation": {"crop": 513},
 }

@@ -16,8 +16,8 @@ from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, WeightedSum
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run, build, build_warm
-from keras_crosscoop.training.optimizer import SGD
-from keras_crosscoop.training.schedule import Polynomial
+from keras_crosscoop.training.optimizer import SGD, AdamW
+from keras_crosscoop.training.schedule import Cosine, Polynomial
 from keras_crosscoop.training.strategy import distributed
 
 _log = logging.getLogger(__name__)
@@ -114,18 +114,21 @@ def loss(settings: Settings, data: Dataset) -> SegmentationLoss:
     return WeightedSum([pixels, Dice()], [1.0, options.dice_weight]) if options.dice_weight else pixels
 
 
-def optimizer(settings: Settings, steps: int) -> SGD:
+def optimizer(settings: Settings, steps: int) -> SGD | AdamW:
     """Returns the optimizer, with a schedule for epochs of `steps` steps."""
     options = settings.train
-    return SGD(
-        Polynomial(options.learning_rate, steps * options.epochs, options.poly_power, options.warmup_steps),
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        decoupled_weight_decay=options.decoupled_weight_decay,
-        head_lr_multiplier=options.head_lr_multiplier,
-        global_clipnorm=options.clip_norm,
-        ema_decay=options.ema_decay,
-    )
+    schedule = {"learning_rate": options.learning_rate, "steps": steps * options.epochs}
+    schedule |= {"warmup_steps": options.warmup_steps}
+    rate = Cosine(**schedule) if options.schedule == "cosine" else Polynomial(**schedule, power=options.poly_power)
+    shared = {
+        "weight_decay": options.weight_decay,
+        "head_lr_multiplier": options.head_lr_multiplier,
+        "global_clipnorm": options.clip_norm,
+        "ema_decay": options.ema_decay,
+    }
+    if options.optimizer == "adamw":
+        return AdamW(rate, **shared)
+    return SGD(rate, momentum=options.momentum, decoupled_weight_decay=options.decoupled_weight_decay, **shared)
 
 
 def compile_network(model: Segmenter, settings: Settings, loss: SegmentationLoss, steps: int) -> None:
