@@ -13,7 +13,9 @@ def run_examples(name):
     assert outcome.failed == 0
 
 
-@pytest.mark.parametrize("name", ["config", "errors", "runs", "training.optimizer", "training.schedule"])
+@pytest.mark.parametrize(
+    "name", ["config", "config.layers", "errors", "runs", "training.optimizer", "training.schedule"]
+)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_examples(name)

@@ -1,16 +1,13 @@
-"""The settings of a run: reads YAML, and returns validated, immutable settings."""
+"""The sections of settings: names, types, defaults and bounds."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from keras_crosscoop.errors import InputError, first_failure, shorten, unknown_name
 from keras_crosscoop.models.connections import SITES, Fusion, Site, Topology
-from keras_crosscoop.system import yaml_files
 
 Backbone = str | dict[str, Any]  # a name, or a mapping of `name` and options such as `alpha`
 InitialWeights = str | None  # "imagenet", a file, or None for random weights
@@ -204,7 +201,7 @@ class Train(_Section):
         """Refuses a setting that has no effect; None stands for the default."""
         default = cls.model_fields[info.field_name].get_default(call_default_factory=True, validated_data=info.data)
         if value is not None and default is None:
-            choice = _CHOICES[info.field_name]
+            choice = CHOICES[info.field_name]
             raise ValueError(f"it has no effect with train.{choice}={info.data.get(choice)}; leave it out")
         return default if value is None else value
 
@@ -225,7 +222,7 @@ class Train(_Section):
         return {"every_seconds": 60 * float(self.save_every.removesuffix("min"))}
 
 
-_CHOICES = {  # the optimizer or the schedule, for each setting that depends on it
+CHOICES = {  # the optimizer or the schedule, for each setting that depends on it
     name: field.json_schema_extra["depends_on"] for name, field in Train.model_fields.items() if field.json_schema_extra
 }
 
@@ -256,11 +253,6 @@ class Ablation(_Section):
     seeds: Annotated[int, Field(ge=1, le=1000), _Number] = 3  # runs per row
 
 
-_BACKBONES = (".model.top", ".model.bottom")
-_BASE = {"model": {"weights": Model().weights}, "train": {name: getattr(Train(), name) for name in _CHOICES.values()}}
-_MAX_DOTS = 10  # in a setting's name; no name has as many
-
-
 class Settings(_Section):
     """All settings of a run, by section."""
 
@@ -270,139 +262,3 @@ class Settings(_Section):
     loss: Loss = Loss()
     evaluation: Evaluation = Evaluation()
     ablation: Ablation = Ablation()
-
-
-def settings(*layers: Mapping[str, Any]) -> Settings:
-    """Returns validated settings from nested mappings, each of which overrides the ones before it.
-
-    Args:
-        *layers: Mappings of sections to settings, such as `{"train": {"epochs": 3}}`. Missing settings take their
-            defaults.
-
-    Raises:
-        InputError: A setting does not exist, or its value is invalid.
-
-    Example:
-        >>> from keras_crosscoop import config
-        >>> recipe = {"model": {"top": "resnet50"}, "train": {"epochs": 20}}
-        >>> settings = config.settings(recipe, config.parse("train.epochs=3"))
-        >>> settings.train.epochs, settings.model.top, settings.train.batch_size
-        (3, 'resnet50', 6)
-    """
-    try:
-        validated = Settings.model_validate(merge(_BASE, *layers))
-    except ValidationError as error:
-        raise _invalid_setting(error) from error
-    sides, weights = validated.model.sides, validated.loss.weights
-    if unused := set(weights).difference(sides):
-        raise unknown_name("output for setting loss.weights", min(unused), sides)
-    if not any(weights.get(side, 1.0) for side in sides):
-        raise InputError(f"Setting loss.weights must not be all 0: nothing would be learnt. Received: {weights}")
-    return validated
-
-
-def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges nested mappings into one layer for `settings`, in which the last value of each setting remains.
-
-    If a later layer names another backbone, optimizer or schedule, the values of earlier layers that belong to the
-    replaced one are dropped, such as the learning rate of an optimizer.
-
-    Raises:
-        InputError: A section is not a mapping.
-
-    Example:
-        >>> from keras_crosscoop import config
-        >>> recipe = {"train": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 20}}
-        >>> config.merge(recipe, config.parse("train.optimizer=adamw"))
-        {'train': {'optimizer': 'adamw', 'epochs': 20}}
-    """
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for name, section in layer.items():
-            if name in Settings.model_fields and not isinstance(section, Mapping | BaseModel):
-                raise InputError(
-                    f"Section {name} holds settings, such as {name}.NAME=VALUE. Received: {shorten(section)}"
-                )
-        merged = _merge(merged, layer)
-    return merged
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Reads a YAML file of settings, for `settings`.
-
-    Raises:
-        InputError: The file cannot be read, or does not hold a YAML mapping.
-    """
-    try:
-        content = yaml_files.read(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The config cannot be read. Is the path right? Received: {path}") from error
-    except ValueError as error:
-        raise InputError(f"The config is not valid YAML ({error}). Received: {path}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"A config must hold sections such as data, model and train. Received: {path}")
-    return content
-
-
-def parse(assignment: str) -> dict[str, Any]:
-    """Returns an assignment such as "train.epochs=3" as a nested mapping; the value is read as YAML.
-
-    Raises:
-        InputError: There is no `=`, or the value is not valid YAML.
-    """
-    key, equals, value = assignment.partition("=")
-    if not (key and equals) or key.count(".") > _MAX_DOTS:
-        raise InputError(
-            f"A setting must be section.key=value, such as train.epochs=3. Received: {shorten(assignment)}"
-        )
-    try:
-        return nest(key, yaml_files.load(value))
-    except ValueError as error:
-        raise InputError(
-            f"The value is not valid YAML ({error}). Quote text. Received: {shorten(assignment)}"
-        ) from error
-
-
-def nest(key: str, value: Any) -> dict[str, Any]:
-    """Returns `{"train": {"epochs": 3}}` for "train.epochs" and 3."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
-
-
-def dump(settings: Settings) -> str:
-    """Returns the settings of a run as YAML, for `read`."""
-    return yaml.safe_dump(plain(settings), sort_keys=False)
-
-
-def plain(settings: Settings) -> dict[str, Any]:
-    """Returns the settings of a run as JSON values."""
-    return settings.model_dump(mode="json", exclude={"ablation"})
-
-
-def _merge(lower: Any, upper: Any, name: str = "") -> Any:
-    if name in _BACKBONES and isinstance(lower, str):
-        lower = {"name": lower}
-    if name == ".model.weights" and not isinstance(lower, Mapping):
-        lower = dict.fromkeys(("top", "bottom"), lower)
-    if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
-        return upper
-    changed = {key for key in lower.keys() & upper.keys() if lower[key] != upper[key]}
-    if name in _BACKBONES and "name" in changed:
-        return upper  # the lower layer's options belong to another backbone
-    if name == ".train":  # the lower layer's rates belong to another optimizer
-        lower = {key: value for key, value in lower.items() if _CHOICES.get(key) not in changed}
-    return {**lower, **{key: _merge(lower.get(key), value, f"{name}.{key}") for key, value in upper.items()}}
-
-
-def _invalid_setting(error: ValidationError) -> InputError:
-    failure = error.errors()[0]
-    if failure["type"] == "extra_forbidden":
-        *parents, _ = failure["loc"]
-        section: Any = Settings
-        for parent in parents:
-            section = section.model_fields[parent].annotation
-        names = [".".join(map(str, (*parents, name))) for name in section.model_fields]
-        return unknown_name("setting", ".".join(map(str, failure["loc"])), names)
-    place, message, value = first_failure(error)
-    return InputError(f"Setting {place}: {message}. Received: {shorten(value)}")
