@@ -1,4 +1,4 @@
-"""Cost of the training step, of two devices, logging, checkpoints and determinism, against plain Keras.
+"""Cost of the training step, optimizers, two devices, logging, checkpoints and determinism, against plain Keras.
 
     python benchmarks/training.py
 
@@ -21,7 +21,7 @@ from timing import medians, print_ratios
 
 from keras_crosscoop import CrossCoop
 from keras_crosscoop.layers import batch_norms
-from keras_crosscoop.training import SGD
+from keras_crosscoop.training import SGD, AdamW
 from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.strategy import strategy
@@ -79,6 +79,22 @@ def compare_steps(pair: str, batch: int, size: int, rounds: int) -> None:
     batches = samples(batch, size)
     contenders = {"our step": step(model(pair), batches), "Keras's step": step(model(pair, ByKeras), batches)}
     print_ratios("A training step", contenders, rounds)
+
+
+def compare_optimizers(pair: str, rounds: int) -> None:
+    """Compares the updates of all weights, ours and Keras's."""
+    weights = model(pair).trainable_variables
+    gradients = [tf.random.normal(weight.shape) for weight in weights]
+
+    def update(optimizer: keras.optimizers.Optimizer) -> Work:
+        optimizer.build(weights)
+        return tf.function(lambda: optimizer.apply(gradients, weights))
+
+    keras_own = keras.optimizers.AdamW(1e-4), keras.optimizers.SGD(1e-4, momentum=0.9, weight_decay=1e-4)
+    contenders = dict(zip(("Keras's AdamW", "Keras's SGD"), map(update, keras_own), strict=True))
+    contenders |= {"AdamW with averages": update(AdamW(1e-4, ema_decay=0.99)), "AdamW": update(AdamW(1e-4))}
+    contenders |= {"SGD with averages": update(SGD(1e-4, ema_decay=0.99)), "SGD": update(SGD(1e-4))}
+    print_ratios(f"An update of {len(weights)} variables", contenders, rounds)
 
 
 def compare_devices(pair: str, batch: int, size: int, rounds: int) -> None:
@@ -148,6 +164,7 @@ def main() -> None:
         return
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    compare_optimizers(arguments.pair, 10 * arguments.rounds)
     compare_steps(*common)
     compare_devices(*common)
     compare_upkeep(*common)

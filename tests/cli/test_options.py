@@ -95,6 +95,14 @@ def test_named_options_override_set():
     assert (train.epochs, train.seed) == (5, 1)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_learning_rate_may_be_set_before_its_optimizer(order):
+    """The recipe's own goes: it belongs to SGD."""
+    sets = ("train.learning_rate=0.001", "train.optimizer=adamw")
+    train = resolve("voc2012", sets[::order]).train
+    assert (train.learning_rate, train.weight_decay, train.momentum, train.poly_power) == (0.001, 0.01, None, 0.9)
+
+
 def test_a_single_network_has_no_bottom_weights():
     model = resolve(None, (), bottom="none", top_weights="/a.h5").model
     assert model.weights["top"] == "/a.h5"

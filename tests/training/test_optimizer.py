@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_crosscoop import DeepLabV3Plus
+from keras_crosscoop import DeepLabV3Plus, config
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.training import builders
 from keras_crosscoop.training.optimizer import SGD, AdamW, in_backbone
 from keras_crosscoop.training.schedule import Cosine, Polynomial
 
@@ -284,6 +285,35 @@ def test_refuses_averages_that_it_cannot_keep(options, kind):
     ((name, value),) = options.items()
     with pytest.raises(InputError, match=rf"`ema_decay`.* Received: {name}={value}\."):
         kind(**options)
+
+
+SHARED = {"weight_decay": 0.1, "head_lr_multiplier": 3.0, "ema_decay": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "schedule", "options"),
+    [
+        ({}, SGD, Polynomial(0.007, 100), {}),
+        ({"optimizer": "adamw", "schedule": "cosine"}, AdamW, Cosine(6e-5, 100), {}),
+        (
+            {"poly_power": 2.0, "warmup_steps": 4, "momentum": 0.5, "decoupled_weight_decay": True, **SHARED},
+            SGD,
+            Polynomial(0.007, 100, 2.0, 4),
+            {"momentum": 0.5, "decoupled_weight_decay": True, **SHARED},
+        ),
+        (
+            {"optimizer": "adamw", "learning_rate": 0.1, "warmup_steps": 4, "clip_norm": 2.0, **SHARED},
+            AdamW,
+            Polynomial(0.1, 100, 0.9, 4),
+            {"global_clipnorm": 2.0, **SHARED},
+        ),
+    ],
+    ids=["sgd by default", "adamw by default", "sgd", "adamw"],
+)
+def test_settings_make_an_optimizer(given, kind, schedule, options):
+    """For 50 epochs of two steps."""
+    made = builders.optimizer(config.settings({"train": given}), 2)
+    assert (type(made), made.get_config()) == (kind, kind(schedule, **options).get_config())
 
 
 @pytest.mark.parametrize("topology", ["cross", None])
