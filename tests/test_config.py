@@ -250,7 +250,7 @@ def test_other_assignments_are_refused(assignment):
         ({"data": {"scale": [2.0, 0.5]}}, "Setting data.scale: the smaller factor must come first"),
         ({"model": {"top": 5}}, "Setting model.top: "),
         ({"model": {"top": {"alpha": 0.5}}}, "Setting model.top: a backbone is a name, or a mapping of"),
-        ({"model": {"weights": {"left": "imagenet"}}}, "Setting model.weights: it must name top and bottom"),
+        ({"model": {"weights": {"left": "imagenet"}}}, "Setting model.weights: it must name top or bottom"),
         ({"model": {"weights": 5}}, "Setting model.weights: "),
         ({"model": {"dropout": [0, 0, 1.5]}}, "Setting model.dropout.2: Input should be less than 1. Received: 1.5"),
         ({1: 2}, "Setting 1: Keys should be strings"),

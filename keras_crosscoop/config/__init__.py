@@ -7,12 +7,10 @@ import yaml
 from pydantic import ValidationError
 
 from keras_crosscoop.config.layers import merge, nest, parse, read
-from keras_crosscoop.config.sections import CHOICES, Model, Settings, Train
+from keras_crosscoop.config.sections import Model, Settings
 from keras_crosscoop.errors import InputError, first_failure, shorten, unknown_name
 
 __all__ = ["Model", "Settings", "dump", "merge", "nest", "parse", "plain", "read", "settings"]
-
-_BASE = {"model": {"weights": Model().weights}, "train": {name: getattr(Train(), name) for name in CHOICES.values()}}
 
 
 def settings(*layers: Mapping[str, Any]) -> Settings:
@@ -33,7 +31,7 @@ def settings(*layers: Mapping[str, Any]) -> Settings:
         (3, 'resnet50', 6)
     """
     try:
-        validated = Settings.model_validate(merge(_BASE, *layers))
+        validated = Settings.model_validate(merge(*layers))
     except ValidationError as error:
         raise _invalid_setting(error) from error
     sides, weights = validated.model.sides, validated.loss.weights

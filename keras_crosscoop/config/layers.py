@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from keras_crosscoop.config.sections import CHOICES, Settings
+from keras_crosscoop.config.sections import CHOICES, Settings, Train
 from keras_crosscoop.errors import InputError, shorten
 from keras_crosscoop.system import yaml_files
 
 _BACKBONES = (".model.top", ".model.bottom")
+_DEFAULT_CHOICES = {name: getattr(Train(), name) for name in CHOICES.values()}
 _MAX_DOTS = 10  # in a setting's name; no name has as many
 
 
@@ -90,9 +91,16 @@ def _merge(lower: Any, upper: Any, name: str = "") -> Any:
         lower = dict.fromkeys(("top", "bottom"), lower)
     if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)):
         return upper
-    changed = {key for key in lower.keys() & upper.keys() if lower[key] != upper[key]}
-    if name in _BACKBONES and "name" in changed:
+    if name in _BACKBONES and upper.get("name", lower.get("name")) != lower.get("name"):
         return upper  # the lower layer's options belong to another backbone
-    if name == ".train":  # the lower layer's rates belong to another optimizer
-        lower = {key: value for key, value in lower.items() if CHOICES.get(key) not in changed}
-    return {**lower, **{key: _merge(lower.get(key), value, f"{name}.{key}") for key, value in upper.items()}}
+    if name == ".train":  # the lower layer's rates may belong to another optimizer
+        before = {**_DEFAULT_CHOICES, **lower}
+        lower = {
+            key: value
+            for key, value in lower.items()
+            if key not in CHOICES or upper.get(CHOICES[key], before[CHOICES[key]]) == before[CHOICES[key]]
+        }
+    merged = {
+        key: _merge(lower[key], value, f"{name}.{key}") if key in lower else value for key, value in upper.items()
+    }
+    return {**lower, **merged}

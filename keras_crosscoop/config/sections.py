@@ -124,9 +124,9 @@ class Model(_Section):
         cls, weights: InitialWeights | dict[str, InitialWeights]
     ) -> InitialWeights | dict[str, InitialWeights]:
         if isinstance(weights, dict):
-            if set(weights) != {"top", "bottom"}:
-                raise ValueError("it must name top and bottom, or be one value for both")
-            return {side: cls._make_absolute(source) for side, source in weights.items()}
+            if not set(weights) <= {"top", "bottom"}:
+                raise ValueError("it must name top or bottom, or be one value for both")
+            return {side: cls._make_absolute(weights.get(side, "imagenet")) for side in ("top", "bottom")}
         return weights if weights in (None, "imagenet") else str(_absolute(Path(weights)))
 
     @property
