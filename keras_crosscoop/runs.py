@@ -39,6 +39,7 @@ class Run:
     Attributes:
         folder: Holds `config.yaml` (all settings), `classes.json` (class names and colours), `dataset.yaml` and lists
             of files (how the user's own images are read), `data_check.json` (class shares and findings),
+            `class_positions.npz` (where the classes are in training images, for rare-class sampling),
             `best.weights.h5` (the weights of the epoch with the best validation mean IoU of the default output),
             `history.csv` (the metrics of each epoch), `metrics.json` (the metrics of the best weights), `report.html`,
             `pictures/` (example predictions), `tensorboard/`, `checkpoints/`, and, after a warm start, `init_from.csv`
@@ -76,6 +77,11 @@ class Run:
     def plan(self) -> Path:
         """The file of the planned settings with their reasons, if the run was given a time."""
         return self.folder / "plan.json"
+
+    @property
+    def class_positions(self) -> Path:
+        """The file of the positions of classes in training images, for rare-class sampling."""
+        return self.folder / "class_positions.npz"
 
     @property
     def outputs(self) -> tuple[str, ...]:

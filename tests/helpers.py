@@ -9,7 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError
+from keras_crosscoop.images.decoding import RawFile
 
 TINY_FIT = (  # a pair for `crosscoop-tf fit` that is trained at once
     "--dataset=folder",
@@ -100,3 +102,22 @@ def free_ports(count):
     for opened in sockets:
         opened.close()
     return ports
+
+
+class InMemory(RawFile):
+    """A file in memory."""
+
+    name = "image.ppm"
+
+    def __init__(self, array):
+        self.array = array
+
+    def pixels(self):
+        return self.array
+
+
+def in_memory(pairs, classes=255, **options):
+    """A data set of images and labels in memory."""
+    files = [(InMemory(image), InMemory(label)) for image, label in pairs]
+    names, palette = tuple(f"class {number}" for number in range(classes)), ((0, 0, 0),) * classes
+    return Dataset("x", names, palette, ("train",), lambda _: files, check_headers=False, **options)

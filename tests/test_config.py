@@ -212,7 +212,8 @@ def test_other_assignments_are_refused(assignment):
         (
             {"data": {"xyz": 1}},
             "There is no setting of that name. Valid: data.name, data.dir, data.train_split, data.val_split, "
-            "data.on_error, data.check, data.crop_size, data.scale, data.flip, data.photometric. Received: 'data.xyz'.",
+            "data.on_error, data.check, data.crop_size, data.scale, data.flip, data.photometric, "
+            "data.rare_classes. Received: 'data.xyz'.",
         ),
         (
             {"model": {"topology": "crss"}},

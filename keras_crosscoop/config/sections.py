@@ -30,6 +30,7 @@ Images = Annotated[int, Field(ge=1, le=2**16), _Number]
 Count = Annotated[int, Field(ge=1, le=10**9), _Number]
 Scale = Annotated[float, Field(ge=0.01, le=10), _Number]
 Rate = Annotated[float, Field(ge=0, lt=1), _Number]
+Share = Annotated[float, Field(ge=0, le=1), _Number]
 Weight = Annotated[float, Field(ge=0, le=1e6), _Number]
 
 
@@ -73,6 +74,7 @@ class Data(_Section):
     scale: tuple[Scale, Scale] = (0.5, 2.0)  # range of random scale factors
     flip: bool = True  # mirror half of the training images
     photometric: bool = True  # random brightness, contrast, saturation and hue
+    rare_classes: Share = 0.0  # share of training samples that are drawn to show a rare class
 
     _make_absolute = field_validator("dir")(_absolute)
 
@@ -86,7 +88,7 @@ class Data(_Section):
     @property
     def augmentation(self) -> dict[str, Any]:
         """The arguments of `load_dataset` that change training samples."""
-        return self.model_dump(include={"crop_size", "scale", "flip", "photometric"})
+        return self.model_dump(include={"crop_size", "scale", "flip", "photometric", "rare_classes"})
 
 
 class Model(_Section):

@@ -17,6 +17,7 @@ from keras_crosscoop.data.catalogue import CATALOGUE
 from keras_crosscoop.data.findings import Finding
 from keras_crosscoop.data.label_checks import check_labels
 from keras_crosscoop.data.pairs import UnpairedError
+from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.data.records.checksums import SUMS, changed_files
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.data.statistics import SplitStatistics, count_split, sample_labels
@@ -45,6 +46,7 @@ class DatasetReport:
         palette: The colours of the classes.
         splits: The statistics of each existing split.
         findings: The findings, split by split.
+        positions: Where the classes are in one of the splits, if `survey` was asked for it.
     """
 
     dataset: str
@@ -52,6 +54,7 @@ class DatasetReport:
     palette: tuple[RGB, ...]
     splits: tuple[SplitStatistics, ...]
     findings: tuple[Finding, ...]
+    positions: ClassPositions | None = None
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -167,23 +170,26 @@ def check_dataset(
     return DatasetReport(dataset.name, dataset.classes, dataset.palette, statistics, tuple(unique.values()))
 
 
-def survey(dataset: Dataset, splits: Sequence[str], *, unreadable: bool = True) -> DatasetReport:
+def survey(
+    dataset: Dataset, splits: Sequence[str], *, unreadable: bool = True, positions_in: str | None = None
+) -> DatasetReport:
     """Looks at the labels of some splits as `check_dataset` does, but at `SURVEYED` of each at most.
 
     Args:
         dataset: The data set.
         splits: The splits.
         unreadable: Whether unreadable labels are problems.
+        positions_in: The split in which to look at all labels, and to keep the positions of classes.
 
     Raises:
         InputError: A split cannot be used.
     """
-    labels = {split: sample_labels(dataset, split, SURVEYED) for split in splits}
-    splits, statistics = list(labels), tuple(counts for counts, _ in labels.values())
+    labels = {split: sample_labels(dataset, split, None if split == positions_in else SURVEYED) for split in splits}
+    splits, statistics = list(labels), tuple(sample.statistics for sample in labels.values())
     broken = [
         Finding("problem", split, str(error), (file,))
-        for split, (_, errors) in labels.items()
-        for file, error in errors.items()
+        for split, sample in labels.items()
+        for file, error in sample.errors.items()
         if unreadable
     ]
     samples = {
@@ -191,7 +197,8 @@ def survey(dataset: Dataset, splits: Sequence[str], *, unreadable: bool = True) 
     }
     shared = (finding for finding in _duplicates(samples) if finding.severity == "problem")
     findings = (*dataset.findings, *broken, *check_labels(dataset, statistics), *shared)
-    return DatasetReport(dataset.name, dataset.classes, dataset.palette, statistics, findings)
+    positions = labels[positions_in].positions if positions_in else None
+    return DatasetReport(dataset.name, dataset.classes, dataset.palette, statistics, findings, positions)
 
 
 class _Sample(NamedTuple):

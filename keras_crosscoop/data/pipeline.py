@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,13 +10,16 @@ import tensorflow as tf
 
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
+from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.data.skipping import Skipped
-from keras_crosscoop.data.spec import Dataset, Pair, PairReader
+from keras_crosscoop.data.spec import Dataset, Pair
+from keras_crosscoop.data.statistics import sample_labels
 from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.resources import cores
 
+_RARE_DRAWS = 1  # the stream of random numbers beside that of augmentation
 _PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
 
 OnError = Literal["fail", "skip"] | Skipped
@@ -43,6 +46,8 @@ def load_dataset(
     scale: tuple[float, float] = (0.5, 2.0),
     flip: bool = True,
     photometric: bool = True,
+    rare_classes: float = 0.0,
+    positions: ClassPositions | None = None,
     center_crop: int | None = None,
     batch_size: int | None = None,
     repeat: bool = False,
@@ -68,6 +73,10 @@ def load_dataset(
         scale: The smallest and largest random scale of training images.
         flip: Whether to mirror half of the training samples.
         photometric: Whether to vary brightness, contrast and saturation of training images.
+        rare_classes: The share of training samples that are drawn to show a class, mostly a rare one. For class c of
+            frequency f_c, the probability is `softmax((1 - f_c) / 0.01)`. The image and one of its pixels of the class
+            are then drawn uniformly, and the crop contains this pixel (Hoyer et al., "DAFormer", CVPR 2022).
+        positions: Where the classes are, for `rare_classes`. By default, all labels of the split are decoded first.
         center_crop: With `training=False`, height and width of the centre crop, pixels. Smaller images are padded with
             mid-grey and void. None for whole images.
         batch_size: Samples per batch, `(B, H, W, 3), (B, H, W)`; None for single samples.
@@ -96,7 +105,7 @@ def load_dataset(
         >>> image.shape, label.shape
         (TensorShape([2, 65, 65, 3]), TensorShape([2, 65, 65]))
     """
-    _check_settings(crop_size, scale, center_crop, batch_size, start)
+    _check_settings(crop_size, scale, rare_classes, center_crop, batch_size, start)
     if replicas is not None and (batch_size is None or batch_size % replicas.total):
         raise InputError(
             f"The batch size must be a multiple of the number of devices, {replicas.total}. Received: {batch_size=}"
@@ -108,23 +117,39 @@ def load_dataset(
     skipped = Skipped() if on_error == "skip" else on_error
     if isinstance(skipped, Skipped):
         skipped.images = max(skipped.images, len(pairs))
+    rare_classes = rare_classes if training else 0.0
+    if rare_classes and positions is None:
+        positions = sample_labels(source, split, None).positions
+    if rare_classes and positions.split_size != len(pairs):
+        raise InputError(
+            f"The positions of classes were found in a split of {positions.split_size:,} images. Restore the split, or "
+            f"find them again. Received: {len(pairs):,} images"
+        )
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
     device_batch = batch_size // (replicas.total if replicas else 1) if batch_size else None
     if crop_size is None and (device_batch or 1) > 1:
         _check_equal_sizes(source, pairs)
 
-    def decode(pair: PairReader, draws: np.ndarray) -> tuple[np.ndarray, ...]:
+    def decode(files: Pair, draws: np.ndarray, position: int | None) -> tuple[np.ndarray, ...]:
+        pair = source.open(*files)
         height, width = pair.size
         if crop_size is None:
             return pair.read(slice(0, height), slice(0, width))
-        rows, columns = sample_crop(pair.size, draws, crop_size=crop_size, scale=scale)
+        if position is not None and position >= height * width:
+            raise InputError(
+                "An image is smaller than when the positions of its classes were found. Put the former one back. "
+                f"Received: {files[0]}"
+            )
+        pixel = None if position is None else divmod(position, width)
+        rows, columns = sample_crop(pair.size, draws, crop_size=crop_size, scale=scale, pixel=pixel)
         return *pair.read(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
 
-    def read(index: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
-        for distance in range(len(pairs)):
-            pair = pairs[(index + distance) % len(pairs)]
+    def read(index: np.ndarray, draws: np.ndarray, rare_draws: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        candidates = _candidates(int(index), len(pairs), rare_draws, rare_classes, positions)
+        for distance, (candidate, position) in enumerate(candidates):
+            pair = pairs[candidate]
             try:
-                image, label, *target = decode(source.open(*pair), draws)
+                image, label, *target = decode(pair, draws, position)
             except InputError as error:
                 if skipped == "fail":
                     raise
@@ -141,7 +166,8 @@ def load_dataset(
             mirror = draws[3] < 0.5 if flip else None
             jitter = tf.unstack(draws[4:]) if photometric else None
         dtypes = [tf.uint8] * 2 if crop_size is None else [tf.uint8] * 2 + [tf.int32] * 2
-        image, label, *target = numpy_function(read, [index, draws[:3]], dtypes)
+        rare_draws = [_rare_draws(number, seed)] if rare_classes else []
+        image, label, *target = numpy_function(read, [index, draws[:3], *rare_draws], dtypes)
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
         if stop is not None and replicas is not None:
             label = tf.where(number < stop, label, IGNORE_LABEL)
@@ -160,24 +186,59 @@ def load_dataset(
     return samples.prefetch(_PREFETCH)
 
 
-def indices(numbers: Iterable[int], count: int, seed: int) -> list[int]:
-    """Returns the indices of the pairs that training samples show.
+def indices(
+    numbers: Iterable[int],
+    count: int,
+    seed: int,
+    *,
+    rare_classes: float = 0.0,
+    positions: ClassPositions | None = None,
+) -> list[int]:
+    """Returns the indices of the pairs that training samples show, unless they are unusable.
 
     Args:
         numbers: The numbers of the samples, counted over all epochs.
         count: The number of pairs in the split.
         seed: The seed of `load_dataset`.
+        rare_classes: The share of samples that show a rare class, as for `load_dataset`.
+        positions: Where the classes are, if `rare_classes` is not 0.
 
     Example:
         >>> from keras_crosscoop.data import indices
         >>> sorted(indices(range(4), count=4, seed=0))  # one epoch
         [0, 1, 2, 3]
     """
-    return [int(_shuffled(tf.constant(number, tf.int64), count, seed)) for number in numbers]
+    candidates = (
+        _candidates(
+            int(_shuffled(number, count, seed)),
+            count,
+            _rare_draws(number, seed).numpy() if rare_classes else None,
+            rare_classes,
+            positions,
+        )
+        for number in (tf.constant(number, tf.int64) for number in numbers)
+    )
+    return [next(pairs)[0] for pairs in candidates]
 
 
 def _shuffled(number: tf.Tensor, count: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(number % count, tf.stack([seed, number // count]), count - 1)
+
+
+def _rare_draws(number: tf.Tensor, seed: int) -> tf.Tensor:
+    """Draws whether a sample is a rare-class sample, the class, the image and the pixel."""
+    stream = tf.random.experimental.stateless_fold_in(tf.stack([seed, number]), _RARE_DRAWS)
+    return tf.random.stateless_uniform([4], stream)
+
+
+def _candidates(
+    index: int, count: int, rare_draws: Sequence[float] | None, share: float, positions: ClassPositions | None
+) -> Iterator[tuple[int, int | None]]:
+    """Yields the index of a sample's pair and the position that its crop must contain, if any; then replacements."""
+    if rare_draws is not None and rare_draws[0] < share:
+        yield from positions.candidates(rare_draws[1:])
+    for distance in range(count):
+        yield (index + distance) % count, None
 
 
 def _sample_numbers(
@@ -195,12 +256,19 @@ def _sample_numbers(
 
 
 def _check_settings(
-    crop_size: int, scale: tuple[float, float], center_crop: int | None, batch_size: int | None, start: int
+    crop_size: int,
+    scale: tuple[float, float],
+    rare_classes: float,
+    center_crop: int | None,
+    batch_size: int | None,
+    start: int,
 ) -> None:
     if crop_size < 1:
         raise InputError(f"`crop_size` must be at least 1 pixel. Received: {crop_size=}.")
     if not 0 < scale[0] <= scale[1] < math.inf:
         raise InputError(f"`scale` must be two positive factors, the smaller one first. Received: {scale=}.")
+    if not 0 <= rare_classes <= 1:
+        raise InputError(f"`rare_classes` must be a share between 0 and 1. Received: {rare_classes=}.")
     if center_crop is not None and center_crop < 1:
         raise InputError(f"`center_crop` must be at least 1 pixel, or None for whole images. Received: {center_crop=}.")
     if batch_size is not None and batch_size < 1:

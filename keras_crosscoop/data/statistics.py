@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
+from keras_crosscoop.data.rare_classes import ClassPositions, LabelPositions, label_positions
 from keras_crosscoop.data.spec import Dataset
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import IGNORE_LABEL
@@ -96,30 +99,53 @@ def count_split(
     )
 
 
-def sample_labels(dataset: Dataset, split: str, limit: int) -> tuple[SplitStatistics, dict[str, InputError]]:
-    """Decodes up to `limit` labels, spread evenly over a split, and counts their pixels.
+class LabelSample(NamedTuple):
+    """The content of some or all labels of a split.
 
-    Returns:
-        The statistics, and the error of each label that cannot be read.
+    Attributes:
+        statistics: The statistics.
+        errors: The error of each label that cannot be read.
+        positions: Where the classes are, if all labels were decoded.
+    """
+
+    statistics: SplitStatistics
+    errors: dict[str, InputError]
+    positions: ClassPositions | None
+
+
+def sample_labels(dataset: Dataset, split: str, limit: int | None) -> LabelSample:
+    """Decodes up to `limit` labels, spread evenly over a split, and counts their pixels; None for all labels.
 
     Raises:
         InputError: The split cannot be used.
     """
     pairs = dataset.find(split)
-    places = np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).astype(int)
+    places = np.linspace(0, len(pairs) - 1, min(limit or len(pairs), len(pairs))).astype(int)
     files = [pairs[place][1] for place in places]
     with ThreadPoolExecutor(threads()) as pool:
-        results = list(pool.map(lambda file: _count(dataset, file), files))
-    counts = [result for result in results if isinstance(result, tuple)]
+        results = list(pool.map(partial(_look, dataset, positions=limit is None), files))
+    labels = [result if isinstance(result, _Label) else None for result in results]
+    counts = [(label.size, label.pixels) for label in labels if label]
     errors = {str(file): error for file, error in zip(files, results, strict=True) if isinstance(error, InputError)}
-    return count_split(dataset, split, counts, complete=len(counts) == len(pairs)), errors
+    statistics = count_split(dataset, split, counts, complete=len(counts) == len(pairs))
+    positions = None
+    if limit is None:
+        positions = ClassPositions.join(statistics.pixels, [label and label.positions for label in labels])
+    return LabelSample(statistics, errors, positions)
 
 
-def _count(dataset: Dataset, file: ReadableFile | None) -> tuple[tuple[int, int], np.ndarray] | InputError | None:
+class _Label(NamedTuple):
+    size: tuple[int, int]
+    pixels: np.ndarray  # the number of pixels of each value from 0 to `IGNORE_LABEL`
+    positions: LabelPositions | None
+
+
+def _look(dataset: Dataset, file: ReadableFile | None, *, positions: bool) -> _Label | InputError | None:
     if file is None:
         return None
     try:
         ids = dataset.read_label(file)
     except InputError as error:
         return error
-    return ids.shape, np.bincount(ids.ravel(), minlength=IGNORE_LABEL + 1)
+    pixels = np.bincount(ids.ravel(), minlength=IGNORE_LABEL + 1)
+    return _Label(ids.shape, pixels, label_positions(ids, pixels[: len(dataset.classes)]) if positions else None)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.labels import IGNORE_LABEL
@@ -31,25 +32,43 @@ class Span(NamedTuple):
 
 
 def sample_crop(
-    image: tuple[int, int], draws: Sequence[float], *, crop_size: int, scale: tuple[float, float]
+    image: tuple[int, int],
+    draws: Sequence[float],
+    *,
+    crop_size: int,
+    scale: tuple[float, float],
+    pixel: tuple[int, int] | None = None,
 ) -> tuple[Span, Span]:
     """Returns the rows and columns of an image `(H, W)` that a square crop of the scaled image contains.
 
     The draws are three numbers in [0, 1): for the scale, uniform between the smallest and the largest factor, the row
     and the column. A scaled image that is smaller than the crop gets a random position within the crop.
+
+    If a pixel `(row, column)` is given, the window contains it. It is drawn among the windows whose resized label still
+    holds the pixel; only if there are none, among all windows that contain the pixel.
     """
     scale_draw, row_draw, column_draw = map(float, draws)
     factor = scale[0] + scale_draw * (scale[1] - scale[0])
-    return _span(image[0], factor, crop_size, row_draw), _span(image[1], factor, crop_size, column_draw)
+    row, column = pixel or (None, None)
+    return _span(image[0], factor, crop_size, row_draw, row), _span(image[1], factor, crop_size, column_draw, column)
 
 
-def _span(length: int, factor: float, crop: int, draw: float) -> Span:
+def _span(length: int, factor: float, crop: int, draw: float, pixel: int | None = None) -> Span:
     """Places the crop within the image, or a smaller image within the crop; only one of them uses `draw`."""
     window = min(length, math.ceil(crop / factor))
     size = min(max(round(window * factor), 1), crop)
-    start = int(draw * (length - window + 1))
+    starts = range(length - window + 1) if pixel is None else _starts_around(pixel, length, window, size)
+    start = int(starts[int(draw * len(starts))])
     before = int(draw * (crop - size + 1))
     return Span(slice(start, start + window), (size, before, crop - size - before))
+
+
+def _starts_around(pixel: int, length: int, window: int, size: int) -> Sequence[int]:
+    """Returns the starts of windows that hold a pixel after `_nearest`, or else of all windows that contain it."""
+    kept = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (np.float32(window) / np.float32(size))
+    starts = pixel - np.unique(np.minimum(kept.astype(np.int32), window - 1))
+    starts = starts[(starts >= 0) & (starts <= length - window)]
+    return starts if len(starts) else range(max(pixel - window + 1, 0), min(pixel, length - window) + 1)
 
 
 def apply_crop(

@@ -11,6 +11,7 @@ import keras
 from keras_crosscoop import config
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, readable_errors
+from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import train_function
 from keras_crosscoop.losses import SegmentationLoss
@@ -107,7 +108,14 @@ def lay_out(seconds: float, durations: Durations, images: int, execution: int = 
     return Layout(validations, execution * max(1, int(steps / validations / execution)), measured)
 
 
-def measure(model: Segmenter, settings: Settings, data: Dataset, loss: SegmentationLoss, build: float) -> Durations:
+def measure(
+    model: Segmenter,
+    settings: Settings,
+    data: Dataset,
+    loss: SegmentationLoss,
+    positions: ClassPositions | None,
+    build: float,
+) -> Durations:
     """Trains a few steps and validates a few images, measures the seconds, and restores the model.
 
     Args:
@@ -115,6 +123,7 @@ def measure(model: Segmenter, settings: Settings, data: Dataset, loss: Segmentat
         settings: The settings.
         data: The data set.
         loss: The loss of one output.
+        positions: Where the classes are, for rare-class sampling.
         build: The seconds that the network took to build.
 
     Raises:
@@ -127,7 +136,7 @@ def measure(model: Segmenter, settings: Settings, data: Dataset, loss: Segmentat
     initial = values(before)
     on_error = "skip" if settings.data.on_error == "skip" else "fail"
     with readable_errors():
-        batches = iter(builders.training_batches(settings, data, on_error, start=0))
+        batches = iter(builders.training_batches(settings, data, on_error, start=0, positions=positions))
         train_steps = train_function(model)
         calls = [_timed(lambda: float(train_steps(batches)["loss"])) for _ in range(_WARM_UP + _TIMED_STEPS)]
         step = statistics.mean(calls[_WARM_UP:]) / model.steps_per_execution

@@ -11,6 +11,8 @@ from keras_crosscoop import precision
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, ReplicaRange, load_dataset
 from keras_crosscoop.data.checks import DatasetReport, survey
+from keras_crosscoop.data.rare_classes import ClassPositions
+from keras_crosscoop.data.statistics import sample_labels
 from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.layers import batch_norms
 from keras_crosscoop.losses import CrossEntropy, Dice, SegmentationLoss, WeightedSum
@@ -57,7 +59,8 @@ def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetRepor
     for statement in data.statements:
         _log.info(statement)
     splits = settings.data.train_split, settings.data.val_split
-    report = survey(data, splits, unreadable=settings.data.on_error != "skip")
+    positions_in = splits[0] if settings.data.rare_classes else None
+    report = survey(data, splits, unreadable=settings.data.on_error != "skip", positions_in=positions_in)
     for line in report.lines("warning"):
         _log.warning("warning: %s", line)
     if (problems := report.lines("problem")) and settings.data.check:
@@ -145,7 +148,22 @@ def compile_network(model: Segmenter, settings: Settings, loss: SegmentationLoss
     )
 
 
-def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, start: int) -> Batches:
+def class_positions(run: Run, data: Dataset) -> ClassPositions | None:
+    """Returns where the classes were when the run began, if it draws rare classes.
+
+    Raises:
+        InputError: The run's file cannot be read.
+    """
+    if not run.settings.data.rare_classes:
+        return None
+    if run.class_positions.exists():
+        return ClassPositions.load(run.class_positions)
+    return sample_labels(data, run.settings.data.train_split, None).positions  # it was interrupted when it began
+
+
+def training_batches(
+    settings: Settings, data: Dataset, on_error: OnError, *, start: int, positions: ClassPositions | None
+) -> Batches:
     """Returns infinite training batches, beginning with the batch of step `start`."""
     options = settings.train
 
@@ -155,6 +173,7 @@ def training_batches(settings: Settings, data: Dataset, on_error: OnError, *, st
             settings.data.train_split,
             training=True,
             **settings.data.augmentation,
+            positions=positions,
             batch_size=options.batch_size,
             repeat=True,
             seed=options.seed,

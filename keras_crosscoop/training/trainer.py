@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_crosscoop import config
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, Skipped, dataset, indices, load_dataset, readable_errors
+from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import restored_random_state, synchronizes_in_loops
 from keras_crosscoop.losses import SegmentationLoss
@@ -101,7 +102,9 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
                 run.data_check.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
                 if choices:
                     run.plan.write_text(json.dumps(choices.as_dict(), indent=2) + "\n", encoding="utf-8")
-            return _train(run, data, loss, callbacks, start)
+                if report.positions:
+                    report.positions.save(run.class_positions)
+            return _train(run, data, loss, callbacks, report.positions, start)
 
 
 def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
@@ -135,7 +138,7 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
         with _exclusive(run), disk_errors(run), _reproducible(run):
             if not CheckpointFiles(run.checkpoints).files:
                 _log.info("The run has no checkpoint yet: training begins anew.")
-            return _train(run, data, loss, callbacks, time.monotonic())
+            return _train(run, data, loss, callbacks, builders.class_positions(run, data), time.monotonic())
 
 
 def _check_backend() -> None:
@@ -176,13 +179,20 @@ def _check_batch(settings: Settings, data: Dataset) -> None:
         )
 
 
-def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks, start: float) -> Run:
+def _train(
+    run: Run,
+    data: Dataset,
+    loss: SegmentationLoss,
+    callbacks: Callbacks,
+    positions: ClassPositions | None,
+    start: float,
+) -> Run:
     """Trains within the strategy's scope, and returns the run; `train.time` began at `start`."""
     checkpoints = CheckpointFiles(run.checkpoints)
     building = time.monotonic()
     model = builders.network(run, from_checkpoint=bool(checkpoints.files))
     if run.settings.train.time and run.settings.train.steps_per_epoch is None:
-        durations = measure(model, run.settings, data, loss, build=time.monotonic() - building)
+        durations = measure(model, run.settings, data, loss, positions, build=time.monotonic() - building)
         end = start + run.settings.train.seconds
         run = run.with_settings(fit_into_time(run.settings, durations, end - time.monotonic(), data))
         callbacks = [*callbacks, Deadline(end, durations, run.settings, data)]
@@ -213,7 +223,8 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
 
     def files(step: int) -> list[str]:
         samples = range(step * options.batch_size, (step + 1) * options.batch_size)
-        return [str(pairs[index][0]) for index in indices(samples, len(pairs), options.seed)]
+        rare = {"rare_classes": settings.data.rare_classes, "positions": positions}
+        return [str(pairs[index][0]) for index in indices(samples, len(pairs), options.seed, **rare)]
 
     manager = CheckpointManager(model, checkpoints, callbacks, writes=run.writes, files=files, **options.save_interval)
     manager.resume()
@@ -221,7 +232,7 @@ def _train(run: Run, data: Dataset, loss: SegmentationLoss, callbacks: Callbacks
         _log.info("Training is complete, at step %d. `fit --resume` only evaluates the run again.", manager.step)
     elif manager.step:
         _log.info("Training continues from step %d.", manager.step)
-    batches = builders.training_batches(settings, data, on_error[0], start=manager.step)
+    batches = builders.training_batches(settings, data, on_error[0], start=manager.step, positions=positions)
     callbacks = keras.callbacks.CallbackList(
         [*callbacks, manager], model=model, add_history=False, epochs=options.epochs, steps=steps
     )

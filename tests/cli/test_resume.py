@@ -16,6 +16,7 @@ from helpers import TINY_FIT, untimed
 COMMAND = (
     *("fit", *TINY_FIT, "--batch-size=4", "--epochs=8", "--save-every=2"),
     *("--set=model.decoder_channels=8", "--set=train.ema_decay=0.9", "--set=train.validate_every=3"),
+    "--set=data.rare_classes=0.5",
 )
 
 

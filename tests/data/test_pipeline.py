@@ -129,6 +129,7 @@ def test_batches_run_on_across_epochs(root):
         ({"scale": (2, 0.5)}, r"`scale` must be two positive factors, .* Received: scale=\(2, 0\.5\)"),
         ({"scale": (0, 1)}, r"`scale` must be two positive factors, .* Received: scale=\(0, 1\)"),
         ({"center_crop": 0}, r"`center_crop` must be at least 1 pixel, .* Received: center_crop=0"),
+        ({"rare_classes": 1.5}, r"`rare_classes` must be a share between 0 and 1\. Received: rare_classes=1\.5"),
         ({"batch_size": 0}, r"`batch_size` must be at least 1, .* Received: batch_size=0"),
         ({"scale": (1, float("inf"))}, r"`scale` must be two positive factors, .* Received: scale=\(1, inf\)"),
         ({"on_error": "skpi"}, r'`on_error` must be "fail", "skip" or a `Skipped`\. Received: on_error=.skpi.'),

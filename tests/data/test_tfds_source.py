@@ -103,6 +103,8 @@ def test_training_samples(pets_dir):
     batch = next(iter(load_dataset("tfds:oxford_iiit_pet", "train", data_dir=pets_dir, **options)))
     assert batch[0].shape == (2, 16, 16, 3)
     assert set(np.unique(batch[1])) <= {0, 1, 2, 255}
+    rare = load_dataset("tfds:oxford_iiit_pet", "train", data_dir=pets_dir, rare_classes=1, **options)
+    assert all((labels == 0).any(axis=(1, 2)).all() for _, labels in rare.as_numpy_iterator())  # 0 has fewest pixels
 
 
 def test_the_share_is_the_same_every_time(pets_dir):

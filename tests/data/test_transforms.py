@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import in_memory
 
-from keras_crosscoop.data import Dataset, load_dataset
+from keras_crosscoop.data import load_dataset
 from keras_crosscoop.data.transforms import LUMA, apply_crop, sample_crop
-from keras_crosscoop.images.decoding import RawFile
 
 PLAIN = {"flip": False, "photometric": False}
 RNG = np.random.default_rng(0)
@@ -18,23 +18,10 @@ def ramps(height, width):
     return np.stack([2 * rows, 2 * columns, np.full_like(rows, 7)], -1), rows
 
 
-class InMemory(RawFile):
-    """A file in memory."""
-
-    name = "image.ppm"
-
-    def __init__(self, array):
-        self.array = array
-
-    def pixels(self):
-        return self.array
-
-
 def crops(image, label, count, mapped=True, *, crop_size, scale=(0.5, 2.0), flip=True, photometric=True):
     """The first samples of a training stream of one pair, or the same crops made eagerly."""
     if mapped:
-        pair = InMemory(image), InMemory(label)
-        data = Dataset("x", ("a",) * 255, ((0, 0, 0),) * 255, ("train",), lambda _: [pair], check_headers=False)
+        data = in_memory([(image, label)])
         settings = {"crop_size": crop_size, "scale": scale, "flip": flip, "photometric": photometric}
         stream = load_dataset(data, "train", training=True, repeat=True, **settings)
         assert [spec.shape for spec in stream.element_spec] == [(crop_size, crop_size, 3), (crop_size, crop_size)]

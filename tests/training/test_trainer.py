@@ -26,7 +26,7 @@ from tensorflow.python.framework import config as framework
 from keras_crosscoop import config, dataset, training
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.locks import locked
-from keras_crosscoop.training import trainer
+from keras_crosscoop.training import builders, trainer
 
 TINY = {
     "model": {"top": "micro_3x3", "bottom": "micro_5x5", "decoder_channels": 8, "weights": None},
@@ -210,6 +210,35 @@ def test_a_run_that_trains_is_not_trained_twice(make_folder, tmp_path):
             pass
     assert message == (f"Another process is training the run. Wait for its end, or stop it. Received: {run.folder}")
     assert sorted(run.folder.rglob("*")) == before
+
+
+def test_a_resumed_run_draws_rare_classes_from_the_same_pixels(make_folder, tmp_path, monkeypatch):
+    """Without another look at the labels, unless their file is missing. Errors name the drawn files."""
+
+    def train(model, batches, validation, callbacks, manager, **_):
+        seen.append(([part.numpy() for part in next(batches)], manager.files(0)))
+
+    seen, data = [], make_folder({"train": 4, "val": 2}, (40, 48))
+    for index in range(4):
+        label = np.zeros((40, 48), np.uint8)
+        label[20:, 30:], label[:3, :3] = 1, 2 * (index == 2)
+        Image.fromarray(label).save(data / f"masks/train/{index:03}.png")
+    monkeypatch.setattr(trainer, "train", train)
+    run = training.fit(config.settings(TINY, {"data": {"dir": str(data), "rare_classes": 1}}), tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(builders, "sample_labels", None)
+        training.resume(run.folder)
+    run.class_positions.unlink()
+    training.resume(run.folder)
+
+    (images, labels), files = seen[0]
+    assert (labels == 2).any(axis=(1, 2)).all()
+    assert files == [str(data / "images/train/002.png")] * 4
+    for (again, labels_again), files_again in seen[1:]:
+        np.testing.assert_array_equal(again, images)
+        np.testing.assert_array_equal(labels_again, labels)
+        assert files_again == files
+    assert not training.fit(settings_of(data), tmp_path / "plain").class_positions.exists()
 
 
 def test_xla_is_not_deterministic(make_folder, tmp_path):
