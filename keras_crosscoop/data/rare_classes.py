@@ -115,7 +115,7 @@ class ClassPositions:
             InputError: The file cannot be read.
         """
         try:
-            with np.load(path) as arrays:
+            with path.open("rb") as file, np.load(file) as arrays:  # NumPy does not close a damaged file
                 content = dict(arrays)
             return cls(split_size=int(content.pop("split_size")), **content)
         except (OSError, ValueError, TypeError, LookupError, EOFError, BadZipFile, zlib.error) as error:
