@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -90,7 +91,7 @@ class ClassPositions:
         number = np.searchsorted(self._cumulative, draws[0], side="right")
         first, last = self._bounds[number : number + 2]
         chosen, pixel = int(draws[1] * (last - first)), int(draws[2] * PIXELS)
-        for entry in (*range(first + chosen, last), *range(first, first + chosen)):
+        for entry in chain(range(first + chosen, last), range(first, first + chosen)):
             yield int(self.images[entry]), int(self.pixels[entry, pixel])
 
     @cached_property
