@@ -44,7 +44,7 @@ def ours(folder: str, crop: int) -> Iterator:
         training=True,
         crop_size=crop,
         scale=SCALE,
-        photometric=False,
+        photometric="none",
         batch_size=BATCH,
         repeat=True,
     )

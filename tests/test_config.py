@@ -1,5 +1,6 @@
 """Settings: the order of their sources, their file, and errors of one line."""
 
+import inspect
 import itertools
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 from helpers import refused
 
 from keras_crosscoop import config
+from keras_crosscoop.data import load_dataset
 
 RECIPES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))}
 
@@ -212,7 +214,8 @@ def test_other_assignments_are_refused(assignment):
         (
             {"data": {"xyz": 1}},
             "There is no setting of that name. Valid: data.name, data.dir, data.train_split, data.val_split, "
-            "data.on_error, data.check, data.crop_size, data.scale, data.flip, data.photometric, "
+            "data.on_error, data.check, data.crop_size, data.scale, data.flip, data.rotation, "
+            "data.orientation, data.photometric, data.mix, "
             "data.rare_classes. Received: 'data.xyz'.",
         ),
         (
@@ -220,6 +223,8 @@ def test_other_assignments_are_refused(assignment):
             "Setting model.topology: Input should be 'none', 'one_way' or 'cross'. Received: 'crss'",
         ),
         ({"model": {"sites": ["aspp", "decodr"]}}, "Setting model.sites.1: Input should be 'backbone', 'aspp', "),
+        ({"data": {"photometric": False}}, "Setting data.photometric: Input should be 'none', 'weak' or 'strong'."),
+        ({"data": {"rotation": 90}}, "Setting data.rotation: Input should be less than or equal to 45. Received: 90"),
         ({"model": {"output_stride": 12}}, "Setting model.output_stride: Input should be 8, 16 or 32. Received: 12"),
         ({"train": {"epochs": 0}}, "Setting train.epochs: Input should be greater than or equal to 1. Received: 0"),
         ({"train": {"epochs": None}}, "Setting train.epochs: Input should be a valid integer. Received: None"),
@@ -385,3 +390,9 @@ def test_the_papers_tables_use_its_recipes(name, rows):
     settings = recipe(name)
     assert settings.ablation.rows == (rows,)
     assert config.dump(settings) == config.dump(recipe(name.split("-")[0]))
+
+
+def test_augmentation_has_the_defaults_of_the_pipeline():
+    parameters = inspect.signature(load_dataset).parameters
+    assert config.Data().augmentation == {name: parameters[name].default for name in config.Data().augmentation}
+    assert {"rotation", "orientation", "photometric", "mix"} < set(config.Data().augmentation)

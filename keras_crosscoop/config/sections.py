@@ -73,7 +73,10 @@ class Data(_Section):
     crop_size: Crop = 513  # height and width of training crops, in pixels; smaller images are padded
     scale: tuple[Scale, Scale] = (0.5, 2.0)  # range of random scale factors
     flip: bool = True  # mirror half of the training images
-    photometric: bool = True  # random brightness, contrast, saturation and hue
+    rotation: Annotated[float, Field(ge=0, le=45), _Number] = 0.0  # largest angle of random rotations, in degrees
+    orientation: Literal["upright", "any"] = "upright"  # "any" also turns images by quarter turns
+    photometric: Literal["none", "weak", "strong"] = "weak"  # random changes of colours, sharpness and noise
+    mix: Literal["none", "cutmix", "classmix"] = "none"  # paste parts of a second sample into half of all samples
     rare_classes: Share = 0.0  # share of training samples that are drawn to show a rare class
 
     _make_absolute = field_validator("dir")(_absolute)
@@ -88,7 +91,8 @@ class Data(_Section):
     @property
     def augmentation(self) -> dict[str, Any]:
         """The arguments of `load_dataset` that change training samples."""
-        return self.model_dump(include={"crop_size", "scale", "flip", "photometric", "rare_classes"})
+        names = {"crop_size", "scale", "flip", "rotation", "orientation", "photometric", "mix", "rare_classes"}
+        return self.model_dump(include=names)
 
 
 class Model(_Section):

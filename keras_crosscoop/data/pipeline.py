@@ -2,27 +2,32 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.data.catalogue import dataset
 from keras_crosscoop.data.graph_calls import numpy_function
+from keras_crosscoop.data.mixing import MIX_PROBABILITY, Mix, Sample, mix_samples
+from keras_crosscoop.data.photometric import Photometric, distort, jitter
 from keras_crosscoop.data.rare_classes import ClassPositions
+from keras_crosscoop.data.rotation import LARGEST_ROTATION, apply_rotated_crop, sample_rotated_crop
 from keras_crosscoop.data.skipping import Skipped
 from keras_crosscoop.data.spec import Dataset, Pair
 from keras_crosscoop.data.statistics import sample_labels
-from keras_crosscoop.data.transforms import CENTRE, apply_crop, sample_crop
+from keras_crosscoop.data.transforms import CENTRE, Orientation, apply_crop, orient, sample_crop
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.resources import cores
 
-_RARE_DRAWS = 1  # the stream of random numbers beside that of augmentation
 _PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
 
 OnError = Literal["fail", "skip"] | Skipped
+
+# Random numbers of their own, so that one kind of augmentation does not change the others' numbers
+_RARE_DRAWS, _GEOMETRY, _PHOTOMETRIC, _MIX = range(1, 5)
 
 
 class ReplicaRange(NamedTuple):
@@ -45,7 +50,10 @@ def load_dataset(
     crop_size: int = 513,
     scale: tuple[float, float] = (0.5, 2.0),
     flip: bool = True,
-    photometric: bool = True,
+    rotation: float = 0,
+    orientation: Orientation = "upright",
+    photometric: Photometric = "weak",
+    mix: Mix = "none",
     rare_classes: float = 0.0,
     positions: ClassPositions | None = None,
     center_crop: int | None = None,
@@ -60,9 +68,9 @@ def load_dataset(
 
     Images are RGB, uint8 `(H, W, 3)`. Labels are class ids, 255 void, uint8 `(H, W)`.
 
-    With `training=True`, every epoch is shuffled anew and each sample is randomly scaled, cropped, mirrored and
-    jittered. Sample n depends on `seed` and n alone: it has the same bits on every run, with any number of threads, and
-    from any `start`. With `training=False`, images come in order, whole or as centre crops.
+    With `training=True`, every epoch is shuffled anew and each sample is randomly scaled, cropped and augmented. Sample
+    n depends on `seed` and n alone: it has the same bits on every run, with any number of threads, and from any
+    `start`. With `training=False`, images come in order, whole or as centre crops.
 
     Args:
         name: A data set of the catalogue, or an opened `Dataset`.
@@ -72,7 +80,14 @@ def load_dataset(
         crop_size: Height and width of training samples, in pixels.
         scale: The smallest and largest random scale of training images.
         flip: Whether to mirror half of the training samples.
-        photometric: Whether to vary brightness, contrast and saturation of training images.
+        rotation: The largest angle of random rotations in degrees, at most 45. Pixels outside of the image are mid-grey
+            and void.
+        orientation: "upright"; or "any" for pictures without an up, such as aerial ones: training samples are also
+            turned by 0, 90, 180 or 270 degrees. With `flip`, these are the eight symmetries of the square.
+        photometric: "none"; "weak" to vary brightness, contrast and saturation of training images; or "strong" to also
+            vary their hue, gamma, sharpness, noise and JPEG quality.
+        mix: "none"; or whether half of the training samples are mixed with a second, independently drawn one.
+            "cutmix" pastes a random box of it, "classmix" half of its classes. Void pixels are never pasted.
         rare_classes: The share of training samples that are drawn to show a class, mostly a rare one. For class c of
             frequency f_c, the probability is `softmax((1 - f_c) / 0.01)`. The image and one of its pixels of the class
             are then drawn uniformly, and the crop contains this pixel (Hoyer et al., "DAFormer", CVPR 2022).
@@ -106,6 +121,7 @@ def load_dataset(
         (TensorShape([2, 65, 65, 3]), TensorShape([2, 65, 65]))
     """
     _check_settings(crop_size, scale, rare_classes, center_crop, batch_size, start)
+    _check_augmentation(rotation, orientation, photometric, mix)
     if replicas is not None and (batch_size is None or batch_size % replicas.total):
         raise InputError(
             f"The batch size must be a multiple of the number of devices, {replicas.total}. Received: {batch_size=}"
@@ -126,11 +142,12 @@ def load_dataset(
             f"find them again. Received: {len(pairs):,} images"
         )
     crop_size, scale = (crop_size, scale) if training else (center_crop, (1, 1))
+    rotates = training and rotation > 0
     device_batch = batch_size // (replicas.total if replicas else 1) if batch_size else None
     if crop_size is None and (device_batch or 1) > 1:
         _check_equal_sizes(source, pairs)
 
-    def decode(files: Pair, draws: np.ndarray, position: int | None) -> tuple[np.ndarray, ...]:
+    def decode(files: Pair, draws: np.ndarray, degrees: np.ndarray, position: int | None) -> tuple[np.ndarray, ...]:
         pair = source.open(*files)
         height, width = pair.size
         if crop_size is None:
@@ -141,15 +158,20 @@ def load_dataset(
                 f"Received: {files[0]}"
             )
         pixel = None if position is None else divmod(position, width)
+        if rotates:
+            crop = sample_rotated_crop(pair.size, draws, degrees, crop_size=crop_size, scale=scale, pixel=pixel)
+            return crop.cut(*pair.read(crop.rows, crop.columns))
         rows, columns = sample_crop(pair.size, draws, crop_size=crop_size, scale=scale, pixel=pixel)
         return *pair.read(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
 
-    def read(index: np.ndarray, draws: np.ndarray, rare_draws: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    def read(
+        index: np.ndarray, draws: np.ndarray, degrees: np.ndarray, rare_draws: np.ndarray | None = None
+    ) -> tuple[np.ndarray, ...]:
         candidates = _candidates(int(index), len(pairs), rare_draws, rare_classes, positions)
         for distance, (candidate, position) in enumerate(candidates):
             pair = pairs[candidate]
             try:
-                image, label, *target = decode(pair, draws, position)
+                image, label, *target = decode(pair, draws, degrees, position)
             except InputError as error:
                 if skipped == "fail":
                     raise
@@ -158,23 +180,57 @@ def load_dataset(
                 return image, label if training or not distance else np.full_like(label, IGNORE_LABEL), *target
         raise InputError(f"No file of the split can be used. Run `crosscoop-tf data check`. Received: {split!r}")
 
-    def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        index, draws, mirror, jitter = number % len(pairs), tf.constant(CENTRE), None, None
-        if training:
-            index = _shuffled(number, len(pairs), seed)
-            draws = tf.random.stateless_uniform([7], tf.stack([seed, number]))
-            mirror = draws[3] < 0.5 if flip else None
-            jitter = tf.unstack(draws[4:]) if photometric else None
-        dtypes = [tf.uint8] * 2 if crop_size is None else [tf.uint8] * 2 + [tf.int32] * 2
-        rare_draws = [_rare_draws(number, seed)] if rare_classes else []
-        image, label, *target = numpy_function(read, [index, draws[:3], *rare_draws], dtypes)
+    def load(
+        index: tf.Tensor,
+        draws: Sequence[float] | tf.Tensor = CENTRE,
+        degrees: float | tf.Tensor = 0.0,
+        rare_draws: Sequence[tf.Tensor] = (),
+        photometric: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> Sample:
+        dtypes = [tf.uint8] * 2 + ([] if crop_size is None else [tf.bool] if rotates else [tf.int32] * 2)
+        image, label, *geometry = numpy_function(read, [index, draws, degrees, *rare_draws], dtypes)
         image, label = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
-        if stop is not None and replicas is not None:
-            label = tf.where(number < stop, label, IGNORE_LABEL)
         if crop_size is None:
             return image, label
-        rows, columns = (tf.ensure_shape(axis, [3]) for axis in target)
-        return apply_crop(image, label, rows, columns, crop_size=crop_size, mirror=mirror, photometric=jitter)
+        if rotates:
+            (outside,) = geometry
+            return apply_rotated_crop(image, label, outside, crop_size=crop_size, photometric=photometric)
+        rows, columns = (tf.ensure_shape(axis, [3]) for axis in geometry)
+        return apply_crop(image, label, rows, columns, crop_size=crop_size, photometric=photometric)
+
+    def augment(index: tf.Tensor, key: tf.Tensor) -> Sample:
+        """Returns a training sample of a pair. `key` is the seed of its random numbers."""
+        draws = tf.random.stateless_uniform([7], key)
+        turn, quarter = tf.unstack(tf.random.stateless_uniform([2], tf.random.fold_in(key, _GEOMETRY)))
+        degrees = rotation * (2 * turn - 1) if rotates else 0.0
+        changes = {
+            "none": None,
+            "weak": lambda image: jitter(image, draws[4:]),
+            "strong": lambda image: distort(image, draws[4:], tf.random.fold_in(key, _PHOTOMETRIC)),
+        }
+        rare_draws = [_rare_draws(key)] if rare_classes else []
+        return orient(
+            *load(index, draws[:3], degrees, rare_draws, changes[photometric]),
+            mirror=draws[3] < 0.5 if flip else None,
+            quarter_turns=tf.cast(4 * quarter, tf.int32) if orientation == "any" else None,
+        )
+
+    def sample(number: tf.Tensor) -> Sample:
+        if training:
+            key = tf.stack([seed, number])
+            image, label = first = augment(_shuffled(number, len(pairs), seed), key)
+            if mix != "none":
+                is_mixed, index, key = _second_sample(key, len(pairs))
+                image, label = tf.cond(
+                    is_mixed,
+                    lambda: mix_samples(mix, first, augment(index, key), tf.random.fold_in(key, _MIX)),
+                    lambda: first,
+                )
+        else:
+            image, label = load(number % len(pairs))
+        if stop is not None and replicas is not None:
+            label = tf.where(number < stop, label, IGNORE_LABEL)
+        return image, label
 
     stop = None if repeat else start + len(pairs) - start % len(pairs)
     numbers = _sample_numbers(start, stop, batch_size, replicas)
@@ -191,6 +247,7 @@ def indices(
     count: int,
     seed: int,
     *,
+    mix: Mix = "none",
     rare_classes: float = 0.0,
     positions: ClassPositions | None = None,
 ) -> list[int]:
@@ -200,6 +257,7 @@ def indices(
         numbers: The numbers of the samples, counted over all epochs.
         count: The number of pairs in the split.
         seed: The seed of `load_dataset`.
+        mix: The `mix` of `load_dataset`. The second pair of a mixed sample follows the first one.
         rare_classes: The share of samples that show a rare class, as for `load_dataset`.
         positions: Where the classes are, if `rare_classes` is not 0.
 
@@ -208,27 +266,28 @@ def indices(
         >>> sorted(indices(range(4), count=4, seed=0))  # one epoch
         [0, 1, 2, 3]
     """
-    candidates = (
-        _candidates(
-            int(_shuffled(number, count, seed)),
-            count,
-            _rare_draws(number, seed).numpy() if rare_classes else None,
-            rare_classes,
-            positions,
-        )
-        for number in (tf.constant(number, tf.int64) for number in numbers)
-    )
-    return [next(pairs)[0] for pairs in candidates]
+
+    def shown(index: tf.Tensor, key: tf.Tensor) -> int:
+        rare_draws = _rare_draws(key).numpy() if rare_classes else None
+        return next(_candidates(int(index), count, rare_draws, rare_classes, positions))[0]
+
+    pairs = []
+    for number in (tf.constant(number, tf.int64) for number in numbers):
+        key = tf.stack([seed, number])
+        pairs.append(shown(_shuffled(number, count, seed), key))
+        if mix != "none":
+            is_mixed, index, key = _second_sample(key, count)
+            pairs += [shown(index, key)] if is_mixed else []
+    return pairs
 
 
 def _shuffled(number: tf.Tensor, count: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(number % count, tf.stack([seed, number // count]), count - 1)
 
 
-def _rare_draws(number: tf.Tensor, seed: int) -> tf.Tensor:
+def _rare_draws(key: tf.Tensor) -> tf.Tensor:
     """Draws whether a sample is a rare-class sample, the class, the image and the pixel."""
-    stream = tf.random.experimental.stateless_fold_in(tf.stack([seed, number]), _RARE_DRAWS)
-    return tf.random.stateless_uniform([4], stream)
+    return tf.random.stateless_uniform([4], tf.random.fold_in(key, _RARE_DRAWS))
 
 
 def _candidates(
@@ -239,6 +298,13 @@ def _candidates(
         yield from positions.candidates(rare_draws[1:])
     for distance in range(count):
         yield (index + distance) % count, None
+
+
+def _second_sample(key: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns whether a sample is mixed with a second one, and the index and the key of that one."""
+    key = tf.random.fold_in(key, _MIX)
+    chance, pair = tf.unstack(tf.random.stateless_uniform([2], key))
+    return chance < MIX_PROBABILITY, tf.cast(pair * count, tf.int64), tf.random.fold_in(key, 0)
 
 
 def _sample_numbers(
@@ -275,6 +341,19 @@ def _check_settings(
         raise InputError(f"`batch_size` must be at least 1, or None for single samples. Received: {batch_size=}.")
     if start < 0:
         raise InputError(f"`start` must be the number of a sample, 0 or more. Received: {start=}.")
+
+
+def _check_augmentation(rotation: float, orientation: str, photometric: str, mix: str) -> None:
+    if not 0 <= rotation <= LARGEST_ROTATION:
+        raise InputError(f"`rotation` must be 0 to {LARGEST_ROTATION} degrees. Received: {rotation=}.")
+    for name, value, kind in (
+        ("orientation", orientation, Orientation),
+        ("photometric", photometric, Photometric),
+        ("mix", mix, Mix),
+    ):
+        if value not in get_args(kind):
+            valid = ", ".join(f'"{choice}"' for choice in get_args(kind))
+            raise InputError(f"`{name}` must be one of {valid}. Received: {name}={value!r}.")
 
 
 def _check_equal_sizes(data: Dataset, pairs: list[Pair]) -> None:

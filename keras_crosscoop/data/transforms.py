@@ -1,25 +1,21 @@
-"""Random crops, scales, flips and photometric jitter, applied to an image and its label together.
+"""Random crops, scales and orientations, applied to an image and its label together.
 
-`sample_crop` draws a window. The reader then decodes this window only, and `apply_crop` resizes, jitters, pads and
-mirrors it. The cost therefore depends on the crop size and not on the size of the image.
+`sample_crop` draws a window. The reader then decodes this window only, and `apply_crop` resizes and pads it. The cost
+therefore depends on the crop size and not on the size of the image.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.labels import IGNORE_LABEL
 
-MID_GREY = 128  # padding of images that are smaller than the crop, and the fixed point of contrast changes
+Orientation = Literal["upright", "any"]
 
-# Largest photometric changes: as between two times of day, but not enough to change the hue of the sky.
-BRIGHTNESS = 32.0  # of 255, added or subtracted
-CONTRAST = 0.25  # a factor of 1 ± this value
-SATURATION = 0.25
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the brightness of red, green and blue
+MID_GREY = 128  # padding of images that are smaller than the crop, and the fixed point of changes of contrast
 
 CENTRE = (0.0, 0.5, 0.5)  # the draws for a centre crop at the smallest scale
 
@@ -78,21 +74,19 @@ def apply_crop(
     columns: tf.Tensor,
     *,
     crop_size: int,
-    mirror: tf.Tensor | None = None,
-    photometric: Sequence[tf.Tensor] | None = None,
+    photometric: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Turns a decoded window into a crop: `(h, w, 3), (h, w) -> (crop, crop, 3), (crop, crop)`, all uint8.
 
     The image is resized bilinearly and padded with mid-grey. The label is resized by nearest neighbours and padded with
-    void. `rows` and `columns` are targets of spans. `mirror` swaps left and right. `photometric` gives draws in [0, 1)
-    for brightness, contrast and saturation; 0.5 means no change.
+    void. `rows` and `columns` are targets of spans. `photometric` changes the resized image, float in [0, 255].
     """
     (height, above, below), (width, left, right) = tf.unstack(rows), tf.unstack(columns)
 
     image = tf.image.resize(image[None], [height, width])
     image = tf.reshape(image, [height, width, 3])
     if photometric is not None:
-        image = tf.clip_by_value(_jitter(image, *photometric), 0, 255)
+        image = photometric(image)
     image = tf.cast(tf.round(image), tf.uint8)
     label = tf.transpose(_nearest(tf.transpose(_nearest(label, height)), width))
 
@@ -100,10 +94,24 @@ def apply_crop(
     image = tf.reshape(image, [height, 3 * width])
     image = tf.pad(image, [[above, below], [3 * left, 3 * right]], constant_values=tf.constant(MID_GREY, tf.uint8))
     label = tf.pad(label, [[above, below], [left, right]], constant_values=tf.constant(IGNORE_LABEL, tf.uint8))
-    image, label = tf.reshape(image, [crop_size, crop_size, 3]), tf.reshape(label, [crop_size, crop_size])
-    if mirror is None:
-        return image, label
-    return tf.cond(mirror, lambda: (tf.reverse(image, [1]), tf.reverse(label, [1])), lambda: (image, label))
+    return tf.reshape(image, [crop_size, crop_size, 3]), tf.reshape(label, [crop_size, crop_size])
+
+
+def orient(
+    image: tf.Tensor, label: tf.Tensor, *, mirror: tf.Tensor | None = None, quarter_turns: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Swaps left and right if `mirror` is true, then turns a crop counter-clockwise by a number of quarter turns.
+
+    Together, they reach the eight symmetries of the square. None means that a crop is never mirrored or turned.
+    """
+    crop = image, label
+    if mirror is not None:
+        crop = tf.cond(mirror, lambda: (tf.reverse(image, [1]), tf.reverse(label, [1])), lambda: (image, label))
+    if quarter_turns is not None:
+        mirrored, mirrored_label = crop
+        turned, turned_label = (tf.image.rot90(x, quarter_turns) for x in (mirrored, mirrored_label[..., None]))
+        crop = tf.ensure_shape(turned, image.shape), tf.ensure_shape(turned_label[..., 0], label.shape)
+    return crop
 
 
 def _nearest(label: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -114,13 +122,3 @@ def _nearest(label: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     length = tf.shape(label)[0]
     centres = (tf.cast(tf.range(size), tf.float32) + 0.5) * (tf.cast(length, tf.float32) / tf.cast(size, tf.float32))
     return tf.gather(label, tf.minimum(tf.cast(centres, tf.int32), length - 1))
-
-
-def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, contrast and saturation of a float image `(h, w, 3)`, in one 3x3 matrix product."""
-    brightness = BRIGHTNESS * (2 * brightness - 1)
-    contrast = 1 + CONTRAST * (2 * contrast - 1)
-    saturation = 1 + SATURATION * (2 * saturation - 1)
-    to_grey = tf.constant([[weight] * 3 for weight in LUMA])
-    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) * to_grey)
-    return tf.tensordot(image, matrix, 1) + ((1 - contrast) * MID_GREY + brightness)

@@ -225,7 +225,8 @@ def _train(
     def files(step: int) -> list[str]:
         samples = range(step * options.batch_size, (step + 1) * options.batch_size)
         rare = {"rare_classes": settings.data.rare_classes, "positions": positions}
-        return [str(pairs[index][0]) for index in indices(samples, len(pairs), options.seed, **rare)]
+        shown = indices(samples, len(pairs), options.seed, mix=settings.data.mix, **rare)
+        return [str(pairs[index][0]) for index in shown]
 
     manager = CheckpointManager(model, checkpoints, callbacks, writes=run.writes, files=files, **options.save_interval)
     manager.resume()

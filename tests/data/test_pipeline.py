@@ -70,7 +70,7 @@ def test_every_epoch_shuffles_anew(root):
     """File i is painted with colour i."""
     for index in range(7):
         Image.new("RGB", (32, 24), (index, 0, 0)).save(root / f"images/train/{index:03}.png")
-    settings = {"training": True, "crop_size": 8, "scale": (2, 2), "photometric": False, "repeat": True}
+    settings = {"training": True, "crop_size": 8, "scale": (2, 2), "photometric": "none", "repeat": True}
     stream = load_dataset("folder", "train", data_dir=root, **settings)
     order = [int(image[0, 0, 0]) for image, _ in itertools.islice(stream.as_numpy_iterator(), 28)]
     epochs = [order[n : n + 7] for n in range(0, 28, 7)]
@@ -104,6 +104,46 @@ def test_a_sample_depends_on_seed_and_number_alone(root):
     assert first(load_dataset("folder", "train", repeat=True, **settings | {"seed": 6}), 20) != samples
 
 
+def test_a_sample_with_every_augmentation_depends_on_seed_and_number_alone(root):
+    settings = {"rotation": 30, "orientation": "any", "photometric": "strong", "mix": "classmix"}
+    settings |= {"data_dir": root, "training": True, "crop_size": 20, "repeat": True}
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    samples = first(load_dataset("folder", "train", **settings), 20)
+    later = load_dataset("folder", "train", start=6, batch_size=7, **settings).with_options(options)
+    assert first(later.unbatch(), 14) == samples[6:]
+    assert len(set(samples)) == 20
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "classmix"])
+def test_half_of_the_samples_are_mixed_with_an_independent_one(make_folder, mix):
+    """File i is painted with colour i and has one class: ClassMix replaces it wholly, CutMix a box of it."""
+    root = settle(make_folder({"train": 7, "val": 1}))
+    for index in range(7):
+        Image.new("RGB", (32, 24), (index, 0, 0)).save(root / f"images/train/{index:03}.png")
+        Image.new("L", (32, 24), index % 3).save(root / f"masks/train/{index:03}.png")
+    settings = {"training": True, "crop_size": 8, "scale": (2, 2), "photometric": "none", "repeat": True}
+    mixed, plain = (load_dataset("folder", "train", data_dir=root, mix=kind, **settings) for kind in (mix, "none"))
+    samples = list(zip(mixed.take(210).as_numpy_iterator(), plain.take(210).as_numpy_iterator(), strict=True))
+    pairs = []
+    for number, ((image, label), (plain_image, plain_label)) in enumerate(samples):
+        shown = indices([number], 7, 0, mix)
+        assert shown[0] == plain_image[0, 0, 0]
+        np.testing.assert_array_equal(label, image[..., 0] % 3)
+        if len(shown) == 1:
+            np.testing.assert_array_equal(image, plain_image)
+            np.testing.assert_array_equal(label, plain_label)
+        else:
+            assert set(np.unique(image[..., 0])) <= ({shown[1]} if mix == "classmix" else set(shown))
+            pairs.append(shown)
+    assert 85 < len(pairs) < 125
+    assert np.bincount([second for _, second in pairs], minlength=7).min() > 5
+    assert 5 < sum(first == second for first, second in pairs) < 28  # a seventh
+    boxes = [set(np.unique(image[..., 0])) for (image, _), _ in samples]
+    assert mix == "classmix" or sum(len(shown) == 2 for shown in boxes) > 50
+    assert indices(range(210), 7, 0, mix) == [index for number in range(210) for index in indices([number], 7, 0, mix)]
+
+
 def test_the_seed_also_changes_the_crops(make_folder):
     """Shown with a single file, whose order cannot differ."""
     data = dataset("folder", make_folder({"train": 1, "val": 1}))
@@ -133,6 +173,10 @@ def test_batches_run_on_across_epochs(root):
         ({"batch_size": 0}, r"`batch_size` must be at least 1, .* Received: batch_size=0"),
         ({"scale": (1, float("inf"))}, r"`scale` must be two positive factors, .* Received: scale=\(1, inf\)"),
         ({"on_error": "skpi"}, r'`on_error` must be "fail", "skip" or a `Skipped`\. Received: on_error=.skpi.'),
+        ({"rotation": 46}, r"`rotation` must be 0 to 45 degrees\. Received: rotation=46"),
+        ({"orientation": "down"}, r'`orientation` must be one of "upright", "any"\. Received: orientation=.down.'),
+        ({"photometric": True}, r'`photometric` must be one of "none", "weak", "strong"\. Received: photometric=True'),
+        ({"mix": "mixup"}, r'`mix` must be one of "none", "cutmix", "classmix"\. Received: mix=.mixup.'),
         ({"start": -1}, r"`start` must be the number of a sample, .* Received: start=-1"),
     ],
 )

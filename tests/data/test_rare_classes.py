@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 SHARES = {1: 0.03, 2: 0.04, 3: 0.02}  # of classes in an image; class 0 has all other pixels, and class 4 none
 CLASSES_OF_IMAGES = [(1, 2), (1,), (2,), (3,), (1, 2, 3), ()]
 SIZES = [(31, 47), (53, 29), (17, 90), (64, 64), (40, 33), (20, 20)]
-PLAIN = {"training": True, "repeat": True, "crop_size": 16, "scale": (1, 2), "flip": False, "photometric": False}
+PLAIN = {"training": True, "repeat": True, "crop_size": 16, "scale": (1, 2), "flip": False, "photometric": "none"}
 
 
 def painted(labels):
