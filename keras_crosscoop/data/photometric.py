@@ -61,7 +61,7 @@ def distort(image: tf.Tensor, draws: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
     matrix, offset = _colour_change(*tf.unstack(draws))
     blur, noise, hue, gamma, jpeg = tf.unstack(tf.random.stateless_uniform([5, 2], seed))
-    image = BLUR.apply(image, blur, _blur)
+    image = BLUR.apply(image, blur, blur_image)
     image = NOISE.apply(image, noise, lambda image, deviation: _add_noise(image, deviation, tf.random.fold_in(seed, 0)))
     matrix = HUE.apply(matrix, hue, lambda matrix, degrees: tf.matmul(matrix, _hue_rotation(degrees)))
     image = tf.clip_by_value(tf.tensordot(image, matrix, 1) + offset, 0, 255)
@@ -86,7 +86,7 @@ def _hue_rotation(degrees: tf.Tensor) -> tf.Tensor:
     return tf.cos(angle) * tf.eye(3) + (1 - tf.cos(angle)) / 3 + tf.sin(angle) * cross
 
 
-def _blur(image: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
+def blur_image(image: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
     """Blurs by a Gaussian, first down the columns, then along the rows. The border continues outwards."""
     distances = tf.range(-BLUR_RADIUS, BLUR_RADIUS + 1, dtype=tf.float32)
     kernel = tf.nn.softmax(-0.5 * (distances / deviation) ** 2)
