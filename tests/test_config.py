@@ -393,6 +393,6 @@ def test_the_papers_tables_use_its_recipes(name, rows):
 
 
 def test_augmentation_has_the_defaults_of_the_pipeline():
-    parameters = inspect.signature(load_dataset).parameters
-    assert config.Data().augmentation == {name: parameters[name].default for name in config.Data().augmentation}
-    assert {"rotation", "orientation", "photometric", "mix"} < set(config.Data().augmentation)
+    parameters, settings = inspect.signature(load_dataset).parameters, config.settings().data.augmentation
+    assert settings == {name: parameters[name].default for name in settings}
+    assert {"rotation", "orientation", "photometric", "mix", "rare_classes"} < settings.keys()

@@ -127,7 +127,7 @@ def test_half_of_the_samples_are_mixed_with_an_independent_one(make_folder, mix)
     samples = list(zip(mixed.take(210).as_numpy_iterator(), plain.take(210).as_numpy_iterator(), strict=True))
     pairs = []
     for number, ((image, label), (plain_image, plain_label)) in enumerate(samples):
-        shown = indices([number], 7, 0, mix)
+        shown = indices([number], 7, 0, mix=mix)
         assert shown[0] == plain_image[0, 0, 0]
         np.testing.assert_array_equal(label, image[..., 0] % 3)
         if len(shown) == 1:

@@ -117,6 +117,20 @@ def test_every_crop_shows_the_rare_class(scale, side, crop_size):
     assert all((label == 1).any() for _, label in samples)
 
 
+@pytest.mark.parametrize("crop_size", [17, 33])
+def test_rotated_crops_show_the_rare_class(crop_size):
+    """Squares of five pixels in corners of images that are larger and smaller than the crop."""
+    rare = []
+    for height, width in [(60, 80), (40, 30), (9, 70), (12, 12)]:
+        label = np.zeros((height, width), np.uint8)
+        label[-5:, :5] = 1
+        rare.append(label)
+    settings = {"training": True, "repeat": True, "crop_size": crop_size, "scale": (0.7, 2), "rotation": 45}
+    data = in_memory(painted(rare), classes=2)
+    samples = list(load_dataset(data, "train", rare_classes=1, **settings).take(120).as_numpy_iterator())
+    assert all((label == 1).any() for _, label in samples)
+
+
 def test_windows_around_a_pixel_are_equally_likely():
     """All that show the pixel after their label is resized; or, where none does, all that contain it."""
     unseen = 0
