@@ -151,6 +151,28 @@ def _epochs(facts: Facts) -> Chosen:
     return epochs, f"about {steps:,} steps"
 
 
+def _learning_rate(facts: Facts) -> Chosen:
+    if facts["model.top"] != LIGHT.top or facts.settings.get("train.optimizer", "sgd") != "sgd":
+        return None
+    return 0.0025 * facts["train.batch_size"], "0.02 for 8 images, in proportion to the batch"
+
+
+def _head_lr_multiplier(facts: Facts) -> Chosen:
+    return (5.0, "with the larger rate of the light pair") if facts["model.top"] == LIGHT.top else None
+
+
+def _weight_decay(facts: Facts) -> Chosen:
+    if facts.settings.get("train.optimizer", "sgd") != "sgd":
+        return None
+    return 1e-4, "less than DeepLab's 5e-4: the schedule is short"
+
+
+def _ema_decay(facts: Facts) -> Chosen:
+    if facts.machine.gpus:
+        return 0.999, "averages of about 1,000 steps"
+    return 0.995, "averages of about 200 steps: few are made on a CPU"
+
+
 RULES = (
     Rule("model.top", _from_pair("top")),
     Rule("model.bottom", _from_pair("bottom")),
@@ -162,5 +184,10 @@ RULES = (
     Rule("train.batch_size", _batch_size),
     Rule("train.accumulation_steps", _accumulation_steps),
     Rule("train.epochs", _epochs),
+    Rule("train.learning_rate", _learning_rate),
+    Rule("train.head_lr_multiplier", _head_lr_multiplier),
+    Rule("train.weight_decay", _weight_decay),
+    Rule("train.ema_decay", _ema_decay),
+    Rule("data.orientation", _orientation),
     Rule("loss.dice_weight", _dice_weight),
 )

@@ -141,7 +141,8 @@ def test_half_of_the_samples_are_mixed_with_an_independent_one(make_folder, mix)
     assert 5 < sum(first == second for first, second in pairs) < 28  # a seventh
     boxes = [set(np.unique(image[..., 0])) for (image, _), _ in samples]
     assert mix == "classmix" or sum(len(shown) == 2 for shown in boxes) > 50
-    assert indices(range(210), 7, 0, mix) == [index for number in range(210) for index in indices([number], 7, 0, mix)]
+    each = [index for number in range(210) for index in indices([number], 7, 0, mix=mix)]
+    assert indices(range(210), 7, 0, mix=mix) == each
 
 
 def test_the_seed_also_changes_the_crops(make_folder):
