@@ -79,6 +79,11 @@ class Run:
         return self.folder / "plan.json"
 
     @property
+    def timings(self) -> Path:
+        """The file of the seconds that the parts of the training took."""
+        return self.folder / "timings.json"
+
+    @property
     def class_positions(self) -> Path:
         """The file of the positions of classes in training images, for rare-class sampling."""
         return self.folder / "class_positions.npz"

@@ -32,6 +32,7 @@ from keras_crosscoop.training.failures import disk_errors, lost_machines
 from keras_crosscoop.training.loop import train
 from keras_crosscoop.training.strategy import is_chief, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
+from keras_crosscoop.training.timings import WriteTimings
 from keras_crosscoop.training.validation import Validation
 
 _log = logging.getLogger(__name__)
@@ -220,7 +221,8 @@ def _train(
             inference=lambda _: validation.inference,
             is_stopping=lambda: manager.stopping,
         )
-        callbacks = [*callbacks[:1], ReportSkipped(run, *skipped), WriteHistory(run), board, *callbacks[1:]]
+        writers = ReportSkipped(run, *skipped), WriteHistory(run), board, WriteTimings(run, start)
+        callbacks = [*callbacks[:1], *writers, *callbacks[1:]]
 
     def files(step: int) -> list[str]:
         samples = range(step * options.batch_size, (step + 1) * options.batch_size)

@@ -8,6 +8,7 @@ from typing import Any
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.evaluation.metrics import METRICS
+from keras_crosscoop.evaluation.report.advice import advise
 from keras_crosscoop.evaluation.report.charts import Curves, learning_curves, reliability_diagram
 from keras_crosscoop.evaluation.report.examples import (
     Choice,
@@ -43,7 +44,7 @@ def write_report(
         InputError: An image of the data set cannot be read, or the page cannot be written.
     """
     target = target or run.folder / "report.html"
-    history = read_history(run)
+    history, data_check = read_history(run), _read(run.data_check)
     curves = [Curves(name, history, f"{name}_loss", f"val_{name}_mean_iou") for name in metrics["outputs"]]
     write_page(
         "report.html",
@@ -57,9 +58,17 @@ def write_report(
         reliability=reliability_diagram(metrics["outputs"]),
         agreement=AGREEMENT,
         examples=_examples(run, metrics, model, dataset),
-        data_check=json.loads(run.data_check.read_text("utf-8")) if run.data_check.is_file() else None,
+        data_check=data_check,
+        plan=_read(run.plan),
+        timings=_read(run.timings),
+        advice=advise(run.settings, metrics, history, data_check),
     )
     return target
+
+
+def _read(path: Path) -> Any:
+    """Returns the content of a JSON file of the run; None if there is none."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def _examples(run: Run, metrics: Mapping[str, Any], model: Segmenter, dataset: Dataset) -> list[Example]:
