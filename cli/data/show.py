@@ -30,6 +30,8 @@ def show(
 ) -> None:
     """Draw the first augmented samples that `fit` would train on, each beside its label in colours.
 
+    Samples of images that are smaller than the crop are drawn with less padding.
+
     \b
     crosscoop-tf data show street_scenes
     crosscoop-tf data show camvid --data-dir CamVid --set data.crop_size=360 --output sheet.png

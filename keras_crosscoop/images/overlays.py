@@ -76,10 +76,10 @@ def add_legend(
     for index, x, y in positions:
         colour = tuple(table[index].tolist())
         chequered = clear and colour == CLEAR
-        draw.rectangle((x, y, x + size, y + size), fill="white" if chequered else colour, outline="black")
-        for place in range(2 if chequered else 0):
-            corner = x + place * size // 2, y + place * size // 2
-            draw.rectangle((*corner, corner[0] + size // 2, corner[1] + size // 2), fill="silver", outline="black")
+        draw.rectangle((x, y, x + size, y + size), fill="white" if chequered else colour)
+        for shift in (0, size // 2) if chequered else ():
+            draw.rectangle((x + shift, y + shift, x + shift + size // 2, y + shift + size // 2), fill="silver")
+        draw.rectangle((x, y, x + size, y + size), outline="black")
         draw.text((x + size + gap, y + size / 2), names[index], fill="black", font=font, anchor="lm")
     return canvas
 

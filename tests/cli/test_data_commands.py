@@ -97,7 +97,7 @@ def test_check_as_json_is_one_object(crosscoop, make_folder):
 def test_the_documented_way_from_class_weights_to_a_training(crosscoop, make_folder, monkeypatch):
     """The command of docs/data.md, with another data set, up to the start of training."""
     begun = []
-    monkeypatch.setattr(training, "fit", lambda settings, *_: begun.append(settings) or sys.exit(9))
+    monkeypatch.setattr(training, "fit", lambda settings, *_, **__: begun.append(settings) or sys.exit(9))
     text = (Path(__file__).parents[2] / "docs/data.md").read_text()
     (command,) = re.findall(r"^crosscoop-tf (fit .* --set \"\$\(.* --weights\)\")$", text, re.MULTILINE)
     root = make_folder()
