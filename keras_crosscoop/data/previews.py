@@ -29,6 +29,7 @@ def draw_samples(
     crop_size: int,
     scale: tuple[float, float],
     seed: int = 0,
+    rare_classes: float = 0.0,
     count: int = 12,
     **options: Any,
 ) -> None:
@@ -41,11 +42,12 @@ def draw_samples(
         InputError: As for `load_dataset`; a file cannot be used; or the sheet cannot be written.
     """
     pairs, sizes = dataset.pairs(split, headers=False), []
-    for index in indices(range(count), len(pairs), seed):
+    shown = range(len(pairs)) if rare_classes else indices(range(count), len(pairs), seed)
+    for index in shown:
         with suppress(InputError):  # `load_dataset` names files that cannot be used
             sizes += dataset.size(*pairs[index])
     crop_size = min(crop_size, math.ceil(scale[1] * max(sizes, default=crop_size)))
-    options |= {"crop_size": crop_size, "scale": scale, "seed": seed}
+    options |= {"crop_size": crop_size, "scale": scale, "seed": seed, "rare_classes": rare_classes}
     stream = load_dataset(dataset, split, training=True, repeat=True, **options)
     tiles, occurring = [], np.zeros(0, np.uint8)
     with readable_errors():
