@@ -29,25 +29,25 @@ def draw_samples(
     crop_size: int,
     scale: tuple[float, float],
     seed: int = 0,
-    rare_classes: float = 0.0,
     count: int = 12,
     **options: Any,
 ) -> None:
     """Draws a contact sheet of the first training samples, each beside its class colours.
 
     `options` are those of `load_dataset`; training with the same options gets the same samples. If all of their images
-    are smaller than the crop, less padding is drawn.
+    are smaller than the crop, less padding is drawn, unless samples are rotated, mixed or drawn for rare classes.
 
     Raises:
         InputError: As for `load_dataset`; a file cannot be used; or the sheet cannot be written.
     """
-    pairs, sizes = dataset.pairs(split, headers=False), []
-    shown = range(len(pairs)) if rare_classes else indices(range(count), len(pairs), seed)
-    for index in shown:
-        with suppress(InputError):  # `load_dataset` names files that cannot be used
-            sizes += dataset.size(*pairs[index])
-    crop_size = min(crop_size, math.ceil(scale[1] * max(sizes, default=crop_size)))
-    options |= {"crop_size": crop_size, "scale": scale, "seed": seed, "rare_classes": rare_classes}
+    options |= {"crop_size": crop_size, "scale": scale, "seed": seed}
+    # Rotated and mixed samples depend on the size of the crop, and rare classes on the labels of all images.
+    if not (options.get("rotation") or options.get("rare_classes") or options.get("mix", "none") != "none"):
+        pairs, sizes = dataset.pairs(split, headers=False), []
+        for index in indices(range(count), len(pairs), seed):
+            with suppress(InputError):  # `load_dataset` names files that cannot be used
+                sizes += dataset.size(*pairs[index])
+        options["crop_size"] = min(crop_size, math.ceil(scale[1] * max(sizes, default=crop_size)))
     stream = load_dataset(dataset, split, training=True, repeat=True, **options)
     tiles, occurring = [], np.zeros(0, np.uint8)
     with readable_errors():

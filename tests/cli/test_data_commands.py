@@ -234,6 +234,8 @@ def test_show_draws_small_images_with_little_padding(crosscoop, halves, tmp_path
         options = (f"--set=data.crop_size={size}", f"--output={size}.png", "--set=data.flip=false")
         assert crosscoop(*SHOW, "--data-dir", halves, *options).code == 0
     np.testing.assert_array_equal(pixels(tmp_path / "96.png"), pixels(tmp_path / "640.png"))
+    assert crosscoop(*SHOW, "--data-dir", halves, *options, "--set=data.rotation=9", "--force").code == 0
+    assert pixels(tmp_path / "640.png").shape[1] == 3 * 640 + 2 * GAP
 
 
 def test_describe_prints_one_line_a_cause(crosscoop, make_folder):
