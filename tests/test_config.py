@@ -55,6 +55,7 @@ def test_later_settings_override_earlier_ones():
     ("layers", "expected"),
     [
         ([{"optimizer": "adamw"}], (6e-5, 0.01, None, None)),
+        ([{"optimizer": "sgd", "momentum": None}], (0.007, 5e-4, 0.9, False)),
         ([{"optimizer": "adamw", "learning_rate": 0.1, "momentum": None}], (0.1, 0.01, None, None)),
         ([{"learning_rate": 0.1, "momentum": 0.5}, {"optimizer": "adamw", "weight_decay": 0}], (6e-5, 0, None, None)),
         ([{"optimizer": "adamw"}, {"learning_rate": 0.1}, {"optimizer": "sgd"}], (0.007, 5e-4, 0.9, False)),
