@@ -101,8 +101,12 @@ def resolve(
     from keras_crosscoop.data.own.discovery import recognise
     from keras_crosscoop.errors import InputError
 
+    # Settings of an optimizer come after the optimizer, which would drop earlier ones.
+    ordered = sorted(
+        assignments, key=lambda assignment: assignment.partition("=")[0].removeprefix("train.") in config.CHOICES
+    )
     changes = [
-        *(config.parse(assignment) for assignment in assignments),
+        *(config.parse(assignment) for assignment in ordered),
         *(config.nest(_SETTINGS[name], value) for name, value in options.items() if value is not None),
     ]
     explicit = [recipes.read(recipe) if recipe else {}, *changes]
@@ -120,8 +124,7 @@ def resolve(
     model = _model_settings(_last_value(explicit, "train", "init_from"))
     # Replaced rather than merged: backbone options in the default recipe, such as `alpha`, do not belong to the run.
     default_model = {name: value for name, value in default.get("model", {}).items() if name not in model}
-    # One layer: a learning rate stays, whether it stands before or after the optimizer.
-    settings = config.settings({**default, "model": {**default_model, **model}}, explicit[0], config.merge(*changes))
+    settings = config.settings({**default, "model": {**default_model, **model}}, *explicit)
     if settings.model.bottom is None and (weights := options.get("bottom_weights")) is not None:
         raise InputError(f"A single network has no bottom weights. Received: {weights!r}")
     return settings

@@ -7,10 +7,10 @@ import yaml
 from pydantic import ValidationError
 
 from keras_crosscoop.config.layers import merge, nest, parse, read
-from keras_crosscoop.config.sections import Model, Settings
+from keras_crosscoop.config.sections import CHOICES, Model, Settings
 from keras_crosscoop.errors import InputError, first_failure, shorten, unknown_name
 
-__all__ = ["Model", "Settings", "dump", "merge", "nest", "parse", "plain", "read", "settings"]
+__all__ = ["CHOICES", "Model", "Settings", "dump", "merge", "nest", "parse", "plain", "read", "settings"]
 
 
 def settings(*layers: Mapping[str, Any]) -> Settings:
