@@ -82,6 +82,7 @@ def test_classes_follow_the_formula(labels, positions):
     rarest = float(np.cumsum(expected)[3] - expected[3] / 2)
     images = [next(positions.candidates((rarest, draw, 0)))[0] for draw in draws]
     assert np.bincount(images, minlength=6).tolist() == [0, 0, 0, 500, 500, 0]
+    assert [[image for image, _ in positions.candidates((rarest, draw, 0))] for draw in (0.4, 0.6)] == [[3, 4], [4, 3]]
     pixels = [next(positions.candidates((rarest, 0, draw)))[1] for draw in draws]
     np.testing.assert_allclose(np.unique(pixels, return_counts=True)[1], 1000 / PIXELS, atol=1)
 
@@ -95,6 +96,8 @@ def test_samples_follow_the_formula(labels, data, positions):
     shown = indices(range(count), 6, 3, rare_classes=share, positions=positions)
     deviation = np.bincount(shown, minlength=6) / count - expected
     assert (np.abs(deviation) < 4 * np.sqrt(expected / count)).all()
+    other_seed = indices(range(60), 6, 4, rare_classes=1, positions=positions)
+    assert other_seed != indices(range(60), 6, 3, rare_classes=1, positions=positions)
     settings = PLAIN | {"rare_classes": share, "positions": positions, "seed": 3, "crop_size": 100}
     samples = load_dataset(data, "train", **settings).take(60).as_numpy_iterator()
     assert [int(image[image != 128][0]) for image, _ in samples] == shown[:60]
