@@ -27,7 +27,7 @@ _PREFETCH = 4  # batches; AUTOTUNE would fill half of the memory
 OnError = Literal["fail", "skip"] | Skipped
 
 # Random numbers of their own, so that one kind of augmentation does not change the others' numbers
-_RARE_DRAWS, _GEOMETRY, _PHOTOMETRIC, _MIX = range(1, 5)
+_RARE, _GEOMETRY, _PHOTOMETRIC, _MIX = range(1, 5)
 
 
 class ReplicaRange(NamedTuple):
@@ -120,8 +120,8 @@ def load_dataset(
         >>> image.shape, label.shape
         (TensorShape([2, 65, 65, 3]), TensorShape([2, 65, 65]))
     """
-    _check_settings(crop_size, scale, rare_classes, center_crop, batch_size, start)
-    _check_augmentation(rotation, orientation, photometric, mix)
+    _check_settings(crop_size, scale, center_crop, batch_size, start)
+    _check_augmentation(rotation, orientation, photometric, mix, rare_classes)
     if replicas is not None and (batch_size is None or batch_size % replicas.total):
         raise InputError(
             f"The batch size must be a multiple of the number of devices, {replicas.total}. Received: {batch_size=}"
@@ -157,11 +157,12 @@ def load_dataset(
                 "An image is smaller than when the positions of its classes were found. Put the former one back. "
                 f"Received: {files[0]}"
             )
-        pixel = None if position is None else divmod(position, width)
+        options = {"crop_size": crop_size, "scale": scale}
+        options["pixel"] = None if position is None else divmod(position, width)
         if rotates:
-            crop = sample_rotated_crop(pair.size, draws, degrees, crop_size=crop_size, scale=scale, pixel=pixel)
+            crop = sample_rotated_crop(pair.size, draws, degrees, **options)
             return crop.cut(*pair.read(crop.rows, crop.columns))
-        rows, columns = sample_crop(pair.size, draws, crop_size=crop_size, scale=scale, pixel=pixel)
+        rows, columns = sample_crop(pair.size, draws, **options)
         return *pair.read(rows.source, columns.source), np.int32(rows.target), np.int32(columns.target)
 
     def read(
@@ -208,9 +209,8 @@ def load_dataset(
             "weak": lambda image: jitter(image, draws[4:]),
             "strong": lambda image: distort(image, draws[4:], tf.random.fold_in(key, _PHOTOMETRIC)),
         }
-        rare_draws = [_rare_draws(key)] if rare_classes else []
         return orient(
-            *load(index, draws[:3], degrees, rare_draws, changes[photometric]),
+            *load(index, draws[:3], degrees, [_rare_draws(key)] if rare_classes else [], changes[photometric]),
             mirror=draws[3] < 0.5 if flip else None,
             quarter_turns=tf.cast(4 * quarter, tf.int32) if orientation == "any" else None,
         )
@@ -267,27 +267,34 @@ def indices(
         [0, 1, 2, 3]
     """
 
-    def shown(index: tf.Tensor, key: tf.Tensor) -> int:
+    def first_candidate(index: tf.Tensor, key: tf.Tensor) -> int:
         rare_draws = _rare_draws(key).numpy() if rare_classes else None
         return next(_candidates(int(index), count, rare_draws, rare_classes, positions))[0]
 
-    pairs = []
+    shown = []
     for number in (tf.constant(number, tf.int64) for number in numbers):
         key = tf.stack([seed, number])
-        pairs.append(shown(_shuffled(number, count, seed), key))
-        if mix != "none":
-            is_mixed, index, key = _second_sample(key, count)
-            pairs += [shown(index, key)] if is_mixed else []
-    return pairs
+        shown.append(first_candidate(_shuffled(number, count, seed), key))
+        is_mixed, *second = _second_sample(key, count)
+        if mix != "none" and is_mixed:
+            shown.append(first_candidate(*second))
+    return shown
 
 
 def _shuffled(number: tf.Tensor, count: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(number % count, tf.stack([seed, number // count]), count - 1)
 
 
+def _second_sample(key: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns whether a sample is mixed with a second one, and the index and the key of that one."""
+    key = tf.random.fold_in(key, _MIX)
+    chance, pair = tf.unstack(tf.random.stateless_uniform([2], key))
+    return chance < MIX_PROBABILITY, tf.cast(pair * count, tf.int64), tf.random.fold_in(key, 0)
+
+
 def _rare_draws(key: tf.Tensor) -> tf.Tensor:
     """Draws whether a sample is a rare-class sample, the class, the image and the pixel."""
-    return tf.random.stateless_uniform([4], tf.random.fold_in(key, _RARE_DRAWS))
+    return tf.random.stateless_uniform([4], tf.random.fold_in(key, _RARE))
 
 
 def _candidates(
@@ -298,13 +305,6 @@ def _candidates(
         yield from positions.candidates(rare_draws[1:])
     for distance in range(count):
         yield (index + distance) % count, None
-
-
-def _second_sample(key: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns whether a sample is mixed with a second one, and the index and the key of that one."""
-    key = tf.random.fold_in(key, _MIX)
-    chance, pair = tf.unstack(tf.random.stateless_uniform([2], key))
-    return chance < MIX_PROBABILITY, tf.cast(pair * count, tf.int64), tf.random.fold_in(key, 0)
 
 
 def _sample_numbers(
@@ -324,7 +324,6 @@ def _sample_numbers(
 def _check_settings(
     crop_size: int,
     scale: tuple[float, float],
-    rare_classes: float,
     center_crop: int | None,
     batch_size: int | None,
     start: int,
@@ -333,8 +332,6 @@ def _check_settings(
         raise InputError(f"`crop_size` must be at least 1 pixel. Received: {crop_size=}.")
     if not 0 < scale[0] <= scale[1] < math.inf:
         raise InputError(f"`scale` must be two positive factors, the smaller one first. Received: {scale=}.")
-    if not 0 <= rare_classes <= 1:
-        raise InputError(f"`rare_classes` must be a share between 0 and 1. Received: {rare_classes=}.")
     if center_crop is not None and center_crop < 1:
         raise InputError(f"`center_crop` must be at least 1 pixel, or None for whole images. Received: {center_crop=}.")
     if batch_size is not None and batch_size < 1:
@@ -343,7 +340,9 @@ def _check_settings(
         raise InputError(f"`start` must be the number of a sample, 0 or more. Received: {start=}.")
 
 
-def _check_augmentation(rotation: float, orientation: str, photometric: str, mix: str) -> None:
+def _check_augmentation(rotation: float, orientation: str, photometric: str, mix: str, rare_classes: float) -> None:
+    if not 0 <= rare_classes <= 1:
+        raise InputError(f"`rare_classes` must be a share between 0 and 1. Received: {rare_classes=}.")
     if not 0 <= rotation <= LARGEST_ROTATION:
         raise InputError(f"`rotation` must be 0 to {LARGEST_ROTATION} degrees. Received: {rotation=}.")
     for name, value, kind in (

@@ -69,28 +69,32 @@ def sample_rotated_crop(
 
     The draws are those of `sample_crop`: for the scale, the row and the column. The picture turns counter-clockwise by
     `degrees`. A crop whose bounding box fits into the image shows nothing outside of it. A small image lies within the
-    largest upright square in the crop, so that it is always seen. Sizes between these two are centred. If a pixel
-    `(row, column)` is given, it lies within this square, too, even if the crop then shows what is outside of the image.
+    largest upright square in the crop, so that it is always seen. Sizes between these two are centred.
+
+    If a pixel `(row, column)` is given, the label of the crop shows it, at a position that is drawn uniformly and
+    changed as little as the placement above demands. Next to the border of the image, the crop then shows some outside.
     """
     scale_draw, *position_draws = map(float, draws)
     factor = scale[0] + scale_draw * (scale[1] - scale[0])
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    side, growth = crop_size / factor, abs(cos) + abs(sin)
-    box, upright = side * growth, side / growth
-    spans, centres = [], []
-    for length, draw, place in zip(image, position_draws, pixel or (None, None), strict=True):
-        free = max(length - box, 0) + min(length - upright, 0)
-        first, last = (length - free) / 2, (length + free) / 2
-        if place is not None:
-            first, last = np.clip((first, last), place + 0.5 - upright / 2, place + 0.5 + upright / 2)
-        centre = first + draw * (last - first)
-        # One more pixel on each side, for bilinear interpolation
-        start, stop = math.floor(centre - box / 2) - 1, math.ceil(centre + box / 2) + 1
-        spans.append(slice(max(start, 0), min(stop, length)))
-        centres.append(centre - spans[-1].start)
-    y, x = centres
-    cos, sin, half = cos / factor, sin / factor, crop_size / 2
-    return RotatedCrop(*spans, (cos, -sin, x - half * (cos - sin), sin, cos, y - half * (cos + sin)), crop_size)
+    cos, sin = math.cos(math.radians(degrees)) / factor, math.sin(math.radians(degrees)) / factor
+    turn = crop_size * np.array([[cos, sin], [-sin, cos]])  # (row, column) in the crop, its side is 1, to the image
+    box = np.abs(turn).sum(1)
+    upright = (crop_size / factor) ** 2 / box
+    middle, free = np.divide(image, 2), np.maximum(image - box, 0) + np.minimum(image - upright, 0)
+    offset = np.array(position_draws) - 0.5
+    centre = middle + offset * free
+    if pixel is not None:
+        target = np.add(pixel, 0.5)
+        centre = np.clip(target - turn @ offset, middle - np.abs(free) / 2, middle + np.abs(free) / 2)
+        place = np.linalg.solve(turn, target - centre)
+        shown = (np.clip(np.floor((place + 0.5) * crop_size), 0, crop_size - 1) + 0.5) / crop_size - 0.5
+        centre += turn @ (place - shown)  # the crop's nearest pixel shows it
+    # One more pixel on each side, for bilinear interpolation
+    starts = np.clip(np.floor(centre - box / 2) - 1, 0, None).astype(int)
+    stops = np.clip(np.ceil(centre + box / 2) + 1, None, image).astype(int)
+    y, x = centre - starts - turn @ (0.5, 0.5)
+    rows, columns = (slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
+    return RotatedCrop(rows, columns, (cos, -sin, float(x), sin, cos, float(y)), crop_size)
 
 
 def apply_rotated_crop(

@@ -190,5 +190,5 @@ def test_the_real_worker_reports_its_error(tmp_path, monkeypatch, capsys):
     exec(jobs._PROGRAM, {})
     ((kind, reason),) = replies[0].items()
     assert (kind, len(replies)) == ("error", 1)
-    assert reason.startswith("There is no data set of that name.")
+    assert reason.startswith("There is no data set or folder of that name.")
     assert "Traceback" in capsys.readouterr().err

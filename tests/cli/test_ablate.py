@@ -226,7 +226,7 @@ def test_help_names_every_row(crosscoop):
         (["--rows=table2"], 'There is no row of that name. Did you mean "table5"?'),
         (["--rows="], "There is no row of that name."),
         (["--bottom=none"], "An ablation compares pairs with single networks"),
-        (["--dataset=folder", "--data-dir=nowhere"], "nowhere, which is not a folder."),
+        (["--dataset=folder", "--data-dir=nowhere"], "There is no such folder of a data set."),
         (["--set=train.lr=1"], "There is no setting of that name."),
         (["--set=model.channel_reduction=4"], "sets model.channel_reduction itself. Leave it out. Received: 4"),
         (["--set=model.sites=[aspp]"], "sets model.sites itself."),

@@ -35,9 +35,9 @@ def test_every_command_is_listed_and_shows_examples(crosscoop, command):
     [
         (["fit", "--epoch"], "Try: crosscoop-tf fit --help"),
         (["fitt"], "No such command 'fitt'."),
-        (["fit", "--dataset", "camvd"], 'no data set of that name. Did you mean "camvid"?'),
+        (["fit", "--dataset", "camvd"], 'no data set or folder of that name. Did you mean "camvid"?'),
         (["fit", "--dataset", "camvid"], "needs --data-dir"),
-        (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "nowhere, which is not a folder."),
+        (["fit", "--dataset", "camvid", "--data-dir", "nowhere"], "There is no such folder of a data set."),
         (["fit", "--config", "camvit"], 'no config of that name. Did you mean "camvid"?'),
         (["fit", "--config", "my.yaml"], "There is no such YAML file. Is the path right? Received: my.yaml"),
         (["fit", "--topology", "crss"], "Setting model.topology: Input should be 'none', 'one_way' or 'cross'"),

@@ -104,3 +104,23 @@ def test_small_images_lie_anywhere_amid_grey_and_void(photometric):
         assert photometric != "none" or (crop[inside] == 10).all()
         centres.append(np.argwhere(inside).mean(0))
     assert np.ptp(centres, axis=0).min() > 10
+
+
+@pytest.mark.parametrize("factor", [0.3, 1, 2])
+def test_a_given_pixel_is_shown(factor):
+    """It has another class than all others. It may be at a corner, and smaller than a pixel of the crop."""
+    rng = np.random.default_rng(1)
+    for row, column in ((0, 0), (59, 30), (13, 79), (30, 40)):
+        label = np.zeros((60, 80), np.uint8)
+        label[row, column] = 7
+        places = []
+        for _ in range(60):
+            settings = {"crop_size": 20, "scale": (factor, factor), "pixel": (row, column)}
+            crop = sample_rotated_crop(label.shape, rng.random(3), rng.uniform(-45, 45), **settings)
+            window = label[crop.rows, crop.columns]
+            _, shown, outside = crop.cut(np.zeros((*window.shape, 3), np.uint8), window)
+            assert (shown == 7).any()
+            assert outside.mean() < 0.55
+            assert factor == 0.3 or (row, column) != (30, 40) or not outside.any()
+            places.append(np.argwhere(shown == 7).mean(0))
+        assert np.ptp(places, axis=0).min() > (15 if factor > 0.3 and row == 30 else 0)
