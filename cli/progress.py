@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import keras
@@ -81,6 +82,7 @@ class FitProgress(keras.callbacks.Callback):
         self.memory = _memory()
         self.epochs = self.params["epochs"]
         done = int(self.model.optimizer.iterations.numpy())
+        self.begun, self.done = time.monotonic(), done
         self.task = self.bar.add_task("Training", total=self.epochs * self.params["steps"], completed=done)
         self.bar.start()
 
@@ -121,9 +123,16 @@ class FitProgress(keras.callbacks.Callback):
         ious = {name: logs.get(f"val_{name}_mean_iou") for name in self.model.output_choices}
         if None not in ious.values():
             line += "  val mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in ious.items())
+        line += self._end(epoch)
         if skipped := logs.get("skipped_files"):
             line += f"  files skipped so far: {skipped} (see skipped.txt)"
         self.bar.console.print(line, highlight=False, soft_wrap=True)
+
+    def _end(self, epoch: int) -> str:
+        """Returns when the training will end, by the time that it has taken so far."""
+        steps = (epoch + 1) * self.params["steps"]
+        left = (time.monotonic() - self.begun) * (self.epochs * self.params["steps"] - steps) / (steps - self.done)
+        return f"  ends at {datetime.now() + timedelta(seconds=left):%H:%M}" if left > 60 else ""
 
     def _costs(self, rate: float | None) -> str:
         return ("" if rate is None else f"  {rate:.1f} images/s") + f"  {self.memory():.1f} GiB"

@@ -1,5 +1,6 @@
 """What the terminal is told of a training: where it stands, how fast it is, and what it needs."""
 
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import keras
@@ -152,6 +153,18 @@ def test_a_file_gets_a_line_an_epoch_and_nothing_else(to_a_file, capfd):
         "epoch 2/4  loss 1.500 + 0.250  3.0 images/s  1.2 GiB  val mIoU top 50.0, bottom 25.0, ensemble 62.5",
         "epoch 3/4  loss 1.500 + 0.250  12.0 images/s  1.2 GiB  files skipped so far: 3 (see skipped.txt)",
     ]
+
+
+def test_a_long_training_says_when_it_ends(to_a_file, capfd):
+    """A quarter took ten minutes, so half an hour is left; the last epoch leaves nothing to say."""
+    training = to_a_file(epochs=4)
+    training.progress.begun -= 600
+    training.epoch(0)
+    training.epoch(3)
+    first, last = capfd.readouterr().err.splitlines()
+    ends = {f"  ends at {datetime.now() + timedelta(seconds=1800 + late):%H:%M}" for late in (0, -60)}
+    assert any(first.endswith(end) for end in ends)
+    assert "ends" not in last
 
 
 def test_an_epoch_of_one_traced_step_has_no_rate(to_a_file, capfd):
