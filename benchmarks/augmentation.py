@@ -60,7 +60,9 @@ def compare_changes(camvid: Path, rounds: int) -> None:
     image, label = (np.tile(part, (3, 3, 1)[: part.ndim]) for part in data.read(*data.pairs("train")[0]))
     crop = sample_rotated_crop(label.shape, (0, 0.5, 0.5), 8, crop_size=CROP, scale=(1, 1))
     window, window_label = image[crop.rows, crop.columns], label[crop.rows, crop.columns]
+    stored, stored_label = tf.Variable(window), tf.Variable(window_label)  # TensorFlow computes constants only once
     image, label = tf.Variable(image[:CROP, :CROP]), tf.Variable(label[:CROP, :CROP])
+    second = tf.Variable(image[::-1]), tf.Variable(label[::-1])
     draws, seed, deviation = tf.Variable([0.2, 0.4, 0.6]), tf.Variable([1, 2]), tf.Variable(0.8)
     rotation = keras.layers.RandomRotation((8 / 360, 8 / 360), fill_mode="constant", fill_value=128)
     blur = keras.layers.RandomGaussianBlur(1.0, kernel_size=7, sigma=(0.8, 0.8), value_range=(0, 255))
@@ -72,12 +74,12 @@ def compare_changes(camvid: Path, rounds: int) -> None:
         options["fill_mode"] = "CONSTANT"
         transform = tf.raw_ops.ImageProjectiveTransformV3
         return (
-            transform(images=tf.cast(window, tf.float32)[None], interpolation="BILINEAR", **options),
-            transform(images=window_label[None, ..., None], interpolation="NEAREST", **options),
+            transform(images=tf.cast(stored, tf.float32)[None], interpolation="BILINEAR", **options),
+            transform(images=stored_label[None, ..., None], interpolation="NEAREST", **options),
         )
 
     def batch() -> dict[str, tf.Tensor]:
-        return {"images": tf.stack([image] * 2), "segmentation_masks": tf.stack([label[..., None]] * 2)}
+        return {"images": tf.stack([image, second[0]]), "segmentation_masks": tf.stack([label, second[1]])[..., None]}
 
     graphs = {
         "  TensorFlow: ImageProjectiveTransformV3": kernels,
@@ -86,7 +88,7 @@ def compare_changes(camvid: Path, rounds: int) -> None:
         "  Keras: RandomGaussianBlur": lambda: blur(tf.cast(image, tf.float32)),
         "brightness, contrast and saturation; hue costs no more": lambda: jitter(tf.cast(image, tf.float32), draws),
         "  Keras: RandomHue, hue alone": lambda: hue(tf.cast(image, tf.float32)),
-        "CutMix": lambda: mix_samples("cutmix", (image, label), (image[::-1], label[::-1]), seed),
+        "CutMix": lambda: mix_samples("cutmix", (image + 0, label + 0), second, seed),
         "  Keras: CutMix, a batch of two": lambda: cutmix(batch()),
     }
     contenders = {"rotation of image and label": lambda: crop.cut(window, window_label)}

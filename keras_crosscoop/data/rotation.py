@@ -3,9 +3,9 @@
 `sample_rotated_crop` draws a rotated crop and the window that contains it. The reader decodes this window only, and
 `RotatedCrop.cut` scales and rotates it in one affine transform.
 
-Pillow does this. For an image and a label of 513 pixels, it takes 8 ms of processor time; TensorFlow's
-`ImageProjectiveTransformV3`, which is also inside Keras's `RandomRotation`, takes 17 ms (`benchmarks/augmentation.py`).
-The layer takes 20 ms. It also keeps the scale, fills image and label with the same value, and draws from a counter.
+Pillow does this. For an image and a label of 513 pixels, it takes 9 ms of processor time. TensorFlow's
+`ImageProjectiveTransformV3`, also as a part of Keras's `RandomRotation`, takes 17 ms (`benchmarks/augmentation.py`).
+That layer also keeps the scale, fills image and label with the same value, and draws from a counter.
 """
 
 import math

@@ -134,6 +134,19 @@ def test_rotated_crops_show_the_rare_class(crop_size):
     assert all((label == 1).any() for _, label in samples)
 
 
+def test_second_samples_of_a_mix_show_rare_classes_too(data, positions):
+    settings = {"mix": "cutmix", "rare_classes": 1, "positions": positions}
+    samples = load_dataset(data, "train", **PLAIN, **settings).take(60).as_numpy_iterator()
+    seconds = []
+    for number, (image, label) in enumerate(samples):
+        shown = indices([number], 6, 0, **settings)
+        assert set(image[label != 255][:, 0]) <= set(shown)
+        seconds += shown[1:]
+    rare = indices(range(300), 6, 1, rare_classes=1, positions=positions)
+    counts, expected = (np.bincount(numbers, minlength=6) for numbers in (seconds, rare))
+    np.testing.assert_allclose(counts / len(seconds), expected / 300, atol=0.25)
+
+
 def test_windows_around_a_pixel_are_equally_likely():
     """All that show the pixel after their label is resized; or, where none does, all that contain it."""
     unseen = 0
