@@ -2,8 +2,8 @@
 
 Images are float `(h, w, 3)` in [0, 255]. All changes depend on their arguments alone, as samples of the pipeline must.
 Keras's layers draw from a counter instead. They also take longer for an image of 513 pixels
-(`benchmarks/augmentation.py`): `RandomHue` takes 12 ms of processor time, while hue is a part of the colour matrix
-here; `RandomGaussianBlur` takes 9 ms against 4 ms here, and darkens the border.
+(`benchmarks/augmentation.py`): `RandomHue` takes 11 ms of processor time, while hue is a part of the colour matrix
+here; `RandomGaussianBlur` takes 8 ms against 4 ms here, and darkens the border.
 """
 
 import math
