@@ -9,8 +9,14 @@ from typing import Any
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.data.checks import DatasetReport
+from keras_crosscoop.models.weights.download import imagenet_is_available
 from keras_crosscoop.system.devices import fastest_precision, gpu_memory
 from keras_crosscoop.system.resources import cores, free_memory
+
+LIGHT_FILES = (  # of the light pair's ImageNet weights
+    "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    "mobilenet/mobilenet_7_5_224_tf_no_top.h5",
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,14 @@ class Machine:
         memory: The free memory, in bytes.
         gpus: The memory of each GPU, in bytes.
         precision: The fastest Keras dtype policy.
+        imagenet: Whether ImageNet weights are in Keras's cache or can be downloaded.
     """
 
     cores: int
     memory: int
     gpus: tuple[int, ...] = ()
     precision: str = "float32"
+    imagenet: bool = True
 
     @property
     def device_memory(self) -> int:
@@ -95,4 +103,5 @@ def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -
 
 def describe_machine() -> Machine:
     """Returns the facts about this machine."""
-    return Machine(cores(), free_memory(), gpu_memory(), fastest_precision())
+    imagenet = imagenet_is_available(*LIGHT_FILES)
+    return Machine(cores(), free_memory(), gpu_memory(), fastest_precision(), imagenet)

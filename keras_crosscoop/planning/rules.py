@@ -32,6 +32,7 @@ class Pair(NamedTuple):
     parameters: float
 
 
+TINY = Pair("tiny_xception", "tiny_resnet", 32, 1, 2000, 2.2e6)
 LIGHT = Pair("mobilenet_v2", {"name": "mobilenet", "alpha": 0.75}, 64, 4, 4600, 8.8e6)
 MEDIUM = Pair("resnet50", "xception", 256, 4, 9600, 89e6)
 PAPER = Pair("xception65", "resnet101", 256, 1, 15400, 148e6)
@@ -53,6 +54,10 @@ _WITHOUT_UP = re.compile(
 
 def _pair(facts: Facts) -> tuple[Pair, str]:
     machine, hours = facts.machine, (facts.seconds or math.inf) / HOUR
+    if facts.data.text.startswith("street scenes"):
+        return TINY, "a tiny pair: drawings need no ImageNet weights"
+    if not machine.imagenet and "model.weights" not in facts.settings:
+        return TINY, "a tiny pair: ImageNet weights are neither in Keras's cache nor can they be downloaded"
     if not machine.gpus:
         return LIGHT, f"a light pair: no GPU, {machine.cores} CPU cores"
     memory = machine.device_memory / GIB
@@ -72,6 +77,18 @@ def _from_pair(field: str) -> Callable[[Facts], Chosen]:
     return choose
 
 
+def _weights(facts: Facts) -> Chosen:
+    if facts["model.top"] == TINY.top or facts["model.bottom"] == TINY.bottom:
+        return None, "random: tiny backbones have no ImageNet weights"
+    return "imagenet", "few images are enough to fine-tune"
+
+
+def _dropout(facts: Facts) -> Chosen:
+    if facts["model.top"] in (TINY.top, LIGHT.top):
+        return ((0.0,) * 3 if facts["model.top"] == TINY.top else (0.1,) * 3), "small heads need little"
+    return (0.5, 0.5, 0.1), "DeepLab's"
+
+
 def _crop_size(facts: Facts) -> Chosen:
     shorter = min(facts.data.height, facts.data.width)
     largest = 769 if facts.machine.gpus and shorter >= 768 else 513 if facts.machine.gpus else 321
@@ -84,6 +101,8 @@ def _scale(facts: Facts) -> Chosen:
     shorter, crop = min(facts.data.height, facts.data.width), facts["data.crop_size"]
     if shorter >= 4 * crop:  # a crop shows little of the image
         return (0.25, 1.0), f"a crop of {crop} pixels shows little of an image of {shorter}"
+    if facts["model.top"] == TINY.top:
+        return (0.8, 1.25), "a tiny network learns few scales"
     return (0.5, 2.0), "DeepLab's"
 
 
@@ -95,7 +114,7 @@ def _precision(facts: Facts) -> Chosen:
 
 def _costs(facts: Facts) -> Pair:
     """The pair with the top backbone of the settings, or a medium one for other backbones."""
-    return next((pair for pair in (LIGHT, MEDIUM, PAPER) if pair.top == facts["model.top"]), MEDIUM)
+    return next((pair for pair in (TINY, LIGHT, MEDIUM, PAPER) if pair.top == facts["model.top"]), MEDIUM)
 
 
 def memory_of_step(facts: Facts, images: int) -> float:
@@ -152,12 +171,16 @@ def _epochs(facts: Facts) -> Chosen:
 
 
 def _learning_rate(facts: Facts) -> Chosen:
-    if facts["model.top"] != LIGHT.top or facts.settings.get("train.optimizer", "sgd") != "sgd":
+    rates = {TINY.top: 0.1, LIGHT.top: 0.02}
+    if facts["model.top"] not in rates or facts.settings.get("train.optimizer", "sgd") != "sgd":
         return None
-    return 0.0025 * facts["train.batch_size"], "0.02 for 8 images, in proportion to the batch"
+    rate = rates[facts["model.top"]]
+    return rate / 8 * facts["train.batch_size"], f"{rate} for 8 images, in proportion to the batch"
 
 
 def _head_lr_multiplier(facts: Facts) -> Chosen:
+    if facts["model.top"] == TINY.top:
+        return 1.0, "backbones with random weights learn as fast as the head"
     return (5.0, "with the larger rate of the light pair") if facts["model.top"] == LIGHT.top else None
 
 
@@ -178,6 +201,8 @@ RULES = (
     Rule("model.bottom", _from_pair("bottom")),
     Rule("model.decoder_channels", _from_pair("decoder_channels")),
     Rule("model.channel_reduction", _from_pair("channel_reduction")),
+    Rule("model.weights", _weights),
+    Rule("model.dropout", _dropout),
     Rule("data.crop_size", _crop_size),
     Rule("data.scale", _scale),
     Rule("train.precision", _precision),

@@ -98,6 +98,32 @@ def test_what_is_computed_at_a_time_fits_into_the_memory(memory):
         assert 1.25 * 2 * images * 513**2 * 15_400 / 2 + 20 * 148e6 > 0.8 * memory * GIB
 
 
+def test_without_imagenet_weights_a_tiny_pair_starts_from_random_ones():
+    offline = Machine(cores=2, memory=8 * GIB, imagenet=False)
+    chosen = values(machine=offline)
+    assert (chosen["model.top"], chosen["model.bottom"], chosen["model.weights"]) == (
+        "tiny_xception",
+        "tiny_resnet",
+        None,
+    )
+    files = {"top": "/a.weights.h5", "bottom": "/b.weights.h5"}
+    assert values(machine=offline, model={"weights": files})["model.top"] == "mobilenet_v2"
+    assert values(Data(**{**vars(STREETS), "text": "street scenes road"}))["model.top"] == "tiny_xception"
+
+
+def test_the_users_optimizer_keeps_its_own_rates():
+    chosen = plan(train={"optimizer": "adamw"}).settings.train
+    assert (chosen.optimizer, chosen.learning_rate, chosen.weight_decay) == ("adamw", 6e-5, 0.01)
+    assert plan(train={"optimizer": "sgd"}).settings.train.learning_rate == 0.02
+
+
+@pytest.mark.parametrize(
+    ("text", "orientation"), [("my cells", "any"), ("rock thin section", "any"), ("streets", "upright")]
+)
+def test_pictures_without_an_up_are_known_by_their_words(text, orientation):
+    assert values(Data(**{**vars(STREETS), "text": text}))["data.orientation"] == orientation
+
+
 def test_few_images_make_small_batches():
     data = Data(train=3, val=1, height=100, width=100, frequencies={"a": 0.5, "b": 0.5})
     assert values(data)["train.batch_size"] == 3

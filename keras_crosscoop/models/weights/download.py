@@ -1,6 +1,8 @@
 """Downloads into Keras's cache; a file in it is complete or missing."""
 
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import keras
 
@@ -13,6 +15,27 @@ OFFLINE_REMEDY = (
     "fetch it elsewhere and give its path (`--top-weights FILE` or `--bottom-weights FILE`, in Python "
     "weights=FILE), or start from random weights (`--weights none`, in Python weights=None)"
 )
+
+_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_SECONDS = 5  # to answer
+
+
+def imagenet_is_available(*paths: str) -> bool:
+    """Returns whether files of Keras Applications are in Keras's cache, or their server answers.
+
+    Args:
+        *paths: The files, relative to the folder of Keras Applications on the server.
+    """
+    cache = keras_home() / "models"
+    if all((cache / path.rpartition("/")[2]).is_file() for path in paths):
+        return True
+    try:
+        with urlopen(Request(_APPLICATIONS + paths[0], method="HEAD"), timeout=_SECONDS):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False
 
 
 def fetch(url: str) -> Path:
