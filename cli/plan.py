@@ -46,6 +46,8 @@ def plan(
     data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
     data, report = builders.check_data(data, settings)
     chosen = planning.plan(planning.describe_data(data, report, settings), planning.describe_machine(), settings)
+    for line in chosen.warnings:
+        click.echo(f"warning: {line}", err=True)
     if output is not None:
         write_text(output, chosen.recipe(), "recipe")
     if as_json:

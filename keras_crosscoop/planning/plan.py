@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_crosscoop import config
 from keras_crosscoop.planning.facts import Data, Facts, Machine
-from keras_crosscoop.planning.rules import RULES
+from keras_crosscoop.planning.rules import RULES, warnings
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class Plan:
     Attributes:
         choices: The choices, in the order of the rules.
         settings: The user's settings with these choices.
+        warnings: What to expect of few images, and of a step that may not fit into the memory.
     """
 
     choices: tuple[Choice, ...]
     settings: config.Settings
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> list[dict[str, Any]]:
         """Returns the choices as JSON values."""
@@ -88,7 +90,8 @@ def plan(data: Data, machine: Machine, settings: config.Settings) -> Plan:
         elif (choice := rule.choose(Facts(data, machine, settings.train.seconds, chosen))) is not None:
             chosen[rule.setting], reason = choice
             choices.append(Choice(rule.setting, chosen[rule.setting], reason))
-    return Plan(tuple(choices), config.settings(_nest(choices), given))
+    facts = Facts(data, machine, settings.train.seconds, chosen)
+    return Plan(tuple(choices), config.settings(_nest(choices), given), tuple(warnings(facts)))
 
 
 def _nest(choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ DeepLabV3+ implementations, from the cited papers, or from the measurements in d
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from keras_crosscoop.planning.facts import Facts
@@ -40,6 +40,8 @@ PAPER = Pair("xception65", "resnet101", 256, 1, 15400, 148e6)
 GIB = 2**30
 HOUR = 3600
 CROPS = (129, 193, 257, 321, 385, 449, 513, 577, 641, 769)  # multiples of the output stride, and 1 (DeepLab)
+FEW_IMAGES = 10
+NORMALISED = 4  # images at a time, at least, for the statistics of batch normalisation
 _STEP = 1.25  # memory of a training step over its layers' outputs: gradients and buffers of kernels
 _PER_PARAMETER = 20  # bytes: weight, gradient, the optimizer's two states, and the moving average
 _USABLE = 0.8  # of the memory
@@ -62,11 +64,13 @@ def _pair(facts: Facts) -> tuple[Pair, str]:
         return LIGHT, f"a light pair: no GPU, {machine.cores} CPU cores"
     memory = machine.device_memory / GIB
     work = hours * len(machine.gpus)
+    gpus = f"{len(machine.gpus)} GPUs" if len(machine.gpus) > 1 else "a GPU"
+    have = f"{gpus} of {memory:.0f} GiB" + (f" for {hours:.1f} hours" if facts.seconds else "")
     if memory >= 16 and work >= 2:
-        return PAPER, f"the paper's pair: {len(machine.gpus)} GPU(s) of {memory:.0f} GiB, and the time for it"
+        return PAPER, f"the paper's pair: {have}"
     if memory >= 6 and work >= 0.5:
-        return MEDIUM, f"a medium pair: {len(machine.gpus)} GPU(s) of {memory:.0f} GiB and {hours:.1f} hours"
-    return LIGHT, f"a light pair: {memory:.0f} GiB of GPU memory and {hours:.1f} hours"
+        return MEDIUM, f"a medium pair: {have}"
+    return LIGHT, f"a light pair: {have}"
 
 
 def _from_pair(field: str) -> Callable[[Facts], Chosen]:
@@ -91,10 +95,13 @@ def _dropout(facts: Facts) -> Chosen:
 
 def _crop_size(facts: Facts) -> Chosen:
     shorter = min(facts.data.height, facts.data.width)
-    largest = 769 if facts.machine.gpus and shorter >= 768 else 513 if facts.machine.gpus else 321
-    crop = max((size for size in CROPS if size <= min(largest, shorter + 32)), default=CROPS[0])
-    device = "GPU" if facts.machine.gpus else "CPU"
-    return crop, f"images of {facts.data.height}x{facts.data.width}; at most {largest} on a {device}"
+    limit, device = (769 if shorter >= 768 else 513, "GPU") if facts.machine.gpus else (321, "CPU")
+    sizes = [size for size in CROPS if size <= min(limit, shorter + 32)] or [CROPS[0]]
+    fitting = [size for size in sizes if _fitting_images(facts, size) >= NORMALISED] or [sizes[0]]
+    reason = f"images of {facts.data.height}x{facts.data.width}; at most {limit} on a {device}"
+    if fitting[-1] < sizes[-1]:
+        reason = f"larger crops of {NORMALISED} images, for batch normalisation, do not fit into the memory"
+    return fitting[-1], reason
 
 
 def _scale(facts: Facts) -> Chosen:
@@ -117,18 +124,17 @@ def _costs(facts: Facts) -> Pair:
     return next((pair for pair in (TINY, LIGHT, MEDIUM, PAPER) if pair.top == facts["model.top"]), MEDIUM)
 
 
-def memory_of_step(facts: Facts, images: int) -> float:
-    """Estimates the bytes of a training step with so many images on each device."""
+def memory_of_step(facts: Facts, images: int, crop: int) -> float:
+    """Estimates the bytes of a training step with so many crops on each device."""
     pair = _costs(facts)
     width = 4 if facts["train.precision"] == "float32" else 2
-    outputs = images * facts["data.crop_size"] ** 2 * pair.activations * width / 4
-    return _STEP * outputs + _PER_PARAMETER * pair.parameters
+    return _STEP * images * crop**2 * pair.activations * width / 4 + _PER_PARAMETER * pair.parameters
 
 
-def _fitting_images(facts: Facts) -> int:
-    """The images of a step that fit into the memory of each device; at least 1."""
+def _fitting_images(facts: Facts, crop: int) -> int:
+    """The crops of a step that fit into the memory of each device; at least 1."""
     limit = _USABLE * facts.machine.device_memory
-    return next((images for images in (16, 8, 6, 4, 3, 2) if memory_of_step(facts, images) <= limit), 1)
+    return next((images for images in (16, 8, 6, 4, 3, 2) if memory_of_step(facts, images, crop) <= limit), 1)
 
 
 def _batch_size(facts: Facts) -> Chosen:
@@ -142,7 +148,7 @@ def _batch_size(facts: Facts) -> Chosen:
 
 def _accumulation_steps(facts: Facts) -> Chosen:
     share = max(1, facts["train.batch_size"] // max(1, len(facts.machine.gpus)))
-    fitting = _fitting_images(facts)
+    fitting = _fitting_images(facts, facts["data.crop_size"])
     steps = next(parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= fitting)
     if steps == 1:
         return 1, f"{share} images of a device fit into its memory"
@@ -171,11 +177,12 @@ def _epochs(facts: Facts) -> Chosen:
 
 
 def _learning_rate(facts: Facts) -> Chosen:
-    rates = {TINY.top: 0.1, LIGHT.top: 0.02}
-    if facts["model.top"] not in rates or facts.settings.get("train.optimizer", "sgd") != "sgd":
+    if facts.settings.get("train.optimizer", "sgd") != "sgd":
         return None
-    rate = rates[facts["model.top"]]
-    return rate / 8 * facts["train.batch_size"], f"{rate} for 8 images, in proportion to the batch"
+    rate, images = {TINY.top: (0.1, 8), LIGHT.top: (0.02, 8)}.get(facts["model.top"], (0.007, 6))
+    return round(
+        rate / images * facts["train.batch_size"], 6
+    ), f"{rate} for {images} images, in proportion to the batch"
 
 
 def _head_lr_multiplier(facts: Facts) -> Chosen:
@@ -196,6 +203,22 @@ def _ema_decay(facts: Facts) -> Chosen:
     return 0.995, "averages of about 200 steps: few are made on a CPU"
 
 
+def warnings(facts: Facts) -> Iterator[str]:
+    """Yields what to expect of few images, and of a step that may not fit into the memory."""
+    if facts.data.train < FEW_IMAGES:
+        yield (
+            f"Only {facts.data.train} training images: the network will hardly recognise what they do not show. "
+            "Dozens of images are usual."
+        )
+    images = facts["train.batch_size"] / max(1, len(facts.machine.gpus)) / facts["train.accumulation_steps"]
+    need = memory_of_step(facts, math.ceil(images), facts["data.crop_size"]) / GIB
+    if need > (memory := facts.machine.device_memory / GIB):
+        yield (
+            f"A training step takes about {need:.1f} GiB, and a device has {memory:.1f} GiB. Lower train.batch_size or "
+            "data.crop_size, or raise train.accumulation_steps."
+        )
+
+
 RULES = (
     Rule("model.top", _from_pair("top")),
     Rule("model.bottom", _from_pair("bottom")),
@@ -203,9 +226,9 @@ RULES = (
     Rule("model.channel_reduction", _from_pair("channel_reduction")),
     Rule("model.weights", _weights),
     Rule("model.dropout", _dropout),
+    Rule("train.precision", _precision),
     Rule("data.crop_size", _crop_size),
     Rule("data.scale", _scale),
-    Rule("train.precision", _precision),
     Rule("train.batch_size", _batch_size),
     Rule("train.accumulation_steps", _accumulation_steps),
     Rule("train.epochs", _epochs),

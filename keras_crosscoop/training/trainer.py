@@ -91,6 +91,8 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
             positions = positions if settings.data.rare_classes else None
             for line in choices.lines():
                 _log.info(line)
+            for line in choices.warnings:
+                _log.warning("warning: %s", line)
         if settings.train.precision == "auto":
             settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
         _check_batch(settings, data)

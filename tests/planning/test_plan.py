@@ -65,7 +65,9 @@ def test_larger_machines_and_longer_times_get_larger_backbones(machine, time, to
         (360, 480, gpus(8), 385),
         (256, 256, LAPTOP, 257),
         (3000, 4000, LAPTOP, 321),
-        (3000, 4000, gpus(8), 769),
+        (3000, 4000, gpus(8), 449),  # four images fit
+        (3000, 4000, gpus(24), 641),
+        (3000, 4000, gpus(40), 769),
         (1024, 2048, gpus(80), 769),
         (512, 512, gpus(80), 513),
         (20, 20, LAPTOP, 129),
@@ -144,6 +146,15 @@ def test_the_users_settings_are_kept_and_others_follow_them():
     assert given == {"data.crop_size", "data.scale", "model.bottom", "train.batch_size"}
     assert plan_.settings.data.crop_size == 65
     assert plan_.settings.model.bottom is None
+
+
+def test_few_images_and_steps_beyond_the_memory_are_warned_of():
+    assert plan().warnings == ()
+    few = Data(train=8, val=2, height=3000, width=4000, frequencies={"a": 0.5, "b": 0.5})
+    assert [line[:23] for line in plan(few).warnings] == ["Only 8 training images:"]
+    (line,) = plan(machine=gpus(8), train={"batch_size": 64, "accumulation_steps": 1}).warnings
+    assert line.startswith("A training step takes about")
+    assert line.endswith("raise train.accumulation_steps.")
 
 
 def test_epochs_are_planned_without_a_time_alone():
