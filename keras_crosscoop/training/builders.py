@@ -65,7 +65,7 @@ def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetRepor
         _log.warning("warning: %s", line)
     if (problems := report.lines("problem")) and settings.data.check:
         others = f" ({len(problems) - 1} more: `crosscoop-tf data check`.)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0]}{others} To train all the same: --set data.check=off")
+        raise InputError(f"{problems[0].removesuffix('.')}.{others} To train all the same: --set data.check=off")
     for line in problems:
         _log.warning("problem: %s", line)
     return (data if settings.data.check else replace(data, findings=())), report
