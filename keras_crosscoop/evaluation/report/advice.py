@@ -38,9 +38,9 @@ def advise(
             f"More images of {name}: its IoU is {100 * ious[name]:.1f} %, and only {images} of {train['images']} "
             "training images show it."
         )
-    validated = [row for row in history if "val_loss" in row]
-    if validated and validated[-1]["val_loss"] > OVERFITTED * validated[-1]["loss"]:
-        ratio = validated[-1]["val_loss"] / validated[-1]["loss"]
+    last = next((row for row in reversed(history) if "val_loss" in row), None)
+    if last and last["val_loss"] > OVERFITTED * last["loss"] > 0:
+        ratio = last["val_loss"] / last["loss"]
         return f"More training images: the loss on the validation images is {ratio:.1f} times that of the training."
     options = settings.train
     steps = len(history) * (options.steps_per_epoch or train["images"] / options.batch_size)

@@ -35,6 +35,14 @@ def test_each_kind_of_run_gets_its_advice(facts, expected):
     assert advice(**facts).startswith(expected)
 
 
+def test_a_loss_of_zero_is_no_ratio():
+    settings = config.settings({"train": {"batch_size": 8}})
+    metrics = {"outputs": {"top": {"per_class": {"road": {"iou": 1.0}}, "mean_iou": 1.0}}}
+    train = {"images": 8, "images_with": {"road": 8}, "sizes": [{"height": 9, "width": 9, "images": 8}]}
+    history = [{"loss": 0.0, "val_loss": 1.0}]
+    assert advise(settings, metrics, history, {"splits": {"train": train}}).startswith("More time")
+
+
 def test_without_history_or_labels_nothing_is_said():
     assert advise(config.settings(), {"outputs": {"top": {}}}, [], {}) is None
     assert advise(config.settings(), {"outputs": {"top": {}}}, [{"loss": 1.0}], None) is None
