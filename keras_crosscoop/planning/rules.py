@@ -73,12 +73,14 @@ def _pair(facts: Facts) -> tuple[Pair, str]:
     return LIGHT, f"a light pair: {have}"
 
 
-def _from_pair(field: str) -> Callable[[Facts], Chosen]:
-    def choose(facts: Facts) -> Chosen:
-        pair, reason = _pair(facts)
-        return getattr(pair, field), reason
+def _top(facts: Facts) -> Chosen:
+    pair, reason = _pair(facts)
+    return pair.top, reason
 
-    return choose
+
+def _with_top(field: str) -> Callable[[Facts], Chosen]:
+    """Returns the rule that takes a field of the pair."""
+    return lambda facts: (getattr(_pair(facts)[0], field), f"goes with {_pair(facts)[0].top}")
 
 
 def _weights(facts: Facts) -> Chosen:
@@ -220,10 +222,10 @@ def warnings(facts: Facts) -> Iterator[str]:
 
 
 RULES = (
-    Rule("model.top", _from_pair("top")),
-    Rule("model.bottom", _from_pair("bottom")),
-    Rule("model.decoder_channels", _from_pair("decoder_channels")),
-    Rule("model.channel_reduction", _from_pair("channel_reduction")),
+    Rule("model.top", _top),
+    Rule("model.bottom", _with_top("bottom")),
+    Rule("model.decoder_channels", _with_top("decoder_channels")),
+    Rule("model.channel_reduction", _with_top("channel_reduction")),
     Rule("model.weights", _weights),
     Rule("model.dropout", _dropout),
     Rule("train.precision", _precision),

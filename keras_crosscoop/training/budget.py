@@ -75,7 +75,7 @@ class Layout:
 def lay_out(seconds: float, durations: Durations, images: int, execution: int = 1) -> Layout:
     """Lays out a training that ends after `seconds`, with validations and the final evaluation of all images.
 
-    Validations take at most `VALIDATING` of the time; if fewer than `LEAST_VALIDATIONS` of all images fit, they measure
+    Validations take at most `VALIDATING` of the time. If fewer than two of all images fit, `LEAST_VALIDATIONS` measure
     fewer images.
 
     Args:
@@ -101,7 +101,7 @@ def lay_out(seconds: float, durations: Durations, images: int, execution: int = 
             f"Received: {max(seconds, 0):.0f} s, after the beginning"
         )
     allowed = VALIDATING * left / durations.image  # images, over all validations
-    measured = max(1, int(min(images, allowed / LEAST_VALIDATIONS)))
+    measured = images if 2 * images <= allowed else max(1, int(allowed / LEAST_VALIDATIONS))
     validations = max(1, min(MOST_VALIDATIONS, int(allowed / measured)))
     steps = (left - validations * measured * durations.image) / durations.step
     validations = max(1, min(validations, int(steps / execution)))
