@@ -28,6 +28,7 @@ VALIDATING = 0.08  # of the time, at most, for validations during training
 MOST_VALIDATIONS = 20
 LEAST_VALIDATIONS = 3  # of which the best weights are kept
 _WARM_UP, _TIMED_STEPS = 3, 8  # calls of the train function; the pipeline has prefetched the first batches
+_PREFETCHED = 6  # batches, at least, that are ready before the first one is asked for
 _TIMED_IMAGES = 4
 # The final evaluation also counts boundaries, and draws examples; measured on CPUs, see benchmarks/time_budget.py.
 _EVALUATION = 1.6  # times the validation of the same images
@@ -42,6 +43,7 @@ class Durations:
         build: Building the network and loading its initial weights.
         first_step: The first step, with its compilation.
         step: A further step.
+        batch: Making the batch of a step, while nothing else runs.
         first_validation: The compilation of the validation.
         image: The validation of one image.
     """
@@ -49,6 +51,7 @@ class Durations:
     build: float
     first_step: float
     step: float
+    batch: float
     first_validation: float
     image: float
 
@@ -89,7 +92,7 @@ def lay_out(seconds: float, durations: Durations, images: int, execution: int = 
 
     Example:
         >>> from keras_crosscoop.training.budget import Durations, lay_out
-        >>> durations = Durations(build=5, first_step=15, step=1, first_validation=10, image=0.1)
+        >>> durations = Durations(build=5, first_step=15, step=1, batch=0.1, first_validation=10, image=0.1)
         >>> lay_out(1800, durations, images=100)
         Layout(validations=13, steps=118, images=100)
     """
@@ -140,6 +143,7 @@ def measure(
         train_steps = train_function(model)
         calls = [_timed(lambda: float(train_steps(batches)["loss"])) for _ in range(_WARM_UP + _TIMED_STEPS)]
         step = statistics.mean(calls[_WARM_UP:]) / model.steps_per_execution
+        making = [_timed(lambda: next(batches)) for _ in range(_PREFETCHED + _TIMED_STEPS)]
         validation = Validation(model, settings, sample, on_error)
         silent = keras.callbacks.CallbackList([], model=model)
         first, second = (_timed(lambda: validation(silent)) for _ in range(2))
@@ -149,6 +153,7 @@ def measure(
         build=build,
         first_step=max(calls[0] - step, 0.0),
         step=step,
+        batch=statistics.mean(making[_PREFETCHED:]),
         first_validation=max(first - second, 0.0),
         image=second / images,
     )

@@ -14,17 +14,22 @@ class WriteTimings(keras.callbacks.Callback):
     """Writes `timings.json`: the seconds of the beginning, of steps and validations, and of all else.
 
     The beginning ends before the first step; it includes a timed one (`train.time`). All else is mostly the writing of
-    weights, checkpoints and pictures. A resumed training adds to the file.
+    weights, checkpoints and pictures. The seconds of data are estimated, and overlap with those of the steps. A resumed
+    training adds to the file.
 
     Args:
         run: The run.
         start: The `time.monotonic()` at which the process began to work for the run.
+        batch: The seconds that the batch of a step takes, see `Durations`; None if they were not measured.
     """
 
-    def __init__(self, run: Run, start: float) -> None:
+    def __init__(self, run: Run, start: float, batch: float | None = None) -> None:
         super().__init__()
         self.path = run.timings
+        self.batch = batch
         self.seconds = {"beginning": 0.0, "steps": 0.0, "validation": 0.0, "other": 0.0}
+        if batch is not None:
+            self.seconds["data"] = 0.0
         if self.path.is_file():
             self.seconds |= json.loads(self.path.read_text("utf-8"))
         self._last = start
@@ -44,8 +49,10 @@ class WriteTimings(keras.callbacks.Callback):
         self._count("other")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts a step."""
+        """Counts a step, or those of one execution."""
         self._count("steps")
+        if self.batch is not None:
+            self.seconds["data"] += self.batch * self.model.steps_per_execution
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Counts what lies before a validation."""

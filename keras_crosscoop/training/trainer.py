@@ -195,6 +195,7 @@ def _train(
     checkpoints = CheckpointFiles(run.checkpoints)
     building = time.monotonic()
     model = builders.network(run, from_checkpoint=bool(checkpoints.files))
+    durations = None
     if run.settings.train.time and run.settings.train.steps_per_epoch is None:
         durations = measure(model, run.settings, data, loss, positions, build=time.monotonic() - building)
         end = start + run.settings.train.seconds
@@ -223,7 +224,8 @@ def _train(
             inference=lambda _: validation.inference,
             is_stopping=lambda: manager.stopping,
         )
-        writers = ReportSkipped(run, *skipped), WriteHistory(run), board, WriteTimings(run, start)
+        timings = WriteTimings(run, start, durations and durations.batch)
+        writers = ReportSkipped(run, *skipped), WriteHistory(run), board, timings
         callbacks = [*callbacks[:1], *writers, *callbacks[1:]]
 
     def files(step: int) -> list[str]:

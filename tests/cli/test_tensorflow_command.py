@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_crosscoop.data import dataset
 from keras_crosscoop.system.processes import CHATTER
 
 PROGRAM = """
@@ -79,7 +80,8 @@ def test_training_and_conversion_print_their_own_lines_alone(halves, tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     fit, predict, export = done.stderr.split("END\n")[:-1]
-    epoch, evaluating = fit.splitlines()
+    *statements, epoch, evaluating = fit.splitlines()
+    assert statements == list(dataset("folder", tmp_path / "data").statements)
     assert re.fullmatch(r"epoch 1/1  loss .*", epoch)
     assert evaluating.startswith("Evaluating ")
     assert (predict, export) == ("", "")

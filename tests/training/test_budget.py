@@ -19,7 +19,7 @@ MICRO = {
     "data": {"name": "folder", "crop_size": 32},
     "train": {"batch_size": 4},
 }
-DURATIONS = Durations(build=5, first_step=15, step=1, first_validation=10, image=0.1)
+DURATIONS = Durations(build=5, first_step=15, step=1, batch=0.1, first_validation=10, image=0.1)
 
 pytestmark = pytest.mark.usefixtures("builds_micro_networks")
 
@@ -87,6 +87,7 @@ def test_what_a_timed_beginning_measures_is_long(make_folder, tmp_path, monkeypa
     training.fit(settings_of(make_folder(), time="10min"), tmp_path / "run")
     (durations,) = measured
     assert durations.first_step > 10 * durations.step > 0
+    assert 0 < durations.batch < 1
     assert durations.first_validation > durations.image > 0
     assert 0 < durations.build < 60
 

@@ -16,7 +16,8 @@ def test_each_part_gets_its_seconds_and_a_resumed_training_adds_to_them(tmp_path
 
     def train():
         nonlocal now
-        writer = WriteTimings(run, start=now - 3)
+        writer = WriteTimings(run, start=now - 3, batch=1.5)
+        writer.set_model(SimpleNamespace(steps_per_execution=2))
         for event, seconds in (
             (writer.on_train_begin, 7),
             (lambda: writer.on_train_batch_begin(0), 1),
@@ -31,6 +32,6 @@ def test_each_part_gets_its_seconds_and_a_resumed_training_adds_to_them(tmp_path
             event()
         return json.loads(run.timings.read_text())
 
-    once = {"beginning": 10.0, "steps": 40.0, "validation": 30.0, "other": 12.0}
+    once = {"beginning": 10.0, "steps": 40.0, "validation": 30.0, "other": 12.0, "data": 6.0}
     assert train() == once
     assert train() == {name: pytest.approx(2 * seconds) for name, seconds in once.items()}
