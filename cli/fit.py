@@ -63,7 +63,6 @@ def fit(
     from keras_crosscoop import evaluation, training
     from keras_crosscoop.evaluation.report import write_report
     from keras_crosscoop.evaluation.run_metrics import evaluate_run
-    from keras_crosscoop.runs import Run
 
     start = time.monotonic() - (time.time() - psutil.Process().create_time())
     if resume:
@@ -74,18 +73,19 @@ def fit(
                 f"Received: {', '.join(others)}.",
                 context,
             )
-        settings = Run.open(resume).settings
-    else:
-        settings = resolve(recipe, assignments, **options)
-        output = output or recipes.new_folder(settings.data.name)
-    with FitProgress(settings) as progress:
-        run = training.resume(resume, [progress]) if resume else training.fit(settings, output, [progress], start=start)
+    with FitProgress() as progress:
+        if resume:
+            run = training.resume(resume, [progress])
+        else:
+            settings = resolve(recipe, assignments, **options)
+            output = output or recipes.new_folder(settings.data.name)
+            run = training.fit(settings, output, [progress], start=start)
     del progress  # frees the trained network; the best weights are loaded into a new one
     if not run.writes:  # only the first of several machines writes
         return
     model, data = run.load(), run.open_dataset()
     with evaluate_progress() as progress:
-        metrics = evaluate_run(run.folder, settings, model, data, progress=progress)
+        metrics = evaluate_run(run.folder, run.settings, model, data, progress=progress)
     print_metrics(metrics)
     inference = evaluation.Inference(model, window=metrics["window"])
     evaluation.draw_examples(inference, data, metrics["split"], run.folder / "pictures")

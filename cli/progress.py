@@ -21,7 +21,6 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from keras_crosscoop.config import Settings
 from keras_crosscoop.training.throughput import Throughput
 
 
@@ -62,10 +61,8 @@ def stage_progress(stage: str) -> Iterator[Callable[[str, int, int], None]]:
 class FitProgress(keras.callbacks.Callback):
     """A bar over all training steps, a bar over validation, and a line with the results of each epoch."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        options = settings.train
-        self.throughput = Throughput(options.batch_size * options.steps_per_execution)
         self.bar = _bar()
         self.bar.disable = not self.bar.console.is_terminal
         self.validation_steps: int | None = None
@@ -80,6 +77,7 @@ class FitProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Shows the bar, beginning at the current step."""
         self.memory = _memory()
+        self.throughput = Throughput(self.params["batch_size"] * self.model.steps_per_execution)
         self.epochs = self.params["epochs"]
         done = int(self.model.optimizer.iterations.numpy())
         self.begun, self.done = time.monotonic(), done
@@ -129,10 +127,15 @@ class FitProgress(keras.callbacks.Callback):
         self.bar.console.print(line, highlight=False, soft_wrap=True)
 
     def _end(self, epoch: int) -> str:
-        """Returns when the training will end, by the time that it has taken so far."""
+        """Returns when the training will end, by the time that it has taken so far; "" if that is soon or unknown."""
         steps = (epoch + 1) * self.params["steps"]
+        if steps <= self.done:  # a resumed training begins with a validation
+            return ""
         left = (time.monotonic() - self.begun) * (self.epochs * self.params["steps"] - steps) / (steps - self.done)
-        return f"  ends at {datetime.now() + timedelta(seconds=left):%H:%M}" if left > 60 else ""
+        now = datetime.now()
+        end = now + timedelta(seconds=left)
+        date = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
+        return f"  ends at {date}{end:%H:%M}" if left > 60 else ""
 
     def _costs(self, rate: float | None) -> str:
         return ("" if rate is None else f"  {rate:.1f} images/s") + f"  {self.memory():.1f} GiB"

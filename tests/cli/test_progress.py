@@ -9,7 +9,6 @@ from crosscoop_tf import progress
 from crosscoop_tf.progress import FitProgress, stage_progress
 from rich.console import Console
 
-from keras_crosscoop import config
 from keras_crosscoop.training import throughput
 
 STEPS = 4  # of an epoch; each takes 0.5 s, but the first of a process 100 s
@@ -18,21 +17,20 @@ STEPS = 4  # of an epoch; each takes 0.5 s, but the first of a process 100 s
 class Training:
     """Tells a `FitProgress` of a training, as the loop does."""
 
-    def __init__(self, monkeypatch, *, done=0, epochs=3, **train):
+    def __init__(self, monkeypatch, *, done=0, epochs=3, steps_per_execution=1):
         self.clock = 0.0
         monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: self.clock))
         monkeypatch.setattr(progress, "_memory", lambda: lambda: 1.25)
-        train = {"batch_size": 6, "epochs": epochs, **train}
-        self.progress = FitProgress(config.settings({"train": train}))
-        self.execution = train.get("steps_per_execution", 1)
+        self.progress = FitProgress()
+        self.execution = steps_per_execution
         self.seconds = 100.0
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build([])
         optimizer.iterations.assign(done)
-        model = SimpleNamespace(optimizer=optimizer, sides=("top", "bottom"))
+        model = SimpleNamespace(optimizer=optimizer, sides=("top", "bottom"), steps_per_execution=steps_per_execution)
         model.output_choices = ("top", "bottom", "ensemble")
         self.progress.set_model(model)
-        self.progress.set_params({"steps": STEPS, "epochs": epochs})
+        self.progress.set_params({"steps": STEPS, "epochs": epochs, "batch_size": 6})
         self.progress.on_train_begin()
 
     def step(self, batch):
@@ -162,9 +160,25 @@ def test_a_long_training_says_when_it_ends(to_a_file, capfd):
     training.epoch(0)
     training.epoch(3)
     first, last = capfd.readouterr().err.splitlines()
-    ends = {f"  ends at {datetime.now() + timedelta(seconds=1800 + late):%H:%M}" for late in (0, -60)}
+    ends = {f"{datetime.now() + timedelta(seconds=1800 + late):%H:%M}" for late in (0, -60)}
+    assert "  ends at " in first
     assert any(first.endswith(end) for end in ends)
     assert "ends" not in last
+
+
+def test_an_end_on_another_day_has_a_date(to_a_file, capfd):
+    training = to_a_file(epochs=4)
+    training.progress.begun -= 24 * 3600
+    training.epoch(0)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"  ends at {datetime.now() + timedelta(days=3):%Y-%m-%d} " in line
+
+
+def test_a_run_resumed_at_a_validation_does_not_know_its_end(to_a_file, capfd):
+    training = to_a_file(done=STEPS)
+    training.epoch(0, first=STEPS)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "ends" not in line
 
 
 def test_an_epoch_of_one_traced_step_has_no_rate(to_a_file, capfd):
