@@ -10,7 +10,7 @@ import keras
 
 from keras_crosscoop import config
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, readable_errors
+from keras_crosscoop.data import Dataset, Skipped, readable_errors
 from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import train_function
@@ -75,7 +75,9 @@ class Layout:
     images: int
 
 
-def lay_out(seconds: float, durations: Durations, images: int, execution: int = 1) -> Layout:
+def lay_out(
+    seconds: float, durations: Durations, images: int, execution: int = 1, most_images: int | None = None
+) -> Layout:
     """Lays out a training that ends after `seconds`, with validations and the final evaluation of all images.
 
     Validations take at most `VALIDATING` of the time. If fewer than two of all images fit, `LEAST_VALIDATIONS` measure
@@ -86,6 +88,7 @@ def lay_out(seconds: float, durations: Durations, images: int, execution: int = 
         durations: How long each part takes.
         images: The number of validation images.
         execution: Steps per call of the train function.
+        most_images: The largest number of images of a validation during training; None for no limit.
 
     Raises:
         InputError: Not a single step fits.
@@ -101,10 +104,11 @@ def lay_out(seconds: float, durations: Durations, images: int, execution: int = 
     if left < (least := execution * durations.step + durations.image):
         raise InputError(
             f"Training a step and the evaluation take {(fixed + least) / (1 - MARGIN):.0f} s. Give more with --time. "
-            f"Received: {max(seconds, 0):.0f} s, after the beginning"
+            f"Received: {max(seconds, 0):.0f} s left after the beginning"
         )
     allowed = VALIDATING * left / durations.image  # images, over all validations
-    measured = images if 2 * images <= allowed else max(1, int(allowed / LEAST_VALIDATIONS))
+    wanted = min(images, most_images or images)
+    measured = wanted if 2 * wanted <= allowed else max(1, int(allowed / LEAST_VALIDATIONS))
     validations = max(1, min(MOST_VALIDATIONS, int(allowed / measured)))
     steps = (left - validations * measured * durations.image) / durations.step
     validations = max(1, min(validations, int(steps / execution)))
@@ -137,14 +141,17 @@ def measure(
     builders.compile_network(model, settings, loss, steps=1)
     before = variables(model)
     initial = values(before)
-    on_error = "skip" if settings.data.on_error == "skip" else "fail"
+    on_error, sample_error = "fail", "fail"
+    if settings.data.on_error == "skip":
+        on_error, sample_error = Skipped(), Skipped()
+        sample_error.images = len(pairs)  # the limit holds for all, not for the sample
     with readable_errors():
         batches = iter(builders.training_batches(settings, data, on_error, start=0, positions=positions))
         train_steps = train_function(model)
         calls = [_timed(lambda: float(train_steps(batches)["loss"])) for _ in range(_WARM_UP + _TIMED_STEPS)]
         step = statistics.mean(calls[_WARM_UP:]) / model.steps_per_execution
         making = [_timed(lambda: next(batches)) for _ in range(_PREFETCHED + _TIMED_STEPS)]
-        validation = Validation(model, settings, sample, on_error)
+        validation = Validation(model, settings, sample, sample_error)
         silent = keras.callbacks.CallbackList([], model=model)
         first, second = (_timed(lambda: validation(silent)) for _ in range(2))
     assign(before, initial)
@@ -167,15 +174,14 @@ def fit_into_time(settings: Settings, durations: Durations, seconds: float, data
         InputError: See `lay_out`.
     """
     train, val = (len(data.find(split)) for split in (settings.data.train_split, settings.data.val_split))
-    layout = lay_out(seconds, durations, val, settings.train.steps_per_execution)
+    layout = lay_out(seconds, durations, val, settings.train.steps_per_execution, settings.evaluation.images)
     passes = layout.validations * layout.steps * settings.train.batch_size / train
     if passes < 1:
-        epoch = train / settings.train.batch_size * durations.step + val * durations.image
-        needed = (epoch + durations.first_step + durations.first_validation + durations.final(val)) / (1 - MARGIN)
+        missing = (1 - passes) * train / settings.train.batch_size * durations.step
         _log.warning(
             "warning: The time is too short to see each image once: that needs %s more. Training sees %.0f %% of the "
             "images.",
-            _readable(needed - seconds),
+            _readable(missing / (1 - VALIDATING) / (1 - MARGIN)),
             100 * passes,
         )
     _log.info(

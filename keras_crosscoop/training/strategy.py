@@ -84,6 +84,18 @@ def mean_over_machines(value: float) -> float:
     return float(strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None))
 
 
+def min_over_machines(value: float) -> float:
+    """Returns the minimum of a number over all machines, the same on each; all machines must call this together."""
+    if not several_machines():
+        return value
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: float(value) * tf.one_hot(context.replica_id_in_sync_group, replicas)
+    )
+    return float(tf.reduce_min(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)))
+
+
 def on_first_replica(value: Any, other: Any) -> Any:
     """Returns an argument of `Strategy.run`: `value` on the first replica, and `other` on all others."""
     strategy = tf.distribute.get_strategy()

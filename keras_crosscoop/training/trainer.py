@@ -18,7 +18,7 @@ from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import restored_random_state, synchronizes_in_loops
 from keras_crosscoop.losses import SegmentationLoss
-from keras_crosscoop.planning import describe_data, describe_machine, plan
+from keras_crosscoop.planning import Machine, describe_data, describe_machine, plan
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import fastest_precision
 from keras_crosscoop.system.locks import locked
@@ -30,7 +30,7 @@ from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.failures import disk_errors, lost_machines
 from keras_crosscoop.training.loop import train
-from keras_crosscoop.training.strategy import is_chief, strategy
+from keras_crosscoop.training.strategy import is_chief, mean_over_machines, min_over_machines, strategy
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
 from keras_crosscoop.training.timings import WriteTimings
 from keras_crosscoop.training.validation import Validation
@@ -38,8 +38,6 @@ from keras_crosscoop.training.validation import Validation
 _log = logging.getLogger(__name__)
 
 EXAMPLES = 3  # validation images in TensorBoard
-
-_log = logging.getLogger(__name__)
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -86,7 +84,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
         data, report = builders.check_data(data, settings)
         choices, positions = None, report.positions
         if settings.train.time:
-            choices = plan(describe_data(data, report, settings), describe_machine(), settings)
+            choices = plan(describe_data(data, report, settings), _machine(), settings)
             settings = choices.settings
             positions = positions if settings.data.rare_classes else None
             for line in choices.lines():
@@ -153,6 +151,18 @@ def _check_backend() -> None:
         )
 
 
+def _machine() -> Machine:
+    """Returns the facts about the devices of the current strategy; of several machines, the same on each."""
+    machine, replicas = describe_machine(), tf.distribute.get_strategy().num_replicas_in_sync
+    gpu_memory = int(min_over_machines(min(machine.gpus, default=0)))
+    return replace(
+        machine,
+        memory=int(min_over_machines(machine.memory)),
+        gpus=(gpu_memory,) * replicas if gpu_memory else (),
+        imagenet=bool(min_over_machines(machine.imagenet)),
+    )
+
+
 def _check_batch(settings: Settings, data: Dataset) -> None:
     """Checks that batches can be split over the devices, and that they fit into memory."""
     options, crop = settings.train, settings.data.crop_size
@@ -199,10 +209,12 @@ def _train(
     if run.settings.train.time and run.settings.train.steps_per_epoch is None:
         durations = measure(model, run.settings, data, loss, positions, build=time.monotonic() - building)
         end = start + run.settings.train.seconds
-        run = run.with_settings(fit_into_time(run.settings, durations, end - time.monotonic(), data))
+        left = mean_over_machines(end - time.monotonic())  # all machines must make the same number of steps
+        run = run.with_settings(fit_into_time(run.settings, durations, left, data))
         callbacks = [*callbacks, Deadline(end, durations, run.settings, data)]
     settings, options = run.settings, run.settings.train
     skipped = Skipped(), Skipped()  # files of the training and the validation split
+    skipped[1].images = len(data.find(settings.data.val_split))  # the limit holds for all, not for a sample of them
     on_error = skipped if settings.data.on_error == "skip" else ("fail", "fail")
     pairs = data.find(settings.data.train_split)
     steps = builders.steps_per_epoch(settings, len(pairs))
@@ -242,7 +254,12 @@ def _train(
         _log.info("Training continues from step %d.", manager.step)
     batches = builders.training_batches(settings, data, on_error[0], start=manager.step, positions=positions)
     callbacks = keras.callbacks.CallbackList(
-        [*callbacks, manager], model=model, add_history=False, epochs=options.epochs, steps=steps
+        [*callbacks, manager],
+        model=model,
+        add_history=False,
+        epochs=options.epochs,
+        steps=steps,
+        batch_size=options.batch_size,
     )
     with manager, board, readable_errors():
         train(

@@ -57,6 +57,11 @@ def test_all_parts_fit_into_the_time_and_little_is_left(seconds, images, image, 
         assert layout.validations <= budget.LEAST_VALIDATIONS
 
 
+def test_validations_measure_no_more_images_than_the_user_allows():
+    assert lay_out(1800, DURATIONS, 100, most_images=20).images == 20
+    assert lay_out(1800, DURATIONS, 100, most_images=200).images == 100
+
+
 def test_a_timed_run_has_the_bits_of_one_with_its_number_of_steps(make_folder, tmp_path, monkeypatch, caplog):
     """The timed beginning leaves no trace: neither in the weights nor in the random numbers."""
     data, timed = make_folder({"train": 8, "val": 5}), tmp_path / "timed"
@@ -111,6 +116,17 @@ def test_a_short_time_is_told(make_folder, tmp_path, monkeypatch, caplog):
     message = refused(training.fit, settings_of(data, time="60s"), tmp_path / "other")
     assert "Give more with --time" in message
     assert not (tmp_path / "other").exists()
+
+
+def test_a_damaged_file_among_the_timed_images_is_skipped(make_folder, tmp_path, monkeypatch):
+    """It is one of 100 validation images, but one of four that are timed."""
+    data = make_folder({"train": 4, "val": 100})
+    damaged = data / "images/val/000.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=1, steps=1, images=4))
+    settings = config.settings(settings_of(data, time="10min").model_dump(), {"data": {"on_error": "skip"}})
+    run = training.fit(settings, tmp_path / "run")
+    assert damaged.name in (run.folder / "skipped.txt").read_text()
 
 
 def test_time_and_steps_contradict_each_other(tmp_path, make_folder):

@@ -114,7 +114,7 @@ def train(kind, settings, folder, output):
 
     from keras_crosscoop import config, training
     from keras_crosscoop.training.state import values, variables
-    from keras_crosscoop.training.strategy import on_any_machine
+    from keras_crosscoop.training.strategy import min_over_machines, on_any_machine
 
     if kind == "two":
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -123,6 +123,7 @@ def train(kind, settings, folder, output):
     class Keep(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             flags = {"on_any": on_any_machine(output.endswith("-1")), "on_none": on_any_machine(False)}
+            assert min_over_machines(2.0 + output.endswith("-1")) == 2.0
             np.savez(f"{output}.npz", **values(variables(self.model)), **flags)
 
     run = training.fit(config.settings(yaml.safe_load(settings)), Path(folder), [Keep()])

@@ -8,8 +8,9 @@ from helpers import refused
 
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.training import failures
+from keras_crosscoop.training import strategy as strategies
 from keras_crosscoop.training.failures import lost_machines
-from keras_crosscoop.training.strategy import is_chief, on_any_machine, strategy
+from keras_crosscoop.training.strategy import is_chief, mean_over_machines, min_over_machines, on_any_machine, strategy
 
 # What TensorFlow 2.21 said when a worker was killed: to one that waited for it, and by its heartbeats.
 BROKEN_OFF = """{{function_node __wrapped__CollectiveReduceV2_Nordering_token_1_device_/job:worker/replica:0/task:0}} \
@@ -82,6 +83,14 @@ def test_one_process_writes_and_asks_itself():
     assert is_chief()
     assert on_any_machine(True) is True
     assert on_any_machine(False) is False
+    assert mean_over_machines(0.1) == min_over_machines(0.1) == 0.1
+
+
+def test_the_minimum_over_machines_holds_bytes(monkeypatch):
+    """One machine stands for several."""
+    monkeypatch.setattr(strategies, "several_machines", lambda: True)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert min_over_machines(80 * 2**30) == 80 * 2**30
 
 
 @pytest.mark.parametrize("text", [BROKEN_OFF, SILENT])
