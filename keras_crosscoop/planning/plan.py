@@ -34,7 +34,7 @@ class Plan:
     Attributes:
         choices: The choices, in the order of the rules.
         settings: The user's settings with these choices.
-        warnings: What to expect of few images, and of a step that may not fit into the memory.
+        warnings: What to expect of few images, of settings without effect, and of a step that may exceed the memory.
     """
 
     choices: tuple[Choice, ...]

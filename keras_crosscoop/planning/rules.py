@@ -6,7 +6,7 @@ DeepLabV3+ implementations, from the cited papers, or from the measurements in d
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from keras_crosscoop.planning.facts import Facts
@@ -46,11 +46,11 @@ _STEP = 1.25  # memory of a training step over its layers' outputs: gradients an
 _PER_PARAMETER = 20  # bytes: weight, gradient, the optimizer's two states, and the moving average
 _USABLE = 0.8  # of the memory
 
-# Words of pictures that have no up; see `data.orientation`.
+# Words of pictures that have no up; see `data.orientation`. Neither "building" nor "rock": street scenes have them.
 _WITHOUT_UP = re.compile(
-    r"\b(aerial|satellite|drone|uav|ortho(photo)?|land(cover|use)|building|rooftop|isprs|potsdam|vaihingen|inria|loveda"
-    r"|deepglobe|spacenet|cell|nucleus|nuclei|microscop[ey]|histo(logy|pathology)|pathology|tissue|gland|mitochondria"
-    r"|neuron|membrane|bacteria|colony|colonies|tem|sem|grain|crystal|rock|mineral|pore|thin section)s?\b"
+    r"\b(aerial|satellite|drone|uav|ortho(photo)?|land ?(cover|use)|rooftop|isprs|potsdam|vaihingen|inria|loveda"
+    r"|deepglobe|spacenet|cell(?! phone)|nucleus|nuclei|microscop[ey]|histo(logy|pathology)|pathology|tissue|gland"
+    r"|mitochondria|neuron|membrane|bacteria|colony|colonies|tem|sem|grain|crystal|mineral|pore|thin section)s?\b"
 )
 
 
@@ -83,15 +83,24 @@ def _with_top(field: str) -> Callable[[Facts], Chosen]:
     return lambda facts: (getattr(_pair(facts)[0], field), f"goes with {_pair(facts)[0].top}")
 
 
+def _name(facts: Facts, side: str = "top") -> str | None:
+    """Returns the name of a backbone; None if there is no such network."""
+    backbone = facts[f"model.{side}"]
+    return backbone["name"] if isinstance(backbone, Mapping) else backbone
+
+
 def _weights(facts: Facts) -> Chosen:
-    if facts["model.top"] == TINY.top or facts["model.bottom"] == TINY.bottom:
-        return None, "random: tiny backbones have no ImageNet weights"
-    return "imagenet", "few images are enough to fine-tune"
+    names = {side: name for side in ("top", "bottom") if (name := _name(facts, side)) is not None}
+    weights = {side: None if name in (TINY.top, TINY.bottom) else "imagenet" for side, name in names.items()}
+    if None not in weights.values():
+        return "imagenet", "few images are enough to fine-tune"
+    reason = "random: tiny backbones have no ImageNet weights"
+    return (weights, f"null is {reason}") if "imagenet" in weights.values() else (None, reason)
 
 
 def _dropout(facts: Facts) -> Chosen:
-    if facts["model.top"] in (TINY.top, LIGHT.top):
-        return ((0.0,) * 3 if facts["model.top"] == TINY.top else (0.1,) * 3), "small heads need little"
+    if _name(facts) in (TINY.top, LIGHT.top):
+        return ((0.0,) * 3 if _name(facts) == TINY.top else (0.1,) * 3), "small heads need little"
     return (0.5, 0.5, 0.1), "DeepLab's"
 
 
@@ -110,7 +119,7 @@ def _scale(facts: Facts) -> Chosen:
     shorter, crop = min(facts.data.height, facts.data.width), facts["data.crop_size"]
     if shorter >= 4 * crop:  # a crop shows little of the image
         return (0.25, 1.0), f"a crop of {crop} pixels shows little of an image of {shorter}"
-    if facts["model.top"] == TINY.top:
+    if _name(facts) == TINY.top:
         return (0.8, 1.25), "a tiny network learns few scales"
     return (0.5, 2.0), "DeepLab's"
 
@@ -123,13 +132,14 @@ def _precision(facts: Facts) -> Chosen:
 
 def _costs(facts: Facts) -> Pair:
     """The pair with the top backbone of the settings, or a medium one for other backbones."""
-    return next((pair for pair in (TINY, LIGHT, MEDIUM, PAPER) if pair.top == facts["model.top"]), MEDIUM)
+    return next((pair for pair in (TINY, LIGHT, MEDIUM, PAPER) if pair.top == _name(facts)), MEDIUM)
 
 
 def memory_of_step(facts: Facts, images: int, crop: int) -> float:
     """Estimates the bytes of a training step with so many crops on each device."""
     pair = _costs(facts)
-    width = 4 if facts["train.precision"] == "float32" else 2
+    precision = facts["train.precision"]
+    width = 4 if (facts.machine.precision if precision == "auto" else precision) == "float32" else 2
     return _STEP * images * crop**2 * pair.activations * width / 4 + _PER_PARAMETER * pair.parameters
 
 
@@ -142,9 +152,8 @@ def _fitting_images(facts: Facts, crop: int) -> int:
 def _batch_size(facts: Facts) -> Chosen:
     devices = max(1, len(facts.machine.gpus))
     wanted = 8 if devices == 1 else max(2, 16 // devices) * devices
-    most = max(1, facts.data.train)
-    if wanted > most:
-        return most, f"no more than the {most} training images"
+    if wanted > (images := facts.data.train):
+        return max(1, images // devices) * devices, f"there are only {images} training images"
     return wanted, "8 images" if devices == 1 else f"16 images or more, over {devices} GPUs"
 
 
@@ -181,16 +190,16 @@ def _epochs(facts: Facts) -> Chosen:
 def _learning_rate(facts: Facts) -> Chosen:
     if facts.settings.get("train.optimizer", "sgd") != "sgd":
         return None
-    rate, images = {TINY.top: (0.1, 8), LIGHT.top: (0.02, 8)}.get(facts["model.top"], (0.007, 6))
+    rate, images = {TINY.top: (0.1, 8), LIGHT.top: (0.02, 8)}.get(_name(facts), (0.007, 6))
     return round(
         rate / images * facts["train.batch_size"], 6
     ), f"{rate} for {images} images, in proportion to the batch"
 
 
 def _head_lr_multiplier(facts: Facts) -> Chosen:
-    if facts["model.top"] == TINY.top:
+    if _name(facts) == TINY.top:
         return 1.0, "backbones with random weights learn as fast as the head"
-    return (5.0, "with the larger rate of the light pair") if facts["model.top"] == LIGHT.top else None
+    return (5.0, "with the larger rate of the light pair") if _name(facts) == LIGHT.top else None
 
 
 def _weight_decay(facts: Facts) -> Chosen:
@@ -206,7 +215,10 @@ def _ema_decay(facts: Facts) -> Chosen:
 
 
 def warnings(facts: Facts) -> Iterator[str]:
-    """Yields what to expect of few images, and of a step that may not fit into the memory."""
+    """Yields what to expect of few images, of settings without effect, and of a step that may exceed the memory."""
+    unused = [name for name in ("train.epochs", "train.validate_every") if name in facts.settings]
+    if facts.seconds is not None and unused:
+        yield f"train.time replaces {' and '.join(unused)}: steps and validations are fitted into the time."
     if facts.data.train < FEW_IMAGES:
         yield (
             f"Only {facts.data.train} training images: the network will hardly recognise what they do not show. "

@@ -120,15 +120,54 @@ def test_the_users_optimizer_keeps_its_own_rates():
 
 
 @pytest.mark.parametrize(
-    ("text", "orientation"), [("my cells", "any"), ("rock thin section", "any"), ("streets", "upright")]
+    ("text", "orientation"),
+    [
+        ("my cells", "any"),
+        ("rock thin section", "any"),
+        ("land cover", "any"),
+        ("streets", "upright"),
+        ("camvid sky building pole road", "upright"),
+        ("trails grass tree rock", "upright"),
+        ("cell phone keyboard", "upright"),
+    ],
 )
 def test_pictures_without_an_up_are_known_by_their_words(text, orientation):
     assert values(Data(**{**vars(STREETS), "text": text}))["data.orientation"] == orientation
 
 
-def test_few_images_make_small_batches():
-    data = Data(train=3, val=1, height=100, width=100, frequencies={"a": 0.5, "b": 0.5})
-    assert values(data)["train.batch_size"] == 3
+@pytest.mark.parametrize(
+    ("machine", "images", "batch_size"),
+    [(LAPTOP, 3, 3), (gpus(*[8] * 4), 13, 12), (gpus(*[8] * 4), 3, 4), (gpus(*[8] * 4), 16, 16)],
+)
+def test_few_images_make_small_batches_that_split_evenly(machine, images, batch_size):
+    data = Data(train=images, val=1, height=100, width=100, frequencies={"a": 0.5, "b": 0.5})
+    assert values(data, machine)["train.batch_size"] == batch_size
+
+
+def test_backbones_with_options_follow_the_same_rules_as_their_names():
+    named, mapping = (values(model={"top": top}) for top in ("mobilenet_v2", {"name": "mobilenet_v2"}))
+    del named["model.top"], mapping["model.top"]
+    assert named == mapping
+
+
+def test_only_tiny_backbones_start_from_random_weights():
+    drawings = Data(**{**vars(STREETS), "text": "street scenes road"})
+    weights = values(drawings, model={"top": "resnet50"})["model.weights"]
+    assert weights == {"top": "imagenet", "bottom": None}
+    assert values(drawings, model={"bottom": None})["model.weights"] is None
+
+
+def test_precision_auto_counts_by_the_precision_of_the_device():
+    size = {"data": {"crop_size": 321}}
+    small = Machine(cores=2, memory=4 * GIB, precision="float32")
+    automatic, full = (values(machine=small, train={"precision": name}, **size) for name in ("auto", "float32"))
+    assert automatic["train.accumulation_steps"] == full["train.accumulation_steps"] > 1
+
+
+def test_settings_that_a_time_replaces_are_warned_of():
+    (line,) = plan(train={"time": "1h", "epochs": 3}).warnings
+    assert line.startswith("train.time replaces train.epochs:")
+    assert plan(train={"epochs": 3}).warnings == ()
 
 
 @pytest.mark.parametrize(
