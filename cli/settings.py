@@ -117,10 +117,9 @@ def resolve(
         changes.append(config.nest("data.name", dataset))
         explicit = [explicit[0], *changes]
     dataset = dataset or "street_scenes"
-    if planned or _last_value(explicit, "train", "time") is not None:
-        return config.settings(*explicit)
+    planned = planned or _last_value(explicit, "train", "time") is not None
     candidates = [name for name in (f"{dataset}-{kind}", dataset) if name in recipes.names()]
-    default = recipes.read(candidates[0]) if candidates and not recipe else {}
+    default = recipes.read(candidates[0]) if candidates and not recipe and not planned else {}
     model = _model_settings(_last_value(explicit, "train", "init_from"))
     # Replaced rather than merged: backbone options in the default recipe, such as `alpha`, do not belong to the run.
     default_model = {name: value for name, value in default.get("model", {}).items() if name not in model}

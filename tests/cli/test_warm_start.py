@@ -111,6 +111,13 @@ def test_a_warm_start_has_the_runs_network_unless_another_is_named(
         assert settings.train.init_from == earlier
 
 
+def test_a_plan_keeps_the_network_of_a_warm_start(earlier):
+    settings = resolve(None, (), dataset="folder", init_from=str(earlier), time="30min")
+    assert settings.model.architecture == OF_THE_RUN
+    assert "top" in settings.model.model_fields_set
+    assert "crop_size" not in settings.data.model_fields_set
+
+
 def test_options_of_the_data_sets_own_backbone_are_not_the_runs(tmp_path, make_folder):
     """CamVid's recipe has a narrower network of the same name."""
     assert recipes.read("camvid")["model"]["bottom"] == {"name": "mobilenet", "alpha": 0.75}
