@@ -136,6 +136,11 @@ def _check_settings(settings: Settings) -> None:
     for name, value in FULL.items():
         if (received := getattr(settings.model, name)) != value:
             raise InputError(f"Each row of an ablation sets model.{name} itself. Leave it out. Received: {received}")
+    if settings.train.time:
+        raise InputError(
+            "The rows of an ablation are trained for the same number of steps, and train.time would give each its own. "
+            f"Leave out train.time. Received: {settings.train.time}"
+        )
     if settings.train.init_from:
         raise InputError(
             "The rows of an ablation have different networks, and all must start from backbone weights. Leave out "

@@ -1,6 +1,6 @@
 """The folder of an ablation study."""
 
-from helpers import write_folder
+from helpers import refused, write_folder
 
 from keras_crosscoop import config, dataset
 from keras_crosscoop.ablation import study
@@ -19,3 +19,8 @@ def test_a_moved_study_reads_the_same_images(tmp_path, monkeypatch):
     in_process = dataset("folder", job.task["settings"]["data"]["dir"])
     for data in (ablation.open_dataset(), in_process):
         assert [data.pairs(split) for split in ("train", "val")] == expected
+
+
+def test_rows_are_not_trained_for_a_time(tmp_path):
+    settings = config.settings({"train": {"time": "1h"}})
+    assert "Leave out train.time" in refused(study.ablate, settings, tmp_path / "study", progress=print)
