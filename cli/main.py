@@ -35,7 +35,7 @@ def commands(context: click.Context) -> None:
     \b
     crosscoop-tf fit                                          train on the built-in data set, in minutes
     crosscoop-tf fit --data-dir MY_DATA                       train on your own images
-    crosscoop-tf fit --data-dir MY_DATA --time 30min          the best network that this machine can train until then
+    crosscoop-tf fit --data-dir MY_DATA --time 30min          the best network that fits into the time
     crosscoop-tf evaluate saved_models/street_scenes-1        measure accuracy
     crosscoop-tf predict saved_models/street_scenes-1 *.jpg --output pictures
     crosscoop-tf report saved_models/street_scenes-1          write one HTML page with all results

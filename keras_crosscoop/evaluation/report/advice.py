@@ -46,7 +46,7 @@ def advise(
     steps = len(history) * (options.steps_per_epoch or train["images"] / options.batch_size)
     passes = steps * options.batch_size / max(train["images"], 1)
     if passes < FEW_PASSES:
-        return f"More time: each training image was seen {passes:.0f} times, and the validation loss does not rise yet."
+        return f"More time: each training image was seen {passes:.0f} times; 50 to 200 are usual."
     height, width = (train["sizes"][0][side] for side in ("height", "width"))
     if settings.data.crop_size < 0.75 * min(height, width):
         return f"Larger crops: they show {settings.data.crop_size} pixels of images of {height}x{width}."
