@@ -30,7 +30,7 @@ LEAST_VALIDATIONS = 3  # of which the best weights are kept
 _WARM_UP, _TIMED_STEPS = 3, 8  # calls of the train function; the pipeline has prefetched the first batches
 _PREFETCHED = 6  # batches, at least, that are ready before the first one is asked for
 _TIMED_IMAGES = 4
-# The final evaluation also counts boundaries, and draws examples; measured on CPUs, see benchmarks/time_budget.py.
+# Estimates, on the safe side: the final evaluation also counts boundaries, and the report draws examples.
 _EVALUATION = 1.6  # times the validation of the same images
 _REPORT = 12.0  # seconds
 

@@ -59,7 +59,7 @@ def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetRepor
     for statement in data.statements:
         _log.info(statement)
     splits = settings.data.train_split, settings.data.val_split
-    positions_in = splits[0] if settings.data.rare_classes or settings.train.time else None  # a plan may want them
+    positions_in = splits[0] if settings.data.rare_classes else None
     report = survey(data, splits, unreadable=settings.data.on_error != "skip", positions_in=positions_in)
     for line in report.lines("warning"):
         _log.warning("warning: %s", line)

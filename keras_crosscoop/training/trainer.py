@@ -82,11 +82,10 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
         data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
         builders.loss(settings, data)  # refuses what needs no look at the labels
         data, report = builders.check_data(data, settings)
-        choices, positions = None, report.positions
+        choices = None
         if settings.train.time:
             choices = plan(describe_data(data, report, settings), _machine(), settings)
             settings = choices.settings
-            positions = positions if settings.data.rare_classes else None
             for line in choices.lines():
                 _log.info(line)
             for line in choices.warnings:
@@ -104,9 +103,9 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
                 run.data_check.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
                 if choices:
                     run.plan.write_text(json.dumps(choices.as_dict(), indent=2) + "\n", encoding="utf-8")
-                if positions:
-                    positions.save(run.class_positions)
-            return _train(run, data, loss, callbacks, positions, start)
+                if report.positions:
+                    report.positions.save(run.class_positions)
+            return _train(run, data, loss, callbacks, report.positions, start)
 
 
 def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
