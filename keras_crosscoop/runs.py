@@ -39,12 +39,11 @@ class Run:
     Attributes:
         folder: Holds `config.yaml` (all settings), `classes.json` (class names and colours), `dataset.yaml` and lists
             of files (how the user's own images are read), `data_check.json` (class shares and findings),
-            `class_positions.npz` (where the classes are in training images, for rare-class sampling),
-            `best.weights.h5` (the weights of the epoch with the best validation mean IoU of the default output),
-            `history.csv` (the metrics of each epoch), `plan.json` (the planned settings with their reasons, with
-            `train.time`), `timings.json` (the seconds that the parts of the training took), `metrics.json` (the metrics
-            of the best weights), `report.html`, `pictures/` (example predictions), `tensorboard/`, `checkpoints/`, and,
-            after a warm start, `init_from.csv` (the variables that the earlier run initialised).
+            `class_positions.npz` (for rare-class sampling), `best.weights.h5` (the weights of the epoch with the best
+            validation mean IoU of the default output), `history.csv` (the metrics of each epoch), `plan.json` (the
+            choices of `train.time`), `timings.json` (where the time went), `metrics.json` (the metrics of the best
+            weights), `report.html`, `pictures/` (example predictions), `tensorboard/`, `checkpoints/`, and, after a
+            warm start, `init_from.csv` (the variables that the earlier run initialised).
         settings: The settings.
         classes: The class names, by id.
         palette: The class colours, by id.

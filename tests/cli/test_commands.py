@@ -20,6 +20,7 @@ MICRO = (*TINY_FIT, "--top=micro_3x3", "--bottom=micro_5x5", "--epochs=1")
 def test_fit_learns_and_leaves_a_whole_run(run_folder):
     assert {path.name for path in run_folder.iterdir()} == {
         *("config.yaml", "classes.json", "best.weights.h5", "history.csv", "metrics.json", "report.html"),
+        "timings.json",
         *("pictures", "tensorboard", "checkpoints", ".lock"),
         *("dataset.yaml", "train.csv", "val.csv", "data_check.json"),  # how the images are read, and what they hold
     }
