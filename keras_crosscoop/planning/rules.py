@@ -40,7 +40,7 @@ PAPER = Pair("xception65", "resnet101", 256, 1, 15400, 148e6)
 
 GIB = 2**30
 HOUR = 3600
-CROPS = (129, 193, 257, 321, 385, 449, 513, 577, 641, 769)  # multiples of the output stride, and 1 (DeepLab)
+CROPS = (128, 192, 256, 320, 384, 448, 512, 576, 640, 768)  # the network pads others to a multiple of its stride
 FEW_IMAGES = 10
 NORMALISED = 4  # images at a time, at least, for the statistics of batch normalisation
 _STEP = 1.25  # memory of a training step over its layers' outputs: gradients and buffers of kernels
@@ -107,7 +107,7 @@ def _dropout(facts: Facts) -> Chosen:
 
 def _crop_size(facts: Facts) -> Chosen:
     shorter = min(facts.data.height, facts.data.width)
-    limit, device = (769 if shorter >= 768 else 513, "GPU") if facts.machine.gpus else (321, "CPU")
+    limit, device = (768 if shorter >= 768 else 512, "GPU") if facts.machine.gpus else (320, "CPU")
     sizes = [size for size in CROPS if size <= min(limit, shorter + 32)] or [CROPS[0]]
     fitting = [size for size in sizes if _fitting_images(facts, size) >= NORMALISED] or [sizes[0]]
     reason = f"images of {facts.data.height}x{facts.data.width}; at most {limit} on a {device}"

@@ -107,7 +107,7 @@ def test_a_warm_start_has_the_runs_network_unless_another_is_named(
         assert settings.model.architecture == OF_THE_RUN | changed
         assert settings.model.dropout == (0.5, 0.5, 0.1)
         assert settings.model.weights == (None if content and "weights" in content else "imagenet")
-        assert settings.data.crop_size == (513 if content else 321)
+        assert settings.data.crop_size == (513 if content else 320)
         assert settings.train.init_from == earlier
 
 

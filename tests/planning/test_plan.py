@@ -61,16 +61,16 @@ def test_larger_machines_and_longer_times_get_larger_backbones(machine, time, to
 @pytest.mark.parametrize(
     ("height", "width", "machine", "crop"),
     [
-        (360, 480, LAPTOP, 321),
-        (360, 480, gpus(8), 385),
-        (256, 256, LAPTOP, 257),
-        (3000, 4000, LAPTOP, 321),
-        (3000, 4000, gpus(8), 449),  # four images fit
-        (3000, 4000, gpus(24), 641),
-        (3000, 4000, gpus(40), 769),
-        (1024, 2048, gpus(80), 769),
-        (512, 512, gpus(80), 513),
-        (20, 20, LAPTOP, 129),
+        (360, 480, LAPTOP, 320),
+        (360, 480, gpus(8), 384),
+        (256, 256, LAPTOP, 256),
+        (3000, 4000, LAPTOP, 320),
+        (3000, 4000, gpus(8), 448),  # four images fit
+        (3000, 4000, gpus(24), 640),
+        (3000, 4000, gpus(40), 768),
+        (1024, 2048, gpus(80), 768),
+        (512, 512, gpus(80), 512),
+        (20, 20, LAPTOP, 128),
     ],
 )
 def test_crops_are_about_as_large_as_small_images_and_as_the_device_allows(height, width, machine, crop):

@@ -14,7 +14,11 @@ def run_examples(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["config", "config.layers", "errors", "runs", "training.optimizer", "training.schedule"]
+    "name",
+    [
+        *("config", "config.layers", "errors", "runs", "planning.plan"),
+        *("training.budget", "training.optimizer", "training.schedule"),
+    ],
 )
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
