@@ -97,7 +97,7 @@ def lay_out(
         >>> from keras_crosscoop.training.budget import Durations, lay_out
         >>> durations = Durations(build=5, first_step=15, step=1, batch=0.1, first_validation=10, image=0.1)
         >>> lay_out(1800, durations, images=100)
-        Layout(validations=13, steps=118, images=100)
+        Layout(validations=13, steps=115, images=100)
     """
     fixed = durations.first_step + durations.first_validation + durations.final(images)
     left = (1 - MARGIN) * seconds - fixed
