@@ -188,8 +188,13 @@ def _epochs(facts: Facts) -> Chosen:
     return epochs, f"about {steps:,} steps"
 
 
+def _has_own_rates(facts: Facts) -> bool:
+    """Whether the optimizer is one whose default rates hold for all backbones."""
+    return facts.settings.get("train.optimizer", "sgd") != "sgd"
+
+
 def _learning_rate(facts: Facts) -> Chosen:
-    if facts.settings.get("train.optimizer", "sgd") != "sgd":
+    if _has_own_rates(facts):
         return None
     rate, images = {TINY.top: (0.1, 8), LIGHT.top: (0.02, 8)}.get(_name(facts), (0.007, 6))
     return round(
@@ -200,13 +205,13 @@ def _learning_rate(facts: Facts) -> Chosen:
 def _head_lr_multiplier(facts: Facts) -> Chosen:
     if _name(facts) == TINY.top:
         return 1.0, "backbones with random weights learn as fast as the head"
-    if facts.settings.get("train.optimizer", "sgd") != "sgd":
+    if _has_own_rates(facts):
         return None
     return (5.0, "with the larger rate of the light pair") if _name(facts) == LIGHT.top else None
 
 
 def _weight_decay(facts: Facts) -> Chosen:
-    if facts.settings.get("train.optimizer", "sgd") != "sgd":
+    if _has_own_rates(facts):
         return None
     return 1e-4, "less than DeepLab's 5e-4: the schedule is short"
 
