@@ -1,6 +1,6 @@
 """The description of a data set: its classes, its files, and how the values in label files map to classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,16 @@ from keras_crosscoop.system.files import ReadableFile
 from keras_crosscoop.system.resources import threads
 
 Pair = tuple[ReadableFile, ReadableFile | None]  # an image file and its label file, if its split has labels
+
+
+def evenly_spread(items: Sequence, count: int) -> list:
+    """Returns at most `count` items, evenly spread over all.
+
+    Example:
+        >>> evenly_spread("abcdefg", 3)
+        ['a', 'd', 'g']
+    """
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
 
 
 class PairReader(NamedTuple):

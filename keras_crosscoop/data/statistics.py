@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_crosscoop.data.rare_classes import ClassPositions, LabelPositions, label_positions
-from keras_crosscoop.data.spec import Dataset
+from keras_crosscoop.data.spec import Dataset, evenly_spread
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.labels import IGNORE_LABEL
 from keras_crosscoop.system.files import ReadableFile
@@ -120,8 +120,7 @@ def sample_labels(dataset: Dataset, split: str, limit: int | None) -> LabelSampl
         InputError: The split cannot be used.
     """
     pairs = dataset.find(split)
-    places = np.linspace(0, len(pairs) - 1, min(limit or len(pairs), len(pairs))).astype(int)
-    files = [pairs[place][1] for place in places]
+    files = [label for _, label in evenly_spread(pairs, limit or len(pairs))]
     with ThreadPoolExecutor(threads()) as pool:
         results = list(pool.map(partial(_look, dataset, positions=limit is None), files))
     labels = [result if isinstance(result, _Label) else None for result in results]

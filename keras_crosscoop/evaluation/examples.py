@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.data.spec import evenly_spread
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.images.overlays import add_legend, colorize, save
 from keras_crosscoop.models.inference import Inference
@@ -26,7 +27,7 @@ def draw_examples(inference: Inference, dataset: Dataset, split: str, folder: Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     pairs = dataset.find(split)
-    for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int):
+    for index in evenly_spread(range(len(pairs)), count):
         try:
             image, labels = dataset.read(*pairs[index])
         except InputError:

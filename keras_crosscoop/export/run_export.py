@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_crosscoop import config
 from keras_crosscoop.data import Dataset
-from keras_crosscoop.data.spec import Pair
+from keras_crosscoop.data.spec import evenly_spread
 from keras_crosscoop.errors import InputError, reason
 from keras_crosscoop.export.deployment import Size, deployment_graph, resize_in
 from keras_crosscoop.export.formats import DYNAMIC, MIN_AGREEMENT, Format, check_options
@@ -168,11 +168,6 @@ def _target(export_format: Format, folder: Path, options: Mapping[str, Any]) -> 
     size = "x".join(map(str, options["size"])) if options["size"] else DYNAMIC
     numbers = "float32" if options["quantize"] == "none" else options["quantize"]
     return folder / f"{options['output']}-{size}-{numbers}"
-
-
-def evenly_spread(pairs: list[Pair], count: int) -> list[Pair]:
-    """Returns `count` pairs, evenly spread over the list."""
-    return [pairs[index] for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)]
 
 
 def _calibration_images(run: Run, dataset: Dataset, count: int, size: Size) -> Iterator[np.ndarray]:

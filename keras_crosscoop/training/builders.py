@@ -4,7 +4,6 @@ import logging
 import math
 from dataclasses import replace
 
-import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop import precision
@@ -12,6 +11,7 @@ from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, ReplicaRange, load_dataset
 from keras_crosscoop.data.checks import DatasetReport, survey
 from keras_crosscoop.data.rare_classes import ClassPositions
+from keras_crosscoop.data.spec import evenly_spread
 from keras_crosscoop.data.statistics import sample_labels
 from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.layers import batch_norms
@@ -43,7 +43,7 @@ def spread(data: Dataset, split: str, count: int | None) -> Dataset:
     pairs = data.find(split)
     if count is None or count >= len(pairs):
         return data
-    sample = [pairs[place] for place in np.linspace(0, len(pairs) - 1, count).astype(int)]
+    sample = evenly_spread(pairs, count)
     return replace(data, find=lambda name: sample if name == split else data.find(name))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_crosscoop.data import Dataset
+from keras_crosscoop.data.spec import evenly_spread
 from keras_crosscoop.errors import InputError, describe, unknown_name
 from keras_crosscoop.export.benchmark.timing import measure, summarize
 from keras_crosscoop.export.benchmark.worker import KERAS
@@ -18,7 +19,7 @@ from keras_crosscoop.export.deployment import Size, resize_in
 from keras_crosscoop.export.formats import MIN_AGREEMENT, check_options
 from keras_crosscoop.export.litert import Quantize
 from keras_crosscoop.export.parity import live, mean_iou_of
-from keras_crosscoop.export.run_export import evenly_spread, export
+from keras_crosscoop.export.run_export import export
 from keras_crosscoop.metrics import Confusion
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import share_gpus
