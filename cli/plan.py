@@ -25,7 +25,8 @@ def plan(
 ) -> None:
     """Show the settings that suit your data, this machine and your time, each with its reason.
 
-    The settings that you give are kept. `fit --time` makes the same plan, and measures how many steps fit into it.
+    The settings that you give are kept. `fit --time` makes the same plan, and then measures how many steps fit into the
+    time.
 
     \b
     crosscoop-tf plan --data-dir MY_DATA --time 2h
