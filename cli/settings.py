@@ -91,7 +91,8 @@ def resolve(
         recipe: Name or path of a recipe; None for the default.
         assignments: Values of `--set`, such as "train.epochs=3".
         kind: Variant of the default recipe, such as "ablation".
-        planned: Whether a plan replaces the default recipe; always with `train.time`.
+        planned: Whether a plan replaces the default recipe, but for the splits and the evaluation that are usual for
+            the data set; always with `train.time`.
         **options: Values by option name; None where an option was not given.
 
     Raises:
@@ -119,7 +120,10 @@ def resolve(
     dataset = dataset or "street_scenes"
     planned = planned or _last_value(explicit, "train", "time") is not None
     candidates = [name for name in (f"{dataset}-{kind}", dataset) if name in recipes.names()]
-    default = recipes.read(candidates[0]) if candidates and not recipe and not planned else {}
+    default = recipes.read(candidates[0]) if candidates and not recipe else {}
+    if planned:
+        splits = {name: split for name, split in default.get("data", {}).items() if name.endswith("_split")}
+        default = {"data": splits, "evaluation": default.get("evaluation", {})}
     model = _model_settings(_last_value(explicit, "train", "init_from"))
     # Replaced rather than merged: backbone options in the default recipe, such as `alpha`, do not belong to the run.
     default_model = {name: value for name, value in default.get("model", {}).items() if name not in model}

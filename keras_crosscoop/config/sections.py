@@ -245,10 +245,11 @@ class Loss(_Section):
 
 
 class Evaluation(_Section):
-    """The validation during training, and the default of `evaluate`."""
+    """The validation during training, the evaluation at the end of `fit`, and the defaults of `evaluate`."""
 
     crop: Crop | None = None  # size of a centre crop; None for whole images
     images: Count | None = None  # images of validations during training, spread evenly over the split; None for all
+    final_images: Count | None = None  # images of the evaluation at the end of `fit`; None for all
     window: Window | None = None  # size of sliding windows for larger images; None: whole images if memory allows
 
 

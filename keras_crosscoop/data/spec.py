@@ -119,6 +119,14 @@ class Dataset:
                     pass
         return pairs
 
+    def sample(self, split: str, count: int | None) -> "Dataset":
+        """Returns the data set with at most `count` pairs of a split, spread evenly over it; None for all."""
+        pairs = self.find(split)
+        if count is None or count >= len(pairs):
+            return self
+        sample = evenly_spread(pairs, count)
+        return replace(self, find=lambda name: sample if name == split else self.find(name))
+
     def check_split(self, split: str) -> None:
         """Checks the name of a split.
 

@@ -34,10 +34,11 @@ def evaluate_run(
     folder: Path, settings: Settings, model: Segmenter, dataset: Dataset, **options: Any
 ) -> dict[str, Any]:
     """Calls `evaluate` on the validation split with a run's settings and further options; writes `metrics.json`."""
+    split = settings.data.val_split
     metrics = evaluate(
         model,
-        dataset,
-        settings.data.val_split,
+        dataset.sample(split, settings.evaluation.final_images),
+        split,
         center_crop=settings.evaluation.crop,
         on_error=settings.data.on_error,
         window=settings.evaluation.window,

@@ -54,7 +54,8 @@ class Plan:
         reasons = {choice.setting: f"  # {choice.reason}" for choice in self.choices if not choice.given}
         lines = []
         for section, values in self.settings.model_dump(mode="json", exclude_unset=True).items():
-            lines.append(f"{section}:")
+            if values:  # YAML would read an empty section as null
+                lines.append(f"{section}:")
             for name, value in values.items():
                 lines.append(f"  {name}: {json.dumps(value)}{reasons.get(f'{section}.{name}', '')}")  # JSON is YAML
         return "\n".join(lines) + "\n"

@@ -1,8 +1,10 @@
 """Training within a given time: a short timed beginning settles how many steps and validations fit (`train.time`)."""
 
 import logging
+import math
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ import keras
 
 from keras_crosscoop import config
 from keras_crosscoop.config import Settings
-from keras_crosscoop.data import Dataset, Skipped, readable_errors
+from keras_crosscoop.data import Dataset, OnError, Skipped, readable_errors
 from keras_crosscoop.data.rare_classes import ClassPositions
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.keras_internals import train_function
@@ -23,15 +25,17 @@ from keras_crosscoop.training.validation import Validation
 
 _log = logging.getLogger(__name__)
 
-MARGIN = 0.05  # of the time: steps may become slower, as on laptops that get warm
-VALIDATING = 0.08  # of the time, at most, for validations during training
+MARGIN = 0.03  # of the time: steps may become slower, as on laptops that get warm
+VALIDATING = 0.05  # of the time, at most, for validations during training
+EVALUATING = 0.2  # of the time, at most, for the final evaluation
 MOST_VALIDATIONS = 20
 LEAST_VALIDATIONS = 3  # of which the best weights are kept
+BEGINNING = 0.05  # of the time, about, for each part of the timed beginning
 _WARM_UP, _TIMED_STEPS = 3, 8  # calls of the train function; the pipeline has prefetched the first batches
 _PREFETCHED = 6  # batches, at least, that are ready before the first one is asked for
-_TIMED_IMAGES = 4
+_FEW_IMAGES, _TIMED_IMAGES = 2, 6
 # Estimates, on the safe side: the final evaluation also counts boundaries, and the report draws examples.
-_EVALUATION = 1.6  # times the validation of the same images
+_EVALUATION = 1.4  # times the validation of the same images
 _REPORT = 12.0  # seconds
 
 
@@ -45,6 +49,7 @@ class Durations:
         step: A further step.
         batch: Making the batch of a step, while nothing else runs.
         first_validation: The compilation of the validation.
+        validation: Each validation, apart from its images.
         image: The validation of one image.
     """
 
@@ -53,6 +58,7 @@ class Durations:
     step: float
     batch: float
     first_validation: float
+    validation: float
     image: float
 
     def final(self, images: int) -> float:
@@ -68,20 +74,22 @@ class Layout:
         validations: Their number; each ends an epoch.
         steps: The steps between two validations.
         images: The images of each validation.
+        final_images: The images of the final evaluation.
     """
 
     validations: int
     steps: int
     images: int
+    final_images: int
 
 
 def lay_out(
     seconds: float, durations: Durations, images: int, execution: int = 1, most_images: int | None = None
 ) -> Layout:
-    """Lays out a training that ends after `seconds`, with validations and the final evaluation of all images.
+    """Lays out a training that ends after `seconds`, with validations and the final evaluation.
 
-    Validations take at most `VALIDATING` of the time. If fewer than two of all images fit, `LEAST_VALIDATIONS` measure
-    fewer images.
+    The final evaluation takes at most `EVALUATING` of the time, and validations at most `VALIDATING`. If these are too
+    short for all images, a part of the images is measured.
 
     Args:
         seconds: The time that is left.
@@ -95,24 +103,29 @@ def lay_out(
 
     Example:
         >>> from keras_crosscoop.training.budget import Durations, lay_out
-        >>> durations = Durations(build=5, first_step=15, step=1, batch=0.1, first_validation=10, image=0.1)
-        >>> lay_out(1800, durations, images=100)
-        Layout(validations=13, steps=115, images=100)
+        >>> times = {"build": 5, "first_step": 15, "step": 1, "batch": 0.1}
+        >>> times |= {"first_validation": 10, "validation": 0.5, "image": 0.1}
+        >>> lay_out(1800, Durations(**times), images=100)
+        Layout(validations=8, steps=201, images=100, final_images=100)
     """
-    fixed = durations.first_step + durations.first_validation + durations.final(images)
-    left = (1 - MARGIN) * seconds - fixed
-    if left < (least := execution * durations.step + durations.image):
+    usable = (1 - MARGIN) * seconds
+    final_images = min(images, max(1, int(EVALUATING * usable / (_EVALUATION * durations.image))))
+    fixed = durations.first_step + durations.first_validation + durations.final(final_images)
+    left = usable - fixed
+    if left < (least := execution * durations.step + durations.validation + durations.image):
         raise InputError(
             f"Training a step and the evaluation take {(fixed + least) / (1 - MARGIN):.0f} s. Give more with --time. "
             f"Received: {max(seconds, 0):.0f} s left after the beginning"
         )
-    allowed = VALIDATING * left / durations.image  # images, over all validations
     wanted = min(images, most_images or images)
-    measured = wanted if 2 * wanted <= allowed else max(1, int(allowed / LEAST_VALIDATIONS))
-    validations = max(1, min(MOST_VALIDATIONS, int(allowed / measured)))
-    steps = (left - validations * measured * durations.image) / durations.step
+    if 2 * (durations.validation + wanted * durations.image) > VALIDATING * left:
+        each = VALIDATING * left / LEAST_VALIDATIONS - durations.validation
+        wanted = max(1, min(wanted, int(each / durations.image)))
+    validation = durations.validation + wanted * durations.image
+    validations = max(1, min(MOST_VALIDATIONS, int(VALIDATING * left / validation)))
+    steps = (left - validations * validation) / durations.step
     validations = max(1, min(validations, int(steps / execution)))
-    return Layout(validations, execution * max(1, int(steps / validations / execution)), measured)
+    return Layout(validations, execution * max(1, int(steps / validations / execution)), wanted, final_images)
 
 
 def measure(
@@ -136,33 +149,45 @@ def measure(
     Raises:
         InputError: A file cannot be used.
     """
-    pairs = data.find(settings.data.val_split)
-    sample = builders.spread(data, settings.data.val_split, _TIMED_IMAGES)
+    split, limit = settings.data.val_split, BEGINNING * settings.train.seconds
     builders.compile_network(model, settings, loss, steps=1)
     before = variables(model)
     initial = values(before)
-    on_error, sample_error = "fail", "fail"
-    if settings.data.on_error == "skip":
-        on_error, sample_error = Skipped(), Skipped()
-        sample_error.images = len(pairs)  # the limit holds for all, not for the sample
+
+    def on_error() -> OnError:
+        """Returns a new list of skipped files, whose limit holds for the whole split; or "fail"."""
+        skipped = Skipped()
+        skipped.images = len(data.find(split))
+        return skipped if settings.data.on_error == "skip" else "fail"
+
+    def validation_of(images: int) -> Callable[[], Any]:
+        """Returns the validation of some images."""
+        validation = Validation(model, settings, data.sample(split, images), on_error())
+        return lambda: validation(keras.callbacks.CallbackList([], model=model))
+
     with readable_errors():
-        batches = iter(builders.training_batches(settings, data, on_error, start=0, positions=positions))
+        train_on = Skipped() if settings.data.on_error == "skip" else "fail"
+        batches = iter(builders.training_batches(settings, data, train_on, start=0, positions=positions))
         train_steps = train_function(model)
-        calls = [_timed(lambda: float(train_steps(batches)["loss"])) for _ in range(_WARM_UP + _TIMED_STEPS)]
-        step = statistics.mean(calls[_WARM_UP:]) / model.steps_per_execution
-        making = [_timed(lambda: next(batches)) for _ in range(_PREFETCHED + _TIMED_STEPS)]
-        validation = Validation(model, settings, sample, sample_error)
-        silent = keras.callbacks.CallbackList([], model=model)
-        first, second = (_timed(lambda: validation(silent)) for _ in range(2))
+        first_step, *steps = _timed(lambda: float(train_steps(batches)["loss"]), _WARM_UP + _TIMED_STEPS, limit)
+        step = statistics.mean(steps[_WARM_UP - 1 :] or steps[-1:]) / model.steps_per_execution
+        making = _timed(lambda: next(batches), _PREFETCHED + _TIMED_STEPS, limit)
+        few, several = (min(images, len(data.find(split))) for images in (_FEW_IMAGES, _TIMED_IMAGES))
+        first, second = _timed(validation_of(few), 2)
+        image, overhead = second / few, 0.0
+        if several > few and not on_any_machine(several * image > limit):
+            (last,) = _timed(validation_of(several), 1)
+            image = max(last - second, 0.1 * last) / (several - few)  # a tenth, in case the second was delayed
+            overhead = max(second - few * image, 0.0)
     assign(before, initial)
-    images = min(_TIMED_IMAGES, len(pairs))
     measured = Durations(
         build=build,
-        first_step=max(calls[0] - step, 0.0),
+        first_step=max(first_step - step, 0.0),
         step=step,
-        batch=statistics.mean(making[_PREFETCHED:]),
+        batch=statistics.mean(making[_PREFETCHED:] or making),
         first_validation=max(first - second, 0.0),
-        image=second / images,
+        validation=overhead,
+        image=image,
     )
     return Durations(*map(mean_over_machines, vars(measured).values()))
 
@@ -194,14 +219,23 @@ def fit_into_time(settings: Settings, durations: Durations, seconds: float, data
         train,
         layout.validations,
         f"{layout.images} images" if layout.images < val else f"all {val} images",
-        _readable(seconds * (1 - MARGIN) - durations.final(val)),
+        _readable(seconds * (1 - MARGIN) - durations.final(layout.final_images)),
         _readable(seconds * (1 - MARGIN)),
     )
+    if layout.final_images < val:
+        _log.info(
+            "The final evaluation measures %d of %d images; `crosscoop-tf evaluate` measures all.",
+            layout.final_images,
+            val,
+        )
     return config.settings(
         settings.model_dump(),
         {
             "train": {"epochs": layout.validations, "steps_per_epoch": layout.steps, "validate_every": 1},
-            "evaluation": {"images": layout.images if layout.images < val else None},
+            "evaluation": {
+                "images": layout.images if layout.images < val else None,
+                "final_images": layout.final_images if layout.final_images < val else None,
+            },
         },
     )
 
@@ -220,8 +254,9 @@ class Deadline(keras.callbacks.Callback):
 
     def __init__(self, end: float, durations: Durations, settings: Settings, data: Dataset) -> None:
         super().__init__()
-        images = len(data.find(settings.data.val_split))
-        self.end = end - durations.final(images) - (settings.evaluation.images or images) * durations.image
+        images, options = len(data.find(settings.data.val_split)), settings.evaluation
+        validation = durations.validation + (options.images or images) * durations.image
+        self.end = end - durations.final(options.final_images or images) - validation
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Ends the training after the current step."""
@@ -234,10 +269,14 @@ class Deadline(keras.callbacks.Callback):
         return {}
 
 
-def _timed(work: Any) -> float:
-    start = time.monotonic()
-    work()
-    return time.monotonic() - start
+def _timed(work: Callable[[], Any], calls: int, limit: float = math.inf) -> list[float]:
+    """Returns the seconds of each call; after two, calls end once all but the first have taken `limit` seconds."""
+    seconds: list[float] = []
+    while len(seconds) < calls and (len(seconds) < 2 or not on_any_machine(sum(seconds[1:]) > limit)):
+        start = time.monotonic()
+        work()
+        seconds.append(time.monotonic() - start)
+    return seconds
 
 
 def _readable(seconds: float) -> str:

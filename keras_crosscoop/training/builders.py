@@ -11,7 +11,6 @@ from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset, OnError, ReplicaRange, load_dataset
 from keras_crosscoop.data.checks import DatasetReport, survey
 from keras_crosscoop.data.rare_classes import ClassPositions
-from keras_crosscoop.data.spec import evenly_spread
 from keras_crosscoop.data.statistics import sample_labels
 from keras_crosscoop.errors import InputError, unknown_name
 from keras_crosscoop.layers import batch_norms
@@ -36,15 +35,6 @@ def data(described: Dataset, settings: Settings) -> Dataset:
     for split in (settings.data.train_split, settings.data.val_split):
         described.check_labelled(split)
     return described
-
-
-def spread(data: Dataset, split: str, count: int | None) -> Dataset:
-    """Returns the data set with at most `count` pairs of a split, spread evenly over it; None for all."""
-    pairs = data.find(split)
-    if count is None or count >= len(pairs):
-        return data
-    sample = evenly_spread(pairs, count)
-    return replace(data, find=lambda name: sample if name == split else data.find(name))
 
 
 def check_data(data: Dataset, settings: Settings) -> tuple[Dataset, DatasetReport]:

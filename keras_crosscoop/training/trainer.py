@@ -219,7 +219,7 @@ def _train(
     steps = builders.steps_per_epoch(settings, len(pairs))
 
     builders.compile_network(model, settings, loss, steps)
-    validated = builders.spread(data, settings.data.val_split, settings.evaluation.images)
+    validated = data.sample(settings.data.val_split, settings.evaluation.images)
     validation = Validation(model, settings, validated, on_error[1])
     callbacks = [KeepBest(run if run.writes else None, options.patience), *callbacks]
     board = nullcontext()

@@ -3,8 +3,16 @@
 import json
 
 import yaml
+from crosscoop_tf.settings import resolve
 
 from keras_crosscoop import config
+
+
+def test_a_plan_keeps_the_splits_and_the_evaluation_of_a_data_set():
+    settings = resolve(None, (), dataset="voc2012", time="2h")
+    assert (settings.data.train_split, settings.evaluation.crop) == ("trainaug", 513)
+    assert "crop_size" not in settings.data.model_fields_set
+    assert not settings.model.model_fields_set
 
 
 def test_a_plan_as_a_table_as_json_and_as_a_recipe(crosscoop, make_folder, tmp_path):

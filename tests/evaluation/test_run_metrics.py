@@ -7,10 +7,11 @@ import pytest
 from helpers import refused
 from networks import LinearNetwork
 
+from keras_crosscoop import config
 from keras_crosscoop.errors import InputError
 from keras_crosscoop.evaluation import evaluate
 from keras_crosscoop.evaluation.report import write_report
-from keras_crosscoop.evaluation.run_metrics import read_history, read_metrics
+from keras_crosscoop.evaluation.run_metrics import evaluate_run, read_history, read_metrics
 from keras_crosscoop.runs import Run
 
 
@@ -32,6 +33,17 @@ def test_missing_metrics_are_measured_and_written(make_run, monkeypatch):
     assert metrics == expected
     assert progress == [(1, 2), (2, 2)]
     assert json.loads((run.folder / "metrics.json").read_text())["outputs"] == expected["outputs"]
+
+
+def test_a_run_may_measure_a_sample_of_its_split(make_run, tmp_path):
+    run, data = make_run(images=5)
+    settings = config.settings(run.settings.model_dump(), {"evaluation": {"final_images": 3}})
+    metrics = evaluate_run(run.folder, settings, LinearNetwork(), data)
+    assert [image["image"] for image in metrics["per_image"]] == ["000.png", "002.png", "004.png"]
+    report = write_report(run.with_settings(settings), metrics, LinearNetwork(), data, tmp_path / "sample.html")
+    assert "3 images of folder val, spread evenly over the split" in report.read_text("utf-8")
+    report = write_report(run, metrics, LinearNetwork(), data, tmp_path / "all.html")
+    assert "spread evenly" not in report.read_text("utf-8")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"outputs": {"top": {"per_class": {"road": 0.5}}}}'])

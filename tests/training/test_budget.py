@@ -19,7 +19,7 @@ MICRO = {
     "data": {"name": "folder", "crop_size": 32},
     "train": {"batch_size": 4},
 }
-DURATIONS = Durations(build=5, first_step=15, step=1, batch=0.1, first_validation=10, image=0.1)
+DURATIONS = Durations(build=5, first_step=15, step=1, batch=0.1, first_validation=10, validation=0.5, image=0.1)
 
 pytestmark = pytest.mark.usefixtures("builds_micro_networks")
 
@@ -41,20 +41,24 @@ def weights_of(run):
 )
 def test_all_parts_fit_into_the_time_and_little_is_left(seconds, images, image, execution):
     durations = replace(DURATIONS, image=image)
-    if seconds * (1 - budget.MARGIN) < durations.final(images) + 33:
+    usable = seconds * (1 - budget.MARGIN)
+    if usable < durations.final(1) + 25 + execution + 0.5 + image:
         assert "Training a step and the evaluation take" in refused(lay_out, seconds, durations, images, execution)
         return
     layout = lay_out(seconds, durations, images, execution)
     steps = layout.validations * layout.steps * durations.step
-    validating = layout.validations * layout.images * image
-    used = durations.first_step + steps + durations.first_validation + validating + durations.final(images)
-    spare = seconds * (1 - budget.MARGIN) - used
+    validating = layout.validations * (durations.validation + layout.images * image)
+    final = durations.final(layout.final_images)
+    used = durations.first_step + steps + durations.first_validation + validating + final
+    spare = usable - used
     assert 0 <= spare + execution * durations.step <= 2 * layout.validations * execution * durations.step + 1
     assert layout.steps % execution == 0
     assert 1 <= layout.images <= images
     assert layout.validations == 1 or validating <= budget.VALIDATING * seconds
     if layout.images < images:  # otherwise there is time for all of them
         assert layout.validations <= budget.LEAST_VALIDATIONS
+    if layout.final_images < images:
+        assert final <= budget.EVALUATING * seconds + durations.final(0) or layout.final_images == 1
 
 
 def test_validations_measure_no_more_images_than_the_user_allows():
@@ -65,12 +69,13 @@ def test_validations_measure_no_more_images_than_the_user_allows():
 def test_a_timed_run_has_the_bits_of_one_with_its_number_of_steps(make_folder, tmp_path, monkeypatch, caplog):
     """The timed beginning leaves no trace: neither in the weights nor in the random numbers."""
     data, timed = make_folder({"train": 8, "val": 5}), tmp_path / "timed"
-    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=2, steps=3, images=2))
+    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=2, steps=3, images=2, final_images=1))
     caplog.set_level("INFO")
     run = training.fit(settings_of(data, time="10min"), timed)
     assert Run.open(timed).settings == run.settings
     options = run.settings.train
-    assert (options.epochs, options.steps_per_epoch, run.settings.evaluation.images) == (2, 3, 2)
+    assert (options.epochs, options.steps_per_epoch) == (2, 3)
+    assert (run.settings.evaluation.images, run.settings.evaluation.final_images) == (2, 1)
     assert "The time fits 6 steps (3.0 passes over 8 images) and 2 validations of 2 images" in caplog.text
 
     content = config.plain(run.settings)
@@ -87,19 +92,20 @@ def test_a_timed_run_has_the_bits_of_one_with_its_number_of_steps(make_folder, t
 def test_what_a_timed_beginning_measures_is_long(make_folder, tmp_path, monkeypatch):
     measured = []
     monkeypatch.setattr(
-        budget, "lay_out", lambda _, durations, *__: measured.append(durations) or budget.Layout(1, 1, 1)
+        budget, "lay_out", lambda _, durations, *__: measured.append(durations) or budget.Layout(1, 1, 1, 1)
     )
     training.fit(settings_of(make_folder(), time="10min"), tmp_path / "run")
     (durations,) = measured
     assert durations.first_step > 10 * durations.step > 0
     assert 0 < durations.batch < 1
     assert durations.first_validation > durations.image > 0
+    assert durations.validation >= 0
     assert 0 < durations.build < 60
 
 
 def test_a_late_training_ends_early_and_is_validated(make_folder, tmp_path, monkeypatch, caplog):
     data = make_folder()
-    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=3, steps=100, images=2))
+    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=3, steps=100, images=2, final_images=2))
     monkeypatch.setattr(trainer, "measure", lambda *_, **__: replace(DURATIONS, build=0, first_step=0))
     start = time.monotonic() - 600  # so that the time is over
     run = training.fit(settings_of(data, time="10min"), tmp_path / "run", start=start)
@@ -111,19 +117,19 @@ def test_a_late_training_ends_early_and_is_validated(make_folder, tmp_path, monk
 def test_a_short_time_is_told(make_folder, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(trainer, "measure", lambda *_, **__: DURATIONS)
     data = make_folder({"train": 40, "val": 2})
-    training.fit(settings_of(data, time="70s"), tmp_path / "run")
+    training.fit(settings_of(data, time="65s"), tmp_path / "run")
     assert "The time is too short to see each image once" in caplog.text
-    message = refused(training.fit, settings_of(data, time="60s"), tmp_path / "other")
+    message = refused(training.fit, settings_of(data, time="55s"), tmp_path / "other")
     assert "Give more with --time" in message
     assert not (tmp_path / "other").exists()
 
 
 def test_a_damaged_file_among_the_timed_images_is_skipped(make_folder, tmp_path, monkeypatch):
-    """It is one of 100 validation images, but one of four that are timed."""
+    """It is one of 100 validation images, but among those that are timed."""
     data = make_folder({"train": 4, "val": 100})
     damaged = data / "images/val/000.png"
     damaged.write_bytes(damaged.read_bytes()[:200])
-    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=1, steps=1, images=4))
+    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(validations=1, steps=1, images=4, final_images=100))
     settings = config.settings(settings_of(data, time="10min").model_dump(), {"data": {"on_error": "skip"}})
     run = training.fit(settings, tmp_path / "run")
     assert damaged.name in (run.folder / "skipped.txt").read_text()

@@ -53,6 +53,7 @@ def write_report(
         run=run,
         settings=config.dump(run.settings),
         metrics=metrics,
+        sampled=metrics["images"] + len(metrics["skipped"]) == run.settings.evaluation.final_images,
         metric_rows=METRICS,
         curves=learning_curves(curves),
         reliability=reliability_diagram(metrics["outputs"]),
