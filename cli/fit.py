@@ -83,11 +83,13 @@ def fit(
     del progress  # frees the trained network; the best weights are loaded into a new one
     if not run.writes:  # only the first of several machines writes
         return
+    trained = time.monotonic()
     model, data = run.load(), run.open_dataset()
     with evaluate_progress() as progress:
         metrics = evaluate_run(run.folder, run.settings, model, data, progress=progress)
     print_metrics(metrics)
     inference = evaluation.Inference(model, window=metrics["window"])
     evaluation.draw_examples(inference, data, metrics["split"], run.folder / "pictures")
+    training.timings.record(run, "evaluation", time.monotonic() - trained)
     report = write_report(run, metrics, model, data)
     click.echo(f"Run: {run.folder}   Report: {report}")

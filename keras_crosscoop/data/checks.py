@@ -89,6 +89,7 @@ class DatasetReport:
             "splits": {
                 split.name: {
                     "images": split.images,
+                    "pairs": split.pairs,
                     "labelled": split.labelled,
                     "sizes": [
                         {"height": height, "width": width, "images": images}
@@ -156,7 +157,7 @@ def check_dataset(
             dataset,
             split,
             [(sample.size, sample.pixels) for sample in good[split]],
-            complete=len(good[split]) == len(pairs[split]),
+            pairs=len(pairs[split]),
         )
         for split in good
     )

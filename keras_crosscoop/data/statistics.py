@@ -32,7 +32,7 @@ class SplitStatistics:
         images_with: The number of images that contain each class.
         pixels_around: The number of pixels, including void, in the images that contain each class.
         images_with_one: The number of images with one class alone.
-        complete: Whether all labels of the split were counted.
+        pairs: The number of all pairs of the split.
     """
 
     name: str
@@ -44,7 +44,12 @@ class SplitStatistics:
     images_with: tuple[int, ...]
     pixels_around: tuple[int, ...]
     images_with_one: int
-    complete: bool = True
+    pairs: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether all labels of the split were counted."""
+        return self.images == self.pairs
 
     @property
     def frequencies(self) -> tuple[float, ...]:
@@ -71,7 +76,7 @@ class SplitStatistics:
 
 
 def count_split(
-    dataset: Dataset, split: str, labels: Sequence[tuple[tuple[int, int], np.ndarray]], *, complete: bool = True
+    dataset: Dataset, split: str, labels: Sequence[tuple[tuple[int, int], np.ndarray]], *, pairs: int
 ) -> SplitStatistics:
     """Sums up the labels of a split.
 
@@ -79,7 +84,7 @@ def count_split(
         dataset: The data set.
         split: One of its splits.
         labels: For each label its size, and the number of pixels of each value from 0 to `IGNORE_LABEL`.
-        complete: Whether these are all labels of the split.
+        pairs: The number of all pairs of the split.
     """
     labelled = split not in dataset.unlabelled
     pixels = np.array([counts for _, counts in labels], np.int64).reshape(-1, IGNORE_LABEL + 1)  # image, value
@@ -95,7 +100,7 @@ def count_split(
         images_with=tuple((class_pixels > 0).sum(0).tolist()),
         pixels_around=tuple((pixels.sum(1) @ (class_pixels > 0)).tolist()),
         images_with_one=int(((class_pixels > 0).sum(1) == 1).sum()),
-        complete=complete,
+        pairs=pairs,
     )
 
 
@@ -126,7 +131,7 @@ def sample_labels(dataset: Dataset, split: str, limit: int | None) -> LabelSampl
     labels = [result if isinstance(result, _Label) else None for result in results]
     counts = [(label.size, label.pixels) for label in labels if label]
     errors = {str(file): error for file, error in zip(files, results, strict=True) if isinstance(error, InputError)}
-    statistics = count_split(dataset, split, counts, complete=len(counts) == len(pairs))
+    statistics = count_split(dataset, split, counts, pairs=len(pairs))
     positions = None
     if limit is None:
         positions = ClassPositions.join(statistics.pixels, [label and label.positions for label in labels])

@@ -82,6 +82,15 @@ class Layout:
     images: int
     final_images: int
 
+    def seconds(self, durations: Durations) -> dict[str, float]:
+        """Returns the planned seconds of all steps, of all validations, and of the evaluation with the report."""
+        validation = durations.validation + self.images * durations.image
+        return {
+            "steps": durations.first_step + self.validations * self.steps * durations.step,
+            "validation": durations.first_validation + self.validations * validation,
+            "evaluation": durations.final(self.final_images),
+        }
+
 
 def lay_out(
     seconds: float, durations: Durations, images: int, execution: int = 1, most_images: int | None = None
@@ -192,8 +201,13 @@ def measure(
     return Durations(*map(mean_over_machines, vars(measured).values()))
 
 
-def fit_into_time(settings: Settings, durations: Durations, seconds: float, data: Dataset) -> Settings:
-    """Returns the settings of a training that takes `seconds`, and tells what it will do.
+def fit_into_time(
+    settings: Settings, durations: Durations, seconds: float, data: Dataset
+) -> tuple[Settings, dict[str, float]]:
+    """Lays out a training of `seconds`, and tells what it will do.
+
+    Returns:
+        The settings, with numbers of steps and validations instead of a time; and the planned seconds of each part.
 
     Raises:
         InputError: See `lay_out`.
@@ -228,16 +242,13 @@ def fit_into_time(settings: Settings, durations: Durations, seconds: float, data
             layout.final_images,
             val,
         )
-    return config.settings(
-        settings.model_dump(),
-        {
-            "train": {"epochs": layout.validations, "steps_per_epoch": layout.steps, "validate_every": 1},
-            "evaluation": {
-                "images": layout.images if layout.images < val else None,
-                "final_images": layout.final_images if layout.final_images < val else None,
-            },
-        },
-    )
+    numbers = {"time": None, "epochs": layout.validations, "steps_per_epoch": layout.steps, "validate_every": 1}
+    evaluation = {
+        "images": layout.images if layout.images < val else None,
+        "final_images": layout.final_images if layout.final_images < val else None,
+    }
+    laid_out = config.settings(settings.model_dump(), {"train": numbers, "evaluation": evaluation})
+    return laid_out, layout.seconds(durations)
 
 
 class Deadline(keras.callbacks.Callback):

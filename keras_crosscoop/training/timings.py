@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -65,9 +67,19 @@ class WriteTimings(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the file."""
         self._count("other")
-        with atomic_write(self.path) as partial:
-            partial.write_text(json.dumps({name: round(value, 1) for name, value in self.seconds.items()}) + "\n")
+        _write(self.path, self.seconds)
 
     def get_state(self) -> dict[str, Any]:
         """Returns an empty state: the file holds it."""
         return {}
+
+
+def record(run: Run, part: str, seconds: float) -> None:
+    """Writes the seconds of a part that came after the training, such as its evaluation, into `timings.json`."""
+    before = json.loads(run.timings.read_text("utf-8")) if run.timings.is_file() else {}
+    _write(run.timings, before | {part: seconds})
+
+
+def _write(path: Path, seconds: Mapping[str, float]) -> None:
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps({name: round(value, 1) for name, value in seconds.items()}) + "\n")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,6 +22,7 @@ from keras_crosscoop.losses import SegmentationLoss
 from keras_crosscoop.planning import Machine, describe_data, describe_machine, plan
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import fastest_precision
+from keras_crosscoop.system.files import atomic_write
 from keras_crosscoop.system.locks import locked
 from keras_crosscoop.system.resources import free_memory
 from keras_crosscoop.training import builders
@@ -100,9 +102,9 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
             run = Run(folder, settings, data.classes, data.palette, writes=False)
         with _exclusive(run), _discard_if_useless(run), disk_errors(run), _reproducible(run):
             if run.writes:
-                run.data_check.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+                _write_json(run.data_check, report.as_dict())
                 if choices:
-                    run.plan.write_text(json.dumps(choices.as_dict(), indent=2) + "\n", encoding="utf-8")
+                    _write_json(run.plan, {"time": settings.train.time, "choices": choices.as_dict()})
                 if report.positions:
                     report.positions.save(run.class_positions)
             return _train(run, data, loss, callbacks, report.positions, start)
@@ -140,6 +142,11 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
             if not CheckpointFiles(run.checkpoints).files:
                 _log.info("The run has no checkpoint yet: training begins anew.")
             return _train(run, data, loss, callbacks, builders.class_positions(run, data), time.monotonic())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_backend() -> None:
@@ -205,11 +212,14 @@ def _train(
     building = time.monotonic()
     model = builders.network(run, from_checkpoint=bool(checkpoints.files))
     durations = None
-    if run.settings.train.time and run.settings.train.steps_per_epoch is None:
+    if run.settings.train.time:
         durations = measure(model, run.settings, data, loss, positions, build=time.monotonic() - building)
         end = start + run.settings.train.seconds
         left = mean_over_machines(end - time.monotonic())  # all machines must make the same number of steps
-        run = run.with_settings(fit_into_time(run.settings, durations, left, data))
+        settings, planned = fit_into_time(run.settings, durations, left, data)
+        if run.writes:
+            _write_json(run.plan, json.loads(run.plan.read_text("utf-8")) | {"seconds": planned})
+        run = run.with_settings(settings)
         callbacks = [*callbacks, Deadline(end, durations, run.settings, data)]
     settings, options = run.settings, run.settings.train
     skipped = Skipped(), Skipped()  # files of the training and the validation split

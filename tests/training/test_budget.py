@@ -1,5 +1,6 @@
 """Training within a given time."""
 
+import json
 import time
 from dataclasses import replace
 from itertools import product
@@ -73,14 +74,16 @@ def test_a_timed_run_has_the_bits_of_one_with_its_number_of_steps(make_folder, t
     caplog.set_level("INFO")
     run = training.fit(settings_of(data, time="10min"), timed)
     assert Run.open(timed).settings == run.settings
+    plan = json.loads(run.plan.read_text())
+    assert plan["time"] == "10min"
+    assert {choice["setting"] for choice in plan["choices"]} >= {"data.scale"}
+    assert set(plan["seconds"]) == {"steps", "validation", "evaluation"}
     options = run.settings.train
     assert (options.epochs, options.steps_per_epoch) == (2, 3)
     assert (run.settings.evaluation.images, run.settings.evaluation.final_images) == (2, 1)
     assert "The time fits 6 steps (3.0 passes over 8 images) and 2 validations of 2 images" in caplog.text
 
-    content = config.plain(run.settings)
-    content["train"]["time"] = None
-    plain = training.fit(config.settings(content), tmp_path / "plain")
+    plain = training.fit(config.settings(config.plain(run.settings)), tmp_path / "plain")
     assert run.history.read_text() == plain.history.read_text()
     assert all(np.array_equal(*pair) for pair in zip(weights_of(run), weights_of(plain), strict=True))
 

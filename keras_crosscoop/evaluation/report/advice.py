@@ -36,15 +36,15 @@ def advise(
     if name and ious[name] < WEAK * mean and (images := train["images_with"][name]) < FEW_IMAGES * train["images"]:
         return (
             f"More images of {name}: its IoU is {100 * ious[name]:.1f} %, and only {images} of {train['images']} "
-            "training images show it."
+            f"training images{' of a sample' if train['images'] < train['pairs'] else ''} show it."
         )
     last = next((row for row in reversed(history) if "val_loss" in row), None)
     if last and last["val_loss"] > OVERFITTED * last["loss"] > 0:
         ratio = last["val_loss"] / last["loss"]
         return f"More training images: the loss on the validation images is {ratio:.1f} times that of the training."
     options = settings.train
-    steps = len(history) * (options.steps_per_epoch or train["images"] / options.batch_size)
-    passes = steps * options.batch_size / max(train["images"], 1)
+    steps = len(history) * (options.steps_per_epoch or train["pairs"] / options.batch_size)
+    passes = steps * options.batch_size / max(train["pairs"], 1)
     if passes < FEW_PASSES:
         return f"More time: each training image was seen {passes:.0f} times; 50 to 200 are usual."
     height, width = (train["sizes"][0][side] for side in ("height", "width"))
