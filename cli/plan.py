@@ -46,7 +46,8 @@ def plan(
         raise InputError(f"The recipe exists already. Name another file with --output. Received: {output}")
     data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
     data, report = builders.check_data(data, settings)
-    chosen = planning.plan(planning.describe_data(data, report, settings), planning.describe_machine(), settings)
+    facts = planning.describe_data(data, report, settings), planning.describe_machine(settings)
+    chosen = planning.plan(*facts, settings)
     for line in chosen.warnings:
         click.echo(f"warning: {line}", err=True)
     if output is not None:

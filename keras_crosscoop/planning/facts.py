@@ -49,7 +49,7 @@ class Machine:
         memory: The free memory, in bytes.
         gpus: The memory of each GPU, in bytes.
         precision: The fastest Keras dtype policy.
-        imagenet: Whether ImageNet weights are in Keras's cache or can be downloaded.
+        imagenet: Whether pretrained weights are given, in Keras's cache, or can be downloaded.
     """
 
     cores: int
@@ -101,7 +101,7 @@ def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -
     )
 
 
-def describe_machine() -> Machine:
-    """Returns the facts about this machine."""
-    imagenet = imagenet_is_available(*LIGHT_FILES)
+def describe_machine(settings: Settings) -> Machine:
+    """Returns the facts about this machine; ImageNet weights are not looked for if the user names files."""
+    imagenet = "weights" in settings.model.model_fields_set or imagenet_is_available(*LIGHT_FILES)
     return Machine(cores(), free_memory(), gpu_memory(), fastest_precision(), imagenet)

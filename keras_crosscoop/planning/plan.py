@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_crosscoop import config
+from keras_crosscoop.errors import InputError
 from keras_crosscoop.planning.facts import Data, Facts, Machine
 from keras_crosscoop.planning.rules import RULES, warnings
 
@@ -70,7 +71,7 @@ def plan(data: Data, machine: Machine, settings: config.Settings) -> Plan:
         settings: The user's settings. Those that were not set are the plan's to choose.
 
     Raises:
-        InputError: The user's settings contradict the plan.
+        InputError: The user's settings contradict the plan, or each other.
 
     Example:
         >>> from keras_crosscoop import config
@@ -81,6 +82,11 @@ def plan(data: Data, machine: Machine, settings: config.Settings) -> Plan:
         >>> {choice.setting: choice.value for choice in choices}["data.crop_size"]
         320
     """
+    if settings.train.time and settings.train.steps_per_epoch:
+        raise InputError(
+            "train.time settles the number of steps. Leave out train.time or train.steps_per_epoch. "
+            f"Received: {settings.train.time}, {settings.train.steps_per_epoch} steps"
+        )
     given = settings.model_dump(exclude_unset=True)
     user = {f"{section}.{name}": value for section, values in given.items() for name, value in values.items()}
     chosen = dict(user)

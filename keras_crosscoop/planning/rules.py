@@ -59,7 +59,7 @@ def _pair(facts: Facts) -> tuple[Pair, str]:
     machine, hours = facts.machine, (facts.seconds or math.inf) / HOUR
     if facts.data.text.startswith("street scenes"):
         return TINY, "a tiny pair: drawings need no ImageNet weights"
-    if not machine.imagenet and "model.weights" not in facts.settings:
+    if not machine.imagenet:
         return TINY, "a tiny pair: ImageNet weights are neither in Keras's cache nor can they be downloaded"
     if not machine.gpus:
         return LIGHT, f"a light pair: no GPU, {machine.cores} CPU cores"

@@ -32,7 +32,13 @@ from keras_crosscoop.training.checkpoint_files import CheckpointFiles
 from keras_crosscoop.training.checkpoint_manager import CheckpointManager
 from keras_crosscoop.training.failures import disk_errors, lost_machines
 from keras_crosscoop.training.loop import train
-from keras_crosscoop.training.strategy import is_chief, mean_over_machines, min_over_machines, strategy
+from keras_crosscoop.training.strategy import (
+    is_chief,
+    mean_over_machines,
+    min_over_machines,
+    on_any_machine,
+    strategy,
+)
 from keras_crosscoop.training.tensorboard import WriteTensorBoard
 from keras_crosscoop.training.timings import WriteTimings
 from keras_crosscoop.training.validation import Validation
@@ -75,25 +81,20 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
     """
     start = time.monotonic() if start is None else start
     _check_backend()
-    if settings.train.time and settings.train.steps_per_epoch:
-        raise InputError(
-            "train.time settles the number of steps. Leave out train.time or train.steps_per_epoch. "
-            f"Received: {settings.train.time}, {settings.train.steps_per_epoch} steps"
-        )
     with strategy(settings.train.strategy).scope(), lost_machines(folder):
         data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
         builders.loss(settings, data)  # refuses what needs no look at the labels
         data, report = builders.check_data(data, settings)
         choices = None
         if settings.train.time:
-            choices = plan(describe_data(data, report, settings), _machine(), settings)
+            choices = plan(describe_data(data, report, settings), _machine(settings), settings)
             settings = choices.settings
             for line in choices.lines():
                 _log.info(line)
             for line in choices.warnings:
                 _log.warning("warning: %s", line)
         if settings.train.precision == "auto":
-            settings = config.settings(settings.model_dump(), {"train": {"precision": fastest_precision()}})
+            settings = config.settings(settings.model_dump(), {"train": {"precision": _precision(fastest_precision())}})
         _check_batch(settings, data)
         loss = builders.loss(settings, data)
         if is_chief():
@@ -157,16 +158,24 @@ def _check_backend() -> None:
         )
 
 
-def _machine() -> Machine:
+def _machine(settings: Settings) -> Machine:
     """Returns the facts about the devices of the current strategy; of several machines, the same on each."""
-    machine, replicas = describe_machine(), tf.distribute.get_strategy().num_replicas_in_sync
+    machine, replicas = describe_machine(settings), tf.distribute.get_strategy().num_replicas_in_sync
+    precision = _precision(machine.precision)
     gpu_memory = int(min_over_machines(min(machine.gpus, default=0)))
     return replace(
         machine,
         memory=int(min_over_machines(machine.memory)),
         gpus=(gpu_memory,) * replicas if gpu_memory else (),
+        precision=precision,
         imagenet=bool(min_over_machines(machine.imagenet)),
     )
+
+
+def _precision(fastest: str) -> str:
+    """Returns the fastest Keras dtype policy of all machines, from that of each."""
+    policies = "float32", "mixed_float16", "mixed_bfloat16"
+    return next(policy for policy in policies if on_any_machine(policy == fastest))
 
 
 def _check_batch(settings: Settings, data: Dataset) -> None:
@@ -228,6 +237,12 @@ def _train(
     pairs = data.find(settings.data.train_split)
     steps = builders.steps_per_epoch(settings, len(pairs))
 
+    if options.warmup_steps >= (last := steps * options.epochs):
+        _log.warning(
+            "warning: The warm-up does not end before the training. Lower train.warmup_steps. Received: %d of %d steps",
+            options.warmup_steps,
+            last,
+        )
     builders.compile_network(model, settings, loss, steps)
     validated = data.sample(settings.data.val_split, settings.evaluation.images)
     validation = Validation(model, settings, validated, on_error[1])

@@ -5,7 +5,7 @@ import yaml
 from helpers import refused
 
 from keras_crosscoop import config, planning
-from keras_crosscoop.planning import Data, Machine, rules
+from keras_crosscoop.planning import Data, Machine, facts, rules
 
 GIB = 2**30
 LAPTOP = Machine(cores=2, memory=8 * GIB)
@@ -108,8 +108,6 @@ def test_without_imagenet_weights_a_tiny_pair_starts_from_random_ones():
         "tiny_resnet",
         None,
     )
-    files = {"top": "/a.weights.h5", "bottom": "/b.weights.h5"}
-    assert values(machine=offline, model={"weights": files})["model.top"] == "mobilenet_v2"
     assert values(Data(**{**vars(STREETS), "text": "street scenes road"}))["model.top"] == "tiny_xception"
 
 
@@ -215,13 +213,25 @@ def test_settings_that_contradict_the_plan_are_refused():
     assert "loss.weights" in message
 
 
+def test_time_and_steps_contradict_each_other():
+    message = refused(plan, train={"time": "10min", "steps_per_epoch": 3})
+    assert "Leave out train.time or train.steps_per_epoch" in message
+
+
+def test_imagenet_weights_are_looked_for_unless_weights_are_given(monkeypatch):
+    monkeypatch.setattr(facts, "imagenet_is_available", lambda *_: False)
+    files = {"top": "/a.weights.h5", "bottom": "/b.weights.h5"}
+    assert planning.describe_machine(config.settings({"model": {"weights": files}})).imagenet
+    assert not planning.describe_machine(config.settings()).imagenet
+
+
 def test_facts_of_a_data_set(make_folder):
     from keras_crosscoop.data import dataset
     from keras_crosscoop.data.checks import survey
 
     folder = make_folder({"train": 5, "val": 2}, (40, 48))
     data = dataset(folder)
-    facts = planning.describe_data(data, survey(data, ["train", "val"]), config.settings())
-    assert (facts.train, facts.val, facts.height, facts.width) == (5, 2, 40, 48)
-    assert sum(facts.frequencies.values()) == pytest.approx(1)
-    assert set(facts.frequencies) == set(data.classes)
+    described = planning.describe_data(data, survey(data, ["train", "val"]), config.settings())
+    assert (described.train, described.val, described.height, described.width) == (5, 2, 40, 48)
+    assert sum(described.frequencies.values()) == pytest.approx(1)
+    assert set(described.frequencies) == set(data.classes)

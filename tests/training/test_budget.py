@@ -138,9 +138,9 @@ def test_a_damaged_file_among_the_timed_images_is_skipped(make_folder, tmp_path,
     assert damaged.name in (run.folder / "skipped.txt").read_text()
 
 
-def test_time_and_steps_contradict_each_other(tmp_path, make_folder):
-    settings = settings_of(make_folder(), time="10min", steps_per_epoch=3)
-    assert "Leave out train.time or train.steps_per_epoch" in refused(training.fit, settings, tmp_path / "run")
+def test_a_warm_up_as_long_as_the_training_is_told(make_folder, tmp_path, caplog):
+    training.fit(settings_of(make_folder(), epochs=1, steps_per_epoch=2, warmup_steps=2), tmp_path / "run")
+    assert "Lower train.warmup_steps. Received: 2 of 2 steps" in caplog.text
 
 
 @pytest.mark.parametrize(
