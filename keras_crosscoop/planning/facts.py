@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import sqrt
 from statistics import median
 from typing import Any
 
@@ -29,6 +30,7 @@ class Data:
         height: The median height of training images, in pixels.
         width: Their median width.
         frequencies: The share of each class among the labelled training pixels, by name.
+        extents: The side of a square with the pixels of each class in an image that shows it, by name.
         text: Its name, folder and classes, in lower case, with spaces between words.
     """
 
@@ -37,6 +39,7 @@ class Data:
     height: int
     width: int
     frequencies: Mapping[str, float]
+    extents: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
 
 
@@ -88,6 +91,7 @@ def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -
     """Returns the facts about a data set whose labels were looked at (`survey`)."""
     split = settings.data.train_split
     statistics = next(part for part in report.splits if part.name == split)
+    areas = (pixels / max(images, 1) for pixels, images in zip(statistics.pixels, statistics.images_with, strict=True))
     sizes = [size for size, images in statistics.sizes.items() for _ in range(images)]
     folder = dataset.description.path.parts[-2:] if dataset.description else ()
     text = " ".join((dataset.name, *dataset.classes, *folder))
@@ -97,6 +101,7 @@ def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -
         height=int(median(height for height, _ in sizes)),
         width=int(median(width for _, width in sizes)),
         frequencies=dict(zip(dataset.classes, statistics.frequencies, strict=True)),
+        extents={name: sqrt(area) for name, area in zip(dataset.classes, areas, strict=True) if area},
         text=re.sub(r"[\W_\d]+", " ", text).lower(),
     )
 

@@ -42,6 +42,7 @@ GIB = 2**30
 HOUR = 3600
 CROPS = (128, 192, 256, 320, 384, 448, 512, 576, 640, 768)  # the network pads others to a multiple of its stride
 FEW_IMAGES = 10
+VISIBLE = 16  # pixels, about, of an object that a network can still recognise: the output stride
 NORMALISED = 4  # images at a time, at least, for the statistics of batch normalisation
 _STEP = 1.25  # memory of a training step over its layers' outputs: gradients and buffers of kernels
 _PER_PARAMETER = 20  # bytes: weight, gradient, the optimizer's two states, and the moving average
@@ -117,18 +118,26 @@ def _crop_size(facts: Facts) -> Chosen:
 
 
 def _scale(facts: Facts) -> Chosen:
-    shorter, crop = min(facts.data.height, facts.data.width), facts["data.crop_size"]
-    if shorter >= 4 * crop:  # a crop shows little of the image
-        return (0.25, 1.0), f"a crop of {crop} pixels shows little of an image of {shorter}"
+    shorter, crop, extents = min(facts.data.height, facts.data.width), facts["data.crop_size"], facts.data.extents
+    if shorter >= 4 * crop:
+        smallest = min(extents, key=extents.get, default=None)
+        lowest = min(max(0.25, VISIBLE / extents[smallest]), 1.0) if smallest else 0.25
+        reason = f"a crop of {crop} pixels shows little of an image of {shorter}"
+        if lowest > 0.25:
+            reason += (
+                f", but {smallest} must stay visible: it covers about {extents[smallest]:.0f}x{extents[smallest]:.0f}"
+            )
+        return (round(min(lowest, 0.75), 2), round(max(1.0, 2 * lowest), 2)), reason
     if _name(facts) == TINY.top:
         return (0.8, 1.25), "a tiny network learns few scales"
     return (0.5, 2.0), "DeepLab's"
 
 
 def _precision(facts: Facts) -> Chosen:
-    if facts.machine.gpus and facts.machine.precision != "float32":
-        return facts.machine.precision, "the GPU has instructions for it"
-    return "float32", "on CPUs half precision saves little time" if not facts.machine.gpus else "all the GPU has"
+    device, policy = "GPU" if facts.machine.gpus else "CPU", facts.machine.precision
+    if policy == "float32":
+        return policy, f"the {device} has no instructions for shorter numbers"
+    return policy, f"the {device} has instructions for it"
 
 
 def _costs(facts: Facts) -> Pair:
@@ -231,6 +240,12 @@ def warnings(facts: Facts) -> Iterator[str]:
         yield (
             f"Only {facts.data.train} training images: the network will hardly recognise what they do not show. "
             "Dozens of images are usual."
+        )
+    height, width, crop = facts.data.height, facts.data.width, facts["data.crop_size"]
+    if (filled := min(height, crop) * min(width, crop) / crop**2) < 0.5:
+        yield (
+            f"Images of {height}x{width} fill {100 * filled:.0f} % of a crop of {crop} pixels; the rest is padding. "
+            "Lower data.crop_size, or cut the images differently."
         )
     images = facts["train.batch_size"] / max(1, len(facts.machine.gpus)) / facts["train.accumulation_steps"]
     need = memory_of_step(facts, math.ceil(images), facts["data.crop_size"]) / GIB

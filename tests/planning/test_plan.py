@@ -185,10 +185,22 @@ def test_the_users_settings_are_kept_and_others_follow_them():
     assert plan_.settings.model.bottom is None
 
 
+@pytest.mark.parametrize(
+    ("extents", "scale"),
+    [({}, (0.25, 1)), ({"a": 2000, "b": 100}, (0.25, 1)), ({"a": 2000, "b": 32}, (0.5, 1)), ({"b": 5}, (0.75, 2))],
+)
+def test_large_images_shrink_while_objects_stay_visible(extents, scale):
+    photos = Data(train=80, val=20, height=3000, width=4000, frequencies={"a": 0.9, "b": 0.1}, extents=extents)
+    assert values(photos)["data.scale"] == scale
+
+
 def test_few_images_and_steps_beyond_the_memory_are_warned_of():
     assert plan().warnings == ()
     few = Data(train=8, val=2, height=3000, width=4000, frequencies={"a": 0.5, "b": 0.5})
     assert [line[:23] for line in plan(few).warnings] == ["Only 8 training images:"]
+    strips = Data(train=80, val=2, height=7, width=5000, frequencies={"a": 0.5, "b": 0.5})
+    (line,) = plan(strips).warnings
+    assert line.startswith("Images of 7x5000 fill 5 % of a crop of 128 pixels")
     (line,) = plan(machine=gpus(8), train={"batch_size": 64, "accumulation_steps": 1}).warnings
     assert line.startswith("A training step takes about")
     assert line.endswith("raise train.accumulation_steps.")
@@ -235,3 +247,4 @@ def test_facts_of_a_data_set(make_folder):
     assert (described.train, described.val, described.height, described.width) == (5, 2, 40, 48)
     assert sum(described.frequencies.values()) == pytest.approx(1)
     assert set(described.frequencies) == set(data.classes)
+    assert 1 <= min(described.extents.values()) <= max(described.extents.values()) <= (40 * 48) ** 0.5
