@@ -31,7 +31,7 @@ class Data:
         width: Their median width.
         frequencies: The share of each class among the labelled training pixels, by name.
         extents: The side of a square with the pixels of each class in an image that shows it, by name.
-        text: Its name, folder and classes, in lower case, with spaces between words.
+        text: Its name and folder, in lower case, with spaces between words.
     """
 
     train: int
@@ -94,7 +94,6 @@ def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -
     areas = (pixels / max(images, 1) for pixels, images in zip(statistics.pixels, statistics.images_with, strict=True))
     sizes = [size for size, images in statistics.sizes.items() for _ in range(images)]
     folder = dataset.description.path.parts[-2:] if dataset.description else ()
-    text = " ".join((dataset.name, *dataset.classes, *folder))
     return Data(
         train=len(dataset.find(split)),
         val=len(dataset.find(settings.data.val_split)),
@@ -102,8 +101,19 @@ def describe_data(dataset: Dataset, report: DatasetReport, settings: Settings) -
         width=int(median(width for _, width in sizes)),
         frequencies=dict(zip(dataset.classes, statistics.frequencies, strict=True)),
         extents={name: sqrt(area) for name, area in zip(dataset.classes, areas, strict=True) if area},
-        text=re.sub(r"[\W_\d]+", " ", text).lower(),
+        text=words(dataset.name, *folder),
     )
+
+
+def words(*names: str) -> str:
+    """Returns the words of names in lower case, with spaces between them.
+
+    Example:
+        >>> from keras_crosscoop.planning.facts import words
+        >>> words("My_Cells-2", "nuclei")
+        'my cells nuclei'
+    """
+    return re.sub(r"[\W_\d]+", " ", " ".join(names)).strip().lower()
 
 
 def describe_machine(settings: Settings) -> Machine:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from keras_crosscoop.planning.facts import Facts
+from keras_crosscoop.planning.facts import Facts, words
 
 Chosen = tuple[Any, str] | None  # a value and the reason; None to leave the default
 
@@ -48,12 +48,19 @@ _STEP = 1.25  # memory of a training step over its layers' outputs: gradients an
 _PER_PARAMETER = 20  # bytes: weight, gradient, the optimizer's two states, and the moving average
 _USABLE = 0.8  # of the memory
 
-# Words of pictures that have no up; see `data.orientation`. Neither "building" nor "rock": street scenes have them.
-_WITHOUT_UP = re.compile(
-    r"\b(aerial|satellite|drone|uav|ortho(photo)?|land ?(cover|use)|rooftop|isprs|potsdam|vaihingen|inria|loveda"
-    r"|deepglobe|spacenet|cell(?! phone)|nucleus|nuclei|microscop[ey]|histo(logy|pathology)|pathology|tissue|gland"
-    r"|mitochondria|neuron|membrane|bacteria|colony|colonies|tem|sem|grain|crystal|mineral|pore|thin section)s?\b"
+# Words of pictures that have no up, see `data.orientation`: in any name, and in the name of a data set or its folder. A
+# class "building", "rock" or "drone" may be seen from the ground.
+_ANYWHERE = (
+    r"cell(?! phone)|nucleus|nuclei|cytoplasm|mitochondri(?:on|a)|neuron|membrane|bacteri(?:um|a)|gland|tissue"
+    r"|impervious surface"
 )
+_IN_TITLES = (
+    r"aerial|satellite|drone|uav|ortho(?:photo)?|land ?(?:cover|use)|rooftop|isprs|potsdam|vaihingen|inria|loveda"
+    r"|deepglobe|spacenet|microscop[ey]|histo(?:logy|pathology)|pathology|colon(?:y|ie)|tem|sem|grain|crystal|mineral"
+    r"|pore|thin section"
+)
+_WITHOUT_UP = re.compile(rf"\b(?:{_ANYWHERE})s?\b")
+_TITLE_WITHOUT_UP = re.compile(rf"\b(?:{_ANYWHERE}|{_IN_TITLES})s?\b")
 
 
 def _pair(facts: Facts) -> tuple[Pair, str]:
@@ -184,7 +191,8 @@ def _dice_weight(facts: Facts) -> Chosen:
 
 
 def _orientation(facts: Facts) -> Chosen:
-    if word := _WITHOUT_UP.search(facts.data.text):
+    classes = words(*facts.data.frequencies)
+    if word := _TITLE_WITHOUT_UP.search(facts.data.text) or _WITHOUT_UP.search(classes):
         return "any", f'pictures without an up, by the word "{word[0]}"'
     return "upright", "nothing says that the pictures have no up"
 

@@ -118,19 +118,25 @@ def test_the_users_optimizer_keeps_its_own_rates():
 
 
 @pytest.mark.parametrize(
-    ("text", "orientation"),
+    ("title", "classes", "orientation"),
     [
-        ("my cells", "any"),
-        ("rock thin section", "any"),
-        ("land cover", "any"),
-        ("streets", "upright"),
-        ("camvid sky building pole road", "upright"),
-        ("trails grass tree rock", "upright"),
-        ("cell phone keyboard", "upright"),
+        ("my cells", "ab", "any"),
+        ("rock thin section", "ab", "any"),
+        ("land cover", "ab", "any"),
+        ("streets", "ab", "upright"),
+        ("camvid", ["sky", "building", "pole", "road"], "upright"),
+        ("trails", ["grass", "tree", "rock"], "upright"),
+        ("desk", ["Cell_phone", "keyboard"], "upright"),
+        ("airport", ["sky", "drone"], "upright"),
+        ("images", ["background", "Nuclei"], "any"),
+        ("folder", ["grain", "sky"], "upright"),
     ],
 )
-def test_pictures_without_an_up_are_known_by_their_words(text, orientation):
-    assert values(Data(**{**vars(STREETS), "text": text}))["data.orientation"] == orientation
+def test_pictures_without_an_up_are_known_by_their_words(title, classes, orientation):
+    frequencies = dict.fromkeys(classes, 1 / len(classes))
+    assert (
+        values(Data(**{**vars(STREETS), "text": title, "frequencies": frequencies}))["data.orientation"] == orientation
+    )
 
 
 @pytest.mark.parametrize(

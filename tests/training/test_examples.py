@@ -16,7 +16,7 @@ def run_examples(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *("config", "config.layers", "errors", "runs", "planning.plan"),
+        *("config", "config.layers", "errors", "runs", "planning.facts", "planning.plan"),
         *("training.budget", "training.optimizer", "training.schedule"),
     ],
 )
