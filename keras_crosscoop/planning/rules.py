@@ -41,6 +41,7 @@ PAPER = Pair("xception65", "resnet101", 256, 1, 15400, 148e6)
 GIB = 2**30
 HOUR = 3600
 CROPS = (128, 192, 256, 320, 384, 448, 512, 576, 640, 768)  # the network pads others to a multiple of its stride
+SMALL_CROP = 320  # pixels; on a GPU, twice as many take little more time
 FEW_IMAGES = 10
 VISIBLE = 16  # pixels, about, of an object that a network can still recognise: the output stride
 NORMALISED = 4  # images at a time, at least, for the statistics of batch normalisation
@@ -168,10 +169,13 @@ def _fitting_images(facts: Facts, crop: int) -> int:
 
 def _batch_size(facts: Facts) -> Chosen:
     devices = max(1, len(facts.machine.gpus))
-    wanted = 8 if devices == 1 else max(2, 16 // devices) * devices
+    small = facts.machine.gpus and facts["data.crop_size"] <= SMALL_CROP
+    wanted = max(2, (16 if small or devices > 1 else 8) // devices) * devices
     if wanted > (images := facts.data.train):
         return max(1, images // devices) * devices, f"there are only {images} training images"
-    return wanted, "8 images" if devices == 1 else f"16 images or more, over {devices} GPUs"
+    if devices > 1:
+        return wanted, f"16 images or more, over {devices} GPUs"
+    return wanted, f"{wanted} images{', since crops are small for a GPU' if small else ''}"
 
 
 def _accumulation_steps(facts: Facts) -> Chosen:

@@ -148,7 +148,16 @@ def class_positions(run: Run, data: Dataset) -> ClassPositions | None:
         return None
     if run.class_positions.exists():
         return ClassPositions.load(run.class_positions)
-    return sample_labels(data, run.settings.data.train_split, None).positions  # it was interrupted when it began
+    return find_classes(data, run.settings)  # it was interrupted when it began
+
+
+def find_classes(data: Dataset, settings: Settings) -> ClassPositions:
+    """Decodes all training labels, and returns where the classes are.
+
+    Raises:
+        InputError: The split cannot be used.
+    """
+    return sample_labels(data, settings.data.train_split, None).positions
 
 
 def training_batches(

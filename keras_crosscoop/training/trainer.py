@@ -85,7 +85,7 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
         data = builders.data(dataset(settings.data.name, settings.data.dir), settings)
         builders.loss(settings, data)  # refuses what needs no look at the labels
         data, report = builders.check_data(data, settings)
-        choices = None
+        choices, positions = None, report.positions
         if settings.train.time:
             choices = plan(describe_data(data, report, settings), _machine(settings), settings)
             settings = choices.settings
@@ -93,6 +93,8 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
                 _log.info(line)
             for line in choices.warnings:
                 _log.warning("warning: %s", line)
+            if settings.data.rare_classes and positions is None:
+                positions = builders.find_classes(data, settings)
         if settings.train.precision == "auto":
             settings = config.settings(settings.model_dump(), {"train": {"precision": _precision(fastest_precision())}})
         _check_batch(settings, data)
@@ -106,9 +108,9 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
                 _write_json(run.data_check, report.as_dict())
                 if choices:
                     _write_json(run.plan, {"time": settings.train.time, "choices": choices.as_dict()})
-                if report.positions:
-                    report.positions.save(run.class_positions)
-            return _train(run, data, loss, callbacks, report.positions, start)
+                if positions:
+                    positions.save(run.class_positions)
+            return _train(run, data, loss, callbacks, positions, start)
 
 
 def resume(folder: Path, callbacks: Callbacks = ()) -> Run:

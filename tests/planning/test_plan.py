@@ -139,6 +139,12 @@ def test_pictures_without_an_up_are_known_by_their_words(title, classes, orienta
     )
 
 
+def test_small_crops_on_a_gpu_make_larger_batches():
+    tiles = Data(train=20_000, val=10, height=256, width=256, frequencies={"a": 0.5, "b": 0.5})
+    assert values(tiles, gpus(80))["train.batch_size"] == 16
+    assert values(tiles)["train.batch_size"] == 8
+
+
 @pytest.mark.parametrize(
     ("machine", "images", "batch_size"),
     [(LAPTOP, 3, 3), (gpus(*[8] * 4), 13, 12), (gpus(*[8] * 4), 3, 4), (gpus(*[8] * 4), 16, 16)],
