@@ -43,11 +43,13 @@ HOUR = 3600
 CROPS = (128, 192, 256, 320, 384, 448, 512, 576, 640, 768)  # the network pads others to a multiple of its stride
 SMALL_CROP = 320  # pixels; on a GPU, twice as many take little more time
 FEW_IMAGES = 10
+RARE = 0.1  # of the labelled pixels, for which rare-class sampling and a Dice loss help: docs/results/camvid-recipe.md
 VISIBLE = 16  # pixels, about, of an object that a network can still recognise: the output stride
 NORMALISED = 4  # images at a time, at least, for the statistics of batch normalisation
 _STEP = 1.25  # memory of a training step over its layers' outputs: gradients and buffers of kernels
 _PER_PARAMETER = 20  # bytes: weight, gradient, the optimizer's two states, and the moving average
 _USABLE = 0.8  # of the memory
+_LABEL = 1.1e-8  # seconds to decode a pixel of a label: docs/speed.md
 
 # Words of pictures that have no up, see `data.orientation`: in any name, and in the name of a data set or its folder. A
 # class "building", "rock" or "drone" may be seen from the ground.
@@ -187,11 +189,26 @@ def _accumulation_steps(facts: Facts) -> Chosen:
     return steps, f"only {share // steps} images of a device fit into its memory at a time"
 
 
+def _rarest(facts: Facts) -> str | None:
+    """Returns a sentence about the rarest class; None if no class is rare."""
+    shares = {name: share for name, share in facts.data.frequencies.items() if share}
+    name = min(shares, key=shares.get, default=None)
+    return f"{name} has {100 * shares[name]:.1f} % of the pixels" if name and shares[name] < RARE else None
+
+
+def _rare_classes(facts: Facts) -> Chosen:
+    if (rarest := _rarest(facts)) is None:
+        return 0.0, "no class is rare"
+    data = facts.data
+    seconds = data.train * data.height * data.width * _LABEL
+    if facts.seconds is not None and seconds > 0.02 * facts.seconds:
+        return 0.0, f"decoding all {data.train} labels would take {seconds:.0f} s"
+    return 0.5, rarest
+
+
 def _dice_weight(facts: Facts) -> Chosen:
-    shares = facts.data.frequencies
-    if len(shares) == 2 and (rare := min(shares.values())) < 0.1:
-        return 1.0, f"one of two classes has {100 * rare:.1f} % of the pixels"
-    return 0.0, "no need: more than two classes, or two of similar size"
+    rarest = _rarest(facts)
+    return (1.0, rarest) if rarest else (0.0, "no class is rare")
 
 
 def _orientation(facts: Facts) -> Chosen:
@@ -286,5 +303,6 @@ RULES = (
     Rule("train.weight_decay", _weight_decay),
     Rule("train.ema_decay", _ema_decay),
     Rule("data.orientation", _orientation),
+    Rule("data.rare_classes", _rare_classes),
     Rule("loss.dice_weight", _dice_weight),
 )

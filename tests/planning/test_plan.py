@@ -182,11 +182,24 @@ def test_settings_that_a_time_replaces_are_warned_of():
 
 @pytest.mark.parametrize(
     ("frequencies", "weight"),
-    [({"a": 0.95, "b": 0.05}, 1.0), ({"a": 0.6, "b": 0.4}, 0.0), ({"a": 0.9, "b": 0.05, "c": 0.05}, 0.0)],
+    [
+        ({"a": 0.95, "b": 0.05}, 1.0),
+        ({"a": 0.6, "b": 0.4}, 0.0),
+        ({"a": 0.9, "b": 0.05, "c": 0.05}, 1.0),
+        ({"a": 0.6, "b": 0.4, "never": 0.0}, 0.0),
+    ],
 )
-def test_dice_is_for_one_rare_class_of_two(frequencies, weight):
+def test_dice_and_rare_class_sampling_are_for_rare_classes(frequencies, weight):
     data = Data(train=60, val=10, height=512, width=512, frequencies=frequencies)
-    assert values(data)["loss.dice_weight"] == weight
+    chosen = values(data)
+    assert (chosen["loss.dice_weight"], chosen["data.rare_classes"]) == (weight, weight / 2)
+
+
+def test_rare_classes_are_not_looked_for_if_that_takes_long():
+    data = Data(train=60_000, val=10, height=512, width=512, frequencies={"a": 0.95, "b": 0.05})
+    assert values(data, **timed("30min"))["data.rare_classes"] == 0.0
+    assert values(data, **timed("10h"))["data.rare_classes"] == 0.5
+    assert values(data)["data.rare_classes"] == 0.5
 
 
 def test_the_users_settings_are_kept_and_others_follow_them():

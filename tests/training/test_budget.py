@@ -11,6 +11,7 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop import config, training
+from keras_crosscoop.planning import rules
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import budget, trainer
 from keras_crosscoop.training.budget import Durations, lay_out
@@ -90,6 +91,15 @@ def test_a_timed_run_has_the_bits_of_one_with_its_number_of_steps(make_folder, t
     run.weights.unlink()
     resumed = training.resume(timed)  # it keeps its numbers, and has nothing left to do
     assert resumed.settings == run.settings
+
+
+def test_a_plan_may_draw_rare_classes(make_folder, tmp_path, monkeypatch):
+    """The plan is made after the look at the labels, which then is repeated for the positions of classes."""
+    monkeypatch.setattr(rules, "RARE", 1.0)
+    monkeypatch.setattr(budget, "lay_out", lambda *_: budget.Layout(1, 1, 1, 1))
+    run = training.fit(settings_of(make_folder(), time="10min"), tmp_path / "run")
+    assert run.settings.data.rare_classes == 0.5
+    assert run.class_positions.is_file()
 
 
 def test_what_a_timed_beginning_measures_is_long(make_folder, tmp_path, monkeypatch):
