@@ -140,6 +140,8 @@ def _scale(facts: Facts) -> Chosen:
         return (round(min(lowest, 0.75), 2), round(max(1.0, 2 * lowest), 2)), reason
     if _name(facts) == TINY.top:
         return (0.8, 1.25), "a tiny network learns few scales"
+    if _name(facts) == LIGHT.top:
+        return (0.6, 1.8), "a light pair learns fewer scales than DeepLab's 0.5 to 2"
     return (0.5, 2.0), "DeepLab's"
 
 
@@ -254,12 +256,6 @@ def _weight_decay(facts: Facts) -> Chosen:
     return 1e-4, "less than DeepLab's 5e-4: the schedule is short"
 
 
-def _ema_decay(facts: Facts) -> Chosen:
-    if facts.machine.gpus:
-        return 0.999, "averages of about 1,000 steps"
-    return 0.995, "averages of about 200 steps: few are made on a CPU"
-
-
 def warnings(facts: Facts) -> Iterator[str]:
     """Yields what to expect of few images, of settings without effect, and of a step that may exceed the memory."""
     unused = [name for name in ("train.epochs", "train.validate_every") if name in facts.settings]
@@ -301,7 +297,6 @@ RULES = (
     Rule("train.learning_rate", _learning_rate),
     Rule("train.head_lr_multiplier", _head_lr_multiplier),
     Rule("train.weight_decay", _weight_decay),
-    Rule("train.ema_decay", _ema_decay),
     Rule("data.orientation", _orientation),
     Rule("data.rare_classes", _rare_classes),
     Rule("loss.dice_weight", _dice_weight),
