@@ -38,6 +38,26 @@ LIGHT = Pair("mobilenet_v2", {"name": "mobilenet", "alpha": 0.75}, 64, 4, 4600, 
 MEDIUM = Pair("resnet50", "xception", 256, 4, 9600, 89e6)
 PAPER = Pair("xception65", "resnet101", 256, 1, 15400, 148e6)
 
+
+class Training(NamedTuple):
+    """How a kind of backbone is trained."""
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int  # for which the rate holds: SGD's grows in proportion to the batch, AdamW's with its root
+    head_lr_multiplier: float
+    weight_decay: float
+    clip_norm: float | None
+    warmup_steps: int
+    source: str
+
+
+DEEPLAB = Training("sgd", 0.007, 6, 10.0, 1e-4, None, 0, "DeepLab's, with less decay for a shorter schedule")
+TRAININGS = {  # by the beginning of the backbone's name
+    "tiny_": Training("sgd", 0.1, 8, 1.0, 1e-4, None, 0, "measured on street scenes, from random weights"),
+    "mobilenet|efficientnet": Training("adamw", 5e-4, 8, 5.0, 0.01, 1.0, 25, "measured on CamVid with the light pair"),
+}
+
 GIB = 2**30
 HOUR = 3600
 CROPS = (128, 192, 256, 320, 384, 448, 512, 576, 640, 768)  # the network pads others to a multiple of its stride
@@ -112,7 +132,7 @@ def _weights(facts: Facts) -> Chosen:
 
 def _dropout(facts: Facts) -> Chosen:
     if _name(facts) in (TINY.top, LIGHT.top):
-        return ((0.0,) * 3 if _name(facts) == TINY.top else (0.1,) * 3), "small heads need little"
+        return (0.0,) * 3, "small heads need none"
     return (0.5, 0.5, 0.1), "DeepLab's"
 
 
@@ -228,32 +248,30 @@ def _epochs(facts: Facts) -> Chosen:
     return epochs, f"about {steps:,} steps"
 
 
-def _has_own_rates(facts: Facts) -> bool:
-    """Whether the optimizer is one whose default rates hold for all backbones."""
-    return facts.settings.get("train.optimizer", "sgd") != "sgd"
+def _training(facts: Facts) -> Training | None:
+    """Returns how the top backbone is trained; None if the user chose another optimizer, whose defaults then hold."""
+    name = _name(facts) or _name(facts, "bottom")
+    training = next((training for names, training in TRAININGS.items() if re.match(names, name or "")), DEEPLAB)
+    return training if facts.settings.get("train.optimizer", training.optimizer) == training.optimizer else None
+
+
+def _trained(field: str) -> Callable[[Facts], Chosen]:
+    """Returns the rule that takes a field of the training."""
+
+    def choose(facts: Facts) -> Chosen:
+        training = _training(facts)
+        return None if training is None else (getattr(training, field), training.source)
+
+    return choose
 
 
 def _learning_rate(facts: Facts) -> Chosen:
-    if _has_own_rates(facts):
+    if (training := _training(facts)) is None:
         return None
-    rate, images = {TINY.top: (0.1, 8), LIGHT.top: (0.02, 8)}.get(_name(facts), (0.007, 6))
-    return round(
-        rate / images * facts["train.batch_size"], 6
-    ), f"{rate} for {images} images, in proportion to the batch"
-
-
-def _head_lr_multiplier(facts: Facts) -> Chosen:
-    if _name(facts) == TINY.top:
-        return 1.0, "backbones with random weights learn as fast as the head"
-    if _has_own_rates(facts):
-        return None
-    return (5.0, "with the larger rate of the light pair") if _name(facts) == LIGHT.top else None
-
-
-def _weight_decay(facts: Facts) -> Chosen:
-    if _has_own_rates(facts):
-        return None
-    return 1e-4, "less than DeepLab's 5e-4: the schedule is short"
+    ratio = facts["train.batch_size"] / training.batch_size
+    rate = training.learning_rate * (math.sqrt(ratio) if training.optimizer == "adamw" else ratio)
+    scaled = "" if ratio == 1 else f", scaled from {training.learning_rate} for {training.batch_size} images"
+    return round(rate, 6), f"{training.source}{scaled}"
 
 
 def warnings(facts: Facts) -> Iterator[str]:
@@ -294,9 +312,12 @@ RULES = (
     Rule("train.batch_size", _batch_size),
     Rule("train.accumulation_steps", _accumulation_steps),
     Rule("train.epochs", _epochs),
+    Rule("train.optimizer", _trained("optimizer")),
     Rule("train.learning_rate", _learning_rate),
-    Rule("train.head_lr_multiplier", _head_lr_multiplier),
-    Rule("train.weight_decay", _weight_decay),
+    Rule("train.head_lr_multiplier", _trained("head_lr_multiplier")),
+    Rule("train.weight_decay", _trained("weight_decay")),
+    Rule("train.clip_norm", _trained("clip_norm")),
+    Rule("train.warmup_steps", _trained("warmup_steps")),
     Rule("data.orientation", _orientation),
     Rule("data.rare_classes", _rare_classes),
     Rule("loss.dice_weight", _dice_weight),

@@ -111,10 +111,20 @@ def test_without_imagenet_weights_a_tiny_pair_starts_from_random_ones():
     assert values(Data(**{**vars(STREETS), "text": "street scenes road"}))["model.top"] == "tiny_xception"
 
 
-def test_the_users_optimizer_keeps_its_own_rates():
-    chosen = plan(train={"optimizer": "adamw"}).settings.train
-    assert (chosen.optimizer, chosen.learning_rate, chosen.weight_decay) == ("adamw", 6e-5, 0.01)
-    assert plan(train={"optimizer": "sgd"}).settings.train.learning_rate == 0.02
+@pytest.mark.parametrize(
+    ("machine", "given", "optimizer", "rate", "decay"),
+    [
+        (LAPTOP, {}, "adamw", 5e-4, 0.01),
+        (LAPTOP, {"batch_size": 2}, "adamw", 2.5e-4, 0.01),
+        (LAPTOP, {"optimizer": "sgd"}, "sgd", 0.007, 5e-4),
+        (gpus(80), {"batch_size": 12}, "sgd", 0.014, 1e-4),
+        (gpus(80), {"optimizer": "adamw"}, "adamw", 6e-5, 0.01),
+        (Machine(cores=2, memory=8 * GIB, imagenet=False), {}, "sgd", 0.1, 1e-4),
+    ],
+)
+def test_rates_follow_the_backbone_unless_the_user_has_another_optimizer(machine, given, optimizer, rate, decay):
+    chosen = plan(machine=machine, train=given).settings.train
+    assert (chosen.optimizer, chosen.learning_rate, chosen.weight_decay) == (optimizer, rate, decay)
 
 
 @pytest.mark.parametrize(
