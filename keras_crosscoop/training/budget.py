@@ -225,7 +225,7 @@ def fit_into_time(
         )
     _log.info(
         "A step takes %.2f s and the validation of an image %.2f s. The time fits %d steps (%.1f passes over %d "
-        "images) and %d validations of %s; training ends in about %s, the evaluation in %s.",
+        "images) and %d validations of %s; training ends in about %s, and the evaluation takes %s.",
         durations.step,
         durations.image,
         layout.validations * layout.steps,
@@ -234,7 +234,7 @@ def fit_into_time(
         layout.validations,
         f"{layout.images} images" if layout.images < val else f"all {val} images",
         _readable(seconds * (1 - MARGIN) - durations.final(layout.final_images)),
-        _readable(seconds * (1 - MARGIN)),
+        _readable(durations.final(layout.final_images)),
     )
     if layout.final_images < val:
         _log.info(
