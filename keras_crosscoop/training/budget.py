@@ -25,7 +25,7 @@ from keras_crosscoop.training.validation import Validation
 
 _log = logging.getLogger(__name__)
 
-MARGIN = 0.03  # of the time: steps may become slower, as on laptops that get warm
+MARGIN = 0.05  # of the time: steps may become slower, as on laptops that get warm
 VALIDATING = 0.05  # of the time, at most, for validations during training
 EVALUATING = 0.2  # of the time, at most, for the final evaluation
 MOST_VALIDATIONS = 20
@@ -36,7 +36,7 @@ _PREFETCHED = 6  # batches, at least, that are ready before the first one is ask
 _FEW_IMAGES, _TIMED_IMAGES = 2, 6
 # Estimates, on the safe side: the final evaluation also counts boundaries, and the report draws examples.
 _EVALUATION = 1.4  # times the validation of the same images
-_REPORT = 12.0  # seconds
+_REPORT = 20.0  # seconds
 
 
 @dataclass(frozen=True)
