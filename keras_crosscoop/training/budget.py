@@ -115,7 +115,7 @@ def lay_out(
         >>> times = {"build": 5, "first_step": 15, "step": 1, "batch": 0.1}
         >>> times |= {"first_validation": 10, "validation": 0.5, "image": 0.1}
         >>> lay_out(1800, Durations(**times), images=100)
-        Layout(validations=7, steps=228, images=100, final_images=100)
+        Layout(validations=7, steps=222, images=100, final_images=100)
     """
     usable = (1 - MARGIN) * seconds
     final_images = min(images, max(1, int(EVALUATING * usable / (_EVALUATION * durations.image))))
