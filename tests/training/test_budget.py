@@ -130,9 +130,9 @@ def test_a_late_training_ends_early_and_is_validated(make_folder, tmp_path, monk
 def test_a_short_time_is_told(make_folder, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(trainer, "measure", lambda *_, **__: DURATIONS)
     data = make_folder({"train": 40, "val": 2})
-    training.fit(settings_of(data, time="65s"), tmp_path / "run")
+    training.fit(settings_of(data, time="72s"), tmp_path / "run")
     assert "The time is too short to see each image once" in caplog.text
-    message = refused(training.fit, settings_of(data, time="55s"), tmp_path / "other")
+    message = refused(training.fit, settings_of(data, time="60s"), tmp_path / "other")
     assert "Give more with --time" in message
     assert not (tmp_path / "other").exists()
 
