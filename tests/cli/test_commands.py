@@ -22,7 +22,13 @@ def test_fit_learns_and_leaves_a_whole_run(run_folder):
         *("config.yaml", "classes.json", "best.weights.h5", "history.csv", "metrics.json", "report.html"),
         "timings.json",
         *("pictures", "tensorboard", "checkpoints", ".lock"),
-        *("dataset.yaml", "train.csv", "val.csv", "data_check.json"),  # how the images are read, and what they hold
+        *(
+            "dataset.yaml",
+            "train.csv",
+            "val.csv",
+            "data_check.json",
+            "class_positions.npz",
+        ),  # how the images are read, and what they hold
     }
     outputs = json.loads((run_folder / "metrics.json").read_text())["outputs"]
     assert list(outputs) == ["top", "bottom", "ensemble"]
@@ -39,8 +45,8 @@ def test_fit_learns_and_leaves_a_whole_run(run_folder):
 def test_the_config_holds_what_was_asked_for(run_folder, halves):
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert config["data"]["dir"] == str(halves)  # an option
-    assert config["model"]["decoder_channels"] == 8  # --set, over the recipe's 128
-    assert config["train"]["momentum"] == 0.9  # the default
+    assert config["model"]["decoder_channels"] == 8  # --set, over the recipe's 64
+    assert config["train"]["batch_norm"] == "sync"  # the default
     assert config["model"]["weights"] is None
 
 

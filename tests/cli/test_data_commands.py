@@ -193,7 +193,10 @@ def test_check_of_an_unknown_data_set(crosscoop):
     assert 'Did you mean "camvid"?' in err
 
 
-SHOW = ("data", "show", "folder", "--set=data.crop_size=24", "--set=data.scale=[0.5,2]", "--seed=5", "--count=4")
+SHOW = (
+    *("data", "show", "folder", "--set=data.crop_size=24", "--set=data.scale=[0.5,2]", "--set=data.rare_classes=0"),
+    *("--seed=5", "--count=4"),
+)
 
 
 def test_show_draws_the_samples_of_training(crosscoop, halves, tmp_path):
