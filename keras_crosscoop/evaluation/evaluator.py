@@ -1,6 +1,5 @@
 """Evaluation of a model on a split."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -187,9 +186,3 @@ def image_names(pairs: Sequence[Pair]) -> list[str]:
         return names
     root = os.path.commonpath([file.parent for file in files])
     return [file.relative_to(root).as_posix() for file in files]
-
-
-def write_json(metrics: dict[str, Any], path: Path) -> None:
-    """Writes metrics to a JSON file atomically."""
-    with atomic_write(path) as partial_path:
-        partial_path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

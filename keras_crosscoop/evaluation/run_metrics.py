@@ -19,11 +19,11 @@ from pydantic import (
 from keras_crosscoop.config import Settings
 from keras_crosscoop.data import Dataset
 from keras_crosscoop.errors import InputError, describe
-from keras_crosscoop.evaluation.evaluator import Progress, evaluate, write_json
+from keras_crosscoop.evaluation.evaluator import Progress, evaluate
 from keras_crosscoop.evaluation.metrics import CLASS_METRICS, METRICS
 from keras_crosscoop.models import Segmenter
 from keras_crosscoop.runs import Run
-from keras_crosscoop.system.json_files import read_json
+from keras_crosscoop.system.json_files import read_json, write_json
 
 METRICS_FILE = "metrics.json"  # in a run's folder
 

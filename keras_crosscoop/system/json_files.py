@@ -1,15 +1,23 @@
-"""JSON files, validated against a pydantic model when they are read."""
+"""JSON files, written atomically, and validated against a pydantic model when they are read."""
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 
 from keras_crosscoop.errors import InputError, describe
+from keras_crosscoop.system.files import atomic_write
 
 _MAX_BYTES = 1 << 26  # the metrics of 100,000 images take 30 million
 
 T = TypeVar("T", bound=pydantic.BaseModel)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Writes a JSON file atomically."""
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, structure: type[T], subject: str, remedy: str) -> T:

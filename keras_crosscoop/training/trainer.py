@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,7 +21,7 @@ from keras_crosscoop.losses import SegmentationLoss
 from keras_crosscoop.planning import Machine, describe_data, describe_machine, plan
 from keras_crosscoop.runs import Run
 from keras_crosscoop.system.devices import fastest_precision
-from keras_crosscoop.system.files import atomic_write
+from keras_crosscoop.system.json_files import write_json
 from keras_crosscoop.system.locks import locked
 from keras_crosscoop.system.resources import free_memory
 from keras_crosscoop.training import builders
@@ -105,9 +104,9 @@ def fit(settings: Settings, folder: Path, callbacks: Callbacks = (), *, start: f
             run = Run(folder, settings, data.classes, data.palette, writes=False)
         with _exclusive(run), _discard_if_useless(run), disk_errors(run), _reproducible(run):
             if run.writes:
-                _write_json(run.data_check, report.as_dict())
+                write_json(report.as_dict(), run.data_check)
                 if choices:
-                    _write_json(run.plan, {"time": settings.train.time, "choices": choices.as_dict()})
+                    write_json({"time": settings.train.time, "choices": choices.as_dict()}, run.plan)
                 if positions:
                     positions.save(run.class_positions)
             return _train(run, data, loss, callbacks, positions, start)
@@ -145,11 +144,6 @@ def resume(folder: Path, callbacks: Callbacks = ()) -> Run:
             if not CheckpointFiles(run.checkpoints).files:
                 _log.info("The run has no checkpoint yet: training begins anew.")
             return _train(run, data, loss, callbacks, builders.class_positions(run, data), time.monotonic())
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_backend() -> None:
@@ -229,7 +223,7 @@ def _train(
         left = mean_over_machines(end - time.monotonic())  # all machines must make the same number of steps
         settings, planned = fit_into_time(run.settings, durations, left, data)
         if run.writes:
-            _write_json(run.plan, json.loads(run.plan.read_text("utf-8")) | {"seconds": planned})
+            write_json(json.loads(run.plan.read_text("utf-8")) | {"seconds": planned}, run.plan)
         run = run.with_settings(settings)
         callbacks = [*callbacks, Deadline(end, durations, run.settings, data)]
     settings, options = run.settings, run.settings.train
