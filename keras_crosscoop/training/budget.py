@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -214,6 +214,7 @@ def fit_into_time(
     """
     train, val = (len(data.find(split)) for split in (settings.data.train_split, settings.data.val_split))
     layout = lay_out(seconds, durations, val, settings.train.steps_per_execution, settings.evaluation.images)
+    layout = replace(layout, final_images=min(layout.final_images, settings.evaluation.final_images or val))
     passes = layout.validations * layout.steps * settings.train.batch_size / train
     if passes < 1:
         missing = (1 - passes) * train / settings.train.batch_size * durations.step

@@ -11,6 +11,7 @@ import pytest
 from helpers import refused
 
 from keras_crosscoop import config, training
+from keras_crosscoop.data import dataset
 from keras_crosscoop.planning import rules
 from keras_crosscoop.runs import Run
 from keras_crosscoop.training import budget, trainer
@@ -100,6 +101,13 @@ def test_a_plan_may_draw_rare_classes(make_folder, tmp_path, monkeypatch):
     run = training.fit(settings_of(make_folder(), time="10min"), tmp_path / "run")
     assert run.settings.data.rare_classes == 0.5
     assert run.class_positions.is_file()
+
+
+def test_a_timed_run_evaluates_no_more_images_than_the_user_allows(make_folder):
+    data = dataset("folder", make_folder({"train": 2, "val": 5}))
+    settings = config.settings(MICRO, {"evaluation": {"final_images": 3}})
+    laid_out, _ = budget.fit_into_time(settings, DURATIONS, 1800, data)
+    assert laid_out.evaluation.final_images == 3
 
 
 def test_what_a_timed_beginning_measures_is_long(make_folder, tmp_path, monkeypatch):
